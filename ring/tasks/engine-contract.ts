@@ -1,0 +1,166 @@
+/**
+ * The border between the task engine (all task vnodes of one node) and the node machine that composes it.
+ *
+ * The engine holds every task of the partitions it serves in memory, decides what may start, and describes each
+ * change as row changes. The node machine puts the changes of one step into commit groups, tells the engine what
+ * became durable, and carries starts, aborts and outbox tasks to whoever performs them.
+ *
+ * E1  Nothing is acknowledged, started or reported as ended before the rows that say so are durable; the one exception:
+ *     a lane's next task may start before its predecessor's ack is durable (a crash re-runs both, in order).
+ * E2  One attempt per lane at a time; a lane's tasks start in the order they became runnable.
+ * E3  A partition starts nothing while it is loading, held or closed, or while the node may not run (no lease).
+ */
+
+import type { ErrorCode } from "../errors.ts";
+import type { AppName, Partition } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { Row, RowChange, Term } from "../store.ts";
+import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord, TaskStatus } from "./task.ts";
+
+/** Filled by the engine during a call, emptied by the node machine after it. Arrays are appended to. */
+export interface EngineOutput {
+  /** Rows to write, in order. The engine may assume that they enter the commit group numbered `group`. */
+  readonly changes: { readonly partition: Partition; readonly change: RowChange }[];
+  readonly starts: Attempt[];
+  readonly aborts: { readonly attemptId: number; readonly reason: AbortReason }[];
+  /** Children that are durable with their parent and must reach their owner; answered by `childSent`. */
+  readonly outbox: OutboxTask[];
+  /** Outcomes of submits whose rows are durable now (and immediate ones), by the token given to `submit`. */
+  readonly outcomes: { readonly token: number; readonly outcome: SubmitOutcome }[];
+  /** Answers to requests, immediate or once durable. */
+  readonly answers: { readonly requestId: number; readonly answer: TaskAnswer }[];
+  /** State of lanes needed before their head can start; answered by `stateLoaded` (rows under the prefix). */
+  readonly stateReads: { readonly partition: Partition; readonly prefix: Uint8Array; readonly readId: number }[];
+  /** For history, metrics and Watch: facts about tasks, in order. */
+  readonly events: TaskEvent[];
+}
+
+export interface OutboxTask {
+  readonly partition: Partition;
+  readonly outboxId: number;
+  readonly record: TaskRecord;
+}
+
+export type TaskEvent =
+  | { readonly type: "accepted"; readonly app: AppName; readonly count: number }
+  | { readonly type: "ended"; readonly app: AppName; readonly taskType: string; readonly id: string; readonly outcome: "done" | "dead" | "cancelled" | "retry"; readonly waitMs: number; readonly runMs: number };
+
+/** What may be asked of one partition's vnode. Names and fields follow the gRPC calls. */
+export type TaskRequest =
+  | { readonly type: "get"; readonly id: string }
+  /** Answered when the task ends, or with its present status when `timeoutMs` is over. */
+  | { readonly type: "wait"; readonly id: string; readonly timeoutMs: number }
+  | { readonly type: "cancel"; readonly id: string }
+  | { readonly type: "list"; readonly app?: string; readonly key?: string; readonly state?: string; readonly limit: number }
+  | { readonly type: "list-dead"; readonly app?: string; readonly after?: string; readonly limit: number }
+  | { readonly type: "retry-dead"; readonly ids: readonly string[] }
+  | { readonly type: "drop-dead"; readonly ids: readonly string[] }
+  | { readonly type: "key"; readonly app: AppName; readonly key: string; readonly action: "describe" | "pause" | "resume" }
+  | { readonly type: "put-schedule"; readonly app: AppName; readonly spec: import("./definition.ts").ScheduleSpec }
+  | { readonly type: "schedule"; readonly app: AppName; readonly key: string; readonly name: string; readonly action: "pause" | "resume" | "run" | "delete" }
+  | { readonly type: "list-schedules"; readonly app?: string; readonly limit: number }
+  | { readonly type: "read-state"; readonly app: AppName; readonly key: string };
+
+export type TaskAnswer =
+  | { readonly type: "task"; readonly status: TaskStatus }
+  | { readonly type: "tasks"; readonly statuses: readonly TaskStatus[]; readonly next?: string }
+  | { readonly type: "count"; readonly count: number }
+  | { readonly type: "key"; readonly key: KeyView }
+  | { readonly type: "schedules"; readonly schedules: readonly ScheduleView[] }
+  | { readonly type: "state"; readonly values: ReadonlyMap<string, Uint8Array> }
+  | { readonly type: "ok" }
+  | { readonly type: "refused"; readonly code: ErrorCode; readonly detail: string };
+
+export interface KeyView {
+  readonly app: string;
+  readonly key: string;
+  readonly partition: Partition;
+  readonly paused: boolean;
+  readonly queued: number;
+  readonly running: boolean;
+  readonly head?: TaskStatus;
+  readonly waits?: string;
+}
+
+export interface ScheduleView {
+  readonly app: string;
+  readonly key: string;
+  readonly name: string;
+  readonly spec: string;
+  readonly taskType: string;
+  readonly paused: boolean;
+  readonly declared: boolean;
+  readonly lastFireAtMs?: number;
+  readonly nextFireAtMs?: number;
+}
+
+export interface PartitionView {
+  readonly partition: Partition;
+  readonly queued: number;
+  readonly delayed: number;
+  readonly running: number;
+  readonly dead: number;
+  readonly schedules: number;
+  /** Instant of the newest completion; for the stall check. */
+  readonly lastCompletion: Instant;
+  readonly runnable: boolean;
+  readonly oldestWaitMs: number;
+}
+
+export interface TaskEngineContract {
+  // Time. `now` is monotonic; wall ms = now + wallOffsetMs, set by the node machine and used only for due times.
+  setWallOffset(offsetMs: number): void;
+  /** Delays, retries, timeouts, schedules, rate limits: do what is due. */
+  tick(now: Instant): void;
+  nextDeadline(): Instant | undefined;
+
+  // Partitions.
+  /** Begins to serve a partition; rows follow. `older: "awaited"`: start nothing until `olderDone` (adoption). `away`: rule 17 applies. */
+  open(now: Instant, partition: Partition, term: Term, older: "none" | "awaited" | "away"): void;
+  /** Rows of the partition in key order, any number of pages, before `loaded`. A row that cannot be read is returned for quarantine. */
+  load(partition: Partition, rows: readonly Row[]): readonly Row[];
+  loaded(now: Instant, partition: Partition): void;
+  /** Stop starting tasks of the partition (cut-over); submits are still admitted until the node machine parks them. */
+  hold(now: Instant, partition: Partition): void;
+  release(now: Instant, partition: Partition): void;
+  /** Attempts under way; the cut-over waits for 0. Residents are aborted by `hold` and counted until they settle. */
+  inFlight(partition: Partition): readonly { readonly attemptId: number; readonly taskType: string; readonly app: string; readonly sinceMs: Instant }[];
+  /**
+   * Rows that another directory held (adoption, return): merges them and emits the changes to write. Tasks go by position
+   * (older first), or behind everything if `behind`, marked stranded; state and records already here win.
+   */
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void;
+  /** The older tasks are all here (or, for `away`, have returned): lift `older`. */
+  olderDone(now: Instant, partition: Partition): void;
+  /** Forgets the partition; attempts under way become stale and their ends are ignored. Pending outcomes are answered NOT_OWNER. */
+  close(now: Instant, partition: Partition): void;
+
+  // The node.
+  /** False: start nothing anywhere (no lease, draining, broken store). Attempts under way go on. */
+  allowStarts(now: Instant, allowed: boolean): void;
+  /** Aborts every attempt under way. */
+  abortAll(now: Instant, reason: AbortReason): void;
+  /** Of all partitions, for the share of per-app limits. */
+  setShare(ownedPartitions: number, ringSize: number): void;
+  /** An app's definition or override changed (pause, limits, delete, create). */
+  appChanged(now: Instant, app: AppName | undefined): void;
+
+  // Work.
+  /** Exactly one outcome per token comes in `outcomes`, now or after `durable`. `child`: its dedupe record is durable. */
+  submit(now: Instant, partition: Partition, record: TaskRecord, token: number, origin: "client" | "child"): void;
+  ended(now: Instant, ends: readonly AttemptEnd[]): void;
+  childSent(now: Instant, partition: Partition, outboxId: number, outcome: SubmitOutcome): void;
+  stateLoaded(now: Instant, readId: number, rows: readonly Row[]): void;
+  request(now: Instant, partition: Partition, request: TaskRequest, requestId: number): void;
+  /** Everything emitted while `group` was this number or lower is on disk. */
+  durable(now: Instant, group: number): void;
+  /** The number of the commit group that changes emitted from now on will enter; set by the node machine before each call. */
+  group: number;
+  readonly output: EngineOutput;
+
+  // Views.
+  view(partition: Partition): PartitionView | undefined;
+  queuedOf(app: AppName): number;
+  /** Busiest first, at most `limit`. */
+  appViews(limit: number): readonly { readonly app: string; readonly queued: number; readonly running: number; readonly dead: number; readonly oldestWaitMs: number }[];
+}
