@@ -1,0 +1,100 @@
+/**
+ * An app that reads feeds: a schedule for each feed, the task `feeds.read`, and the task `entry`, whose handler is yours.
+ */
+
+import { type App, defineApp, type TaskContext, type TaskOptions, type TaskView, task } from "../app.ts";
+import { FeedFetcher, type FetchSettings } from "./fetch.ts";
+import { parseFeedUrl } from "./guard.ts";
+import {
+  type EntryTask,
+  FEED_ID,
+  feedIdOf,
+  feedReader,
+  type ReadContext,
+  type ReadOutcome,
+  type ReadRequest,
+} from "./read.ts";
+
+export interface FeedSource {
+  readonly url: string;
+  /** Default: a hash of the URL. */
+  readonly id?: string;
+  /** Default: the app's `everyMs`. */
+  readonly everyMs?: number;
+}
+
+export interface FeedsAppOptions {
+  /** Polled by the ring. Other feeds can be read by submitting `feeds.read` with `{ url }`. */
+  readonly feeds?: readonly FeedSource[];
+  /** Default 15 minutes. */
+  readonly everyMs?: number;
+  /** Called for each new or edited entry; entries of one feed come one at a time, oldest first. */
+  readonly onEntry: (entry: EntryTask, task: TaskView, context: TaskContext) => unknown;
+  readonly fetch?: FetchSettings;
+  readonly entryLimit?: number;
+  readonly seenLimit?: number;
+  /** Reads at once on one node. Default 8. */
+  readonly concurrency?: number;
+  readonly entry?: TaskOptions;
+  readonly limits?: NonNullable<Parameters<typeof defineApp>[1]["limits"]>;
+  readonly version?: string;
+  /** Wraps the handler of `feeds.read`, for those who watch it (the demo's history). */
+  readonly aroundRead?: (
+    read: () => Promise<ReadOutcome>,
+    task: TaskView,
+    context: TaskContext,
+  ) => Promise<ReadOutcome>;
+}
+
+/** Throws `FeedError` URL_INVALID, `TypeError` or `RingError` INVALID_ARGUMENT for a definition that could not work. */
+export function feedsApp(name: string | { readonly match: string }, options: FeedsAppOptions): App {
+  const fetcher = new FeedFetcher(options.fetch);
+  const read = feedReader({
+    fetcher,
+    attempts: READ_ATTEMPTS,
+    ...(options.entryLimit === undefined ? {} : { entryLimit: options.entryLimit }),
+    ...(options.seenLimit === undefined ? {} : { seenLimit: options.seenLimit }),
+  });
+  const around = options.aroundRead ?? ((run) => run());
+  return defineApp(name, {
+    ...(options.version === undefined ? {} : { version: options.version }),
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
+    tasks: {
+      "feeds.read": task((view, context) => around(() => read(view, context satisfies ReadContext), view, context), {
+        attempts: READ_ATTEMPTS,
+        backoff: { baseMs: 500, maxMs: 60_000 },
+        timeoutMs: READ_TIMEOUT_MS,
+        concurrency: options.concurrency ?? 8,
+      }),
+      entry: task((view, context) => options.onEntry(view.json<EntryTask>(), view, context), options.entry ?? {}),
+    },
+    schedules: Object.fromEntries(
+      (options.feeds ?? []).map((feed) => scheduleOf(feed, options.everyMs ?? POLL_EVERY_MS)),
+    ),
+  });
+}
+
+/** The lane key of a feed's reads: its URL, or its id when that is longer than a key may be. */
+export function readKeyOf(url: string): string {
+  return Buffer.byteLength(url) <= KEY_LIMIT_BYTES ? url : feedIdOf(url);
+}
+
+function scheduleOf(
+  feed: FeedSource,
+  everyMs: number,
+): readonly [string, { everyMs: number; task: string; key: string; payload: ReadRequest }] {
+  parseFeedUrl(feed.url);
+  const id = feed.id ?? feedIdOf(feed.url);
+  if (!FEED_ID.test(id))
+    throw new TypeError(`feed id ${JSON.stringify(id.slice(0, 120))} does not match ${FEED_ID.source}`);
+  return [
+    `poll-${id}`,
+    { everyMs: feed.everyMs ?? everyMs, task: "feeds.read", key: readKeyOf(feed.url), payload: { url: feed.url, id } },
+  ];
+}
+
+const READ_ATTEMPTS = 5;
+/** More than the fetch's own limit of 20 s plus the parser's, so that those say what went wrong. */
+const READ_TIMEOUT_MS = 30_000;
+const POLL_EVERY_MS = 900_000;
+const KEY_LIMIT_BYTES = 256;
