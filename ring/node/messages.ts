@@ -6,7 +6,7 @@
  * The sender's name comes from the stream, never from the message.
  */
 
-import type { RingDocument, Stranded } from "../document.ts";
+import type { Member, RingDocument, Stranded } from "../document.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { Epoch, MemberId, NodeName, Partition, RingId } from "../ids.ts";
 import type { RegisterMessage } from "../register/messages.ts";
@@ -91,6 +91,11 @@ export type TransferMessage =
   | { readonly type: "transfer-ack"; readonly transfer: TransferId; readonly sequence: number; readonly complete: boolean }
   | { readonly type: "transfer-abort"; readonly transfer: TransferId; readonly reason: string };
 
+/** What a member's seal allows: some partitions to their next owners, or everything because its process has died. */
+export type Giving =
+  | { readonly type: "moves"; readonly moves: readonly { readonly partition: Partition; readonly to: NodeName }[] }
+  | { readonly type: "all"; readonly partitions: readonly Partition[]; readonly adopter: NodeName };
+
 export type NodeMessage =
   | Hello
   | AppPresence
@@ -106,9 +111,11 @@ export type NodeMessage =
   /** The sender holds these members' directory locks and speaks for their acceptors. */
   | { readonly type: "speaking-for"; readonly members: readonly NodeName[] }
   /** A seal of the sender (or of a member it speaks for), for whoever proposes epoch `epoch`. */
-  | { readonly type: "consent"; readonly member: NodeName; readonly epoch: Epoch; readonly moves: readonly { readonly partition: Partition; readonly to: NodeName }[] }
+  | { readonly type: "consent"; readonly member: NodeName; readonly epoch: Epoch; readonly gives: Giving }
   /** Stranded rows that are durable at the owner (or came back): the entries may go. */
   | { readonly type: "absorbed"; readonly entries: readonly Stranded[] }
+  /** A newcomer that waits to be staged and committed, and what its member record would be. */
+  | { readonly type: "candidate"; readonly member: Omit<Member, "status"> }
   /** A planned stop: nobody adopts the sender or marks it down for `graceMs`. */
   | { readonly type: "restarting"; readonly graceMs: number }
   | { readonly type: "refused"; readonly code: ErrorCode; readonly detail: string };

@@ -1,0 +1,264 @@
+/**
+ * Takes over the directory of a peer process that died on this machine, and speaks for the dead member meanwhile.
+ *
+ * A1  Only the directory's lock, which the kernel releases, proves the death; a planned stop is given `RESTART_GRACE_MS`.
+ * A2  The seal of all its partitions is synced into its directory before consent is given (ownership rule 13).
+ * A3  Its acceptor runs here, from its register file, as a restarted voter, until the lock is released (rule 16).
+ * A4  The lock is released only when the ring says the member is down and lists nothing of it as stranded.
+ */
+
+import { findMember } from "../draft.ts";
+import type { RingDocument, Stranded } from "../document.ts";
+import type { Epoch, MemberId, NodeName, Partition } from "../ids.ts";
+import type { Instant, Random } from "../machine.ts";
+import type { RegisterMessage, RegisterState } from "../register/messages.ts";
+import type { RegisterEffect } from "../register/events.ts";
+import { Register } from "../register/register.ts";
+import type { Directory, LockResult } from "./effects.ts";
+import type { Here } from "./here.ts";
+import type { Giving } from "./messages.ts";
+import { sealChange } from "./rows.ts";
+
+interface Watch {
+  readonly since: Instant;
+  nextTry: Instant | undefined;
+  trying: boolean;
+  plannedSince: Instant | undefined;
+}
+
+interface Holding {
+  readonly memberId: MemberId;
+  readonly copies: ReadonlyMap<Partition, { readonly history: number; readonly generation: number; readonly opens: number }>;
+  readonly register: Register | undefined;
+  readonly since: Instant;
+  sealedFor: number | undefined;
+  sealing: { readonly writeId: number; readonly epoch: number } | undefined;
+  askedAt: Instant;
+  dropping: Set<Partition> | undefined;
+}
+
+export interface AdoptionHooks {
+  consent(member: NodeName, epoch: Epoch, gives: Giving): void;
+  /** Effects of the dead member's acceptor. */
+  registerEffects(of: NodeName, effects: readonly RegisterEffect[]): void;
+  learn(document: RingDocument): void;
+  announce(members: readonly NodeName[]): void;
+  isRestarting(name: NodeName): boolean;
+  live(name: NodeName): boolean;
+}
+
+export class Adoption {
+  readonly #here: Here;
+  readonly #hooks: AdoptionHooks;
+  readonly #random: Random;
+  readonly #leaseMs: number;
+  readonly #watched = new Map<NodeName, Watch>();
+  readonly #holdings = new Map<NodeName, Holding>();
+  #writeId = 0;
+
+  constructor(here: Here, options: { hooks: AdoptionHooks; random: Random; leaseMs: number }) {
+    this.#here = here;
+    this.#hooks = options.hooks;
+    this.#random = options.random;
+    this.#leaseMs = options.leaseMs;
+  }
+
+  nextDeadline(): Instant | undefined {
+    let earliest: Instant | undefined;
+    const sooner = (at: Instant | undefined): void => {
+      if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
+    };
+    for (const watch of this.#watched.values()) if (!watch.trying) sooner(watch.nextTry);
+    for (const holding of this.#holdings.values()) {
+      sooner(holding.register?.nextDeadline());
+      sooner(holding.askedAt + CONSENT_RETRY_MS);
+    }
+    return earliest;
+  }
+
+  holding(): readonly NodeName[] {
+    return [...this.#holdings.keys()];
+  }
+
+  holds(entry: Stranded): Directory | undefined {
+    const holding = this.#holdings.get(entry.member);
+    if (holding === undefined || holding.memberId !== entry.memberId) return undefined;
+    return { type: "adopted", member: entry.member };
+  }
+
+  /** The link to a member on this machine broke, or membership holds it dead: its process may be gone. */
+  suspect(name: NodeName): void {
+    if (this.#watched.has(name) || this.#holdings.has(name) || this.#candidate(name) === undefined) return;
+    this.#watched.set(name, { since: this.#here.now, nextTry: this.#here.now + FIRST_TRY_MS, trying: false, plannedSince: undefined });
+  }
+
+  trust(name: NodeName): void {
+    this.#watched.delete(name);
+  }
+
+  tick(): void {
+    const { now } = this.#here;
+    for (const [name, watch] of this.#watched) {
+      if (watch.trying || watch.nextTry === undefined || watch.nextTry > now) continue;
+      const member = this.#candidate(name);
+      if (member === undefined || now - watch.since > WATCH_LIMIT_MS) this.#watched.delete(name);
+      else if (this.#hooks.isRestarting(name)) watch.nextTry = now + RETRY_MS;
+      else {
+        watch.trying = true;
+        this.#here.emit({ type: "try-lock", member: name, memberId: member.id, directory: member.directory });
+      }
+    }
+    for (const [name, holding] of this.#holdings) {
+      const register = holding.register;
+      const deadline = register?.nextDeadline();
+      if (register !== undefined && deadline !== undefined && deadline <= now) this.#hooks.registerEffects(name, register.step(now, { type: "tick" }));
+      if (now - holding.askedAt >= CONSENT_RETRY_MS) this.#advance(name, holding);
+    }
+  }
+
+  locked(name: NodeName, result: LockResult): void {
+    const { now } = this.#here;
+    const watch = this.#watched.get(name);
+    if (result.type === "refused") {
+      if (watch === undefined) return;
+      watch.trying = false;
+      watch.nextTry = now + Math.min(RETRY_MOST_MS, RETRY_MS + (now - watch.since) / 4);
+      return;
+    }
+    const member = this.#candidate(name);
+    const unwanted = watch === undefined || member === undefined || member.id !== result.memberId;
+    const grace = result.planned && (watch?.plannedSince === undefined || now - watch.plannedSince < RESTART_GRACE_MS);
+    if (unwanted || grace) {
+      this.#here.emit({ type: "release-lock", member: name });
+      if (watch === undefined) return;
+      watch.trying = false;
+      watch.plannedSince ??= now;
+      watch.nextTry = now + (grace ? RETRY_MOST_MS : RETRY_MS);
+      return;
+    }
+    this.#watched.delete(name);
+    this.#adopt(name, result);
+  }
+
+  persisted(of: NodeName, sequence: number): void {
+    const register = this.#holdings.get(of)?.register;
+    if (register !== undefined) this.#hooks.registerEffects(of, register.step(this.#here.now, { type: "persisted", sequence }));
+  }
+
+  /** False if no directory of that name is held here. */
+  receive(of: NodeName, from: NodeName, message: RegisterMessage): boolean {
+    const holding = this.#holdings.get(of);
+    if (holding === undefined) return false;
+    if (holding.register !== undefined) this.#hooks.registerEffects(of, holding.register.step(this.#here.now, { type: "message", from, message }));
+    return true;
+  }
+
+  committed(writeId: number): void {
+    for (const [name, holding] of this.#holdings) {
+      if (holding.sealing?.writeId !== writeId) continue;
+      holding.sealedFor = holding.sealing.epoch;
+      holding.sealing = undefined;
+      this.#advance(name, holding);
+    }
+  }
+
+  dropped(member: NodeName, partition: Partition): void {
+    const holding = this.#holdings.get(member);
+    if (holding?.dropping === undefined) return;
+    holding.dropping.delete(partition);
+    if (holding.dropping.size === 0) this.#release(member);
+  }
+
+  follow(document: RingDocument): void {
+    for (const [name, holding] of this.#holdings) {
+      if (holding.register !== undefined) this.#hooks.registerEffects(name, holding.register.step(this.#here.now, { type: "learn", document }));
+      this.#advance(name, holding);
+    }
+    for (const entry of document.stranded) if (!this.#hooks.live(entry.member) && !this.#here.linked(entry.member)) this.suspect(entry.member);
+  }
+
+  #adopt(name: NodeName, lock: Extract<LockResult, { type: "held" }>): void {
+    const { now } = this.#here;
+    const register =
+      lock.register === undefined ? undefined : new Register({ state: lock.register, leaseMs: this.#leaseMs, random: this.#random, acceptorOnly: true });
+    const holding: Holding = {
+      memberId: lock.memberId,
+      copies: new Map(lock.copies.map((copy) => [copy.partition, copy.term])),
+      register, since: now, sealedFor: undefined, sealing: undefined, askedAt: now, dropping: undefined,
+    };
+    this.#holdings.set(name, holding);
+    this.#here.note("adoption-started", `${name}: its process is gone, ${holding.copies.size} partitions on its disk`);
+    this.#hooks.announce(this.holding());
+    if (register !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "start" }));
+    if (lock.register?.document !== undefined) this.#hooks.learn(lock.register.document);
+    if (register !== undefined && this.#here.document !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "learn", document: this.#here.document }));
+    this.#advance(name, holding);
+  }
+
+  #advance(name: NodeName, holding: Holding): void {
+    const document = this.#here.document;
+    if (document === undefined || holding.dropping !== undefined) return;
+    const member = findMember(document, name);
+    const standing = member !== undefined && member.id === holding.memberId && member.status !== "down" && member.status !== "exiting";
+    if (standing || document.owners.includes(name)) return this.#giveUp(name, holding, document);
+    if (document.stranded.some((entry) => entry.member === name && entry.memberId === holding.memberId)) return;
+    if (document.voters.includes(name) && !this.#quorumWithout(name, document)) return;
+    holding.dropping = new Set(holding.copies.keys());
+    if (holding.dropping.size === 0) return this.#release(name);
+    for (const partition of [...holding.dropping]) this.#here.emit({ type: "drop", directory: { type: "adopted", member: name }, partition });
+  }
+
+  /** A2: seal, then consent; again for each epoch that decides something else. */
+  #giveUp(name: NodeName, holding: Holding, document: RingDocument): void {
+    const epoch = document.epoch + 1;
+    if (holding.sealing !== undefined) return;
+    if (holding.sealedFor === epoch) {
+      holding.askedAt = this.#here.now;
+      const partitions: Partition[] = [];
+      document.owners.forEach((owner, partition) => {
+        if (owner === name) partitions.push(partition as Partition);
+      });
+      return this.#hooks.consent(name, epoch as Epoch, { type: "all", partitions, adopter: this.#here.self });
+    }
+    const writeId = ++this.#writeId;
+    holding.sealing = { writeId, epoch };
+    holding.askedAt = this.#here.now;
+    const groups = [...holding.copies].map(([partition, term]) => ({ partition, term, changes: [sealChange(epoch)] }));
+    this.#here.emit({ type: "commit-adopted", member: name, writeId, groups });
+  }
+
+  #quorumWithout(name: NodeName, document: RingDocument): boolean {
+    const others = document.voters.filter((voter) => voter !== name && this.#hooks.live(voter)).length;
+    return others >= Math.floor(document.voters.length / 2) + 1;
+  }
+
+  #release(name: NodeName): void {
+    const holding = this.#holdings.get(name);
+    this.#holdings.delete(name);
+    this.#here.emit({ type: "release-lock", member: name });
+    this.#hooks.announce(this.holding());
+    this.#here.note("adoption-done", `${name}: after ${Math.round(this.#here.now - (holding?.since ?? this.#here.now))} ms`);
+  }
+
+  /** A member on this machine, not this node, that matters to the ring. */
+  #candidate(name: NodeName): { readonly id: MemberId; readonly directory: string } | undefined {
+    const document = this.#here.document;
+    if (document === undefined || name === this.#here.self) return undefined;
+    const member = findMember(document, name);
+    const self = findMember(document, this.#here.self);
+    if (member === undefined || self === undefined || member.machine !== self.machine) return undefined;
+    const matters = member.status !== "down" || document.voters.includes(name) || document.owners.includes(name) || document.stranded.some((entry) => entry.member === name);
+    return matters ? member : undefined;
+  }
+}
+
+export type { RegisterState };
+
+/** A broken link on one machine means a dead process, or one that restarts: look at its lock at once. */
+const FIRST_TRY_MS = 50;
+const RETRY_MS = 250;
+const RETRY_MOST_MS = 2_000;
+const WATCH_LIMIT_MS = 600_000;
+const CONSENT_RETRY_MS = 500;
+/** How long a member that stopped on purpose is waited for. */
+export const RESTART_GRACE_MS = 30_000;

@@ -1,0 +1,301 @@
+/** Answers what the API, the CLI and peers ask this node, or sends the question to whoever can. */
+
+import type { Member, RingDocument, StagedChange } from "../document.ts";
+import { findMember } from "../draft.ts";
+import { RingError } from "../errors.ts";
+import type { AppName, NodeName, Partition } from "../ids.ts";
+import { commitPlan, planOf } from "../plan.ts";
+import { clearStaged, stageChange } from "../staging.ts";
+import type { AppDefinition, AppOverride } from "../tasks/definition.ts";
+import type { TaskAnswer, TaskEngineContract, TaskRequest } from "../tasks/engine-contract.ts";
+import { hasFailover } from "../voters.ts";
+import type { Adoption } from "./adoption.ts";
+import type { Asker, Asks } from "./asks.ts";
+import type { Claimant } from "./claimant.ts";
+import type { Here } from "./here.ts";
+import type { Hosting } from "./hosting.ts";
+import type { Incoming } from "./incoming.ts";
+import type { Liveness } from "./liveness.ts";
+import type { AppSource } from "./node.ts";
+import type { Outgoing } from "./outgoing.ts";
+import type { AppAction, Overrides } from "./overrides.ts";
+import type { AppView, NodeAnswer, NodeRequest, NodeStatus } from "./requests.ts";
+
+export interface AnswerParts {
+  readonly asks: Asks;
+  readonly engine: TaskEngineContract;
+  readonly hosting: Hosting;
+  readonly claimant: Claimant;
+  readonly outgoing: Outgoing;
+  readonly incoming: Incoming;
+  readonly overrides: Overrides;
+  readonly apps: AppSource;
+  readonly liveness: Liveness;
+  readonly adoption: Adoption;
+  readonly candidates: ReadonlyMap<NodeName, Omit<Member, "status">>;
+  readonly member: Omit<Member, "status">;
+  readonly version: string;
+  state(): NodeStatus["state"];
+  leaseMs(): number | undefined;
+  changed(override: AppOverride): void;
+}
+
+/** A list over all partitions of this node, collected from one request to each. */
+interface Gathering {
+  readonly asker: Asker;
+  readonly limit: number;
+  missing: number;
+  readonly answers: TaskAnswer[];
+}
+
+export class Answers {
+  readonly #here: Here;
+  readonly #parts: AnswerParts;
+  #requestId = 0;
+  readonly #requests = new Map<number, { readonly type: "one"; readonly askId: number } | { readonly type: "gather"; readonly gathering: Gathering }>();
+
+  constructor(here: Here, parts: AnswerParts) {
+    this.#here = here;
+    this.#parts = parts;
+  }
+
+  ask(asker: Asker, request: NodeRequest, options: { readonly to: NodeName | undefined; readonly deadlineMs: number }): void {
+    const { asks } = this.#parts;
+    const { self, document } = this.#here;
+    if (options.to !== undefined && options.to !== self) return asks.forward(asker, options.to, request, options.deadlineMs);
+    try {
+      switch (request.type) {
+        case "task":
+          return this.#task(asker, request.partition, request.request, options.deadlineMs);
+        case "local-tasks":
+          return this.#gather(asker, request.request);
+        case "node-status":
+          return asks.answer(asker, { type: "node-status", status: this.#status() });
+        case "stage":
+          return this.#change(asker, request, options.deadlineMs, (current) => stageChange(current, this.#complete(current, request.change)));
+        case "clear":
+          return this.#change(asker, request, options.deadlineMs, clearStaged);
+        case "commit":
+          return this.#change(asker, request, options.deadlineMs, (current) => commitPlan(current, request.planId ?? planOf(current).id));
+        case "drain": {
+          const weight = request.drain ? 0 : this.#parts.member.weight || 100;
+          return this.#change(asker, request, options.deadlineMs, (current) => {
+            const staged = stageChange({ ...current, staged: [] }, { type: "set-weight", name: request.name, weight });
+            return { ...commitPlan(staged, planOf(staged).id), staged: current.staged };
+          });
+        }
+        case "transfers": {
+          const { outgoing } = this.#parts;
+          return asks.answer(asker, { type: "transfers", transfers: outgoing.views(), limit: outgoing.limit, paused: outgoing.paused });
+        }
+        case "transfer-limit":
+          return asks.answer(asker, this.#limitTransfers(request));
+        case "app":
+          return this.#app(asker, request, options.deadlineMs);
+        case "list-apps":
+          return asks.answer(asker, { type: "apps", apps: this.#apps(request.limit) });
+      }
+    } catch (error) {
+      if (!(error instanceof RingError)) throw error;
+      asks.answer(asker, refusalOf(error));
+    }
+    if (document === undefined) return;
+  }
+
+  /** The engine's answer to a request made here. */
+  answered(requestId: number, answer: TaskAnswer): void {
+    const request = this.#requests.get(requestId);
+    if (request === undefined) return;
+    this.#requests.delete(requestId);
+    if (request.type === "one") return this.#parts.asks.settle(request.askId, taskAnswer(answer));
+    const { gathering } = request;
+    gathering.answers.push(answer);
+    if (--gathering.missing === 0) this.#parts.asks.answer(gathering.asker, { type: "task", answer: merge(gathering) });
+  }
+
+  #task(asker: Asker, partition: Partition, request: TaskRequest, deadlineMs: number): void {
+    const { asks, hosting, engine } = this.#parts;
+    const document = this.#ring();
+    const owner = document.owners[partition];
+    if (owner === undefined) throw new RingError("NO_OWNER", `partition ${partition} has no owner`, { retryAfterMs: 500 });
+    if (owner !== this.#here.self) {
+      if (asker.type === "peer") throw new RingError("NOT_OWNER", `${owner} owns partition ${partition}`, { retryAfterMs: 50 });
+      return asks.forward(asker, owner, { type: "task", partition, request }, deadlineMs);
+    }
+    if (!hosting.loaded(partition)) throw new RingError("NO_OWNER", `partition ${partition} is not served yet: ${hosting.waitsFor(partition)}`, { retryAfterMs: 200 });
+    const askId = asks.expect(asker, deadlineMs);
+    if (askId === undefined) return;
+    const requestId = ++this.#requestId;
+    this.#requests.set(requestId, { type: "one", askId });
+    if (this.#requests.size > REQUEST_MEMORY) this.#requests.delete(this.#requests.keys().next().value!);
+    engine.request(this.#here.now, partition, request, requestId);
+  }
+
+  #gather(asker: Asker, request: TaskRequest): void {
+    const { hosting, engine, asks } = this.#parts;
+    const partitions = [...hosting.partitions()].filter((partition) => hosting.loaded(partition));
+    const limit = "limit" in request ? request.limit : LIST_LIMIT;
+    const gathering: Gathering = { asker, limit, missing: partitions.length, answers: [] };
+    if (partitions.length === 0) return asks.answer(asker, { type: "task", answer: { type: "tasks", statuses: [] } });
+    for (const partition of partitions) {
+      const requestId = ++this.#requestId;
+      this.#requests.set(requestId, { type: "gather", gathering });
+      engine.request(this.#here.now, partition, request, requestId);
+    }
+  }
+
+  /** A ring change: made by the claimant; by this node if the claimant cannot be reached. */
+  #change(asker: Asker, request: NodeRequest, deadlineMs: number, apply: (document: RingDocument) => RingDocument): void {
+    const { claimant, asks } = this.#parts;
+    this.#ring();
+    const role = claimant.role();
+    if (asker.type === "local" && role !== undefined && role !== this.#here.self && this.#here.linked(role)) {
+      return asks.forward(asker, role, this.#carry(request), deadlineMs);
+    }
+    claimant.wish(apply, (result) => asks.answer(asker, result instanceof RingError ? refusalOf(result) : { type: "document", document: result }), deadlineMs);
+  }
+
+  /** A newcomer may be known only to this node: send what it told us along. */
+  #carry(request: NodeRequest): NodeRequest {
+    return request.type === "stage" ? { ...request, change: this.#complete(this.#ring(), request.change) } : request;
+  }
+
+  /** `stage join NAME` names a newcomer; what its member record is, it has told its peers. */
+  #complete(document: RingDocument, change: StagedChange): StagedChange {
+    if (change.type !== "join" || change.member.directory !== "") return change;
+    const { name } = change.member;
+    const candidate = name === this.#here.self ? this.#parts.member : this.#parts.candidates.get(name);
+    if (candidate === undefined) {
+      const known = findMember(document, name) !== undefined;
+      throw new RingError("MEMBER_UNKNOWN", known ? `${name} is a member already` : `no newcomer named ${name} has contacted this node; start it with --join`);
+    }
+    return { type: "join", member: { ...candidate, weight: change.member.weight || candidate.weight, ...(change.member.zone === undefined ? {} : { zone: change.member.zone }) } };
+  }
+
+  #limitTransfers(request: Extract<NodeRequest, { type: "transfer-limit" }>): NodeAnswer {
+    const { outgoing, incoming } = this.#parts;
+    if (request.limit !== undefined) {
+      if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 64) throw new RingError("INVALID_ARGUMENT", "limit is a whole number from 1 to 64");
+      outgoing.limit = request.limit;
+      incoming.limit = request.limit;
+    }
+    if (request.paused !== undefined) outgoing.paused = request.paused;
+    if (request.force !== undefined && !outgoing.force(request.force)) throw new RingError("NOT_FOUND", `no transfer of partition ${request.force} waits for handlers here`);
+    outgoing.pump();
+    return { type: "ok" };
+  }
+
+  #app(asker: Asker, request: Extract<NodeRequest, { type: "app" }>, deadlineMs: number): void {
+    const { asks, overrides, apps, changed } = this.#parts;
+    const home = this.#ring().owners[overrides.homeOf(request.app, this.#ring().ringSize)];
+    if (home !== this.#here.self) {
+      if (home === undefined) throw new RingError("NO_OWNER", "the app's home partition has no owner", { retryAfterMs: 500 });
+      if (asker.type === "peer") throw new RingError("NOT_OWNER", `${home} owns the app's home partition`, { retryAfterMs: 50 });
+      return asks.forward(asker, home, request, deadlineMs);
+    }
+    const override = overrides.next(request.app, request.action as AppAction, definitionOf(apps, request.app));
+    changed(override);
+    asks.answer(asker, { type: "ok" });
+  }
+
+  #apps(limit: number): readonly AppView[] {
+    const { apps, engine, overrides } = this.#parts;
+    const views = new Map<string, AppView>();
+    const add = (app: string, counts: { queued: number; running: number; dead: number; oldestWaitMs: number }): void => {
+      if (views.has(app) || views.size >= limit) return;
+      const found = apps.find(app as AppName);
+      const override = overrides.get(app as AppName);
+      if (found === undefined && override === undefined) return;
+      const { definition } = found ?? {};
+      views.set(app, {
+        app,
+        match: definition?.match ?? "",
+        version: definition?.version ?? "",
+        existence: override?.existence ?? "implied",
+        paused: override?.paused ?? false,
+        limits: { ...NO_LIMITS, ...definition?.limits, ...override?.limits },
+        ...counts,
+      });
+    };
+    for (const { app, queued, running, dead, oldestWaitMs } of engine.appViews(limit)) add(app, { queued, running, dead, oldestWaitMs });
+    for (const app of apps.active()) add(app, NO_COUNTS);
+    for (const { app } of overrides.all()) add(app, NO_COUNTS);
+    return [...views.values()];
+  }
+
+  #status(): NodeStatus {
+    const { hosting, engine, adoption, apps, member, version } = this.#parts;
+    const document = this.#here.document;
+    const partitions = [...hosting.partitions()].flatMap((partition) => engine.view(partition) ?? []);
+    const leaseMs = this.#parts.leaseMs();
+    const held = new Set(adoption.holding());
+    return {
+      name: member.name,
+      version,
+      state: this.#parts.state(),
+      epoch: document?.epoch ?? 0,
+      history: document?.history ?? 0,
+      ...(leaseMs === undefined ? {} : { leaseMs }),
+      partitions,
+      queued: partitions.reduce((sum, view) => sum + view.queued + view.delayed, 0),
+      running: partitions.reduce((sum, view) => sum + view.running, 0),
+      dead: partitions.reduce((sum, view) => sum + view.dead, 0),
+      stranded: (document?.stranded ?? []).map((entry) => ({ member: entry.member, partition: entry.partition, rows: -1, where: held.has(entry.member) ? ("adopter" as const) : entry.where.type })),
+      apps: apps.presence(),
+      warnings: document === undefined ? [] : this.#warnings(document),
+      store: { rows: 0, bytes: 0, commits: 0, syncs: 0, quarantined: 0 },
+      adopting: adoption.holding(),
+    };
+  }
+
+  #warnings(document: RingDocument): { code: string; detail: string }[] {
+    const warnings: { code: string; detail: string }[] = [];
+    const live = new Set(document.members.map((member) => member.name).filter((name) => this.#parts.liveness.live(this.#here.now, name)));
+    if (!hasFailover(document, live)) warnings.push({ code: "NO_FAILOVER", detail: "the loss of one more voter stops ring changes; add members (3 or more)" });
+    const away = document.stranded.filter((entry) => entry.where.type === "away");
+    for (const name of new Set(away.map((entry) => entry.member))) {
+      warnings.push({ code: "STATE_AWAY", detail: `${name} is away with the tasks and state of ${away.filter((entry) => entry.member === name).length} partitions` });
+    }
+    return warnings;
+  }
+
+  #ring(): RingDocument {
+    const { document } = this.#here;
+    if (document === undefined) throw new RingError("NO_OWNER", "this node is not part of a ring yet", { retryAfterMs: 500 });
+    return document;
+  }
+}
+
+function taskAnswer(answer: TaskAnswer): NodeAnswer {
+  return answer.type === "refused" ? answer : { type: "task", answer };
+}
+
+export function refusalOf(error: RingError): NodeAnswer {
+  return { type: "refused", code: error.code, detail: error.message, ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }) };
+}
+
+/** Also of a deleted app: it may be created again. */
+function definitionOf(apps: AppSource, app: AppName): AppDefinition | undefined {
+  const found = apps.find(app);
+  if (found !== undefined) return found.definition;
+  for (const definition of apps.definitions()) {
+    const { match } = definition;
+    if (match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1)))) return definition;
+  }
+  return undefined;
+}
+
+function merge(gathering: Gathering): TaskAnswer {
+  const { answers, limit } = gathering;
+  const first = answers[0]!;
+  if (first.type === "schedules") return { type: "schedules", schedules: answers.flatMap((answer) => (answer.type === "schedules" ? answer.schedules : [])).slice(0, limit) };
+  if (first.type === "count") return { type: "count", count: answers.reduce((sum, answer) => sum + (answer.type === "count" ? answer.count : 0), 0) };
+  if (first.type === "refused") return first;
+  return { type: "tasks", statuses: answers.flatMap((answer) => (answer.type === "tasks" ? answer.statuses : [])).slice(0, limit) };
+}
+
+const NO_COUNTS = { queued: 0, running: 0, dead: 0, oldestWaitMs: 0 };
+const NO_LIMITS = { queued: 0, running: 0, perSecond: 0, weight: 1 };
+const LIST_LIMIT = 1_000;
+/** `Wait` requests of this node that the engine has not answered, at most; the oldest are forgotten (they time out). */
+const REQUEST_MEMORY = 50_000;

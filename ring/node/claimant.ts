@@ -1,0 +1,287 @@
+/**
+ * Proposes ring changes: those that follow from what happened (a death, a cut-over, a return, a retired member, an absent
+ * voter) and those that operators ask for.
+ *
+ * K1  One proposal at a time; everything that is ready goes into one epoch. It is a role, not a leader: two nodes that
+ *     both believe to have it cost a lost ballot, never a wrong ring.
+ * K2  Partitions are taken from a member that gave no consent only after a majority of voters said that its grant has
+ *     run out (ownership rule 11).
+ * K3  A burst of deaths is one change: the first one waits `SETTLE_MS` for the others.
+ */
+
+import type { RingDocument, Stranded } from "../document.ts";
+import { asOneChange, findMember } from "../draft.ts";
+import { RingError } from "../errors.ts";
+import type { Epoch, NodeName } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { Consent } from "../register/messages.ts";
+import { isPlanned, markDown, markReturned, moveDone, type Move, removeStranded, retireMembers, setAdopter } from "../transition.ts";
+import { nextVoters, setVoters } from "../voters.ts";
+import type { Here } from "./here.ts";
+import type { Liveness } from "./liveness.ts";
+import type { Giving } from "./messages.ts";
+
+export interface ClaimantHooks {
+  propose(document: RingDocument, consents: readonly Consent[]): void;
+  askRevocable(member: NodeName): void;
+  /** Members that adoption on their machine may still save: not marked down as away yet. */
+  peersOnMachine(name: NodeName): boolean;
+}
+
+interface Wish {
+  readonly apply: (document: RingDocument) => RingDocument;
+  readonly done: (result: RingDocument | RingError) => void;
+  readonly deadline: Instant;
+}
+
+export class Claimant {
+  readonly #here: Here;
+  readonly #liveness: Liveness;
+  readonly #hooks: ClaimantHooks;
+  #proposing: { readonly document: RingDocument; readonly wishes: readonly Wish[]; readonly since: Instant } | undefined;
+  #notBefore: Instant = 0;
+  /** Consents by member, for one epoch. */
+  #consents = new Map<NodeName, { readonly epoch: Epoch; readonly gives: Giving }>();
+  #absorbed = new Map<string, Stranded>();
+  #wishes: Wish[] = [];
+  /** Dead members that a majority said may be taken from, and until when that is believed. */
+  readonly #revocable = new Map<NodeName, Instant>();
+  readonly #askedRevocable = new Map<NodeName, Instant>();
+  readonly #returns = new Map<NodeName, { readonly times: number; readonly last: Instant }>();
+  #dutyUntil: Instant = Number.NEGATIVE_INFINITY;
+  #settleUntil: Instant | undefined;
+  #lookAgainAt: Instant | undefined;
+
+  constructor(here: Here, liveness: Liveness, hooks: ClaimantHooks) {
+    this.#here = here;
+    this.#liveness = liveness;
+    this.#hooks = hooks;
+  }
+
+  nextDeadline(): Instant | undefined {
+    return this.#lookAgainAt;
+  }
+
+  /** The lowest-named live voter. */
+  role(): NodeName | undefined {
+    const { document, now } = this.#here;
+    return document?.voters.find((name) => this.#liveness.live(now, name)) ?? document?.voters[0];
+  }
+
+  consent(member: NodeName, epoch: Epoch, gives: Giving, insist: boolean): void {
+    const known = this.#consents.get(member);
+    if (known !== undefined && known.epoch === epoch && known.gives.type === "moves" && gives.type === "moves") {
+      const moves = [...known.gives.moves.filter((old) => !gives.moves.some((move) => move.partition === old.partition)), ...gives.moves];
+      this.#consents.set(member, { epoch, gives: { type: "moves", moves } });
+    } else if (known === undefined || known.epoch <= epoch) this.#consents.set(member, { epoch, gives });
+    if (insist) this.#dutyUntil = this.#here.now + DUTY_MS;
+    this.#soon(CUT_OVER_SETTLE_MS);
+  }
+
+  absorbed(entries: readonly Stranded[]): void {
+    for (const entry of entries) if (this.#absorbed.size < ABSORBED_LIMIT) this.#absorbed.set(entryKey(entry), entry);
+    this.#soon(CUT_OVER_SETTLE_MS);
+  }
+
+  /** A change that somebody asked for. `done` gets the decided document, or why not. */
+  wish(apply: Wish["apply"], done: Wish["done"], deadlineMs: number): void {
+    if (this.#wishes.length >= WISH_LIMIT) return done(new RingError("RING_BUSY", "too many ring changes are waiting", { retryAfterMs: 500 }));
+    this.#wishes.push({ apply, done, deadline: this.#here.now + deadlineMs });
+    this.#dutyUntil = this.#here.now + DUTY_MS;
+    this.#soon(0);
+  }
+
+  revocable(member: NodeName, majority: boolean): void {
+    if (!majority) return;
+    this.#revocable.set(member, this.#here.now + REVOCABLE_MS);
+    this.#soon(SETTLE_MS / 4);
+  }
+
+  /** A proposal ended without being decided, or another document was. */
+  ended(outcome: "chosen" | "lost" | "refused" | "timeout", jitter: number): void {
+    const flight = this.#proposing;
+    this.#proposing = undefined;
+    if (flight === undefined) return;
+    if (outcome === "chosen") for (const wish of flight.wishes) wish.done(flight.document);
+    else this.#wishes.unshift(...flight.wishes);
+    if (outcome === "refused") this.#revocable.clear();
+    this.#notBefore = outcome === "chosen" || outcome === "lost" ? this.#here.now : this.#here.now + BACK_OFF_MS * (0.5 + jitter);
+    this.#soon(0);
+  }
+
+  follow(document: RingDocument): void {
+    for (const [member, consent] of this.#consents) if (consent.epoch <= document.epoch) this.#consents.delete(member);
+    for (const [key, entry] of this.#absorbed) if (!document.stranded.some((other) => entryKey(other) === entryKey(entry))) this.#absorbed.delete(key);
+    for (const name of this.#revocable.keys()) if (findMember(document, name)?.status === "down") this.#revocable.delete(name);
+    this.#soon(0);
+  }
+
+  /** Something may have changed: look at the ring soon. */
+  nudge(): void {
+    this.#soon(SETTLE_MS / 4);
+  }
+
+  tick(): void {
+    const { now } = this.#here;
+    if (this.#lookAgainAt === undefined || this.#lookAgainAt > now) return;
+    this.#lookAgainAt = now + LOOK_EVERY_MS;
+    this.#expireWishes();
+    if (this.#proposing !== undefined && now - this.#proposing.since > PROPOSAL_LIMIT_MS) this.ended("timeout", 0.5);
+    const { document } = this.#here;
+    if (document === undefined || this.#proposing !== undefined) return;
+    const mine = this.role() === this.#here.self;
+    if (mine) this.#watchDead(document);
+    if (!mine && now >= this.#dutyUntil) return;
+    const at = Math.max(this.#notBefore, this.#settleUntil ?? 0);
+    if (at > now) {
+      this.#lookAgainAt = Math.min(this.#lookAgainAt, at);
+      return;
+    }
+    this.#settleUntil = undefined;
+    this.#propose(document, mine);
+  }
+
+  #propose(document: RingDocument, automatic: boolean): void {
+    const consents: Consent[] = [];
+    const transitions: ((document: RingDocument) => RingDocument)[] = [];
+    const attempt = (change: (document: RingDocument) => RingDocument): void => {
+      transitions.push((current) => {
+        try {
+          return change(current);
+        } catch (error) {
+          if (error instanceof RingError) return current;
+          throw error;
+        }
+      });
+    };
+    this.#addConsents(document, consents, attempt);
+    const absorbed = [...this.#absorbed.values()];
+    if (absorbed.length > 0) attempt((current) => removeStranded(current, absorbed));
+    if (automatic) this.#addAutomatic(document, attempt);
+    const wishes: Wish[] = [];
+    for (const wish of this.#wishes) {
+      transitions.push((current) => {
+        try {
+          const next = wish.apply(current);
+          wishes.push(wish);
+          return next;
+        } catch (error) {
+          if (!(error instanceof RingError)) throw error;
+          wish.done(error);
+          return current;
+        }
+      });
+    }
+    const next = asOneChange(document, transitions);
+    this.#wishes = [];
+    if (next === document) {
+      for (const wish of wishes) wish.done(document);
+      return;
+    }
+    this.#proposing = { document: next, wishes, since: this.#here.now };
+    this.#hooks.propose(next, consents);
+  }
+
+  #addConsents(document: RingDocument, consents: Consent[], attempt: (change: (document: RingDocument) => RingDocument) => void): void {
+    const epoch = (document.epoch + 1) as Epoch;
+    const moves: Move[] = [];
+    const dead = new Map<NodeName, NodeName>();
+    for (const [member, consent] of this.#consents) {
+      if (consent.epoch !== epoch) continue;
+      const { gives } = consent;
+      if (gives.type === "moves") {
+        const planned = gives.moves.map((move) => ({ ...move, from: member })).filter((move) => isPlanned(document, move));
+        moves.push(...planned);
+        consents.push({ member, epoch, partitions: planned.map((move) => move.partition) });
+      } else if (findMember(document, member) !== undefined) {
+        dead.set(member, gives.adopter);
+        consents.push({ member, epoch, partitions: gives.partitions });
+      }
+    }
+    if (moves.length > 0) attempt((current) => moveDone(current, moves));
+    if (dead.size > 0) attempt((current) => markDown(current, [...dead.keys()], { adopters: dead, keepStranded: true }));
+  }
+
+  #addAutomatic(document: RingDocument, attempt: (change: (document: RingDocument) => RingDocument) => void): void {
+    const { now } = this.#here;
+    const live = new Set(document.members.map((member) => member.name).filter((name) => this.#liveness.live(now, name)));
+    const gone = [...this.#revocable].filter(([name, until]) => until > now && !this.#liveness.linked(name) && findMember(document, name)?.status !== "down").map(([name]) => name);
+    if (gone.length > 0) attempt((current) => markDown(current, gone, { keepStranded: true }));
+    for (const member of document.members) {
+      if (member.status === "down" && live.has(member.name) && this.#liveness.linked(member.name) && this.#mayReturn(member.name)) {
+        attempt((current) => markReturned(current, member.name));
+      }
+    }
+    attempt(retireMembers);
+    for (const entry of document.stranded) {
+      if (entry.where.type !== "adopter" || live.has(entry.where.adopter) || this.#hooks.peersOnMachine(entry.member)) continue;
+      attempt((current) => setAdopter(current, { member: entry.member, memberId: entry.memberId }));
+    }
+    attempt((current) => {
+      const voters = nextVoters(current, { live, answered: new Set([...live].filter((name) => this.#liveness.linked(name))) });
+      return voters === current.voters ? current : setVoters(current, voters);
+    });
+  }
+
+  /** K2, K3. */
+  #watchDead(document: RingDocument): void {
+    const { now } = this.#here;
+    for (const { name, status } of document.members) {
+      if (status === "down" || status === "exiting") continue;
+      const since = this.#liveness.deadSince(now, name);
+      if (since === undefined || now - since < SETTLE_MS) continue;
+      if (this.#liveness.speakerFor(name) !== undefined && now - since < ADOPTION_FIRST_MS) continue;
+      if ((this.#revocable.get(name) ?? 0) > now || now - (this.#askedRevocable.get(name) ?? Number.NEGATIVE_INFINITY) < REVOCABLE_ASK_MS) continue;
+      this.#askedRevocable.set(name, now);
+      this.#hooks.askRevocable(name);
+    }
+  }
+
+  /** Each return within an hour doubles the wait before a member gets partitions again. */
+  #mayReturn(name: NodeName): boolean {
+    const { now } = this.#here;
+    const known = this.#returns.get(name);
+    const times = known === undefined || now - known.last > FLAP_MEMORY_MS ? 0 : known.times;
+    const waitMs = times === 0 ? 0 : Math.min(RETURN_WAIT_MOST_MS, RETURN_WAIT_MS * 2 ** (times - 1));
+    if (known !== undefined && now - known.last < waitMs) return false;
+    this.#returns.set(name, { times: times + 1, last: now });
+    return true;
+  }
+
+  #expireWishes(): void {
+    const { now } = this.#here;
+    const late = this.#wishes.filter((wish) => wish.deadline <= now);
+    if (late.length === 0) return;
+    this.#wishes = this.#wishes.filter((wish) => wish.deadline > now);
+    for (const wish of late) wish.done(new RingError("RING_BUSY", "the voters did not decide in time", { retryAfterMs: 1_000 }));
+  }
+
+  #soon(delayMs: number): void {
+    const at = this.#here.now + delayMs;
+    this.#settleUntil ??= at;
+    if (this.#lookAgainAt === undefined || at < this.#lookAgainAt) this.#lookAgainAt = at;
+  }
+}
+
+function entryKey(entry: Stranded): string {
+  return `${entry.member} ${entry.partition} ${entry.generation}`;
+}
+
+/** One gossip round: deaths of one burst become one ring change. */
+const SETTLE_MS = 200;
+/** Partitions that are ready to cut over together share one epoch. */
+const CUT_OVER_SETTLE_MS = 4;
+const LOOK_EVERY_MS = 500;
+const PROPOSAL_LIMIT_MS = 10_000;
+const BACK_OFF_MS = 150;
+const REVOCABLE_MS = 3_000;
+const REVOCABLE_ASK_MS = 500;
+/** A peer that holds a dead member's directory gives consent within moments; a revocation would strand its tasks. */
+const ADOPTION_FIRST_MS = 10_000;
+/** For how long a node that is not the claimant goes on proposing what it was asked for. */
+const DUTY_MS = 5_000;
+const WISH_LIMIT = 64;
+const ABSORBED_LIMIT = 8_192;
+const FLAP_MEMORY_MS = 3_600_000;
+const RETURN_WAIT_MS = 4_000;
+const RETURN_WAIT_MOST_MS = 600_000;

@@ -1,0 +1,90 @@
+/**
+ * What the node machine is told and what it wants done: the border between a whole node (pure) and the world.
+ * `ring/io/node.ts` performs these on real disks and sockets; the simulator does it in virtual time.
+ */
+
+import type { MemberId, NodeName, Partition } from "../ids.ts";
+import type { SwimEffect, SwimEvent } from "../membership/events.ts";
+import type { RegisterState } from "../register/messages.ts";
+import type { PageRequest, Row, RowGroup, Term } from "../store.ts";
+import type { TaskEvent } from "../tasks/engine-contract.ts";
+import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../tasks/task.ts";
+import type { NodeMessage } from "./messages.ts";
+import type { NodeAnswer, NodeRequest, NodeStatus } from "./requests.ts";
+
+/** Whose directory rows are read from or written to: the node's own or that of a member it adopted. */
+export type Directory = { readonly type: "own" } | { readonly type: "adopted"; readonly member: NodeName };
+
+export type NodeEvent =
+  | { readonly type: "start"; readonly wallOffsetMs: number }
+  | { readonly type: "tick" }
+  /** The answer to `flush-soon`: everything of this turn has been stepped. */
+  | { readonly type: "flush" }
+  | { readonly type: "swim"; readonly event: SwimEvent }
+  | { readonly type: "messages"; readonly from: NodeName; readonly messages: readonly NodeMessage[] }
+  | { readonly type: "link"; readonly peer: NodeName; readonly up: boolean }
+  | { readonly type: "register-persisted"; readonly of: NodeName; readonly sequence: number }
+  | { readonly type: "committed"; readonly group: number; readonly refused: readonly Partition[] }
+  | { readonly type: "adopted-committed"; readonly writeId: number }
+  | { readonly type: "opened"; readonly partition: Partition; readonly term: Term }
+  | { readonly type: "rows"; readonly readId: number; readonly rows: readonly Row[]; readonly next?: Uint8Array }
+  | { readonly type: "dropped"; readonly directory: Directory; readonly partition: Partition }
+  | { readonly type: "lock"; readonly member: NodeName; readonly result: LockResult }
+  | { readonly type: "submit"; readonly origin: number; readonly tokens: readonly number[]; readonly records: readonly TaskRecord[] }
+  | { readonly type: "forget"; readonly origin: number }
+  | { readonly type: "ask"; readonly askId: number; readonly request: NodeRequest; readonly to?: NodeName; readonly deadlineMs: number }
+  | { readonly type: "ended"; readonly ends: readonly AttemptEnd[] }
+  | { readonly type: "wall"; readonly offsetMs: number }
+  /** The clock that counts suspend jumped against the monotonic one: the lease is void (ownership rule 12). */
+  | { readonly type: "suspended" }
+  /** A planned stop: no new attempts, let those under way end, then `exit`. */
+  | { readonly type: "stop"; readonly graceMs: number }
+  | { readonly type: "marked" }
+  | { readonly type: "store-broken"; readonly detail: string };
+
+export type LockResult =
+  /** A live process holds it, or it cannot be taken at all. */
+  | { readonly type: "refused"; readonly detail: string }
+  /** The process is gone; what its directory holds. */
+  | {
+      readonly type: "held";
+      readonly memberId: MemberId;
+      /** It stopped on purpose and should be given time to come back. */
+      readonly planned: boolean;
+      readonly register: RegisterState | undefined;
+      readonly copies: readonly Copy[];
+    };
+
+/** A partition that has rows in a directory. */
+export interface Copy {
+  readonly partition: Partition;
+  readonly term: Term;
+}
+
+export type NodeEffect =
+  | { readonly type: "flush-soon" }
+  | { readonly type: "swim"; readonly effect: SwimEffect }
+  | { readonly type: "send"; readonly to: NodeName; readonly message: NodeMessage }
+  /** Keep links to exactly these. */
+  | { readonly type: "links"; readonly to: readonly NodeName[] }
+  | { readonly type: "persist-register"; readonly of: NodeName; readonly sequence: number; readonly state: RegisterState }
+  | { readonly type: "commit"; readonly group: number; readonly groups: readonly RowGroup[] }
+  | { readonly type: "commit-adopted"; readonly member: NodeName; readonly writeId: number; readonly groups: readonly RowGroup[] }
+  | { readonly type: "open"; readonly partition: Partition; readonly history: number; readonly generation: number }
+  | { readonly type: "read"; readonly readId: number; readonly directory: Directory; readonly request: PageRequest }
+  | { readonly type: "drop"; readonly directory: Directory; readonly partition: Partition }
+  | { readonly type: "quarantine"; readonly partition: Partition; readonly why: string }
+  | { readonly type: "try-lock"; readonly member: NodeName; readonly memberId: MemberId; readonly directory: string }
+  | { readonly type: "release-lock"; readonly member: NodeName }
+  | { readonly type: "start"; readonly attempts: readonly Attempt[] }
+  | { readonly type: "abort"; readonly attemptId: number; readonly reason: AbortReason }
+  | { readonly type: "outcomes"; readonly origin: number; readonly tokens: readonly number[]; readonly outcomes: readonly SubmitOutcome[] }
+  | { readonly type: "answered"; readonly askId: number; readonly answer: NodeAnswer }
+  | { readonly type: "document" }
+  | { readonly type: "note"; readonly what: string; readonly detail: string }
+  | { readonly type: "task-events"; readonly events: readonly TaskEvent[] }
+  /** Write the durable mark of a planned stop; answered by `marked`. */
+  | { readonly type: "mark-stopping" }
+  | { readonly type: "exit"; readonly code: number; readonly reason: string };
+
+export type { NodeStatus };

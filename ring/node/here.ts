@@ -1,0 +1,21 @@
+/** What the parts of a node machine may use of the whole: who and when it is, the ring, and the way out. */
+
+import type { RingDocument } from "../document.ts";
+import type { NodeName } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { NodeEffect } from "./effects.ts";
+import type { NodeMessage } from "./messages.ts";
+
+export interface Here {
+  readonly self: NodeName;
+  /** Of the step under way. */
+  readonly now: Instant;
+  readonly document: RingDocument | undefined;
+  emit(effect: NodeEffect): void;
+  /** To a peer over its link, or to this node itself at the end of the step. */
+  send(to: NodeName, message: NodeMessage): void;
+  /** Can be reached, by its link. Always true of itself. */
+  linked(name: NodeName): boolean;
+  /** Ring events for operators. */
+  note(what: string, detail: string): void;
+}

@@ -1,0 +1,329 @@
+/**
+ * The partitions that this node serves: brings each from its rows to service, and closes it when the ring says so.
+ *
+ * H1  A partition is served only while the newest document known names this node as its owner at that generation.
+ * H2  A copy of rows is used only at the generation it was made for: opened here, arrived whole by handoff, or listed as
+ *     stranded; anything else is dropped (consented) or quarantined (unexplained).
+ * H3  A sealed partition starts nothing until the document of the seal's epoch is known (ownership rule 13).
+ */
+
+import type { RingDocument, Stranded } from "../document.ts";
+import type { Partition } from "../ids.ts";
+import type { Row, Term } from "../store.ts";
+import type { TaskEngineContract } from "../tasks/engine-contract.ts";
+import type { Copy } from "./effects.ts";
+import type { Here } from "./here.ts";
+import { splitRows } from "./rows.ts";
+
+type Older = "none" | "awaited" | "away";
+
+type Phase =
+  | { readonly type: "inspecting"; readonly readId: number }
+  | { readonly type: "clearing" }
+  | { readonly type: "opening" }
+  | { readonly type: "loading"; readonly readId: number }
+  /** `sealedFor`: in doubt until that epoch's document is known. */
+  | { readonly type: "serving"; readonly sealedFor: number | undefined }
+  /** In service, but a transfer is cutting over: submits wait. */
+  | { readonly type: "parked" };
+
+interface Hosted {
+  readonly partition: Partition;
+  readonly generation: number;
+  phase: Phase;
+  term: Term | undefined;
+  older: Older;
+}
+
+export class Hosting {
+  readonly #here: Here;
+  readonly #engine: TaskEngineContract;
+  readonly #hosted = new Map<Partition, Hosted>();
+  /** What the own directory holds, by partition. */
+  readonly #copies = new Map<Partition, Term>();
+  readonly #reads = new Map<number, Partition>();
+  /** Rows arriving for a partition that is not owned yet: the term they are written under. */
+  readonly #incoming = new Map<Partition, Term>();
+  /** Partitions whose rows are being dropped; they open when it is done. */
+  readonly #dropping = new Set<Partition>();
+  /** Seals seen while a partition's rows are read. */
+  readonly #sealed = new Map<Partition, number>();
+  readonly #nextReadId: () => number;
+
+  constructor(here: Here, engine: TaskEngineContract, copies: readonly Copy[], nextReadId: () => number) {
+    this.#here = here;
+    this.#engine = engine;
+    this.#nextReadId = nextReadId;
+    for (const copy of copies) this.#copies.set(copy.partition, copy.term);
+  }
+
+  /** Under which term changes of the partition are written now. */
+  termOf(partition: Partition): Term | undefined {
+    return this.#hosted.get(partition)?.term ?? this.#incoming.get(partition);
+  }
+
+  copyOf(partition: Partition): Term | undefined {
+    return this.#copies.get(partition);
+  }
+
+  copies(): IterableIterator<[Partition, Term]> {
+    return this.#copies.entries();
+  }
+
+  serving(partition: Partition): boolean {
+    const phase = this.#hosted.get(partition)?.phase;
+    return phase?.type === "serving" && phase.sealedFor === undefined;
+  }
+
+  loaded(partition: Partition): boolean {
+    const type = this.#hosted.get(partition)?.phase.type;
+    return type === "serving" || type === "parked";
+  }
+
+  hosts(partition: Partition): boolean {
+    return this.#hosted.has(partition);
+  }
+
+  get count(): number {
+    return this.#hosted.size;
+  }
+
+  partitions(): IterableIterator<Partition> {
+    return this.#hosted.keys();
+  }
+
+  /** How a partition that is not served yet explains itself. */
+  waitsFor(partition: Partition): string | undefined {
+    const phase = this.#hosted.get(partition)?.phase;
+    if (phase === undefined) return "not owned here";
+    if (phase.type === "serving") return phase.sealedFor === undefined ? undefined : `in doubt until epoch ${phase.sealedFor} is known`;
+    return phase.type;
+  }
+
+  /** Brings what is hosted in line with the newest document. */
+  follow(document: RingDocument): void {
+    for (let index = 0; index < document.ringSize; index++) {
+      const partition = index as Partition;
+      const mine = document.owners[index] === this.#here.self;
+      const hosted = this.#hosted.get(partition);
+      if (hosted !== undefined && (!mine || hosted.generation !== document.generations[index])) this.#close(hosted, document);
+      if (!mine) {
+        if (hosted === undefined && !this.#incoming.has(partition) && this.#outdated(partition, document)) this.#discard(partition, document);
+        continue;
+      }
+      const now = this.#hosted.get(partition);
+      if (now === undefined) this.#begin(partition, document);
+      else this.#followOlder(now, document);
+    }
+    for (const hosted of this.#hosted.values()) {
+      if (hosted.phase.type === "serving" && hosted.phase.sealedFor !== undefined && document.epoch >= hosted.phase.sealedFor) this.#unseal(hosted);
+    }
+  }
+
+  opened(partition: Partition, term: Term): void {
+    const hosted = this.#hosted.get(partition);
+    if (hosted?.phase.type !== "opening" || term.generation !== hosted.generation) return;
+    hosted.term = term;
+    this.#copies.set(partition, term);
+    this.#engine.open(this.#here.now, partition, term, hosted.older);
+    this.#readFrom(hosted, undefined);
+  }
+
+  /** True if the read was one of these. */
+  rows(readId: number, rows: readonly Row[], next: Uint8Array | undefined): boolean {
+    const partition = this.#reads.get(readId);
+    if (partition === undefined) return false;
+    this.#reads.delete(readId);
+    const hosted = this.#hosted.get(partition);
+    if (hosted === undefined) return true;
+    if (hosted.phase.type === "inspecting" && hosted.phase.readId === readId) this.#inspected(hosted, rows);
+    else if (hosted.phase.type === "loading" && hosted.phase.readId === readId) this.#page(hosted, rows, next);
+    return true;
+  }
+
+  dropped(partition: Partition): void {
+    if (!this.#dropping.delete(partition)) return;
+    this.#copies.delete(partition);
+    const hosted = this.#hosted.get(partition);
+    if (hosted?.phase.type === "clearing") this.#open(hosted);
+  }
+
+  /** A cut-over begins or ends: submits of the partition wait meanwhile. */
+  park(partition: Partition, parked: boolean): void {
+    const hosted = this.#hosted.get(partition);
+    if (hosted === undefined || !this.loaded(partition)) return;
+    hosted.phase = parked ? { type: "parked" } : { type: "serving", sealedFor: undefined };
+    if (parked) this.#engine.hold(this.#here.now, partition);
+    else this.#engine.release(this.#here.now, partition);
+  }
+
+  /** Rows of a handoff will arrive: whatever is there goes first. Answers false while that is not possible. */
+  expect(partition: Partition, term: Term): "ready" | "clearing" | "busy" {
+    if (this.#hosted.has(partition)) return "busy";
+    if (this.#dropping.has(partition)) return "clearing";
+    if (this.#copies.has(partition) && !this.#incoming.has(partition)) {
+      if (strandedHere(this.#here.document, this.#here, partition)) return "busy";
+      this.#drop(partition);
+      return "clearing";
+    }
+    if (this.#incoming.has(partition)) {
+      // An earlier attempt of the transfer left rows: start from nothing.
+      this.#incoming.delete(partition);
+      this.#drop(partition);
+      return "clearing";
+    }
+    this.#incoming.set(partition, term);
+    this.#copies.set(partition, term);
+    return "ready";
+  }
+
+  /** A handoff broke off: the rows that came are nobody's. */
+  unexpect(partition: Partition): void {
+    if (!this.#incoming.delete(partition)) return;
+    if (!this.#hosted.has(partition)) this.#drop(partition);
+  }
+
+  /** Rows of a partition given away with consent, or handed back: nobody needs the copy any more. */
+  discardCopy(partition: Partition): void {
+    if (this.#copies.has(partition) && !this.#hosted.has(partition)) this.#drop(partition);
+  }
+
+  /** The changes of a refused group: a newer term owns the partition, so this node does not. */
+  fenced(partition: Partition): void {
+    const hosted = this.#hosted.get(partition);
+    if (hosted === undefined) return;
+    this.#here.note("fenced", `partition ${partition}: the store knows a newer owner`);
+    this.#engine.close(this.#here.now, partition);
+    this.#hosted.delete(partition);
+  }
+
+  #begin(partition: Partition, document: RingDocument): void {
+    const generation = document.generations[partition]!;
+    const hosted: Hosted = { partition, generation, phase: { type: "opening" }, term: undefined, older: olderOf(document, this.#here, partition) };
+    this.#hosted.set(partition, hosted);
+    const arrived = this.#incoming.get(partition);
+    this.#incoming.delete(partition);
+    const copy = this.#copies.get(partition);
+    if (this.#dropping.has(partition)) hosted.phase = { type: "clearing" };
+    else if (copy === undefined || sameCopy(copy, document.history, generation)) this.#open(hosted);
+    else if (arrived === undefined && strandedHere(document, this.#here, partition)) this.#open(hosted);
+    else {
+      const readId = this.#nextReadId();
+      hosted.phase = { type: "inspecting", readId };
+      this.#reads.set(readId, partition);
+      this.#here.emit({ type: "read", readId, directory: { type: "own" }, request: { partition, rowLimit: 8, byteLimit: 4_096 } });
+    }
+  }
+
+  /** H2: a copy of another generation is good only if it arrived whole for this one. */
+  #inspected(hosted: Hosted, rows: readonly Row[]): void {
+    if (splitRows(rows).node.arrivedFor === hosted.generation) return this.#open(hosted);
+    const copy = this.#copies.get(hosted.partition);
+    if (rows.length > 0) this.#here.note("copy-refused", `partition ${hosted.partition}: rows of generation ${copy?.generation ?? "?"} are not those of generation ${hosted.generation}`);
+    hosted.phase = { type: "clearing" };
+    if (rows.length > 0) this.#here.emit({ type: "quarantine", partition: hosted.partition, why: `not of generation ${hosted.generation}` });
+    this.#drop(hosted.partition);
+  }
+
+  #open(hosted: Hosted): void {
+    hosted.phase = { type: "opening" };
+    this.#here.emit({ type: "open", partition: hosted.partition, history: this.#here.document!.history, generation: hosted.generation });
+  }
+
+  #readFrom(hosted: Hosted, after: Uint8Array | undefined): void {
+    const readId = this.#nextReadId();
+    hosted.phase = { type: "loading", readId };
+    this.#reads.set(readId, hosted.partition);
+    this.#here.emit({
+      type: "read",
+      readId,
+      directory: { type: "own" },
+      request: { partition: hosted.partition, rowLimit: PAGE_ROWS, byteLimit: PAGE_BYTES, ...(after === undefined ? {} : { after }) },
+    });
+  }
+
+  #page(hosted: Hosted, rows: readonly Row[], next: Uint8Array | undefined): void {
+    const { node, module } = splitRows(rows);
+    const unreadable = this.#engine.load(hosted.partition, module);
+    if (unreadable.length > 0) this.#here.note("unreadable-rows", `partition ${hosted.partition}: ${unreadable.length} rows set aside`);
+    if (node.sealedFor !== undefined && node.sealedFor > this.#here.document!.epoch) this.#sealed.set(hosted.partition, node.sealedFor);
+    if (next !== undefined) return this.#readFrom(hosted, next);
+    const sealedFor = this.#sealed.get(hosted.partition);
+    this.#sealed.delete(hosted.partition);
+    hosted.phase = { type: "serving", sealedFor };
+    if (sealedFor !== undefined) this.#engine.hold(this.#here.now, hosted.partition); // H3
+    this.#engine.loaded(this.#here.now, hosted.partition);
+  }
+
+  #unseal(hosted: Hosted): void {
+    hosted.phase = { type: "serving", sealedFor: undefined };
+    this.#engine.release(this.#here.now, hosted.partition);
+  }
+
+  #followOlder(hosted: Hosted, document: RingDocument): void {
+    const older = olderOf(document, this.#here, hosted.partition);
+    if (older === hosted.older) return;
+    const before = hosted.older;
+    hosted.older = older;
+    if (hosted.term === undefined) return;
+    if (older === "none") this.#engine.olderDone(this.#here.now, hosted.partition);
+    else if (before === "awaited" && older === "away") {
+      // The adopter is gone: start with what there is; the rest comes back behind.
+      this.#engine.close(this.#here.now, hosted.partition);
+      this.#hosted.delete(hosted.partition);
+      this.#begin(hosted.partition, document);
+    } else hosted.older = before;
+  }
+
+  #close(hosted: Hosted, document: RingDocument): void {
+    if (hosted.term !== undefined) this.#engine.close(this.#here.now, hosted.partition);
+    this.#hosted.delete(hosted.partition);
+    if (document.owners[hosted.partition] !== this.#here.self) this.#discard(hosted.partition, document);
+  }
+
+  /** A copy without the right to be served: kept while it is listed as stranded, else dropped. */
+  #discard(partition: Partition, document: RingDocument): void {
+    if (strandedHere(document, this.#here, partition) || this.#dropping.has(partition)) return;
+    this.#drop(partition);
+  }
+
+  /** The ring has moved on from the copy: a forced change would have listed it as stranded, so this one was consented. */
+  #outdated(partition: Partition, document: RingDocument): boolean {
+    const copy = this.#copies.get(partition);
+    if (copy === undefined) return false;
+    return copy.history < document.history || (copy.history === document.history && copy.generation < document.generations[partition]!);
+  }
+
+  #drop(partition: Partition): void {
+    if (this.#dropping.has(partition)) return;
+    this.#dropping.add(partition);
+    this.#here.emit({ type: "drop", directory: { type: "own" }, partition });
+  }
+}
+
+/** Whether this node's own directory holds the partition's rows as stranded. */
+function strandedHere(document: RingDocument | undefined, here: Here, partition: Partition): boolean {
+  return document?.stranded.some((entry) => entry.partition === partition && entry.member === here.self) ?? false;
+}
+
+function olderOf(document: RingDocument, here: Here, partition: Partition): Older {
+  let older: Older = "none";
+  for (const entry of document.stranded) {
+    if (entry.partition !== partition || inPlace(entry, here)) continue;
+    if (entry.where.type === "adopter") return "awaited";
+    older = "away";
+  }
+  return older;
+}
+
+/** The node's own stranded rows of a partition that it owns again lie where they are needed. */
+function inPlace(entry: Stranded, here: Here): boolean {
+  return entry.member === here.self;
+}
+
+function sameCopy(copy: Term, history: number, generation: number): boolean {
+  return copy.history === history && copy.generation === generation;
+}
+
+const PAGE_ROWS = 1_000;
+const PAGE_BYTES = 1_048_576;

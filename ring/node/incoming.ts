@@ -1,0 +1,169 @@
+/**
+ * Receives partitions: rows of a handoff go to disk under the offered generation, stranded rows are absorbed by the
+ * vnode that already serves the partition.
+ *
+ * I1  An acknowledgement says "durable here", never "received" (reliability rule 3).
+ * I2  `complete` is said only when count and hash of the whole stream are equal; a handoff's copy is then marked as good
+ *     for the next generation, in the same commit.
+ */
+
+import type { RingDocument, Stranded } from "../document.ts";
+import type { NodeName, Partition } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { Row } from "../store.ts";
+import type { TaskEngineContract } from "../tasks/engine-contract.ts";
+import type { Commits } from "./commits.ts";
+import type { Here } from "./here.ts";
+import type { Hosting } from "./hosting.ts";
+import type { TransferId, TransferMessage } from "./messages.ts";
+import { arrivedChange } from "./rows.ts";
+import { hashChanges } from "./stream.ts";
+
+interface Arrival {
+  readonly id: TransferId;
+  readonly from: NodeName;
+  readonly stranded: Stranded | undefined;
+  sequence: number;
+  changes: number;
+  hash: number;
+  lastProgress: Instant;
+}
+
+export interface IncomingHooks {
+  /** All rows of the entry are durable here: its removal may be proposed. */
+  absorbed(entry: Stranded): void;
+  /** A reason to refuse any transfer now. */
+  busy(): string | undefined;
+}
+
+export class Incoming {
+  readonly #here: Here;
+  readonly #engine: TaskEngineContract;
+  readonly #hosting: Hosting;
+  readonly #commits: Commits;
+  readonly #hooks: IncomingHooks;
+  readonly #arrivals = new Map<string, Arrival>();
+  limit: number = ARRIVAL_LIMIT;
+
+  constructor(here: Here, parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: IncomingHooks }) {
+    this.#here = here;
+    this.#engine = parts.engine;
+    this.#hosting = parts.hosting;
+    this.#commits = parts.commits;
+    this.#hooks = parts.hooks;
+  }
+
+  nextDeadline(): Instant | undefined {
+    let earliest: Instant | undefined;
+    for (const arrival of this.#arrivals.values()) if (earliest === undefined || arrival.lastProgress + STALL_MS < earliest) earliest = arrival.lastProgress + STALL_MS;
+    return earliest;
+  }
+
+  /** Gives the slots of senders that fell silent free again. */
+  tick(): void {
+    for (const [key, arrival] of this.#arrivals) if (this.#here.now - arrival.lastProgress >= STALL_MS) this.#end(key, arrival, false);
+  }
+
+  receive(from: NodeName, message: TransferMessage): void {
+    switch (message.type) {
+      case "transfer-offer":
+        return this.#offered(from, message.transfer, message.stranded);
+      case "transfer-chunk":
+        return this.#chunk(from, message);
+      case "transfer-abort": {
+        const arrival = this.#arrivals.get(keyOf(message.transfer));
+        if (arrival?.from === from) this.#end(keyOf(message.transfer), arrival, false);
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  follow(document: RingDocument): void {
+    for (const [key, arrival] of this.#arrivals) {
+      const { partition, generation } = arrival.id;
+      if (arrival.stranded !== undefined) {
+        if (document.owners[partition] !== this.#here.self) this.#end(key, arrival, false);
+      } else if (document.owners[partition] === this.#here.self) this.#end(key, arrival, true);
+      else if (document.next[partition] !== this.#here.self || document.generations[partition] !== generation) this.#end(key, arrival, false);
+    }
+  }
+
+  #offered(from: NodeName, id: TransferId, stranded: Stranded | undefined): void {
+    const wait = (reason: string): void => this.#here.send(from, { type: "transfer-wait", transfer: id, reason });
+    const document = this.#here.document;
+    if (document === undefined) return wait("the receiver has no ring yet");
+    const busy = this.#hooks.busy();
+    if (busy !== undefined) return wait(busy);
+    for (const [key, arrival] of this.#arrivals) {
+      if (arrival.id.partition === id.partition && arrival.from === from && arrival.id.kind === id.kind) this.#end(key, arrival, false);
+    }
+    if (this.#arrivals.size >= this.limit) return wait(`the receiver takes ${this.limit} at once`);
+    const { partition } = id;
+    if (stranded !== undefined) {
+      if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");
+      if (!this.#hosting.loaded(partition)) return wait("the receiver opens the partition");
+    } else {
+      if (document.next[partition] !== this.#here.self || document.owners[partition] !== from) return wait("the receiver knows another plan");
+      const room = this.#hosting.expect(partition, { history: document.history, generation: id.generation, opens: 0 });
+      if (room !== "ready") return wait(room === "clearing" ? "the receiver clears an old copy" : "the receiver still holds older tasks of it");
+    }
+    this.#arrivals.set(keyOf(id), { id, from, stranded, sequence: 0, changes: 0, hash: 0, lastProgress: this.#here.now });
+    this.#here.send(from, { type: "transfer-begin", transfer: id });
+  }
+
+  #chunk(from: NodeName, message: Extract<TransferMessage, { type: "transfer-chunk" }>): void {
+    const key = keyOf(message.transfer);
+    const arrival = this.#arrivals.get(key);
+    if (arrival === undefined || arrival.from !== from) return this.#here.send(from, { type: "transfer-abort", transfer: message.transfer, reason: "the receiver does not know the transfer" });
+    if (message.sequence !== arrival.sequence + 1) return this.#refuse(key, arrival, `chunk ${message.sequence} after ${arrival.sequence}`);
+    arrival.sequence = message.sequence;
+    arrival.lastProgress = this.#here.now;
+    arrival.changes += message.changes.length;
+    arrival.hash = hashChanges(arrival.hash, message.changes);
+    const { partition } = arrival.id;
+    if (message.changes.length > 0) {
+      if (arrival.stranded === undefined) for (const change of message.changes) this.#commits.add(partition, change);
+      else {
+        const rows: Row[] = [];
+        for (const { key: rowKey, value } of message.changes) if (value !== undefined) rows.push({ key: rowKey, value });
+        this.#engine.absorb(this.#here.now, partition, rows, { behind: arrival.stranded.where.type === "away" });
+      }
+    }
+    if (message.last !== undefined) {
+      if (message.last.changes !== arrival.changes || message.last.hash !== arrival.hash) {
+        this.#here.note("transfer-mismatch", `partition ${partition} from ${from}: count or hash differs`);
+        return this.#refuse(key, arrival, "count or hash differs");
+      }
+      if (arrival.stranded === undefined) this.#commits.add(partition, arrivedChange(arrival.id.generation + 1)); // I2
+    }
+    const { sequence } = message;
+    const complete = message.last !== undefined;
+    this.#commits.whenSynced(() => {
+      if (this.#arrivals.get(key) !== arrival) return;
+      this.#here.send(from, { type: "transfer-ack", transfer: arrival.id, sequence, complete });
+      if (!complete || arrival.stranded === undefined) return;
+      this.#arrivals.delete(key);
+      this.#hooks.absorbed(arrival.stranded);
+    });
+  }
+
+  #refuse(key: string, arrival: Arrival, reason: string): void {
+    this.#here.send(arrival.from, { type: "transfer-abort", transfer: arrival.id, reason });
+    this.#end(key, arrival, false);
+  }
+
+  #end(key: string, arrival: Arrival, kept: boolean): void {
+    this.#arrivals.delete(key);
+    if (!kept && arrival.stranded === undefined) this.#hosting.unexpect(arrival.id.partition);
+  }
+}
+
+function keyOf(id: TransferId): string {
+  return `${id.kind} ${id.partition} ${id.nonce}`;
+}
+
+/** Transfers that one node takes at once. */
+const ARRIVAL_LIMIT = 4;
+const STALL_MS = 30_000;

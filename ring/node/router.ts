@@ -1,0 +1,217 @@
+/**
+ * Brings each submitted task to its partition's owner, here or on a peer, and its outcome back to who submitted it.
+ *
+ * R1  Tasks of one partition that came through this node reach the owner in the order they came: while some wait or are
+ *     answered NOT_OWNER, later ones queue behind them.
+ * R2  A forwarded task is never forwarded again (reliability rule 13): if it is not ours, its sender gets NOT_OWNER.
+ * R3  Every task gets one outcome, at the latest when its deadline has passed; a link that breaks sends its tasks again
+ *     (the owner deduplicates by id).
+ */
+
+import { partitionOfHash } from "../hash.ts";
+import type { NodeName, Partition } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { SubmitOutcome, TaskRecord } from "../tasks/task.ts";
+import type { Here } from "./here.ts";
+import type { Forwarded } from "./messages.ts";
+
+/** Takes outcomes one by one; must not submit from inside. */
+export interface OutcomeSink {
+  settle(token: number, outcome: SubmitOutcome): void;
+  /** Its tasks came from a peer. */
+  readonly forwarded: boolean;
+  readonly origin: "client" | "child";
+}
+
+/** What the local vnode says of a partition that this node owns. */
+export type Admission = "serve" | "wait" | "no-lease" | "draining";
+
+export interface LocalOwner {
+  admission(partition: Partition): Admission;
+  submit(partition: Partition, record: TaskRecord, sink: OutcomeSink, token: number): void;
+}
+
+interface Item {
+  readonly sink: OutcomeSink;
+  readonly token: number;
+  readonly record: TaskRecord;
+  readonly partition: Partition;
+  readonly sequence: number;
+  readonly deadline: Instant;
+}
+
+export class Router {
+  readonly #here: Here;
+  readonly #local: LocalOwner;
+  #sequence = 0;
+  #forwardId = 0;
+  #queued = 0;
+  #forwardedCount = 0;
+  readonly #queues = new Map<Partition, Item[]>();
+  /** Tasks of a partition on their way to a peer. */
+  readonly #outstanding = new Map<Partition, { to: NodeName; count: number }>();
+  readonly #inFlight = new Map<number, { readonly to: NodeName; readonly items: readonly Item[]; readonly since: Instant }>();
+  #batches = new Map<NodeName, Item[]>();
+  #nextDrain: Instant | undefined;
+
+  constructor(here: Here, local: LocalOwner) {
+    this.#here = here;
+    this.#local = local;
+  }
+
+  nextDeadline(): Instant | undefined {
+    return this.#nextDrain;
+  }
+
+  submit(sink: OutcomeSink, tokens: readonly number[], records: readonly TaskRecord[]): void {
+    const document = this.#here.document;
+    for (let index = 0; index < records.length; index++) {
+      const record = records[index]!;
+      const token = tokens[index]!;
+      if (document === undefined) {
+        sink.settle(token, NO_RING);
+        continue;
+      }
+      const partition = partitionOfHash(record.hash, document.ringSize) as Partition;
+      const owner = document.owners[partition];
+      if (owner === this.#here.self && !this.#queues.has(partition)) {
+        const admission = this.#local.admission(partition);
+        if (admission === "serve") {
+          this.#local.submit(partition, record, sink, token);
+          continue;
+        }
+        if (admission === "draining") {
+          sink.settle(token, DRAINING);
+          continue;
+        }
+      }
+      this.#route({ sink, token, record, partition, sequence: ++this.#sequence, deadline: this.#here.now + ROUTE_DEADLINE_MS }, false);
+    }
+    this.#sendBatches();
+  }
+
+  forwarded(from: NodeName, message: Forwarded): void {
+    const flight = this.#inFlight.get(message.forwardId);
+    if (flight === undefined || flight.to !== from || message.outcomes.length !== flight.items.length) return;
+    this.#inFlight.delete(message.forwardId);
+    this.#landed(flight.items);
+    for (let index = 0; index < flight.items.length; index++) {
+      const item = flight.items[index]!;
+      const outcome = message.outcomes[index]!;
+      if (outcome.type === "refused" && REROUTED.has(outcome.code)) this.#enqueue(item, outcome);
+      else item.sink.settle(item.token, outcome);
+    }
+    this.drain();
+  }
+
+  linkDown(peer: NodeName): void {
+    for (const [forwardId, flight] of this.#inFlight) {
+      if (flight.to === peer) this.#giveBack(forwardId, flight.items);
+    }
+  }
+
+  /** Routes what waits, as far as it can go now: after a change of ring, partition or link, and every 100 ms while any waits. */
+  drain(): void {
+    const now = this.#here.now;
+    for (const [forwardId, flight] of this.#inFlight) {
+      if (now - flight.since > FORWARD_DEADLINE_MS) this.#giveBack(forwardId, flight.items);
+    }
+    for (const [partition, items] of this.#queues) {
+      this.#queues.delete(partition);
+      this.#queued -= items.length;
+      items.sort((a, b) => a.sequence - b.sequence);
+      for (const item of items) {
+        if (now < item.deadline) this.#route(item, true);
+        else item.sink.settle(item.token, this.#here.document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER);
+      }
+    }
+    this.#sendBatches();
+    this.#nextDrain = this.#queued > 0 || this.#inFlight.size > 0 ? now + DRAIN_EVERY_MS : undefined;
+  }
+
+  #route(item: Item, again: boolean): void {
+    const { partition } = item;
+    const owner = this.#here.document?.owners[partition];
+    if (this.#queues.has(partition)) return this.#enqueue(item);
+    if (owner === this.#here.self) {
+      const onWay = this.#outstanding.get(partition);
+      const admission = onWay === undefined ? this.#local.admission(partition) : "wait";
+      if (admission === "serve") this.#local.submit(partition, item.record, item.sink, item.token);
+      else if (admission === "draining") item.sink.settle(item.token, DRAINING);
+      else if (admission === "no-lease" && item.sink.forwarded) item.sink.settle(item.token, NO_LEASE);
+      else this.#enqueue(item);
+      return;
+    }
+    if (item.sink.forwarded) return item.sink.settle(item.token, NOT_OWNER);
+    if (owner === undefined || !this.#here.linked(owner) || this.#forwardedCount >= FORWARD_LIMIT) return this.#enqueue(item);
+    const onWay = this.#outstanding.get(partition);
+    if (onWay !== undefined && onWay.to !== owner) return this.#enqueue(item);
+    if (onWay === undefined) this.#outstanding.set(partition, { to: owner, count: 1 });
+    else onWay.count++;
+    const batch = this.#batches.get(owner);
+    if (batch === undefined) this.#batches.set(owner, [item]);
+    else batch.push(item);
+    if (again) return;
+  }
+
+  #enqueue(item: Item, refusal?: SubmitOutcome): void {
+    if (this.#queued >= QUEUE_LIMIT) return item.sink.settle(item.token, FULL);
+    if (item.deadline <= this.#here.now) return item.sink.settle(item.token, refusal ?? NO_OWNER);
+    this.#queued++;
+    const queue = this.#queues.get(item.partition);
+    if (queue === undefined) this.#queues.set(item.partition, [item]);
+    else queue.push(item);
+    this.#nextDrain ??= this.#here.now + DRAIN_EVERY_MS;
+  }
+
+  #sendBatches(): void {
+    if (this.#batches.size === 0) return;
+    const batches = this.#batches;
+    this.#batches = new Map();
+    const epoch = this.#here.document!.epoch;
+    for (const [to, items] of batches) {
+      for (const origin of ["client", "child"] as const) {
+        const ofOrigin = items.filter((item) => item.sink.origin === origin);
+        if (ofOrigin.length === 0) continue;
+        const forwardId = ++this.#forwardId;
+        this.#inFlight.set(forwardId, { to, items: ofOrigin, since: this.#here.now });
+        this.#forwardedCount += ofOrigin.length;
+        this.#here.send(to, { type: "forward", forwardId, epoch, origin, records: ofOrigin.map((item) => item.record) });
+      }
+    }
+    this.#nextDrain ??= this.#here.now + DRAIN_EVERY_MS;
+  }
+
+  #giveBack(forwardId: number, items: readonly Item[]): void {
+    this.#inFlight.delete(forwardId);
+    this.#landed(items);
+    for (const item of items) this.#enqueue(item);
+  }
+
+  #landed(items: readonly Item[]): void {
+    this.#forwardedCount -= items.length;
+    for (const item of items) {
+      const onWay = this.#outstanding.get(item.partition);
+      if (onWay !== undefined && --onWay.count <= 0) this.#outstanding.delete(item.partition);
+    }
+  }
+}
+
+const REROUTED: ReadonlySet<string> = new Set(["NOT_OWNER", "NO_LEASE", "NO_OWNER"]);
+const NO_RING: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "this node is not part of a ring yet", retryAfterMs: 500 };
+const NO_OWNER: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "the partition's owner cannot be reached", retryAfterMs: 500 };
+const NOT_READY: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "the partition is not served yet", retryAfterMs: 500 };
+const NOT_OWNER: SubmitOutcome = { type: "refused", code: "NOT_OWNER", detail: "the ring changed", retryAfterMs: 50 };
+const NO_LEASE: SubmitOutcome = { type: "refused", code: "NO_LEASE", detail: "the owner holds no lease", retryAfterMs: 200 };
+const DRAINING: SubmitOutcome = { type: "refused", code: "DRAINING", detail: "the node is stopping", retryAfterMs: 1_000 };
+const FULL: SubmitOutcome = { type: "refused", code: "QUEUE_FULL", detail: "too many tasks wait for their owners at this node", retryAfterMs: 500 };
+
+/** How long a task may look for its owner before its submitter is told to retry. Longer than a cut-over, shorter than a failover. */
+const ROUTE_DEADLINE_MS = 5_000;
+/** A forward without an answer is sent again after this; the owner deduplicates. */
+const FORWARD_DEADLINE_MS = 10_000;
+const DRAIN_EVERY_MS = 100;
+/** Tasks that wait for their owner at one node. */
+const QUEUE_LIMIT = 20_000;
+/** Tasks on their way to peers from one node. */
+const FORWARD_LIMIT = 50_000;
