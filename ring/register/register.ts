@@ -1,0 +1,407 @@
+/**
+ * The ring register: one decision per epoch among the voters, and the leases that hang on it, as one machine.
+ *
+ * Paper: Lamport's reconfigurable state machine with one instance in flight; ownership rules 1 to 13 and 16.
+ * Parts: `gate.ts` lets messages in, `voter.ts` answers, `proposer.ts` drives a decision, `inquiry.ts` asks before a revocation, `lease.ts` holds the
+ * right to start tasks, `outbox.ts` keeps everything back until it is synced.
+ * R1  The start counter is raised and synced before anything leaves (rule 1).
+ * R2  A voter whose vote stays undecided for a second finishes the decision itself (rule 9).
+ * R3  A message for a decided epoch is answered with the document, one from a later epoch with a pull (rule 2).
+ * R4  Another ring is refused; a newer history ends this register, which then does nothing until a restart (rules 5, 6).
+ */
+
+import type { RingDocument } from "../document.ts";
+import type { NodeName } from "../ids.ts";
+import type { Instant, Machine } from "../machine.ts";
+import type { RegisterCounters, RegisterEffect, RegisterEvent, RegisterOptions } from "./events.ts";
+import { Gate } from "./gate.ts";
+import { Inquiries, type InquiryEffect } from "./inquiry.ts";
+import { type LeaseEffect, LeaseHolder } from "./lease.ts";
+import {
+  type Consent,
+  compareBallots,
+  compareDocuments,
+  type Envelope,
+  INQUIRE_LIMIT,
+  type RegisterBody,
+  type RegisterMessage,
+  type RegisterState,
+} from "./messages.ts";
+import { Outbox } from "./outbox.ts";
+import { Proposer, type ProposerEffect, type RefusalReason } from "./proposer.ts";
+import { type Question, Voter } from "./voter.ts";
+import { concernedBy, isMember, isVoter, takenWithoutConsent } from "./voting.ts";
+
+export class Register implements Machine<RegisterEvent, RegisterEffect> {
+  readonly #options: RegisterOptions;
+  readonly #finishAfterMs: number;
+  readonly #run: number;
+  readonly #voter: Voter;
+  readonly #holder: LeaseHolder;
+  readonly #proposer: Proposer;
+  readonly #inquiries = new Inquiries();
+  readonly #gate: Gate;
+  readonly #outbox = new Outbox();
+  readonly #counters = { wrongRing: 0, staleRun: 0, notVoter: 0, invalid: 0 };
+  #state: RegisterState;
+  #phase: "new" | "running" | "over" = "new";
+  #finishAt: Instant | undefined;
+
+  constructor(options: RegisterOptions) {
+    const {
+      state,
+      random,
+      leaseMs = LEASE_MS,
+      driftMargin = DRIFT_MARGIN,
+      proposalTimeoutMs = PROPOSAL_TIMEOUT_MS,
+    } = options;
+    const { member, memberId } = state;
+    const starts = state.starts + 1;
+    this.#options = options;
+    this.#finishAfterMs = options.finishAfterMs ?? FINISH_AFTER_MS;
+    this.#state = { ...state, starts };
+    this.#run = Math.floor(random() * 2 ** 32);
+    this.#gate = new Gate({ memberId, starts, run: this.#run });
+    const { checkSuccessor } = options;
+    this.#voter = new Voter({ leaseMs, driftMargin, ...(checkSuccessor === undefined ? {} : { checkSuccessor }) });
+    this.#holder = new LeaseHolder({ member, memberId, leaseMs });
+    this.#proposer = new Proposer({ member, starts, proposalTimeoutMs, random });
+  }
+
+  /** What is, or is about to be, on disk. */
+  get state(): RegisterState {
+    return this.#state;
+  }
+
+  get counters(): RegisterCounters {
+    return this.#counters;
+  }
+
+  /** Undefined when no lease is held at this instant. */
+  heldUntil(now: Instant): Instant | undefined {
+    return this.#phase === "running" ? this.#holder.heldUntil(now) : undefined;
+  }
+
+  step(now: Instant, event: RegisterEvent): readonly RegisterEffect[] {
+    const effects: RegisterEffect[] = [];
+    this.#handle(now, event);
+    this.#close(effects);
+    for (let effect = this.#outbox.take(); effect !== undefined; effect = this.#outbox.take()) {
+      if (effect.type !== "to-self") effects.push(effect);
+      else if (this.#phase === "running") {
+        this.#receive(now, this.#state.member, effect.message);
+        this.#close(effects);
+      }
+    }
+    return effects;
+  }
+
+  nextDeadline(): Instant | undefined {
+    if (this.#phase !== "running") return undefined;
+    const parts = [this.#holder, this.#proposer, this.#inquiries];
+    let deadline = this.#finishAt ?? Number.POSITIVE_INFINITY;
+    for (const part of parts) deadline = Math.min(deadline, part.nextDeadline() ?? Number.POSITIVE_INFINITY);
+    return deadline === Number.POSITIVE_INFINITY ? undefined : deadline;
+  }
+
+  #handle(now: Instant, event: RegisterEvent): void {
+    if (event.type === "persisted") {
+      this.#outbox.persisted(event.sequence);
+      return;
+    }
+    if (event.type === "start") {
+      this.#start(now);
+      return;
+    }
+    if (this.#phase !== "running") return;
+    switch (event.type) {
+      case "message":
+        this.#receive(now, event.from, event.message);
+        return;
+      case "propose":
+        this.#propose(now, event.document, event.consents);
+        return;
+      case "ask-revocable":
+        this.#askRevocable(now, event.member);
+        return;
+      case "learn":
+        this.#learn(now, event.document);
+        return;
+      case "suspended":
+        this.#lease(this.#holder.step(now, { type: "void" }));
+        return;
+      case "tick":
+        this.#tick(now);
+        return;
+    }
+  }
+
+  #start(now: Instant): void {
+    if (this.#phase !== "new") return;
+    this.#phase = "running";
+    this.#outbox.save(this.#state); // R1
+    this.#voter.start(now);
+    const { document } = this.#state;
+    if (document === undefined) return;
+    this.#scheduleFinish(now);
+    if (!this.#options.acceptorOnly) this.#lease(this.#holder.step(now, { type: "document", document }));
+  }
+
+  #tick(now: Instant): void {
+    this.#lease(this.#holder.step(now, { type: "tick" }));
+    this.#inquired(now, this.#inquiries.tick(now));
+    this.#drive(now, this.#proposer.step(now, { type: "tick" }));
+    if (this.#finishAt !== undefined && now >= this.#finishAt) this.#finish(now); // R2
+  }
+
+  #propose(now: Instant, next: RingDocument, consents: readonly Consent[]): void {
+    const { document: previous, promised } = this.#state;
+    if (previous === undefined || this.#options.acceptorOnly) {
+      this.#refuse(next, "not-proposer");
+      return;
+    }
+    if (this.#proposer.isProposing) {
+      this.#refuse(next, "busy");
+      return;
+    }
+    const fault = this.#voter.faultOf(previous, next);
+    if (fault !== undefined) {
+      this.#refuse(next, "invalid", fault);
+      return;
+    }
+    const taken = takenWithoutConsent(previous, next, consents);
+    if (taken.length > INQUIRE_LIMIT) {
+      this.#refuse(next, "invalid", `takes from more than ${INQUIRE_LIMIT} members`);
+      return;
+    }
+    this.#drive(
+      now,
+      this.#proposer.step(now, { type: "propose", previous, document: next, consents, taken, promised }),
+    );
+  }
+
+  #refuse(next: RingDocument, reason: RefusalReason, detail?: string): void {
+    const outcome = { type: "refused", reason, ...(detail === undefined ? {} : { detail }) } as const;
+    this.#outbox.add({ type: "proposal-ended", epoch: next.epoch, outcome });
+  }
+
+  #askRevocable(now: Instant, member: NodeName): void {
+    const { document } = this.#state;
+    if (document === undefined) {
+      this.#outbox.add({ type: "revocable", member, majority: false, waitMs: 0 });
+      return;
+    }
+    this.#inquired(now, this.#inquiries.start(now, { type: "revocable", member }, [member], document));
+  }
+
+  #finish(now: Instant): void {
+    this.#scheduleFinish(now);
+    const { document: previous, accepted: vote, promised, member, memberId } = this.#state;
+    if (previous === undefined || vote === undefined || !isVoter(previous, member, memberId)) return;
+    if (this.#proposer.isIdle) this.#drive(now, this.#proposer.step(now, { type: "finish", previous, vote, promised }));
+  }
+
+  /** Somewhat apart on each voter, so that they seldom duel. */
+  #scheduleFinish(now: Instant): void {
+    const waitMs = Math.floor(this.#finishAfterMs * (1 + this.#options.random() / 2));
+    this.#finishAt = this.#state.accepted === undefined ? undefined : now + waitMs;
+  }
+
+  #receive(now: Instant, from: NodeName, message: RegisterMessage): void {
+    const { document, member, memberId } = this.#state;
+    if (document === undefined) {
+      // A joiner believes only a document that lists it under its own id.
+      if (message.type === "document" && isMember(message.document, member, memberId))
+        this.#learn(now, message.document);
+      return;
+    }
+    const admission = this.#gate.admit(document, from, message);
+    switch (admission.type) {
+      case "pass":
+        if (message.type === "document") this.#learn(now, message.document);
+        else this.#hear(now, from, message, document);
+        return;
+      case "reply":
+        if (admission.body.type === "stale") this.#counters.staleRun += 1;
+        this.#send(from, admission.body);
+        return;
+      case "wrong-ring":
+        this.#counters.wrongRing += 1;
+        if (admission.isFirst) this.#outbox.add({ type: "wrong-ring", from, ringId: message.ringId });
+        return;
+      case "restored":
+        this.#outbox.add(
+          { type: "lease", heldUntil: undefined },
+          { type: "restored", by: from, seenStarts: admission.seenStarts },
+        );
+        this.#phase = "over";
+        return;
+      case "drop":
+        return;
+    }
+  }
+
+  #hear(now: Instant, from: NodeName, message: RegisterMessage, document: RingDocument): void {
+    switch (message.type) {
+      case "prepare":
+      case "accept":
+        if (this.#isAtEpoch(from, message.epoch - 1, document)) this.#answer(now, from, message);
+        return;
+      case "ask":
+      case "inquire":
+        if (this.#isAtEpoch(from, message.epoch, document)) this.#answer(now, from, message);
+        return;
+      case "pull":
+        this.#isAtEpoch(from, message.epoch, document);
+        return;
+      case "promise":
+      case "accepted":
+      case "refused":
+        if (message.epoch === document.epoch + 1) this.#drive(now, this.#proposer.step(now, { ...message, from }));
+        return;
+      case "inquired":
+        if (isVoter(document, from, message.memberId)) this.#inquired(now, this.#inquiries.answered(from, message));
+        return;
+      case "grant":
+        this.#hearGrant(now, from, message, document);
+        return;
+      case "decided":
+        this.#hearDecided(now, from, message, document);
+        return;
+      case "leased": // the proposer asks again until the grant has run out
+      case "document":
+      case "stale":
+        return;
+    }
+  }
+
+  #answer(now: Instant, from: NodeName, message: Envelope & Question): void {
+    const answer = this.#voter.answer(now, this.#state, from, message);
+    if (answer.type === "dropped") this.#counters[answer.reason] += 1;
+    if (answer.type !== "reply") return;
+    const isNewVote = answer.state.accepted !== this.#state.accepted;
+    if (answer.state !== this.#state) this.#save(answer.state);
+    if (isNewVote) this.#scheduleFinish(now);
+    this.#send(from, answer.reply);
+  }
+
+  #hearGrant(
+    now: Instant,
+    from: NodeName,
+    message: RegisterMessage & { readonly type: "grant" },
+    document: RingDocument,
+  ): void {
+    if (this.#options.acceptorOnly || !isVoter(document, from, message.memberId)) return;
+    const { epoch, request } = message;
+    this.#lease(this.#holder.step(now, { type: "granted", from, epoch, request }));
+  }
+
+  #hearDecided(
+    now: Instant,
+    from: NodeName,
+    message: RegisterMessage & { readonly type: "decided" },
+    document: RingDocument,
+  ): void {
+    if (message.epoch <= document.epoch) return;
+    const { accepted } = this.#state;
+    const isNext = message.epoch === document.epoch + 1;
+    if (isNext && accepted !== undefined && compareBallots(message.ballot, accepted.ballot) === 0)
+      this.#learn(now, accepted.document);
+    else this.#send(from, { type: "pull", epoch: document.epoch });
+  }
+
+  #isAtEpoch(from: NodeName, epoch: number, document: RingDocument): boolean {
+    if (epoch < document.epoch) this.#send(from, { type: "document", document }); // R3
+    if (epoch > document.epoch) this.#send(from, { type: "pull", epoch: document.epoch }); // R3
+    return epoch === document.epoch;
+  }
+
+  #learn(now: Instant, document: RingDocument): void {
+    const previous = this.#state.document;
+    if (previous !== undefined && document.ringId !== previous.ringId) {
+      this.#counters.wrongRing += 1;
+      return;
+    }
+    if (previous !== undefined && compareDocuments(document, previous) <= 0) return;
+    this.#save({ ...this.#state, document, promised: undefined, accepted: undefined });
+    this.#finishAt = undefined;
+    this.#voter.learned(now, previous, document);
+    this.#drive(now, this.#proposer.step(now, { type: "decided", document }));
+    if (previous !== undefined && document.history > previous.history) {
+      this.#outbox.add({ type: "lease", heldUntil: undefined }, { type: "superseded", document, previous });
+      this.#phase = "over"; // R4
+      return;
+    }
+    this.#outbox.add({ type: "decided", document, previous });
+    this.#inquired(now, this.#inquiries.decided(now, document));
+    if (!this.#options.acceptorOnly) this.#lease(this.#holder.step(now, { type: "document", document }));
+  }
+
+  #chosen(now: Instant, { vote, accepted }: ProposerEffect & { readonly type: "chosen" }): void {
+    const previous = this.#state.document;
+    if (previous === undefined) return;
+    const { document, ballot } = vote;
+    this.#learn(now, document);
+    for (const to of concernedBy(previous, document)) {
+      if (to === this.#state.member) continue;
+      this.#send(
+        to,
+        accepted.has(to) ? { type: "decided", epoch: document.epoch, ballot } : { type: "document", document },
+      );
+    }
+  }
+
+  #drive(now: Instant, effects: readonly ProposerEffect[]): void {
+    for (const effect of effects) {
+      if (effect.type === "to-voters") for (const to of effect.to) this.#send(to, effect.body);
+      else if (effect.type === "inquire")
+        this.#inquired(now, this.#inquiries.start(now, { type: "proposal" }, effect.members, effect.document));
+      else if (effect.type === "chosen") this.#chosen(now, effect);
+      else this.#outbox.add({ type: "proposal-ended", epoch: effect.epoch, outcome: effect.outcome });
+    }
+  }
+
+  #inquired(now: Instant, effects: readonly InquiryEffect[]): void {
+    for (const effect of effects) {
+      if (effect.type === "inquire") {
+        const { epoch, request, members } = effect;
+        for (const to of effect.to) this.#send(to, { type: "inquire", epoch, request, members });
+        continue;
+      }
+      const { purpose, majority, waitMs } = effect;
+      if (purpose.type === "revocable")
+        this.#outbox.add({ type: "revocable", member: purpose.member, majority, waitMs });
+      else this.#drive(now, this.#proposer.step(now, { type: "inquired", majority, waitMs }));
+    }
+  }
+
+  #lease(effects: readonly LeaseEffect[]): void {
+    for (const effect of effects) {
+      if (effect.type !== "ask") this.#outbox.add(effect);
+      else for (const to of effect.to) this.#send(to, { type: "ask", epoch: effect.epoch, request: effect.request });
+    }
+  }
+
+  #send(to: NodeName, body: RegisterBody): void {
+    const { document, member, memberId, starts } = this.#state;
+    if (document === undefined) return;
+    const { ringId, history } = document;
+    const message: RegisterMessage = { ringId, history, memberId, starts, run: this.#run, ...body };
+    this.#outbox.add(to === member ? { type: "to-self", message } : { type: "send", to, message });
+  }
+
+  #save(state: RegisterState): void {
+    this.#state = state;
+    this.#outbox.save(state);
+  }
+
+  #close(effects: RegisterEffect[]): void {
+    const write = this.#outbox.close();
+    if (write !== undefined) effects.push(write);
+  }
+}
+
+const LEASE_MS = 5_000;
+const DRIFT_MARGIN = 1.05;
+const FINISH_AFTER_MS = 1_000;
+const PROPOSAL_TIMEOUT_MS = 10_000;
