@@ -1,0 +1,57 @@
+/** When rumours are sent on their own: every interval to a few random members, and not at all when there is nothing to say. */
+
+import type { NodeName } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { BroadcastQueue } from "./broadcasts.ts";
+import type { MemberTable } from "./member-table.ts";
+import type { Broadcast } from "./messages.ts";
+import type { Outbox } from "./outbox.ts";
+import type { SwimProfile } from "./profile.ts";
+
+export class Gossiper {
+  readonly #members: MemberTable;
+  readonly #queue: BroadcastQueue;
+  readonly #outbox: Outbox;
+  readonly #profile: SwimProfile;
+  #nextAt: Instant | undefined;
+  #lastAt: Instant = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: {
+    readonly members: MemberTable;
+    readonly queue: BroadcastQueue;
+    readonly outbox: Outbox;
+    readonly profile: SwimProfile;
+  }) {
+    this.#members = parts.members;
+    this.#queue = parts.queue;
+    this.#outbox = parts.outbox;
+    this.#profile = parts.profile;
+  }
+
+  nextDeadline(): Instant | undefined {
+    return this.#nextAt;
+  }
+
+  spread(now: Instant, message: Broadcast): void {
+    this.#queue.push(message);
+    this.#nextAt ??= Math.max(now, this.#lastAt + this.#profile.gossipIntervalMs);
+  }
+
+  /** True until what was said about this member has been sent often enough. */
+  isSpreading(node: NodeName): boolean {
+    return this.#queue.has(node);
+  }
+
+  due(now: Instant): void {
+    if (this.#nextAt === undefined || now < this.#nextAt) return;
+    const { gossipNodes, gossipIntervalMs, gossipToTheDeadMs } = this.#profile;
+    const targets = this.#members.pick(
+      gossipNodes,
+      ({ state }) => state.type !== "left" && (state.type !== "dead" || now - state.since < gossipToTheDeadMs),
+    );
+    for (const target of targets) this.#outbox.gossip(target);
+    this.#lastAt = now;
+    // With nobody to tell, rumours wait for the first member: its arrival is a rumour itself, and begins this again.
+    this.#nextAt = this.#queue.size > 0 && targets.length > 0 ? now + gossipIntervalMs : undefined;
+  }
+}
