@@ -8,7 +8,10 @@ import { loadSync, type PackageDefinition, type ServiceDefinition } from "@grpc/
 
 /** All public services. */
 export function loadPublic(): PackageDefinition {
-  publicDefinition ??= loadSync(["taskring/v1/tasks.proto", "taskring/v1/apps.proto", "taskring/v1/cluster.proto"], OPTIONS);
+  publicDefinition ??= loadSync(
+    ["taskring/v1/tasks.proto", "taskring/v1/apps.proto", "taskring/v1/cluster.proto"],
+    OPTIONS,
+  );
   return publicDefinition;
 }
 

@@ -1,0 +1,101 @@
+/** `taskring.v1.Apps`: tenants at run time. Figures are summed over the members that answer. */
+
+import type * as messages from "../../proto/messages.ts";
+import { RingError } from "../../ring/errors.ts";
+import { parseAppName } from "../../ring/ids.ts";
+import type { RingNode } from "../../ring/node/port.ts";
+import type { AppView } from "../../ring/node/requests.ts";
+import type { AppLimits } from "../../ring/tasks/definition.ts";
+import { ask, gather, limitOf, placeOfKey } from "./asking.ts";
+import type { Handlers, Unary } from "./calls.ts";
+
+export function appsHandlers(node: RingNode): Handlers {
+  const change =
+    (action: "create" | "delete" | "pause" | "resume"): Unary =>
+    async (request: { readonly app: string }, { deadlineMs }) => {
+      await ask(node, { type: "app", app: parseAppName(request.app), action }, "ok", { deadlineMs });
+      return {};
+    };
+  const changeKey =
+    (action: "pause" | "resume"): Unary =>
+    async (request: messages.KeyRequest, { deadlineMs }) => {
+      const { app, key, partition } = placeOfKey(node, request);
+      const answer = await node.ask(
+        { type: "task", partition, request: { type: "key", app, key, action } },
+        { deadlineMs },
+      );
+      if (answer.type === "refused") throw new RingError(answer.code, answer.detail);
+      if (answer.type === "task" && answer.answer.type === "refused")
+        throw new RingError(answer.answer.code, answer.answer.detail);
+      return {};
+    };
+
+  async function list(limit: number, deadlineMs: number): Promise<messages.ListAppsReply> {
+    const { answers, unreachable } = await gather(node, () => ({ type: "list-apps", limit }), "apps", { deadlineMs });
+    const sums = new Map<string, messages.App>();
+    for (const { answer } of answers)
+      for (const view of answer.apps) sums.set(view.app, added(sums.get(view.app), view));
+    const apps = [...sums.values()].sort(
+      (left, right) => right.queued + right.running - left.queued - left.running || (left.app < right.app ? -1 : 1),
+    );
+    return { apps: apps.slice(0, limit), unreachable: unreachable.map(({ name }) => name) };
+  }
+
+  return {
+    unary: {
+      Create: change("create"),
+      Delete: change("delete"),
+      Pause: change("pause"),
+      Resume: change("resume"),
+      PauseKey: changeKey("pause"),
+      ResumeKey: changeKey("resume"),
+      List: (request: { readonly limit: number }, { deadlineMs }) =>
+        list(limitOf(request.limit, { fallback: 1_000, most: APPS_MOST }), deadlineMs),
+      Describe: async (request: { readonly app: string }, { deadlineMs }) => {
+        const app = parseAppName(request.app);
+        const found = (await list(APPS_MOST, deadlineMs)).apps.find((view) => view.app === app);
+        if (found === undefined) throw new RingError("APP_UNKNOWN", `no app ${app} is loaded, created or has tasks`);
+        return found;
+      },
+      SetLimits: async (request: messages.SetLimitsRequest, { deadlineMs }) => {
+        const limits = limitsOf(request.limits);
+        await ask(node, { type: "app", app: parseAppName(request.app), action: { limits } }, "ok", { deadlineMs });
+        return {};
+      },
+    },
+  };
+}
+
+function added(sum: messages.App | undefined, view: AppView): messages.App {
+  return {
+    app: view.app,
+    match: view.match,
+    version: view.version,
+    existence: view.existence,
+    paused: view.paused,
+    limits: view.limits,
+    queued: (sum?.queued ?? 0) + view.queued,
+    running: (sum?.running ?? 0) + view.running,
+    dead: (sum?.dead ?? 0) + view.dead,
+    oldestWaitMs: Math.round(Math.max(sum?.oldestWaitMs ?? 0, view.oldestWaitMs)),
+  };
+}
+
+function limitsOf(limits: messages.Limits | null): Partial<AppLimits> {
+  if (limits === null) throw new RingError("INVALID_ARGUMENT", "limits is missing");
+  const { queued, running, perSecond, weight } = limits;
+  if (running !== undefined && running < 1)
+    throw new RingError("INVALID_ARGUMENT", "limits.running must be above 0; pause the app to stop it");
+  if (perSecond !== undefined && !(perSecond >= 0 && Number.isFinite(perSecond)))
+    throw new RingError("INVALID_ARGUMENT", "limits.per_second must be 0 or more");
+  if (weight !== undefined && !(weight > 0 && weight <= 1_000))
+    throw new RingError("INVALID_ARGUMENT", "limits.weight must be above 0 and at most 1,000");
+  return {
+    ...(queued === undefined ? {} : { queued }),
+    ...(running === undefined ? {} : { running }),
+    ...(perSecond === undefined ? {} : { perSecond }),
+    ...(weight === undefined ? {} : { weight }),
+  };
+}
+
+const APPS_MOST = 10_000;

@@ -1,0 +1,51 @@
+/** The limits of the gRPC edge, each with its unit and the reason for its default. */
+
+export interface ApiLimits {
+  /** Largest message: batches of 4 MiB and their framing. */
+  readonly messageBytes: number;
+  /** Tasks without an outcome on one SubmitStream. A larger window buys only latency. */
+  readonly creditTasks: number;
+  /** Bytes of the same. */
+  readonly creditBytes: number;
+  /** Tasks in one frame of SubmitStream. */
+  readonly frameTasks: number;
+  /** Tasks in one SubmitBatch. */
+  readonly batchTasks: number;
+  /** Streams at once on one connection. */
+  readonly streamsPerConnection: number;
+  /** Connections at once; further ones are closed at once. Far below the usual limit of open files. */
+  readonly connections: number;
+  /** Idle HTTP/2 pings: a black-holed peer is noticed after the sum of both (reliability rule 12). */
+  readonly keepaliveMs: number;
+  readonly keepaliveTimeoutMs: number;
+  /** A connection is asked to close (GOAWAY) after this time, so that clients spread again; 0 for never. */
+  readonly connectionAgeMs: number;
+  /** How long a connection that was asked to close may take for what runs on it. */
+  readonly connectionGraceMs: number;
+  /** Deadline of what the node is asked on behalf of a call that has none. */
+  readonly askMs: number;
+  /** Longest Wait. */
+  readonly waitMs: number;
+  /** Events that wait for a slow reader of Watch or Events, before its stream ends with RESOURCE_EXHAUSTED. */
+  readonly eventQueue: number;
+  /** Retry delay told by a draining node: long enough for a client to find another. */
+  readonly drainRetryMs: number;
+}
+
+export const API_LIMITS: ApiLimits = {
+  messageBytes: 4 * 1024 * 1024 + 256 * 1024,
+  creditTasks: 2_048,
+  creditBytes: 4 * 1024 * 1024,
+  frameTasks: 1_024,
+  batchTasks: 1_000,
+  streamsPerConnection: 256,
+  connections: 4_096,
+  keepaliveMs: 10_000,
+  keepaliveTimeoutMs: 5_000,
+  connectionAgeMs: 0,
+  connectionGraceMs: 30_000,
+  askMs: 10_000,
+  waitMs: 600_000,
+  eventQueue: 1_000,
+  drainRetryMs: 250,
+};

@@ -1,0 +1,38 @@
+/** Our errors as gRPC statuses: the code of the catalogue gives the status, details carry ErrorInfo and RetryInfo. */
+
+import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import { DETAILS_KEY, DOMAIN, encodeErrorDetails } from "../../proto/error-details.ts";
+import { ERRORS, type ErrorCode, RingError } from "../../ring/errors.ts";
+
+/** What grpc-js takes as the end of a call. Anything that is no RingError becomes INTERNAL, without its text. */
+export function statusOf(error: unknown): StatusObject & Error {
+  const ring =
+    error instanceof RingError ? error : new RingError("INTERNAL", "an unexpected error; see the node's log");
+  const kind = ERRORS[ring.code];
+  const code = status[kind.status];
+  const retryAfterMs = ring.retryAfterMs ?? (kind.retryable ? DEFAULT_RETRY_MS : undefined);
+  const message = `${ring.code}: ${ring.message}`.slice(0, MESSAGE_CHARACTERS);
+  const metadata = new Metadata();
+  metadata.set(
+    DETAILS_KEY,
+    encodeErrorDetails({
+      status: code,
+      message,
+      reason: ring.code,
+      domain: DOMAIN,
+      metadata: { hint: kind.hint },
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    }),
+  );
+  return Object.assign(new Error(message), { code, details: message, metadata });
+}
+
+/** The number of a code's gRPC status. */
+export function statusNumber(code: ErrorCode): number {
+  return status[ERRORS[code].status];
+}
+
+/** Told where the node named no delay of its own. */
+const DEFAULT_RETRY_MS = 100;
+/** Trailers have to fit into an HTTP/2 header block. */
+const MESSAGE_CHARACTERS = 1_000;

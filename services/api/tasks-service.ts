@@ -1,0 +1,221 @@
+/** `taskring.v1.Tasks`, all but the stream: each call is a question to the key's or the task's owner. */
+
+import type * as messages from "../../proto/messages.ts";
+import { RingError } from "../../ring/errors.ts";
+import { type NodeName, type Partition, parseAppName } from "../../ring/ids.ts";
+import type { RingNode } from "../../ring/node/port.ts";
+import type { TaskStatus } from "../../ring/tasks/task.ts";
+import { askTask, documentOf, expectTask, gather, limitOf, placeOfKey, placeOfTask } from "./asking.ts";
+import type { CallContext, Handlers } from "./calls.ts";
+import type { ApiLimits } from "./limits.ts";
+import { nextToken, parseToken } from "./page-token.ts";
+import { submitBatch, submitOne } from "./submit-calls.ts";
+import { keyMessage, scheduleMessage, scheduleSpecOf, stateOf, taskMessage } from "./task-views.ts";
+
+export interface TasksOptions {
+  readonly node: RingNode;
+  readonly limits: ApiLimits;
+  /** Throws DRAINING while the node is stopping. */
+  readonly admit: () => void;
+}
+
+export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
+  const ends = { DONE: true, DEAD: true, CANCELLED: true } as Readonly<Record<string, boolean>>;
+
+  async function wait(taskId: string, timeoutMs: number): Promise<TaskStatus> {
+    const partition = placeOfTask(node, taskId);
+    const request = { type: "wait", id: taskId, timeoutMs } as const;
+    return (await askTask(node, { partition, request }, "task", { deadlineMs: timeoutMs + ANSWER_MS })).status;
+  }
+
+  async function get(taskId: string, deadlineMs: number): Promise<TaskStatus> {
+    const partition = placeOfTask(node, taskId);
+    return (await askTask(node, { partition, request: { type: "get", id: taskId } }, "task", { deadlineMs })).status;
+  }
+
+  async function* watch(
+    request: messages.TaskIdRequest,
+    { signal, deadlineMs }: CallContext,
+  ): AsyncIterable<messages.Task> {
+    let shown = taskMessage(await get(request.taskId, deadlineMs));
+    yield shown;
+    while (!signal.aborted && ends[shown.state] !== true) {
+      const status = taskMessage(await wait(request.taskId, WATCH_MS));
+      if (status.state === shown.state && status.attempts === shown.attempts && status.waits === shown.waits) continue;
+      shown = status;
+      yield shown;
+    }
+  }
+
+  async function byPartition(
+    request: messages.TaskIdsRequest,
+    type: "retry-dead" | "drop-dead",
+    deadlineMs: number,
+  ): Promise<{ count: number }> {
+    if (request.taskIds.length > IDS_MOST) throw new RingError("INVALID_ARGUMENT", `at most ${IDS_MOST} task_ids`);
+    const groups = new Map<Partition, string[]>();
+    for (const id of request.taskIds) {
+      const partition = placeOfTask(node, id);
+      const group = groups.get(partition);
+      if (group === undefined) groups.set(partition, [id]);
+      else group.push(id);
+    }
+    const counts = await Promise.all(
+      [...groups].map(
+        async ([partition, ids]) =>
+          (await askTask(node, { partition, request: { type, ids } }, "count", { deadlineMs })).count,
+      ),
+    );
+    return { count: counts.reduce((sum, count) => sum + count, 0) };
+  }
+
+  async function list(request: messages.ListTasksRequest, deadlineMs: number): Promise<messages.ListTasksReply> {
+    const limit = limitOf(request.limit, { fallback: 100, most: LIST_MOST });
+    const state = stateOf(request.state);
+    const query = {
+      type: "list",
+      limit,
+      ...(request.app === "" ? {} : { app: parseAppName(request.app) as string }),
+      ...(request.key === "" ? {} : { key: request.key }),
+      ...(state === undefined ? {} : { state }),
+    } as const;
+    const { answers, unreachable } = await gather(node, () => ({ type: "local-tasks", request: query }), "task", {
+      deadlineMs,
+    });
+    const statuses = answers.flatMap(({ answer }) => expectTask(answer.answer, "tasks").statuses);
+    statuses.sort((left, right) => (left.id < right.id ? -1 : 1));
+    return {
+      tasks: statuses.slice(0, limit).map(taskMessage),
+      nextPageToken: "",
+      unreachable: unreachable.map(({ name }) => name),
+    };
+  }
+
+  async function listDead(request: messages.ListDeadRequest, deadlineMs: number): Promise<messages.ListTasksReply> {
+    const limit = limitOf(request.limit, { fallback: 100, most: LIST_MOST });
+    const app = request.app === "" ? {} : { app: parseAppName(request.app) as string };
+    const cursors = parseToken(request.pageToken);
+    const queryOf = (name: NodeName) => {
+      const after = cursors?.get(name);
+      return {
+        type: "local-tasks",
+        request: { type: "list-dead", limit, ...app, ...(after === undefined ? {} : { after }) },
+      } as const;
+    };
+    const names = cursors === undefined ? {} : { names: [...cursors.keys()] };
+    const { answers, unreachable } = await gather(node, queryOf, "task", { deadlineMs, ...names });
+    const pages = answers.map(({ name, answer }) => ({ name, page: expectTask(answer.answer, "tasks") }));
+    return {
+      tasks: pages.flatMap(({ page }) => page.statuses.map(taskMessage)),
+      nextPageToken: nextToken(pages.map(({ name, page }) => ({ name, next: page.next }))),
+      unreachable: unreachable.map(({ name }) => name),
+    };
+  }
+
+  return {
+    bytes: {
+      Submit: async (bytes, context) => {
+        admit();
+        return submitOne(node, bytes, context);
+      },
+      SubmitBatch: async (bytes, context) => {
+        admit();
+        return submitBatch(node, bytes, { ...context, taskLimit: limits.batchTasks });
+      },
+    },
+    unary: {
+      Get: async (request: messages.TaskIdRequest, { deadlineMs }) =>
+        taskMessage(await get(request.taskId, deadlineMs)),
+      Wait: async (request: messages.WaitRequest) => {
+        if (request.timeoutMs > limits.waitMs)
+          throw new RingError("INVALID_ARGUMENT", `timeout_ms must be at most ${limits.waitMs}`);
+        return taskMessage(await wait(request.taskId, request.timeoutMs === 0 ? WAIT_MS : request.timeoutMs));
+      },
+      Cancel: async (request: messages.TaskIdRequest, { deadlineMs }) => {
+        const partition = placeOfTask(node, request.taskId);
+        const { answer } = await askTaskRaw(node, partition, { type: "cancel", id: request.taskId }, deadlineMs);
+        if (answer.type === "task") return taskMessage(answer.status);
+        expectTask(answer, "ok");
+        return taskMessage(await get(request.taskId, deadlineMs));
+      },
+      List: (request: messages.ListTasksRequest, { deadlineMs }) => list(request, deadlineMs),
+      ListDead: (request: messages.ListDeadRequest, { deadlineMs }) => listDead(request, deadlineMs),
+      RetryDead: (request: messages.TaskIdsRequest, { deadlineMs }) => byPartition(request, "retry-dead", deadlineMs),
+      DropDead: (request: messages.TaskIdsRequest, { deadlineMs }) => byPartition(request, "drop-dead", deadlineMs),
+      PutSchedule: async (request: messages.PutScheduleRequest, { deadlineMs }) => {
+        const spec = scheduleSpecOf(request.spec);
+        const { app, partition } = placeOfKey(node, { app: request.app, key: spec.key });
+        await askTask(node, { partition, request: { type: "put-schedule", app, spec } }, "ok", { deadlineMs });
+        return {};
+      },
+      ListSchedules: async (request: { readonly app: string; readonly limit: number }, { deadlineMs }) => {
+        const limit = limitOf(request.limit, { fallback: 100, most: LIST_MOST });
+        const query = { type: "list-schedules", limit, ...(request.app === "" ? {} : { app: request.app }) } as const;
+        const { answers, unreachable } = await gather(node, () => ({ type: "local-tasks", request: query }), "task", {
+          deadlineMs,
+        });
+        const schedules = answers.flatMap(({ answer }) => expectTask(answer.answer, "schedules").schedules);
+        return {
+          schedules: schedules.slice(0, limit).map(scheduleMessage),
+          unreachable: unreachable.map(({ name }) => name),
+        };
+      },
+      ControlSchedule: async (request: messages.ControlScheduleRequest, { deadlineMs }) => {
+        const { app, key, partition } = placeOfKey(node, request);
+        const action = scheduleAction(request.action);
+        await askTask(node, { partition, request: { type: "schedule", app, key, name: request.name, action } }, "ok", {
+          deadlineMs,
+        });
+        return {};
+      },
+      DescribeKey: async (request: messages.KeyRequest, { deadlineMs }) => {
+        const { app, key, partition } = placeOfKey(node, request);
+        const answer = await askTask(
+          node,
+          { partition, request: { type: "key", app, key, action: "describe" } },
+          "key",
+          { deadlineMs },
+        );
+        return keyMessage(answer.key, documentOf(node).owners[partition] ?? "");
+      },
+      ReadState: async (request: messages.KeyRequest, { deadlineMs }) => {
+        const { app, key, partition } = placeOfKey(node, request);
+        const { values } = await askTask(node, { partition, request: { type: "read-state", app, key } }, "state", {
+          deadlineMs,
+        });
+        return { values: Object.fromEntries(values) };
+      },
+    },
+    streaming: { Watch: watch },
+  };
+}
+
+async function askTaskRaw(
+  node: RingNode,
+  partition: Partition,
+  request: { readonly type: "cancel"; readonly id: string },
+  deadlineMs: number,
+) {
+  const answer = await node.ask({ type: "task", partition, request }, { deadlineMs });
+  if (answer.type === "task") return answer;
+  if (answer.type === "refused")
+    throw new RingError(
+      answer.code,
+      answer.detail,
+      answer.retryAfterMs === undefined ? {} : { retryAfterMs: answer.retryAfterMs },
+    );
+  throw new RingError("INTERNAL", `the node answered cancel with ${answer.type}`);
+}
+
+function scheduleAction(action: string): "pause" | "resume" | "run" | "delete" {
+  if (action === "pause" || action === "resume" || action === "run" || action === "delete") return action;
+  throw new RingError("INVALID_ARGUMENT", 'action must be "pause", "resume", "run" or "delete"');
+}
+
+const IDS_MOST = 1_000;
+const LIST_MOST = 1_000;
+const WAIT_MS = 30_000;
+/** How often a watcher looks for a change that is not the end. */
+const WATCH_MS = 1_000;
+/** What the answer to a Wait may take beyond its time. */
+const ANSWER_MS = 2_000;
