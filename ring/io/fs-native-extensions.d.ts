@@ -1,0 +1,9 @@
+/** The part of `fs-native-extensions` that is used here; the package brings no types. */
+declare module "fs-native-extensions" {
+  interface Locks {
+    /** An exclusive lock on the open file behind `fd`; false while another open file holds one. */
+    tryLock(fd: number): boolean;
+  }
+  const locks: Locks;
+  export default locks;
+}

@@ -1,0 +1,247 @@
+/**
+ * The acceptor's memory: one small file that holds promise, vote and learned document (ownership rule 2).
+ *
+ *   magic "TRRG" · format u16 · sequence u64 · inode u64 · birth u64 (ns) · member id (u8 length, utf8) · length u32 · content · crc32 u32
+ *
+ * A voter that forgets breaks the ring's one history (P7), so a fault here is an error, never an empty or older value:
+ * R1  `write` resolves after its value, or a newer one, is synced. While a write is under way only the newest waits.
+ * R2  The file is replaced as a whole (`files.ts`: two syncs), so whatever a crash leaves is whole. A checksum that does
+ *     not fit is therefore damage, not a torn write, and there is no older copy to fall back to. Two alternating slots
+ *     would cost one sync, but could not tell these two cases apart.
+ * R3  The file names its member and its own inode and birth: a copy (restored from backup) is refused (ownership rule 4).
+ *     A marker made with the first write tells a lost file from one that never was. Restoring the whole disk or
+ *     virtual machine cannot be seen from here.
+ * R4  The first failed write breaks it: all later ones reject, until a restart reads what is on the disk.
+ */
+
+import { type FileHandle, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { RingError } from "../errors.ts";
+import type { MemberId } from "../ids.ts";
+import { isNetworkFileSystem } from "./directory.ts";
+import { readFileIfThere, replaceFile, type SyncHandle } from "./files.ts";
+import { checksum } from "./store/checksum.ts";
+
+export interface RegisterFileOptions {
+  readonly memberId: MemberId;
+  /** For tests: how a file is synced. */
+  readonly sync?: SyncHandle;
+}
+
+export interface RegisterFile {
+  /** Newest synced value, or undefined before the first write. Not a copy. */
+  read(): Uint8Array | undefined;
+  /** R1. At most 16 MiB. Rejects with `STORE_BROKEN` (R4). */
+  write(content: Uint8Array): Promise<void>;
+  /** Rises with each file written. */
+  readonly sequence: number;
+  readonly broken: Error | undefined;
+  /** Resolves when nothing is being written any more. */
+  close(): Promise<void>;
+}
+
+/** `directory` must be locked. Rejects with `STORE_BROKEN` and what is wrong: damaged, lost, another member's, restored (R2, R3). */
+export async function openRegisterFile(directory: string, options: RegisterFileOptions): Promise<RegisterFile> {
+  const path = join(directory, REGISTER);
+  const bytes = await readFileIfThere(path);
+  const made = (await readFileIfThere(join(directory, MADE))) !== undefined;
+  if (bytes === undefined) {
+    if (made)
+      throw new RingError(
+        "STORE_BROKEN",
+        `${path} is lost: this member voted and no longer knows what; let it join as a new member`,
+      );
+    return new ReplacedFile(directory, options, { content: undefined, sequence: 0 }, made);
+  }
+  const record = decode(bytes);
+  if (record === undefined) throw new RingError("STORE_BROKEN", `${path} is damaged: its checksum does not fit`);
+  if (record.format !== FORMAT)
+    throw new RingError("STORE_BROKEN", `${path} has format ${record.format}; this program knows ${FORMAT}`);
+  if (record.memberId !== options.memberId) {
+    throw new RingError(
+      "STORE_BROKEN",
+      `${path} belongs to member ${record.memberId}, not to ${options.memberId}: it was copied here`,
+    );
+  }
+  if (await isCopy(path, record)) {
+    throw new RingError(
+      "STORE_BROKEN",
+      `${path} is a copy of the file that was written (restored from backup, or moved by copying): the member must join as a new one`,
+    );
+  }
+  return new ReplacedFile(directory, options, record, made);
+}
+
+class ReplacedFile implements RegisterFile {
+  readonly #directory: string;
+  readonly #options: RegisterFileOptions;
+  #content: Uint8Array | undefined;
+  #sequence: number;
+  #made: boolean;
+  #broken: RingError | undefined;
+  #closed = false;
+  /** R1: the newest value given while another is being written, and all who wait for it. */
+  #next: { content: Uint8Array; readonly waiters: Waiter[] } | undefined;
+  #writing: Promise<void> | undefined;
+
+  constructor(
+    directory: string,
+    options: RegisterFileOptions,
+    found: { readonly content: Uint8Array | undefined; readonly sequence: number },
+    made: boolean,
+  ) {
+    this.#directory = directory;
+    this.#options = options;
+    this.#content = found.content;
+    this.#sequence = found.sequence;
+    this.#made = made;
+  }
+
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  get broken(): Error | undefined {
+    return this.#broken;
+  }
+
+  read(): Uint8Array | undefined {
+    return this.#content;
+  }
+
+  write(content: Uint8Array): Promise<void> {
+    if (this.#broken) return Promise.reject(this.#broken);
+    if (this.#closed) return Promise.reject(new RingError("STORE_BROKEN", "the register file is closed"));
+    if (content.length > CONTENT_LIMIT_BYTES) {
+      return Promise.reject(
+        new RingError(
+          "INVALID_ARGUMENT",
+          `a register value of ${content.length} bytes; the limit is ${CONTENT_LIMIT_BYTES}`,
+        ),
+      );
+    }
+    return new Promise((resolve, reject) => {
+      this.#next ??= { content, waiters: [] };
+      this.#next.content = content.slice();
+      this.#next.waiters.push({ resolve, reject });
+      this.#writing ??= this.#run();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#writing;
+  }
+
+  async #run(): Promise<void> {
+    for (let next = this.#next; next !== undefined; next = this.#next) {
+      this.#next = undefined;
+      try {
+        await this.#replace(next.content);
+        for (const waiter of next.waiters) waiter.resolve();
+      } catch (cause) {
+        // R4
+        this.#broken = new RingError("STORE_BROKEN", `the register file could not be written: ${String(cause)}`, {
+          cause,
+        });
+        const later: readonly Waiter[] = (this.#next as { readonly waiters: Waiter[] } | undefined)?.waiters ?? [];
+        this.#next = undefined;
+        for (const waiter of [...next.waiters, ...later]) waiter.reject(this.#broken);
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  async #replace(content: Uint8Array): Promise<void> {
+    const { memberId, sync } = this.#options;
+    const syncing = sync === undefined ? {} : { sync };
+    const sequence = this.#sequence + 1;
+    await replaceFile(join(this.#directory, REGISTER), {
+      content: async (handle) => encode({ format: FORMAT, sequence, memberId, content, ...(await identityOf(handle)) }),
+      ...syncing,
+    });
+    if (!this.#made) {
+      // R3: before the first value is acknowledged.
+      await replaceFile(join(this.#directory, MADE), { content: async () => new Uint8Array(), ...syncing });
+      this.#made = true;
+    }
+    this.#sequence = sequence;
+    this.#content = content;
+  }
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Identity {
+  readonly inode: bigint;
+  readonly birthNs: bigint;
+}
+
+interface RegisterRecord extends Identity {
+  readonly format: number;
+  readonly sequence: number;
+  readonly memberId: string;
+  readonly content: Uint8Array;
+}
+
+async function identityOf(handle: FileHandle): Promise<Identity> {
+  const { ino, birthtimeNs } = await handle.stat({ bigint: true });
+  return { inode: BigInt.asUintN(64, ino), birthNs: BigInt.asUintN(64, birthtimeNs) };
+}
+
+/** R3. Where inode numbers may change by themselves (network and FUSE) nothing can be told. */
+async function isCopy(path: string, record: RegisterRecord): Promise<boolean> {
+  if (await isNetworkFileSystem(path)) return false;
+  const found = await stat(path, { bigint: true });
+  if (BigInt.asUintN(64, found.ino) !== record.inode) return true;
+  // Without a birth time the system gives the time of the last change, which the rename moved.
+  const birthIsKnown = found.birthtimeNs > 0n && found.birthtimeNs !== found.ctimeNs && record.birthNs > 0n;
+  return birthIsKnown && found.birthtimeNs !== record.birthNs;
+}
+
+function encode(record: RegisterRecord): Uint8Array {
+  const id = new TextEncoder().encode(record.memberId);
+  const bytes = new Uint8Array(HEAD_BYTES + id.length + 4 + record.content.length + 4);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, MAGIC);
+  view.setUint16(4, record.format);
+  view.setBigUint64(6, BigInt(record.sequence));
+  view.setBigUint64(14, record.inode);
+  view.setBigUint64(22, record.birthNs);
+  view.setUint8(30, id.length);
+  bytes.set(id, HEAD_BYTES);
+  view.setUint32(HEAD_BYTES + id.length, record.content.length);
+  bytes.set(record.content, HEAD_BYTES + id.length + 4);
+  view.setUint32(bytes.length - 4, checksum(bytes, 0, bytes.length - 4));
+  return bytes;
+}
+
+/** Undefined when the bytes are not what was written. */
+function decode(bytes: Uint8Array): RegisterRecord | undefined {
+  if (bytes.length < HEAD_BYTES + 8) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.getUint32(0) !== MAGIC || view.getUint32(bytes.length - 4) !== checksum(bytes, 0, bytes.length - 4))
+    return undefined;
+  const start = HEAD_BYTES + view.getUint8(30);
+  if (start + 8 > bytes.length || view.getUint32(start) !== bytes.length - start - 8) return undefined;
+  return {
+    format: view.getUint16(4),
+    sequence: Number(view.getBigUint64(6)),
+    inode: view.getBigUint64(14),
+    birthNs: view.getBigUint64(22),
+    memberId: new TextDecoder().decode(bytes.subarray(HEAD_BYTES, start)),
+    content: bytes.slice(start + 4, bytes.length - 4),
+  };
+}
+
+const REGISTER = "register";
+/** Empty; says that a register was written here once. */
+const MADE = "register-made";
+const MAGIC = 0x54525247;
+const FORMAT = 1;
+const HEAD_BYTES = 31;
+/** A ring document of 4,096 partitions and 300 members is under 1 MiB. */
+const CONTENT_LIMIT_BYTES: number = 16 * 1024 * 1024;

@@ -1,0 +1,99 @@
+/**
+ * Writes rows into the LMDB transaction that is being put together. One is reused for all of them, with its memory.
+ *
+ * Values lie in slabs that lmdb's thread reads until the transaction has ended; a value is a view, not a Buffer of its own.
+ */
+
+import { checksum } from "./checksum.ts";
+import type { Database } from "./environment.ts";
+import { KEY_LIMIT_BYTES } from "./limits.ts";
+import { CHECKSUM_BYTES, SPACE_BYTES, type Space } from "./rows.ts";
+
+export class Batch {
+  readonly #database: Database;
+  /** Memory that lmdb's thread reads until the transaction has ended. */
+  #slabs: Uint8Array[] = [new Uint8Array(SLAB_BYTES)];
+  #slabIndex = 0;
+  #at = 0;
+  #last: Promise<unknown> | undefined;
+  /** lmdb copies a key at once, so all keys are made in the same bytes; one view per length. */
+  readonly #key = new Uint8Array(SPACE_BYTES + KEY_LIMIT_BYTES + 64);
+  readonly #keyViews: Uint8Array[] = [];
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  get wrote(): boolean {
+    return this.#last !== undefined;
+  }
+
+  begin(): void {
+    this.#slabIndex = 0;
+    this.#at = 0;
+    this.#last = undefined;
+    if (this.#slabs.length > 1)
+      this.#slabs = this.#slabs.filter((slab) => slab.length === SLAB_BYTES).slice(0, SLABS_KEPT);
+  }
+
+  /** The promise of the last change is that of the whole transaction. */
+  end(): Promise<unknown> | undefined {
+    return this.#last;
+  }
+
+  put(space: Space, key: Uint8Array, value: Uint8Array): void {
+    const keyBytes = SPACE_BYTES + key.length;
+    const whole = keyBytes + value.length + CHECKSUM_BYTES;
+    const slab = this.#room(whole);
+    const start = this.#at;
+    slab[start] = space >>> 8;
+    slab[start + 1] = space & 255;
+    slab.set(key, start + SPACE_BYTES);
+    slab.set(value, start + keyBytes);
+    const end = start + whole - CHECKSUM_BYTES;
+    const sum = checksum(slab, start, end);
+    slab[end] = sum;
+    slab[end + 1] = sum >>> 8;
+    slab[end + 2] = sum >>> 16;
+    slab[end + 3] = sum >>> 24;
+    this.#at = start + whole;
+    this.#last = this.#database.put(this.#keyOf(space, key), slab.subarray(start + keyBytes, start + whole));
+  }
+
+  remove(space: Space, key: Uint8Array): void {
+    this.#last = this.#database.remove(this.#keyOf(space, key));
+  }
+
+  /** Keeps `stored` as it is, with the checksum it came with. */
+  putStored(space: Space, key: Uint8Array, stored: Uint8Array): void {
+    const slab = this.#room(stored.length);
+    const start = this.#at;
+    slab.set(stored, start);
+    this.#at = start + stored.length;
+    this.#last = this.#database.put(this.#keyOf(space, key), slab.subarray(start, this.#at));
+  }
+
+  #keyOf(space: Space, key: Uint8Array): Uint8Array {
+    const length = SPACE_BYTES + key.length;
+    this.#keyViews[length] ??= this.#key.subarray(0, length);
+    const view = this.#keyViews[length]!;
+    view[0] = space >>> 8;
+    view[1] = space & 255;
+    view.set(key, SPACE_BYTES);
+    return view;
+  }
+
+  #room(bytes: number): Uint8Array {
+    let slab = this.#slabs[this.#slabIndex]!;
+    while (this.#at + bytes > slab.length) {
+      this.#slabIndex += 1;
+      this.#at = 0;
+      this.#slabs[this.#slabIndex] ??= new Uint8Array(Math.max(SLAB_BYTES, bytes));
+      slab = this.#slabs[this.#slabIndex]!;
+    }
+    return slab;
+  }
+}
+
+const SLAB_BYTES: number = 1024 * 1024;
+const SLABS_KEPT = 8;

@@ -1,0 +1,86 @@
+/**
+ * How rows lie in the one LMDB database of a node.
+ *
+ *   key    [space u16][key …]           spaces 0 to 4,095 are the partitions; the rest are listed at the end
+ *   value  [value …][crc32 u32 LE]      over the whole key and the value
+ *
+ * The checksum covers the key too, so that a value found under another key is not served either. It stands behind the
+ * value because key and value then lie side by side in the slab of a commit and cost one pass.
+ */
+
+import type { Partition } from "../../ids.ts";
+import type { Term } from "../../store.ts";
+import { checksum } from "./checksum.ts";
+
+/** The number in front of a key: a partition or one of the spaces below. */
+export type Space = number;
+
+export function keyOf(space: Space, key: Uint8Array = NO_BYTES): Uint8Array {
+  const bytes = new Uint8Array(SPACE_BYTES + key.length);
+  bytes[0] = space >>> 8;
+  bytes[1] = space & 255;
+  bytes.set(key, SPACE_BYTES);
+  return bytes;
+}
+
+export function spaceOf(key: Uint8Array): Space {
+  return (key[0]! << 8) | key[1]!;
+}
+
+/** The least key greater than all that begin with `prefix`; a prefix of a space always has one. */
+export function upperBound(prefix: Uint8Array): Uint8Array {
+  let length = prefix.length;
+  while (prefix[length - 1] === 255) length -= 1;
+  const bound = prefix.slice(0, length);
+  bound[length - 1]! += 1;
+  return bound;
+}
+
+/** The value behind `stored`, or undefined when the checksum does not fit. A view, not a copy. */
+export function openValue(key: Uint8Array, stored: Uint8Array): Uint8Array | undefined {
+  const valueBytes = stored.length - CHECKSUM_BYTES;
+  if (valueBytes < 0) return undefined;
+  const sum = new DataView(stored.buffer, stored.byteOffset + valueBytes, CHECKSUM_BYTES).getUint32(0, true);
+  return checksum(stored, 0, valueBytes, checksum(key, 0, key.length)) === sum
+    ? stored.subarray(0, valueBytes)
+    : undefined;
+}
+
+/** What a partition's term row says besides the term: work that a crash may have cut short. */
+export type TermState = "live" | "dropping" | "moving-aside";
+
+export function encodeTerm(term: Term, state: TermState): Uint8Array {
+  const bytes = new Uint8Array(TERM_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, TERM_STATES.indexOf(state));
+  view.setUint32(1, term.history);
+  view.setUint32(5, term.generation);
+  view.setUint32(9, term.opens);
+  return bytes;
+}
+
+export function decodeTerm(bytes: Uint8Array): { readonly term: Term; readonly state: TermState } | undefined {
+  if (bytes.length !== TERM_BYTES) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const state = TERM_STATES[view.getUint8(0)];
+  if (state === undefined) return undefined;
+  return { state, term: { history: view.getUint32(1), generation: view.getUint32(5), opens: view.getUint32(9) } };
+}
+
+/** Key of a partition's term inside `TERMS`. */
+export function termKey(partition: Partition): Uint8Array {
+  return Uint8Array.of(partition >>> 8, partition & 255);
+}
+
+const NO_BYTES = new Uint8Array();
+export const SPACE_BYTES = 2;
+export const CHECKSUM_BYTES = 4;
+const TERM_BYTES = 13;
+const TERM_STATES: readonly TermState[] = ["live", "dropping", "moving-aside"];
+
+/** Holds the environment's format row. */
+export const FORMAT: Space = 0xfff0;
+/** One row per partition: its term. Apart from the partitions, so that one short scan finds all of them. */
+export const TERMS: Space = 0xfff1;
+/** Quarantine: `[batch u32]` says why, `[batch u32][original key]` keeps the original value with its checksum. */
+export const ASIDE: Space = 0xfff2;
