@@ -57,7 +57,7 @@ export interface OvertakenChange {
 }
 
 export interface AppliedChanges {
-  /** Gone by the operator's word, with whatever is on their disks. */
+  /** Gone by the operator's word: the caller drops what is stranded on their disks. */
   readonly removed: ReadonlySet<NodeName>;
   /** Taken down: what is on their disks is stranded. */
   readonly down: ReadonlySet<NodeName>;
@@ -184,7 +184,6 @@ function applyForceRemove(draft: Draft, name: NodeName): void {
   if (draft.voters.includes(name)) setStatus(draft, name, "exiting");
   else draft.members = draft.members.filter((member) => member.name !== name);
   releaseAdoptions(draft, new Set([name]), undefined);
-  draft.stranded = draft.stranded.filter((entry) => entry.member !== name);
 }
 
 function applyWeight(draft: Draft, name: NodeName, weight: number): void {

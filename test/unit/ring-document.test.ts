@@ -1,0 +1,497 @@
+/**
+ * The ring document's changes one by one: what each does to owners, statuses, generations and stranded entries.
+ */
+
+import { describe, expect, test } from "vitest";
+import type { Member, RingDocument, StagedChange } from "../../ring/document.ts";
+import { validateDocument } from "../../ring/document-check.ts";
+import { asOneChange } from "../../ring/draft.ts";
+import { foundRing, recoverRing } from "../../ring/founding.ts";
+import type { MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
+import { commitPlan, planOf } from "../../ring/plan.ts";
+import { preflist } from "../../ring/preflist.ts";
+import { clearStaged, stageChange } from "../../ring/staging.ts";
+import { checkSuccessor } from "../../ring/successor.ts";
+import {
+  isPlanned,
+  markDown,
+  markReturned,
+  moveDone,
+  plannedMoves,
+  rebalance,
+  removeStranded,
+  retireMembers,
+  setAdopter,
+  setPlace,
+} from "../../ring/transition.ts";
+import { hasFailover, nextVoters, setVoters, voterTarget } from "../../ring/voters.ts";
+
+function name(text: string): NodeName {
+  return text as NodeName;
+}
+
+function newcomer(
+  text: string,
+  extra: { readonly weight?: number; readonly zone?: string } = {},
+): Omit<Member, "status"> {
+  return {
+    name: name(text),
+    id: `id-${text}` as MemberId,
+    weight: 100,
+    machine: text,
+    directory: `/data/${text}`,
+    ...extra,
+  };
+}
+
+function founded(ringSize = 64): RingDocument {
+  return foundRing({ ringId: "ring" as RingId, ringSize, member: newcomer("a") });
+}
+
+function stage(document: RingDocument, ...changes: readonly StagedChange[]): RingDocument {
+  return changes.reduce(stageChange, document);
+}
+
+function commit(document: RingDocument): RingDocument {
+  return commitPlan(document, planOf(document).id);
+}
+
+function transferred(document: RingDocument): RingDocument {
+  return moveDone(document, plannedMoves(document));
+}
+
+/** A ring at rest of the members named by the letters; all vote that should. */
+function ringOf(
+  letters: string,
+  ringSize = 64,
+  extra: (letter: string) => { zone?: string } = () => ({}),
+): RingDocument {
+  let document = foundRing({ ringId: "ring" as RingId, ringSize, member: { ...newcomer("a"), ...extra("a") } });
+  const rest = [...letters].filter((letter) => letter !== "a");
+  document = stage(
+    document,
+    ...rest.map((letter) => ({ type: "join" as const, member: { ...newcomer(letter), ...extra(letter) } })),
+  );
+  return voted(transferred(commit(document)));
+}
+
+function voted(document: RingDocument, absent = ""): RingDocument {
+  const live = new Set(document.members.map((member) => member.name).filter((text) => !absent.includes(text)));
+  const next = setVoters(document, nextVoters(document, { live, answered: live }));
+  return next === document ? document : voted(next, absent);
+}
+
+function owned(document: RingDocument, text: string): number {
+  return document.owners.filter((owner) => owner === text).length;
+}
+
+function statusOf(document: RingDocument, text: string): string | undefined {
+  return document.members.find((member) => member.name === text)?.status;
+}
+
+describe("founding", () => {
+  test("a founded ring is at epoch 1 of history 1 and its founder votes and owns all", () => {
+    const document = founded(16);
+    expect(document).toMatchObject({ epoch: 1, history: 1, voters: ["a"], ringSize: 16 });
+    expect(owned(document, "a")).toBe(16);
+    expect(document.generations).toEqual(new Array(16).fill(1));
+    expect(validateDocument(document)).toEqual(document);
+  });
+
+  test("a ring size that is no power of two from 8 to 4096 is refused", () => {
+    for (const ringSize of [0, 4, 63, 65, 8192, 12.5]) expect(() => founded(ringSize)).toThrow(/ringSize/);
+  });
+
+  test("a recovered ring starts a new history with the stated voters", () => {
+    const document = ringOf("abc");
+    const next = recoverRing(document, [name("b")]);
+    expect(next).toMatchObject({ history: 2, epoch: document.epoch + 1, voters: ["b"] });
+    expect(() => recoverRing(document, [name("z")])).toThrow(/no member/);
+  });
+});
+
+describe("staging", () => {
+  test("what cannot be done is refused with a reason", () => {
+    const document = ringOf("ab");
+    const refused: [StagedChange, RegExp][] = [
+      [{ type: "leave", name: name("z") }, /no member is named z/],
+      [{ type: "join", member: newcomer("b") }, /is a member already/],
+      [{ type: "join", member: { ...newcomer("b"), id: "other" as MemberId } }, /force-remove that one first/],
+      [{ type: "join", member: { ...newcomer("c"), id: "id-b" as MemberId } }, /belongs to another member/],
+      [{ type: "join", member: newcomer("c", { weight: 1001 }) }, /weight/],
+      [{ type: "join", member: newcomer("c", { zone: "no spaces" }) }, /zone/],
+      [{ type: "set-weight", name: name("a"), weight: 1.5 }, /weight/],
+      [{ type: "replace", name: name("a"), by: name("b") }, /has partitions of its own/],
+      [{ type: "replace", name: name("a"), by: name("a") }, /itself/],
+    ];
+    for (const [change, reason] of refused) expect(() => stageChange(document, change)).toThrow(reason);
+  });
+
+  test("the last member that can own partitions cannot leave, be taken down or removed, or lose its weight", () => {
+    const document = stage(ringOf("ab"), { type: "leave", name: name("a") });
+    for (const type of ["leave", "down", "force-remove"] as const) {
+      expect(() => stageChange(document, { type, name: name("b") })).toThrow(/last member/);
+    }
+    expect(() => stageChange(document, { type: "set-weight", name: name("b"), weight: 0 })).toThrow(/last member/);
+  });
+
+  test("the same change twice is one, and a newer weight replaces the older", () => {
+    const once = stage(ringOf("ab"), { type: "set-weight", name: name("b"), weight: 50 });
+    expect(stageChange(once, { type: "set-weight", name: name("b"), weight: 50 })).toBe(once);
+    const newer = stageChange(once, { type: "set-weight", name: name("b"), weight: 70 });
+    expect(newer.staged).toEqual([{ type: "set-weight", name: "b", weight: 70 }]);
+    const leaving = stage(newer, { type: "leave", name: name("b") }, { type: "join", member: newcomer("c") });
+    expect(() => stageChange(leaving, { type: "replace", name: name("b"), by: name("c") })).toThrow(/is leaving/);
+  });
+
+  test("more than 64 staged changes are refused", () => {
+    let document = founded();
+    for (let at = 0; at < 64; at++) document = stageChange(document, { type: "join", member: newcomer(`n${at}`) });
+    expect(() => stageChange(document, { type: "join", member: newcomer("one-more") })).toThrow(/64 changes/);
+    expect(clearStaged(document).staged).toEqual([]);
+  });
+
+  test("a staged change moves nothing", () => {
+    const document = ringOf("ab");
+    const next = stage(document, { type: "leave", name: name("b") });
+    expect(next.owners).toEqual(document.owners);
+    expect(next.members).toEqual(document.members);
+  });
+});
+
+describe("plan and commit", () => {
+  test("P8: a plan shows shares, moves, steps and warnings before anything moves", () => {
+    const plan = planOf(stage(founded(), { type: "join", member: newcomer("b") }));
+    expect(plan.id).toMatch(/^[0-9a-f]{16}$/);
+    expect(plan.moves.length).toBe(32);
+    expect(plan.moves.every((move) => move.from === "a" && move.to === "b" && move.type === "transfer")).toBe(true);
+    expect(plan.members).toMatchObject([
+      { name: "a", partitionsBefore: 64, partitionsAfter: 32 },
+      { name: "b", statusAfter: "joining", partitionsBefore: 0, partitionsAfter: 32 },
+    ]);
+    expect(plan.transitions.map((transition) => transition.type)).toEqual(["commit", "transfer"]);
+    expect(plan.warnings.map((warning) => warning.code)).toEqual(["NO_FAILOVER"]);
+  });
+
+  test("P8: a commit with another id is refused with PLAN_CHANGED, and one that is sent again answers ok", () => {
+    const staged = stage(founded(), { type: "join", member: newcomer("b") });
+    const { id } = planOf(staged);
+    const more = stage(staged, { type: "join", member: newcomer("c") });
+    expect(() => commitPlan(more, id)).toThrow(expect.objectContaining({ code: "PLAN_CHANGED" }));
+    const committed = commitPlan(staged, id);
+    expect(committed.staged).toEqual([]);
+    expect(commitPlan(committed, id)).toBe(committed);
+  });
+
+  test("a plan that was applied before is applied again when it is staged again", () => {
+    let document = ringOf("ab");
+    const weigh = (weight: number): void => {
+      document = transferred(commit(stage(document, { type: "set-weight", name: name("b"), weight })));
+    };
+    weigh(50);
+    weigh(100);
+    weigh(50);
+    expect(document.members[1]?.weight).toBe(50);
+    expect(document.staged).toEqual([]);
+  });
+
+  test("a join makes the newcomer joining, its first cut-over makes it valid, and each cut-over raises one generation", () => {
+    const document = commit(stage(founded(), { type: "join", member: newcomer("b") }));
+    expect(statusOf(document, "b")).toBe("joining");
+    const [move] = plannedMoves(document);
+    const next = moveDone(document, [move!]);
+    expect(statusOf(next, "b")).toBe("valid");
+    expect(next.owners[move!.partition]).toBe("b");
+    expect(next.generations.filter((generation) => generation === 2).length).toBe(1);
+    expect(isPlanned(next, move!)).toBe(false);
+    expect(() => moveDone(next, [move!])).toThrow(expect.objectContaining({ code: "RING_BUSY" }));
+  });
+
+  test("a newcomer without a share is valid at once", () => {
+    const document = commit(stage(founded(), { type: "join", member: newcomer("b", { weight: 0 }) }));
+    expect(statusOf(document, "b")).toBe("valid");
+    expect(plannedMoves(document)).toEqual([]);
+  });
+
+  test("a member that leaves gives all it has away, is exiting then, and is retired once it votes no more", () => {
+    let document = commit(stage(ringOf("abcd"), { type: "leave", name: name("a") }));
+    expect(statusOf(document, "a")).toBe("leaving");
+    expect(plannedMoves(document).every((move) => move.from === "a")).toBe(true);
+    expect(plannedMoves(document).length).toBe(16);
+    document = transferred(document);
+    expect(statusOf(document, "a")).toBe("exiting");
+    expect(retireMembers(document)).toBe(document);
+    document = retireMembers(voted(document));
+    expect(statusOf(document, "a")).toBeUndefined();
+    expect(document.voters).toEqual(["b", "c", "d"]);
+  });
+
+  test("a replacement gets exactly the partitions and the weight of the one it replaces", () => {
+    const before = ringOf("abcde");
+    const staged = stage(
+      before,
+      { type: "join", member: newcomer("f", { weight: 7 }) },
+      { type: "replace", name: name("b"), by: name("f") },
+    );
+    const after = transferred(commit(staged));
+    expect(after.owners.map((owner) => (owner === "f" ? "b" : owner))).toEqual(before.owners);
+    expect(after.members.find((member) => member.name === "f")?.weight).toBe(100);
+    expect(rebalance(after)).toBe(after);
+  });
+
+  test("a new weight moves only the difference", () => {
+    const document = commit(stage(ringOf("ab"), { type: "set-weight", name: name("b"), weight: 300 }));
+    expect(plannedMoves(document).length).toBe(16);
+    expect(owned(transferred(document), "b")).toBe(48);
+  });
+
+  test("a zone is set and removed without a move", () => {
+    const zoned = commit(stage(ringOf("ab"), { type: "set-zone", name: name("b"), zone: "z1" }));
+    expect(zoned.members[1]).toHaveProperty("zone", "z1");
+    expect(plannedMoves(zoned)).toEqual([]);
+    expect(commit(stage(zoned, { type: "set-zone", name: name("b") })).members[1]).not.toHaveProperty("zone");
+  });
+
+  test("force-remove says that data is lost, changes hands at once and leaves nothing stranded", () => {
+    const started = commit(stage(ringOf("abcdef"), { type: "down", name: name("f") }));
+    expect(started.stranded.length).toBeGreaterThan(0);
+    for (const [text, status] of [
+      ["f", undefined],
+      ["a", "exiting"],
+    ] as const) {
+      const staged = stage(started, { type: "force-remove", name: name(text) });
+      const plan = planOf(staged);
+      expect(plan.warnings.map((warning) => warning.code)).toContain("DATA_LOST");
+      const document = commitPlan(staged, plan.id);
+      expect(checkSuccessor(staged, document)).toEqual([]);
+      expect(statusOf(document, text)).toBe(status); // a voter stays listed until another votes
+      expect(owned(document, text)).toBe(0);
+      expect(document.stranded.filter((entry) => entry.member === text)).toEqual([]);
+    }
+  });
+
+  test("undoing a join whose transfers have not ended leaves every partition where it is", () => {
+    const before = ringOf("abc");
+    const joining = commit(stage(before, { type: "join", member: newcomer("d") }));
+    const staged = stage(joining, { type: "leave", name: name("d") });
+    expect(planOf(staged).cancelled.length).toBe(16);
+    const undone = commit(staged);
+    expect(plannedMoves(undone)).toEqual([]);
+    expect(undone.owners).toEqual(before.owners);
+    expect(statusOf(undone, "d")).toBe("exiting");
+  });
+
+  test("a staged change that events overtook is left out with a warning", () => {
+    const staged = stage(ringOf("abc"), { type: "leave", name: name("b") });
+    const overtaken = markDown(staged, [name("b")], { keepStranded: true });
+    const plan = planOf(overtaken);
+    expect(plan.warnings.map((warning) => warning.code)).toContain("OVERTAKEN");
+    expect(statusOf(commitPlan(overtaken, plan.id), "b")).toBe("down");
+  });
+
+  test("too few partitions for the members are an imbalance, and zones on some members only are mixed", () => {
+    const codes = planOf(ringOf("abcde", 8)).warnings.map((warning) => warning.code);
+    expect(codes).toContain("IMBALANCE");
+    const mixed = planOf(ringOf("abc", 64, (letter) => (letter === "a" ? { zone: "z" } : {})));
+    expect(mixed.warnings.map((warning) => warning.code)).toContain("ZONES_MIXED");
+  });
+});
+
+describe("failover", () => {
+  test("a dead member's partitions spread evenly over the others, at once, and its copies are listed as stranded", () => {
+    const before = ringOf("abcde");
+    const after = markDown(before, [name("c")], { keepStranded: true });
+    expect(checkSuccessor(before, after)).toEqual([]);
+    expect(["a", "b", "d", "e"].map((text) => owned(after, text))).toEqual([16, 16, 16, 16]);
+    expect(after.stranded.length).toBe(owned(before, "c"));
+    for (const entry of after.stranded) {
+      expect(entry).toMatchObject({ member: "c", memberId: "id-c", where: { type: "away" } });
+      expect(entry.generation).toBe(before.generations[entry.partition]);
+      expect(after.generations[entry.partition]).toBe(entry.generation + 1);
+    }
+    expect(markDown(after, [name("c")], { keepStranded: true })).toBe(after);
+  });
+
+  test("an adopted directory is recorded with its adopter, unless the adopter died too", () => {
+    const adopters = new Map([[name("c"), name("a")]]);
+    const adopted = markDown(ringOf("abcde"), [name("c")], { adopters, keepStranded: true });
+    expect(new Set(adopted.stranded.map((entry) => entry.where.type))).toEqual(new Set(["adopter"]));
+    const both = markDown(adopted, [name("a")], { keepStranded: true });
+    expect(both.stranded.every((entry) => entry.where.type === "away")).toBe(true);
+    const same = markDown(ringOf("abcde"), [name("a"), name("c")], { adopters, keepStranded: true });
+    expect(same.stranded.every((entry) => entry.where.type === "away")).toBe(true);
+  });
+
+  test("with a shared store nothing is stranded", () => {
+    const before = ringOf("abc");
+    const after = markDown(before, [name("c")], { keepStranded: false });
+    expect(after.stranded).toEqual([]);
+    expect(checkSuccessor(before, after)).not.toEqual([]);
+    expect(checkSuccessor(before, after, { sharedStore: true })).toEqual([]);
+  });
+
+  test("transfers to a dead member stay where they are, and those from it end at once at their receiver", () => {
+    const joining = commit(stage(ringOf("abc"), { type: "join", member: newcomer("d") }));
+    const [move] = plannedMoves(joining);
+    const withoutReceiver = markDown(joining, [name("d")], { keepStranded: true });
+    expect(withoutReceiver.owners).toEqual(joining.owners);
+    expect(plannedMoves(withoutReceiver)).toEqual([]);
+    const withoutSender = markDown(joining, [move!.from], { keepStranded: true });
+    expect(withoutSender.owners[move!.partition]).toBe("d");
+    expect(checkSuccessor(joining, withoutSender)).toEqual([]);
+  });
+
+  test("ten deaths in one burst are one change", () => {
+    const letters = "abcdefghijklmno";
+    const before = ringOf(letters);
+    const after = markDown(before, [..."fghijklmno"].map(name), { keepStranded: true });
+    expect(after.epoch).toBe(before.epoch + 1);
+    expect([..."abcde"].map((text) => owned(after, text)).sort()).toEqual([12, 13, 13, 13, 13]);
+  });
+
+  test("a member that returns is valid and gets its share back by transfers; what is stranded stays listed", () => {
+    const down = markDown(ringOf("abcd"), [name("b")], { keepStranded: true });
+    const back = markReturned(down, name("b"));
+    expect(statusOf(back, "b")).toBe("valid");
+    expect(back.owners).toEqual(down.owners);
+    expect(plannedMoves(back).length).toBe(16);
+    expect(back.stranded).toEqual(down.stranded);
+    expect(markReturned(back, name("b"))).toBe(back);
+    expect(removeStranded(back, back.stranded).stranded).toEqual([]);
+  });
+
+  test("a member that dies while leaving is exiting, and is retired when nothing of it is stranded", () => {
+    const leaving = commit(stage(ringOf("abcd"), { type: "leave", name: name("d") }));
+    let document = voted(markDown(leaving, [name("d")], { keepStranded: true }), "d");
+    expect(statusOf(document, "d")).toBe("exiting");
+    expect(markReturned(document, name("d"))).toBe(document);
+    expect(retireMembers(document)).toBe(document);
+    document = retireMembers(removeStranded(document, document.stranded));
+    expect(statusOf(document, "d")).toBeUndefined();
+  });
+
+  test("an adopter is set and released for all entries of a directory", () => {
+    const down = markDown(ringOf("abcd"), [name("b")], { keepStranded: true });
+    const memberId = "id-b" as MemberId;
+    const held = setAdopter(down, { member: name("b"), memberId, adopter: name("c") });
+    expect(held.stranded.every((entry) => entry.where.type === "adopter" && entry.where.adopter === "c")).toBe(true);
+    expect(setAdopter(held, { member: name("b"), memberId, adopter: name("c") })).toBe(held);
+    expect(setAdopter(held, { member: name("b"), memberId }).stranded).toEqual(down.stranded);
+    expect(setAdopter(held, { member: name("b"), memberId: "another" as MemberId })).toBe(held);
+  });
+
+  test("when the last member goes nobody owns anything, and the first to return owns all at once", () => {
+    const gone = markDown(founded(8), [name("a")], { keepStranded: true });
+    expect(gone.owners).toEqual(new Array(8).fill(undefined));
+    const back = markReturned(gone, name("a"));
+    expect(owned(back, "a")).toBe(8);
+    expect(back.generations).toEqual(new Array(8).fill(3));
+    expect(checkSuccessor(gone, back)).toEqual([]);
+  });
+
+  test("several changes can share one epoch", () => {
+    const before = ringOf("abcde");
+    const both = asOneChange(before, [
+      (document) => markDown(document, [name("b")], { keepStranded: true }),
+      (document) => setPlace(document, name("c"), { machine: "m9", directory: "/data/c" }),
+    ]);
+    expect(both.epoch).toBe(before.epoch + 1);
+    expect(checkSuccessor(before, both)).toEqual([]);
+    expect(asOneChange(before, [rebalance])).toBe(before);
+  });
+});
+
+describe("voters", () => {
+  const all = (document: RingDocument): Set<NodeName> => new Set(document.members.map((member) => member.name));
+
+  test("there is 1 voter with 1 or 2 members, 3 with 3 or 4, 5 with 5 or 6, then 7", () => {
+    const letters = "abcdefghij";
+    const targets = [1, 1, 3, 3, 5, 5, 7, 7, 7, 7];
+    targets.forEach((target, at) => {
+      const document = ringOf(letters.slice(0, at + 1));
+      expect(voterTarget(document.members)).toBe(target);
+      expect(document.voters.length).toBe(target);
+    });
+  });
+
+  test("one voter comes per epoch, and only one that has answered", () => {
+    const document = transferred(
+      commit(stage(founded(), ...["b", "c"].map((text) => ({ type: "join" as const, member: newcomer(text) })))),
+    );
+    expect(nextVoters(document, { live: all(document), answered: new Set() })).toBe(document.voters);
+    expect(nextVoters(document, { live: all(document), answered: new Set([name("c")]) })).toEqual(["a", "c"]);
+    expect(() => setVoters(document, [name("a"), name("b"), name("c")])).toThrow(/one at a time/);
+  });
+
+  test("a dead voter is replaced, and stays when nobody can take its place", () => {
+    const four = markDown(ringOf("abcd"), [name("b")], { keepStranded: true });
+    expect(voted(four, "b").voters).toEqual(["a", "c", "d"]);
+    const three = markDown(ringOf("abc"), [name("b")], { keepStranded: true });
+    expect(voted(three, "b").voters).toEqual(["a", "b", "c"]);
+    expect(hasFailover(three)).toBe(false);
+    expect(hasFailover(voted(four, "b"))).toBe(true);
+  });
+
+  test("a voter that leaves hands over or goes, one per epoch", () => {
+    const fewer = transferred(commit(stage(ringOf("abc"), { type: "leave", name: name("a") })));
+    expect(nextVoters(fewer, { live: all(fewer), answered: all(fewer) })).toEqual(["b", "c"]);
+    expect(voted(fewer).voters).toEqual(["b"]);
+    const sole = transferred(commit(stage(ringOf("ab"), { type: "leave", name: name("a") })));
+    expect(voted(sole).voters).toEqual(["b"]);
+  });
+
+  test("a voter that leaves goes even if the only one who could take its place is dead", () => {
+    let document = markDown(ringOf("abcd"), [name("d")], { keepStranded: true });
+    document = transferred(commit(stage(document, { type: "leave", name: name("c") })));
+    expect(voted(document, "d").voters).toEqual(["a", "b"]);
+  });
+
+  test("voters spread over zones and a lopsided set evens out", () => {
+    const zoneOf = (letter: string): { zone: string } => ({
+      zone: "abc".includes(letter) ? "z1" : letter < "f" ? "z2" : "z3",
+    });
+    const document = ringOf("abcdef", 64, zoneOf);
+    const zones = document.voters.map((text) => zoneOf(text).zone).sort();
+    expect(zones).toEqual(["z1", "z1", "z2", "z2", "z3"]);
+  });
+});
+
+describe("the preflist", () => {
+  test("begins with the owner and never names one member twice", () => {
+    const document = ringOf("abcde");
+    for (let at = 0; at < 64; at++) {
+      const list = preflist(document, at as Partition, 5);
+      expect(list[0]).toBe(document.owners[at]);
+      expect(new Set(list).size).toBe(5);
+      expect(preflist(document, at as Partition, 2)).toEqual(list.slice(0, 2));
+    }
+  });
+
+  test("leaves out the dead and the down", () => {
+    const document = ringOf("abcde");
+    const owner = document.owners[0] as NodeName;
+    expect(preflist(document, 0 as Partition, 5, { alive: (text) => text !== owner })).not.toContain(owner);
+    const down = markDown(document, [owner], { keepStranded: true });
+    expect(preflist(down, 0 as Partition, 9).length).toBe(4);
+    expect(preflist(down, 0 as Partition, 9)).not.toContain(owner);
+  });
+
+  test("spreads its first entries over the zones", () => {
+    const document = ringOf("abcdef", 64, (letter) => ({ zone: `z${"abcdef".indexOf(letter) % 3}` }));
+    const zones = new Map(document.members.map((member) => [member.name, member.zone]));
+    for (let at = 0; at < 64; at++) {
+      const list = preflist(document, at as Partition, 6).map((text) => zones.get(text));
+      expect(new Set(list.slice(0, 3)).size).toBe(3);
+      expect(new Set(list.slice(3)).size).toBe(3);
+    }
+  });
+});
+
+test("a document whose members or voters are not sorted, or with a transfer to the owner, is refused", () => {
+  const document = ringOf("abc");
+  expect(() => validateDocument({ ...document, members: [...document.members].reverse() })).toThrow(/sorted/);
+  expect(() => validateDocument({ ...document, voters: ["b", "a"] })).toThrow(/sorted/);
+  expect(() => validateDocument({ ...document, voters: [] })).toThrow(/voters/);
+  expect(() => validateDocument({ ...document, next: document.owners })).toThrow(/transfer/);
+  expect(() => validateDocument({ ...document, version: 2 })).toThrow(/version/);
+});
