@@ -2,18 +2,18 @@
  * An app that reads feeds: a schedule for each feed, the task `feeds.read`, and the task `entry`, whose handler is yours.
  */
 
-import { type App, defineApp, type TaskContext, type TaskOptions, type TaskView, task } from "../app.ts";
+import {
+  type App,
+  defineApp,
+  type TaskContext,
+  type TaskHandler,
+  type TaskOptions,
+  type TaskView,
+  task,
+} from "../app.ts";
 import { FeedFetcher, type FetchSettings } from "./fetch.ts";
 import { parseFeedUrl } from "./guard.ts";
-import {
-  type EntryTask,
-  FEED_ID,
-  feedIdOf,
-  feedReader,
-  type ReadContext,
-  type ReadOutcome,
-  type ReadRequest,
-} from "./read.ts";
+import { type EntryTask, FEED_ID, feedIdOf, feedReader, type ReadRequest } from "./read.ts";
 
 export interface FeedSource {
   readonly url: string;
@@ -38,12 +38,8 @@ export interface FeedsAppOptions {
   readonly entry?: TaskOptions;
   readonly limits?: NonNullable<Parameters<typeof defineApp>[1]["limits"]>;
   readonly version?: string;
-  /** Wraps the handler of `feeds.read`, for those who watch it (the demo's history). */
-  readonly aroundRead?: (
-    read: () => Promise<ReadOutcome>,
-    task: TaskView,
-    context: TaskContext,
-  ) => Promise<ReadOutcome>;
+  /** Put around both handlers, for those who watch them. */
+  readonly wrap?: (handler: TaskHandler, type: "feeds.read" | "entry") => TaskHandler;
 }
 
 /** Throws `FeedError` URL_INVALID, `TypeError` or `RingError` INVALID_ARGUMENT for a definition that could not work. */
@@ -55,18 +51,19 @@ export function feedsApp(name: string | { readonly match: string }, options: Fee
     ...(options.entryLimit === undefined ? {} : { entryLimit: options.entryLimit }),
     ...(options.seenLimit === undefined ? {} : { seenLimit: options.seenLimit }),
   });
-  const around = options.aroundRead ?? ((run) => run());
+  const onEntry: TaskHandler = (view, context) => options.onEntry(view.json<EntryTask>(), view, context);
+  const wrap = options.wrap ?? ((handler) => handler);
   return defineApp(name, {
     ...(options.version === undefined ? {} : { version: options.version }),
     ...(options.limits === undefined ? {} : { limits: options.limits }),
     tasks: {
-      "feeds.read": task((view, context) => around(() => read(view, context satisfies ReadContext), view, context), {
+      "feeds.read": task(wrap(read, "feeds.read"), {
         attempts: READ_ATTEMPTS,
         backoff: { baseMs: 500, maxMs: 60_000 },
         timeoutMs: READ_TIMEOUT_MS,
         concurrency: options.concurrency ?? 8,
       }),
-      entry: task((view, context) => options.onEntry(view.json<EntryTask>(), view, context), options.entry ?? {}),
+      entry: task(wrap(onEntry, "entry"), options.entry ?? {}),
     },
     schedules: Object.fromEntries(
       (options.feeds ?? []).map((feed) => scheduleOf(feed, options.everyMs ?? POLL_EVERY_MS)),
@@ -97,4 +94,4 @@ const READ_ATTEMPTS = 5;
 /** More than the fetch's own limit of 20 s plus the parser's, so that those say what went wrong. */
 const READ_TIMEOUT_MS = 30_000;
 const POLL_EVERY_MS = 900_000;
-const KEY_LIMIT_BYTES = 256;
+const KEY_LIMIT_BYTES = 512;

@@ -81,7 +81,11 @@ export class SeenEntries {
   #makeRoom(present: ReadonlySet<string>, fresh: number): void {
     // A quarter more than needed, so that a busy feed does not rewrite everything at each poll.
     let excess = this.#records.length + fresh - this.#limit + Math.floor(this.#limit / 4);
-    const kept = this.#records.filter((record) => present.has(record.id) || (excess -= 1) < 0); // S2
+    const kept = this.#records.filter((record) => {
+      if (present.has(record.id)) return true; // S2
+      excess -= 1;
+      return excess < 0;
+    });
     this.#records = kept.map((record, index) => ({ ...record, index }));
     this.#byId = new Map(this.#records.map((record) => [record.id, record]));
     for (const record of this.#records) this.#touch(record);
