@@ -40,6 +40,8 @@ export type NodeEvent =
   /** A planned stop: no new attempts, let those under way end, then `exit`. */
   | { readonly type: "stop"; readonly graceMs: number }
   | { readonly type: "marked" }
+  /** The disk has no room for new work, or has again; what is running may still end. */
+  | { readonly type: "store-full"; readonly full: boolean }
   | { readonly type: "store-broken"; readonly detail: string };
 
 export type LockResult =

@@ -32,6 +32,7 @@ import { Liveness } from "./liveness.ts";
 import type { AppPresence, Giving, NodeMessage } from "./messages.ts";
 import { Outgoing } from "./outgoing.ts";
 import { NODE_ROWS, Overrides, overrideChange } from "./overrides.ts";
+import type { TransferView } from "./requests.ts";
 import { type Admission, Router } from "./router.ts";
 import { ClientSink, ForwardSink, OutboxSink, Slots } from "./sinks.ts";
 
@@ -93,6 +94,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #leaseUntil: Instant | undefined;
   #stopping: { readonly deadline: Instant; readonly phase: "draining" | "aborted" | "marking" } | undefined;
   #broken: string | undefined;
+  #diskFull = false;
   #outsideTickAt: Instant | undefined;
   #leftAt: Instant | undefined;
 
@@ -181,6 +183,11 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     return this.#leaseUntil !== undefined && this.#leaseUntil > now;
   }
 
+  /** Transfers that this node sends. */
+  transfers(): readonly TransferView[] {
+    return this.#outgoing.views();
+  }
+
   /** Partitions whose tasks this node would start now. For checkers. */
   active(now: Instant): readonly Partition[] {
     if (!this.holdsLease(now) || this.#stopping !== undefined || this.#broken !== undefined) return [];
@@ -267,6 +274,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         return this.#stop(event.graceMs);
       case "marked":
         this.#here.emit({ type: "exit", code: 0, reason: "stopped" });
+        return;
+      case "store-full":
+        this.#diskFull = event.full;
+        this.#here.note(event.full ? "disk-full" : "disk-has-room", event.full ? "new tasks are refused" : "new tasks are taken again");
         return;
       case "store-broken":
         return this.#break(event.detail);
@@ -467,7 +478,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #admission(partition: Partition): Admission {
     if (this.#stopping !== undefined || this.#broken !== undefined) return "draining";
     if (!this.#hosting.serving(partition)) return "wait";
-    return this.#leaseUntil === undefined ? "no-lease" : "serve";
+    if (this.#leaseUntil === undefined) return "no-lease";
+    return this.#diskFull ? "disk-full" : "serve";
   }
 
   #giveConsent(member: NodeName, epoch: import("../ids.ts").Epoch, gives: Giving, insist: boolean): void {

@@ -24,7 +24,7 @@ export interface OutcomeSink {
 }
 
 /** What the local vnode says of a partition that this node owns. */
-export type Admission = "serve" | "wait" | "no-lease" | "draining";
+export type Admission = "serve" | "wait" | "no-lease" | "draining" | "disk-full";
 
 export interface LocalOwner {
   admission(partition: Partition): Admission;
@@ -80,8 +80,8 @@ export class Router {
           this.#local.submit(partition, record, sink, token);
           continue;
         }
-        if (admission === "draining") {
-          sink.settle(token, DRAINING);
+        if (admission === "draining" || admission === "disk-full") {
+          sink.settle(token, admission === "draining" ? DRAINING : DISK_FULL);
           continue;
         }
       }
@@ -138,6 +138,7 @@ export class Router {
       const admission = onWay === undefined ? this.#local.admission(partition) : "wait";
       if (admission === "serve") this.#local.submit(partition, item.record, item.sink, item.token);
       else if (admission === "draining") item.sink.settle(item.token, DRAINING);
+      else if (admission === "disk-full") item.sink.settle(item.token, DISK_FULL);
       else if (admission === "no-lease" && item.sink.forwarded) item.sink.settle(item.token, NO_LEASE);
       else this.#enqueue(item);
       return;
@@ -204,6 +205,7 @@ const NOT_READY: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "t
 const NOT_OWNER: SubmitOutcome = { type: "refused", code: "NOT_OWNER", detail: "the ring changed", retryAfterMs: 50 };
 const NO_LEASE: SubmitOutcome = { type: "refused", code: "NO_LEASE", detail: "the owner holds no lease", retryAfterMs: 200 };
 const DRAINING: SubmitOutcome = { type: "refused", code: "DRAINING", detail: "the node is stopping", retryAfterMs: 1_000 };
+const DISK_FULL: SubmitOutcome = { type: "refused", code: "QUEUE_FULL", detail: "the disk of the owner is full", retryAfterMs: 2_000 };
 const FULL: SubmitOutcome = { type: "refused", code: "QUEUE_FULL", detail: "too many tasks wait for their owners at this node", retryAfterMs: 500 };
 
 /** How long a task may look for its owner before its submitter is told to retry. Longer than a cut-over, shorter than a failover. */

@@ -1,0 +1,94 @@
+/** Directories of dead processes on this machine that this process holds: their lock, their rows and their register file. */
+
+import { RingError } from "../errors.ts";
+import type { MemberId, NodeName, Partition } from "../ids.ts";
+import type { LockResult } from "../node/effects.ts";
+import type { RegisterState } from "../register/messages.ts";
+import type { PageRequest, RowGroup, RowPage } from "../store.ts";
+import { type DataDirectory, isNetworkFileSystem, readMarker, tryLockDirectory } from "./directory.ts";
+import { decodeRegisterState, encodeRegisterState } from "./register-codec.ts";
+import { openRegisterFile, type RegisterFile } from "./register-file.ts";
+import { type EmbeddedStore, openEmbeddedStore, type StoreLog } from "./store/embedded.ts";
+
+interface Adopted {
+  readonly directory: DataDirectory;
+  readonly store: EmbeddedStore;
+  readonly register: RegisterFile;
+}
+
+export class AdoptedDirectories implements AsyncDisposable {
+  readonly #held = new Map<NodeName, Adopted>();
+  readonly #log: StoreLog;
+
+  constructor(log: StoreLog) {
+    this.#log = log;
+  }
+
+  async tryLock(member: { readonly name: NodeName; readonly id: MemberId; readonly path: string }): Promise<LockResult> {
+    try {
+      if (await isNetworkFileSystem(member.path)) return { type: "refused", detail: "a network file system: its locks prove nothing" };
+      const directory = await tryLockDirectory(member.path);
+      if (directory === undefined) return { type: "refused", detail: "a live process holds it" };
+      try {
+        return await this.#open(member, directory);
+      } catch (error) {
+        await directory.release();
+        throw error;
+      }
+    } catch (error) {
+      return { type: "refused", detail: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  async release(name: NodeName): Promise<void> {
+    const adopted = this.#held.get(name);
+    if (adopted === undefined) return;
+    this.#held.delete(name);
+    await adopted.register.close();
+    await adopted.store[Symbol.asyncDispose]();
+    await adopted.directory.release();
+  }
+
+  async page(name: NodeName, request: PageRequest): Promise<RowPage> {
+    return this.#of(name).store.page(request);
+  }
+
+  async commit(name: NodeName, groups: readonly RowGroup[]): Promise<void> {
+    await this.#of(name).store.commit(groups);
+  }
+
+  async drop(name: NodeName, partition: Partition): Promise<void> {
+    await this.#of(name).store.drop(partition);
+  }
+
+  async persistRegister(name: NodeName, state: RegisterState): Promise<void> {
+    await this.#of(name).register.write(encodeRegisterState(state));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled([...this.#held.keys()].map((name) => this.release(name)));
+  }
+
+  async #open(member: { readonly name: NodeName; readonly id: MemberId }, directory: DataDirectory): Promise<LockResult> {
+    if (directory.id !== member.id) {
+      await directory.release();
+      return { type: "refused", detail: "the directory belongs to another member by now" };
+    }
+    const planned = (await readMarker(directory.path, "stopping")) !== undefined;
+    const register = await openRegisterFile(directory.path, { memberId: directory.id });
+    const store = await openEmbeddedStore({ directory: directory.storePath, log: this.#log });
+    this.#held.set(member.name, { directory, store, register });
+    const bytes = register.read();
+    const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
+    return { type: "held", memberId: directory.id, planned, register: bytes === undefined ? undefined : decodeRegisterState(bytes), copies };
+  }
+
+  #of(name: NodeName): Adopted {
+    const adopted = this.#held.get(name);
+    if (adopted === undefined) throw new RingError("NOT_FOUND", `the directory of ${name} is not held here`);
+    return adopted;
+  }
+}
+
+/** Higher numbers are rows of the node itself. */
+export const PARTITION_MOST = 4_096;

@@ -1,0 +1,397 @@
+/**
+ * Drives one node machine on real clocks, sockets and disks, and is the running node that the API sees.
+ *
+ * Everything that happens becomes an event and is stepped in order; what a step wants is performed here and nowhere else.
+ * B1  A rejected write to disk is never retried: it becomes `store-broken` and the process ends (reliability rule 6).
+ */
+
+import { uptime } from "node:os";
+import type { RingDocument } from "../document.ts";
+import { RingError } from "../errors.ts";
+import type { NodeName, Partition } from "../ids.ts";
+import type { MemberView } from "../membership/events.ts";
+import type { NodeEffect, NodeEvent } from "../node/effects.ts";
+import type { NodeMessage } from "../node/messages.ts";
+import type { NodeMachine } from "../node/node.ts";
+import type { NodeAddresses, RingEvent, RingNode, SubmitOrigin } from "../node/port.ts";
+import type { NodeAnswer, NodeRequest } from "../node/requests.ts";
+import type { CommitResult, RowPage } from "../store.ts";
+import type { TaskEvent } from "../tasks/engine-contract.ts";
+import type { Attempt, AttemptEnd, AbortReason, TaskRecord } from "../tasks/task.ts";
+import type { AdoptedDirectories } from "./adopted.ts";
+import type { DataDirectory } from "./directory.ts";
+import type { Gossip } from "./gossip.ts";
+import { encodeRegisterState } from "./register-codec.ts";
+import type { RegisterFile } from "./register-file.ts";
+import type { EmbeddedStore, StoreLog } from "./store/embedded.ts";
+
+export interface PeerLinks {
+  send(to: NodeName, message: NodeMessage): boolean;
+  connect(names: readonly NodeName[]): void;
+  prune(keep: readonly NodeName[]): void;
+}
+
+export interface AttemptRunner {
+  start(attempts: readonly Attempt[]): void;
+  abort(attemptId: number, reason: AbortReason): void;
+}
+
+export interface NodeWorld {
+  readonly name: NodeName;
+  readonly machine: NodeMachine;
+  readonly store: EmbeddedStore;
+  readonly directory: DataDirectory;
+  readonly register: RegisterFile;
+  readonly adopted: AdoptedDirectories;
+  readonly gossip: () => Gossip;
+  readonly peers: () => PeerLinks;
+  readonly runner: () => AttemptRunner;
+  readonly log: StoreLog & { info(fields: object, message: string): void };
+  /** The process is to end. */
+  readonly onExit: (code: number, reason: string) => void;
+}
+
+export class NodeDriver implements RingNode {
+  readonly name: NodeName;
+  readonly #world: NodeWorld;
+  readonly #machine: NodeMachine;
+  #queue: NodeEvent[] = [];
+  #stepping = false;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #closed = false;
+  #flushing = false;
+  #full = false;
+  #askId = 0;
+  #originId = 0;
+  readonly #asks = new Map<number, (answer: NodeAnswer) => void>();
+  readonly #origins = new Map<number, SubmitOrigin>();
+  readonly #originIds = new Map<SubmitOrigin, number>();
+  readonly #ringListeners = new Set<(event: RingEvent) => void>();
+  readonly #taskListeners = new Set<(events: readonly TaskEvent[]) => void>();
+  readonly #documentListeners = new Set<(document: RingDocument) => void>();
+  readonly #recent: RingEvent[] = [];
+  #bootAhead = 0;
+  #clockTimer: NodeJS.Timeout | undefined;
+
+  constructor(world: NodeWorld) {
+    this.#world = world;
+    this.#machine = world.machine;
+    this.name = world.name;
+  }
+
+  start(): void {
+    this.#bootAhead = uptime() * 1_000 - performance.now();
+    this.step({ type: "start", wallOffsetMs: Date.now() - performance.now() });
+    this.#clockTimer = setInterval(() => this.#watchClocks(), CLOCK_WATCH_MS);
+    this.#clockTimer.unref();
+  }
+
+  /** Asks for an orderly end; `onExit` follows. */
+  stop(graceMs: number): void {
+    this.step({ type: "stop", graceMs });
+  }
+
+  /** No more steps; nothing is written after this. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    clearInterval(this.#clockTimer);
+  }
+
+  ended(ends: readonly AttemptEnd[]): void {
+    this.step({ type: "ended", ends });
+  }
+
+  step(event: NodeEvent): void {
+    if (this.#closed) return;
+    if (this.#stepping) {
+      this.#queue.push(event);
+      return;
+    }
+    this.#stepping = true;
+    try {
+      for (let next: NodeEvent | undefined = event; next !== undefined; next = this.#queue.shift()) {
+        for (const effect of this.#machine.step(performance.now(), next)) this.#perform(effect);
+      }
+    } catch (error) {
+      this.#world.log.error({ err: error, event: event.type }, "a broken invariant stops the node");
+      this.#world.onExit(EXIT_INVARIANT, error instanceof Error ? error.message : String(error));
+      this.close();
+    } finally {
+      this.#stepping = false;
+    }
+    this.#schedule();
+  }
+
+  // What the API sees.
+
+  document(): RingDocument | undefined {
+    return this.#machine.document;
+  }
+
+  members(): readonly MemberView[] {
+    return this.#machine.members();
+  }
+
+  addressesOf(name: NodeName): NodeAddresses | undefined {
+    for (const member of this.#machine.members()) {
+      if (member.name !== name) continue;
+      const { host } = member.address;
+      return { grpc: addressOf(host, member.tags.get("grpc")), http: addressOf(host, member.tags.get("http")) };
+    }
+    return undefined;
+  }
+
+  ownerOf(partition: Partition): NodeName | undefined {
+    return this.#machine.document?.owners[partition];
+  }
+
+  submit(origin: SubmitOrigin, tokens: readonly number[], records: readonly TaskRecord[]): void {
+    let id = this.#originIds.get(origin);
+    if (id === undefined) {
+      id = ++this.#originId;
+      this.#originIds.set(origin, id);
+      this.#origins.set(id, origin);
+    }
+    this.step({ type: "submit", origin: id, tokens, records });
+  }
+
+  forget(origin: SubmitOrigin): void {
+    const id = this.#originIds.get(origin);
+    if (id === undefined) return;
+    this.#originIds.delete(origin);
+    this.#origins.delete(id);
+    this.step({ type: "forget", origin: id });
+  }
+
+  ask(request: NodeRequest, options: { readonly deadlineMs: number; readonly to?: NodeName }): Promise<NodeAnswer> {
+    return new Promise((resolve) => {
+      if (this.#closed) return resolve({ type: "refused", code: "DRAINING", detail: "the node has stopped" });
+      const askId = ++this.#askId;
+      const timer = setTimeout(() => {
+        this.#asks.delete(askId);
+        resolve({ type: "refused", code: "DEADLINE", detail: `no answer within ${options.deadlineMs} ms` });
+      }, options.deadlineMs + 250);
+      timer.unref();
+      this.#asks.set(askId, (answer) => {
+        clearTimeout(timer);
+        this.#asks.delete(askId);
+        resolve(this.#completed(answer));
+      });
+      this.step({ type: "ask", askId, request, deadlineMs: options.deadlineMs, ...(options.to === undefined ? {} : { to: options.to }) });
+    });
+  }
+
+  onRingEvent(listener: (event: RingEvent) => void): () => void {
+    return listen(this.#ringListeners, listener);
+  }
+
+  onTaskEvents(listener: (events: readonly TaskEvent[]) => void): () => void {
+    return listen(this.#taskListeners, listener);
+  }
+
+  onDocument(listener: (document: RingDocument) => void): () => void {
+    return listen(this.#documentListeners, listener);
+  }
+
+  recentEvents(): readonly RingEvent[] {
+    return this.#recent;
+  }
+
+  /** Transfers under way from here. */
+  activeTransfers(): number {
+    return this.#machine.transfers().filter((transfer) => transfer.phase !== "waiting").length;
+  }
+
+  holdsLease(): boolean {
+    return this.#machine.holdsLease(performance.now());
+  }
+
+  /** The machine does not know the disk: its figures are filled in here. */
+  #completed(answer: NodeAnswer): NodeAnswer {
+    if (answer.type !== "node-status" || answer.status.name !== this.name) return answer;
+    const { broken } = this.#world.store;
+    const store = { ...this.#world.store.stats(), ...(broken === undefined ? {} : { broken: broken.message }) };
+    return { type: "node-status", status: { ...answer.status, store } };
+  }
+
+  // Effects.
+
+  #perform(effect: NodeEffect): void {
+    const { store, adopted } = this.#world;
+    switch (effect.type) {
+      case "flush-soon":
+        if (this.#flushing) return;
+        this.#flushing = true;
+        setImmediate(() => {
+          this.#flushing = false;
+          this.step({ type: "flush" });
+        });
+        return;
+      case "start":
+        return this.#world.runner().start(effect.attempts);
+      case "abort":
+        return this.#world.runner().abort(effect.attemptId, effect.reason);
+      case "commit":
+        return this.#commit(effect);
+      case "outcomes":
+        return this.#origins.get(effect.origin)?.outcomes(effect.tokens, effect.outcomes);
+      case "send":
+        this.#world.peers().send(effect.to, effect.message);
+        return;
+      case "swim":
+        this.#world.gossip().perform(effect.effect);
+        return;
+      case "answered":
+        this.#asks.get(effect.askId)?.(effect.answer);
+        return;
+      case "links":
+        this.#world.peers().connect(effect.to);
+        this.#world.peers().prune(effect.to);
+        return;
+      case "persist-register": {
+        const written = effect.of === this.name ? this.#world.register.write(encodeRegisterState(effect.state)) : adopted.persistRegister(effect.of, effect.state);
+        const event = { type: "register-persisted", of: effect.of, sequence: effect.sequence } as const;
+        return effect.of === this.name ? this.#write(written, () => event) : this.#attempt(written, () => event);
+      }
+      case "commit-adopted":
+        return this.#attempt(adopted.commit(effect.member, effect.groups), () => ({ type: "adopted-committed", writeId: effect.writeId }));
+      case "open":
+        return this.#write(store.open(effect.partition, effect), (term) => ({ type: "opened", partition: effect.partition, term }));
+      case "read": {
+        const { directory, readId, request } = effect;
+        const page = directory.type === "own" ? store.page(request) : adopted.page(directory.member, request);
+        const event = ({ rows, next }: RowPage): NodeEvent => ({ type: "rows", readId, rows, ...(next === undefined ? {} : { next }) });
+        return directory.type === "own" ? this.#write(page, event) : this.#attempt(page, event);
+      }
+      case "drop": {
+        const { directory, partition } = effect;
+        const event = { type: "dropped", directory, partition } as const;
+        if (directory.type === "own") return this.#write(store.drop(partition), () => event);
+        return this.#attempt(adopted.drop(directory.member, partition), () => event);
+      }
+      case "quarantine":
+        return void store.quarantine(effect.partition, effect.why).catch((error: unknown) => this.#world.log.error({ err: error }, "quarantine failed"));
+      case "try-lock":
+        return this.#attempt(adopted.tryLock({ name: effect.member, id: effect.memberId, path: effect.directory }), (result) => ({ type: "lock", member: effect.member, result }));
+      case "release-lock":
+        return void adopted.release(effect.member).catch((error: unknown) => this.#world.log.error({ err: error }, "an adopted directory could not be closed"));
+      case "document": {
+        const { document } = this.#machine;
+        if (document === undefined) return;
+        for (const listener of this.#documentListeners) listener(document);
+        return this.#note("ring-changed", `epoch ${document.epoch}`);
+      }
+      case "note":
+        return this.#note(effect.what, effect.detail);
+      case "task-events":
+        for (const listener of this.#taskListeners) listener(effect.events);
+        return;
+      case "mark-stopping":
+        return this.#write(this.#world.directory.writeMarker("stopping"), () => ({ type: "marked" }));
+      case "exit":
+        return this.#world.onExit(effect.code, effect.reason);
+    }
+  }
+
+  /** A full disk is no fault: nothing was written, so the same commit is tried until there is room. */
+  #commit(effect: Extract<NodeEffect, { type: "commit" }>): void {
+    const { store } = this.#world;
+    const event = (result: CommitResult): NodeEvent => ({ type: "committed", group: effect.group, refused: result.refused.map((index) => effect.groups[index]!.partition) });
+    const written = store.commit(effect.groups).catch((error: unknown) => {
+      if (!(error instanceof RingError) || error.code !== "QUEUE_FULL" || this.#closed) throw error;
+      this.#watchDisk();
+      return new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), DISK_FULL_RETRY_MS).unref());
+    });
+    written.then(
+      (result) => (result === undefined ? this.#commit(effect) : this.step(event(result))),
+      (error: unknown) => this.#write(Promise.reject(error), event),
+    );
+  }
+
+  #watchDisk(): void {
+    const { full } = this.#world.store;
+    if (full === this.#full) return;
+    this.#full = full;
+    this.step({ type: "store-full", full });
+  }
+
+  /** A write to the own directory: its failure ends the node (B1). */
+  #write<T>(written: Promise<T>, event: (result: T) => NodeEvent): void {
+    written.then(
+      (result) => this.step(event(result)),
+      (error: unknown) => {
+        if (this.#closed) return;
+        this.#world.log.error({ err: error }, "the store failed");
+        this.step({ type: "store-broken", detail: error instanceof Error ? error.message : String(error) });
+      },
+    );
+  }
+
+  /** Work on another's directory: its failure is said and given up; the lock stays until this process ends. */
+  #attempt<T>(done: Promise<T>, event: (result: T) => NodeEvent): void {
+    done.then(
+      (result) => this.step(event(result)),
+      (error: unknown) => this.#world.log.error({ err: error }, "work on an adopted directory failed"),
+    );
+  }
+
+  #note(type: string, detail: string): void {
+    const event: RingEvent = { atMs: Date.now(), type, detail, node: this.name };
+    this.#recent.push(event);
+    if (this.#recent.length > RECENT_LIMIT) this.#recent.shift();
+    this.#world.log.info({ event: type, detail }, "ring");
+    for (const listener of this.#ringListeners) listener(event);
+  }
+
+  #schedule(): void {
+    if (this.#closed) return;
+    const deadline = this.#machine.nextDeadline() ?? Number.POSITIVE_INFINITY;
+    if (deadline >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    if (deadline === Number.POSITIVE_INFINITY) return;
+    this.#timerAt = deadline;
+    const delayMs = Math.min(Math.max(0, Math.ceil(deadline - performance.now())), LONGEST_TIMER_MS);
+    this.#timer = setTimeout(() => this.#wake(), delayMs);
+  }
+
+  #wake(): void {
+    const lateMs = performance.now() - this.#timerAt;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    if (lateMs > LAG_MS) this.step({ type: "swim", event: { type: "loop-lag", lagMs: lateMs } });
+    this.step({ type: "tick" });
+  }
+
+  /** Ownership rule 12: the system's uptime counts suspend, the monotonic clock may not. */
+  #watchClocks(): void {
+    const now = performance.now();
+    const ahead = uptime() * 1_000 - now;
+    if (Math.abs(ahead - this.#bootAhead) > SUSPEND_MS) this.step({ type: "suspended" });
+    this.#bootAhead = ahead;
+    this.step({ type: "wall", offsetMs: Date.now() - now });
+    this.#watchDisk();
+  }
+}
+
+function addressOf(host: string, tag: string | undefined): string {
+  if (tag === undefined) return "";
+  const shown = host.includes(":") ? `[${host}]` : host;
+  return tag.includes(":") ? tag : `${shown}:${tag}`;
+}
+
+function listen<T>(listeners: Set<(value: T) => void>, listener: (value: T) => void): () => void {
+  if (listeners.size >= LISTENER_LIMIT) return () => {};
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
+}
+
+const CLOCK_WATCH_MS = 1_000;
+/** Uptime comes in hundredths of a second. */
+const SUSPEND_MS = 1_000;
+const LAG_MS = 100;
+const RECENT_LIMIT = 1_000;
+const LISTENER_LIMIT = 1_000;
+const LONGEST_TIMER_MS = 60_000;
+const DISK_FULL_RETRY_MS = 500;
+const EXIT_INVARIANT = 70;

@@ -1,0 +1,51 @@
+/** Feeds the node's metrics from its events and views. */
+
+import type { NodeDriver } from "../../ring/io/node.ts";
+import type { TaskEngineContract } from "../../ring/tasks/engine-contract.ts";
+import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { createNodeMetrics, watchEventLoopLag } from "../metrics/node-metrics.ts";
+import type { Registry } from "../metrics/registry.ts";
+import type { Runner } from "../runner/runner.ts";
+
+export function feedMetrics(parts: { readonly node: NodeDriver; readonly store: EmbeddedStore; readonly runner: Runner; readonly appViews: TaskEngineContract["appViews"] }): { readonly registry: Registry; stop(): void } {
+  const { node, store, runner, appViews } = parts;
+  const metrics = createNodeMetrics();
+  const stopTasks = node.onTaskEvents((events) => {
+    for (const event of events) {
+      if (event.type === "accepted") metrics.tasksAccepted.add(event.count, event.app);
+      else {
+        metrics.tasksCompleted.add(1, event.app, event.outcome);
+        metrics.taskWaitSeconds.record(event.waitMs / 1_000);
+        metrics.taskRunSeconds.record(event.runMs / 1_000);
+      }
+    }
+  });
+  const lag = watchEventLoopLag(metrics.eventloopLagSeconds);
+  let syncs = 0;
+  metrics.registry.onCollect(() => {
+    const document = node.document();
+    metrics.ringEpoch.set(document?.epoch ?? 0);
+    for (const state of ["alive", "suspect", "dead", "left"]) metrics.members.set(node.members().filter((member) => member.state === state).length, state);
+    metrics.attemptsRunning.set(runner.runningCount);
+    metrics.leaseHeld.set(node.holdsLease() ? 1 : 0);
+    const stats = store.stats();
+    metrics.storeSyncs.add(stats.syncs - syncs);
+    syncs = stats.syncs;
+    metrics.storeRows.set(stats.rows);
+    metrics.storeBytes.set(stats.bytes);
+    metrics.storeQuarantined.set(stats.quarantined);
+    for (const { app, queued, dead, oldestWaitMs } of appViews(200)) {
+      metrics.queueDepth.set(queued, app);
+      metrics.deadLetters.set(dead, app);
+      metrics.queueOldestAgeSeconds.set(oldestWaitMs / 1_000, app);
+    }
+    metrics.handoffActive.set(node.activeTransfers(), "out");
+  });
+  return {
+    registry: metrics.registry,
+    stop: () => {
+      stopTasks();
+      lag[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,231 @@
+/**
+ * Starts one whole node in this process: directory, store, register, gossip, peers, API, HTTP, handlers, and the machine
+ * that decides. The one place where all parts meet.
+ *
+ * A start that fails halfway closes what it has opened. A stop lets attempts end, marks the directory as stopped on
+ * purpose, and only then closes (a peer would adopt it otherwise).
+ */
+
+import { randomBytes } from "node:crypto";
+import { lookup } from "node:dns/promises";
+import { RingError } from "../../ring/errors.ts";
+import { foundRing } from "../../ring/founding.ts";
+import { type NodeName, parseNodeName, type RingId } from "../../ring/ids.ts";
+import { AdoptedDirectories, PARTITION_MOST } from "../../ring/io/adopted.ts";
+import { waitForLock } from "../../ring/io/directory.ts";
+import { openGossip } from "../../ring/io/gossip.ts";
+import { NodeDriver } from "../../ring/io/node.ts";
+import { openPeers } from "../../ring/io/peer/peers.ts";
+import { decodeRegisterState } from "../../ring/io/register-codec.ts";
+import { openRegisterFile } from "../../ring/io/register-file.ts";
+import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { RING_SIZE_DEFAULT, WEIGHT_DEFAULT } from "../../ring/limits.ts";
+import { PROFILES } from "../../ring/membership/profile.ts";
+import { Swim } from "../../ring/membership/swim.ts";
+import { NodeMachine } from "../../ring/node/node.ts";
+import type { RegisterState } from "../../ring/register/messages.ts";
+import { TaskEngine } from "../../ring/tasks/engine.ts";
+import { type Api, startApi } from "../api/server.ts";
+import { Catalogue } from "../apps/catalogue.ts";
+import type { App } from "../app.ts";
+import { type HttpServer, startHttp } from "../http/server.ts";
+import { createRunner } from "../runner/runner.ts";
+import { health } from "./health.ts";
+import { type HostLog, openLog } from "./log.ts";
+import { machineId } from "./machine-id.ts";
+import { Opened } from "./opened.ts";
+import { feedMetrics } from "./metrics-feed.ts";
+
+export interface Endpoint {
+  readonly host: string;
+  /** 0: the system chooses. */
+  readonly port: number;
+}
+
+export interface HostOptions {
+  readonly name: string;
+  readonly apps: readonly App[];
+  /** Data directory; made when missing. */
+  readonly data: string;
+  /** Gossip addresses of members. Empty: this node founds a ring if its directory is empty. */
+  readonly join: readonly Endpoint[];
+  readonly grpc: Endpoint;
+  readonly gossip: Endpoint;
+  readonly http: Endpoint;
+  /** What others are told to connect to, where that is not what is bound. */
+  readonly advertise?: { readonly host?: string; readonly grpcPort?: number; readonly httpPort?: number; readonly gossipPort?: number };
+  readonly ringSize?: number;
+  readonly weight?: number;
+  readonly zone?: string;
+  readonly machine?: string;
+  readonly autoJoin?: boolean;
+  readonly leaseMs?: number;
+  readonly profile?: "lan" | "wan" | "fast";
+  readonly logLevel?: string;
+  readonly graceMs?: number;
+  /** Called once when the node ends by itself or after `stop`. Default: nothing. */
+  readonly onExit?: (code: number, reason: string) => void;
+}
+
+export interface Host {
+  readonly node: NodeDriver;
+  readonly name: NodeName;
+  readonly grpc: string;
+  readonly http: string;
+  readonly gossip: string;
+  readonly log: HostLog;
+  /** Lets attempts end, then closes everything. Resolves when the node has ended, with its exit code. */
+  stop(): Promise<number>;
+  /** Resolves when the node has ended, for whatever reason. */
+  readonly ended: Promise<number>;
+}
+
+export async function startHost(options: HostOptions): Promise<Host> {
+  const name = parseNodeName(options.name);
+  const log = openLog({ level: options.logLevel ?? "info", node: name });
+  await using opened = new Opened();
+  const directory = opened.use(await waitForLock(options.data, { name, deadlineMs: LOCK_DEADLINE_MS }));
+  await directory.clearMarker("stopping");
+  const registerFile = await openRegisterFile(directory.path, { memberId: directory.id });
+  opened.defer(() => registerFile.close());
+  const store = opened.use(await openEmbeddedStore({ directory: directory.storePath, log }));
+  const adopted = opened.use(new AdoptedDirectories(log));
+  const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
+
+  let driver: NodeDriver | undefined;
+  const gossip = opened.use(
+    await openGossip({
+      bind: options.gossip,
+      ...(options.advertise?.host === undefined ? {} : { advertise: { host: options.advertise.host, ...(options.advertise.gossipPort === undefined ? {} : { port: options.advertise.gossipPort }) } }),
+      onEvent: (event) => driver?.step({ type: "swim", event }),
+    }),
+  );
+  const member = {
+    name,
+    id: directory.id,
+    weight: options.weight ?? WEIGHT_DEFAULT,
+    machine: options.machine ?? machineId(),
+    directory: directory.path,
+    ...(options.zone === undefined ? {} : { zone: options.zone }),
+  };
+  const bytes = registerFile.read();
+  const register: RegisterState = bytes === undefined
+    ? {
+        version: 1, member: name, memberId: directory.id, starts: 0, promised: undefined, accepted: undefined,
+        document: options.join.length > 0 ? undefined : foundRing({ ringId: randomBytes(16).toString("hex") as RingId, ringSize: options.ringSize ?? RING_SIZE_DEFAULT, member }),
+      }
+    : decodeRegisterState(bytes);
+  const apps = new Catalogue(options.apps);
+  const tags = new Map([["role", "taskring"], ["id", directory.id.slice(0, 16)], ["starts", String(register.starts + 1)], ["v", VERSION]]);
+  const engine = new TaskEngine({ apps, random: Math.random });
+  const swim = new Swim({
+    name, address: gossip.address, tags, profile: PROFILES[options.profile ?? "lan"], random: Math.random,
+    supersedes: (known, claimed) => known.get("id") === claimed.get("id") && Number(claimed.get("starts")) > Number(known.get("starts")),
+  });
+  const machine = new NodeMachine({
+    member, version: VERSION, swim, register, copies, engine, apps, random: Math.random,
+    leaseMs: options.leaseMs ?? LEASE_MS, autoJoin: options.autoJoin ?? false,
+  });
+
+  const { promise: ended, resolve: end } = withResolvers();
+  let closing: Promise<void> | undefined;
+  const finish = (code: number, reason: string): void => {
+    if (closing !== undefined) return;
+    log.info({ code, reason }, "the node ends");
+    closing = close().then(
+      () => end(code),
+      (error: unknown) => {
+        log.error({ err: error }, "not everything could be closed");
+        end(code === 0 ? 1 : code);
+      },
+    );
+    void closing.then(() => options.onExit?.(code, reason));
+  };
+  const node: NodeDriver = new NodeDriver({
+    name, machine, store, directory, register: registerFile, adopted,
+    gossip: () => gossip, peers: () => peers, runner: () => runner, log, onExit: finish,
+  });
+  driver = node;
+  const runner = opened.use(createRunner({ apps, log, onEnds: (ends) => node.ended(ends) }));
+  runner.watchProcess((error) => {
+    log.fatal({ err: error }, "an error outside of any handler stops the node");
+    finish(1, String(error));
+  });
+  const peers = opened.use(
+    openPeers({
+      self: () => {
+        const document = machine.document ?? register.document;
+        return { type: "hello", protocol: { lowest: 1, highest: 1 }, ringId: document?.ringId, history: document?.history ?? 0, name, memberId: directory.id };
+      },
+      onMessages: (from, messages) => node.step({ type: "messages", from, messages }),
+      onLink: (peer, state) => node.step({ type: "link", peer, up: state === "up" }),
+      addressOf: (peer) => node.addressesOf(peer)?.grpc,
+      log,
+    }),
+  );
+  const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service] });
+  opened.defer(() => api.close({ graceMs: 200 }));
+  const { registry, stop: stopMetrics } = feedMetrics({ node, store, runner, appViews: (limit) => engine.appViews(limit) });
+  opened.defer(stopMetrics);
+  const { stop: stopHealth, ...checks } = health(node, store);
+  opened.defer(stopHealth);
+  const http: HttpServer = opened.use(
+    await startHttp({ host: options.http.host, port: options.http.port, metrics: () => registry.render(), ...checks }),
+  );
+  const grpcPort = options.advertise?.grpcPort ?? portOf(api.address);
+  node.step({ type: "swim", event: { type: "set-tags", tags: new Map([...tags, ["grpc", String(grpcPort)], ["http", String(options.advertise?.httpPort ?? http.port)]]) } });
+  node.start();
+  const addresses = await Promise.all(options.join.map(resolveEndpoint));
+  let joinTimer: NodeJS.Timeout | undefined;
+  const join = (): void => {
+    if (addresses.length > 0 && node.members().length < 2) node.step({ type: "swim", event: { type: "join", addresses } });
+    joinTimer = setTimeout(join, JOIN_EVERY_MS).unref();
+  };
+  join();
+
+  const parts = opened.move();
+  async function close(): Promise<void> {
+    clearTimeout(joinTimer);
+    api.drain();
+    await api.close({ graceMs: 200 });
+    node.close();
+    await parts[Symbol.asyncDispose]();
+  }
+  return {
+    node, name, grpc: api.address, http: `${http.host}:${http.port}`, gossip: `${gossip.address.host}:${gossip.address.port}`, log, ended,
+    stop: () => {
+      api.drain();
+      node.stop(options.graceMs ?? GRACE_MS);
+      return ended;
+    },
+  };
+}
+
+function portOf(address: string): number {
+  return Number(address.slice(address.lastIndexOf(":") + 1));
+}
+
+async function resolveEndpoint(endpoint: Endpoint): Promise<Endpoint> {
+  try {
+    const { address } = await lookup(endpoint.host);
+    return { host: address, port: endpoint.port };
+  } catch (error) {
+    throw new RingError("INVALID_ARGUMENT", `--join ${endpoint.host}: the name does not resolve`, { cause: error });
+  }
+}
+
+export const VERSION = "0.1.0";
+const LEASE_MS = 5_000;
+const GRACE_MS = 25_000;
+const JOIN_EVERY_MS = 1_000;
+/** An adoption of this directory may be under way. */
+const LOCK_DEADLINE_MS = 120_000;
+
+/** `Promise.withResolvers` came with Node 22. */
+function withResolvers(): { readonly promise: Promise<number>; readonly resolve: (code: number) => void } {
+  let resolve: (code: number) => void = () => {};
+  const promise = new Promise<number>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}

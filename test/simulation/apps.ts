@@ -1,0 +1,62 @@
+/** The apps of a simulation: two task types whose handlers bump a counter in the key's state; one of them submits a child. */
+
+import type { AppName } from "../../ring/ids.ts";
+import type { AppSource } from "../../ring/node/node.ts";
+import type { AppDefinition, AppOverride, TaskType } from "../../ring/tasks/definition.ts";
+import { encodeRecord } from "../../ring/tasks/record-encode.ts";
+import { deriveId } from "../../ring/tasks/task-id.ts";
+import type { Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
+
+export class SimulatedApps implements AppSource {
+  readonly #overrides = new Map<AppName, AppOverride>();
+
+  find(app: AppName): { definition: AppDefinition; override: AppOverride | undefined } | undefined {
+    const definition = DEFINITIONS.find((known) => known.match === app);
+    return definition === undefined ? undefined : { definition, override: this.#overrides.get(app) };
+  }
+
+  active(): Iterable<AppName> {
+    return DEFINITIONS.map((definition) => definition.match as AppName);
+  }
+
+  override(override: AppOverride): boolean {
+    this.#overrides.set(override.app, override);
+    return true;
+  }
+
+  presence(): readonly { match: string; version: string }[] {
+    return DEFINITIONS;
+  }
+
+  definitions(): Iterable<AppDefinition> {
+    return DEFINITIONS;
+  }
+}
+
+/** What the handler of an attempt comes to. */
+export function handlerEnd(attempt: Attempt, failed: boolean): AttemptEnd {
+  const { attemptId, record } = attempt;
+  if (failed) return { attemptId, outcome: { type: "failed", error: { name: "Error", message: "simulated" }, permanent: false }, stateChanges: [], children: [] };
+  const count = (attempt.state.get("count")?.[0] ?? 0) + 1;
+  const children: Child[] = [];
+  if (record.type === "parent") {
+    const key = `child-of-${record.key}`;
+    const id = deriveId({ app: record.app, key, seed: `${record.id}/0` });
+    children.push({ id, wire: encodeRecord({ app: record.app, type: "child", key, id }) });
+  }
+  return { attemptId, outcome: { type: "done", result: undefined }, stateChanges: [{ name: "count", value: Uint8Array.of(count % 256) }], children };
+}
+
+function type(name: string): [string, TaskType] {
+  return [name, { name, concurrency: 64, attempts: 50, backoff: { baseMs: 50, maxMs: 1_000 }, timeoutMs: 30_000, order: "strict", state: "detect", onAway: "wait" }];
+}
+
+const LIMITS = { queued: 100_000, running: 64, perSecond: 0, weight: 1 };
+const DEFINITIONS: readonly AppDefinition[] = ["alpha", "beta"].map((match) => ({
+  match,
+  version: "1",
+  types: new Map([type("bump"), type("parent"), type("child")]),
+  residents: new Map(),
+  schedules: new Map(),
+  limits: LIMITS,
+}));

@@ -1,0 +1,412 @@
+/**
+ * One simulated process at a time on one simulated machine: performs the effects of a node machine in virtual time.
+ *
+ * A life is one process: a crash ends it with everything that was not synced; a pause delays what it would do.
+ */
+
+import type { Member, RingDocument } from "../../ring/document.ts";
+import type { NodeName, Partition } from "../../ring/ids.ts";
+import { Swim } from "../../ring/membership/swim.ts";
+import { PROFILES } from "../../ring/membership/profile.ts";
+import type { SwimEffect } from "../../ring/membership/events.ts";
+import type { NodeEffect, NodeEvent } from "../../ring/node/effects.ts";
+import type { NodeMessage } from "../../ring/node/messages.ts";
+import { NodeMachine } from "../../ring/node/node.ts";
+import type { RegisterState } from "../../ring/register/messages.ts";
+import { TaskEngine } from "../../ring/tasks/engine.ts";
+import type { Attempt } from "../../ring/tasks/task.ts";
+import type { Agenda } from "./agenda.ts";
+import { handlerEnd, SimulatedApps } from "./apps.ts";
+import { Disk } from "./disk.ts";
+import type { Network } from "./network.ts";
+import type { SeededRandom } from "./random.ts";
+
+export interface Surroundings {
+  readonly agenda: Agenda;
+  readonly network: Network;
+  readonly random: SeededRandom;
+  hostAt(host: string): Host | undefined;
+  hostOf(name: NodeName): Host | undefined;
+  diskOf(name: NodeName): Disk | undefined;
+  /** For checkers. */
+  observe(fact: Fact): void;
+  outcome(origin: number, token: number, outcome: import("../../ring/tasks/task.ts").SubmitOutcome): void;
+}
+
+export type Fact =
+  | { readonly type: "document"; readonly node: NodeName; readonly document: RingDocument }
+  | { readonly type: "attempt-start"; readonly node: NodeName; readonly attempt: Attempt; readonly life: number }
+  | { readonly type: "attempt-end"; readonly node: NodeName; readonly attemptId: number; readonly life: number; readonly done: boolean }
+  | { readonly type: "life-over"; readonly node: NodeName; readonly life: number }
+  | { readonly type: "note"; readonly node: NodeName; readonly what: string; readonly detail: string };
+
+export class Host {
+  readonly name: NodeName;
+  readonly address: string;
+  readonly disk: Disk;
+  readonly #world: Surroundings;
+  readonly #member: Omit<Member, "status">;
+  readonly #drift: number;
+  readonly #offset: number;
+  machine: NodeMachine | undefined;
+  #engineOf: TaskEngine | undefined;
+  life: number = 0;
+  #pausedUntil = 0;
+  #wakeAt: number | undefined;
+  #linksUp = new Set<NodeName>();
+  #linksWanted = new Set<NodeName>();
+  readonly #streams = new Map<number, { readonly from: Host; readonly exchange: number; readonly fromLife: number }>();
+  #stream = 0;
+  #adopted = new Map<NodeName, Disk>();
+  #attempts = new Map<number, Attempt>();
+  #flushing = false;
+  syncFails = false;
+  exited: string | undefined;
+
+  constructor(world: Surroundings, options: { member: Omit<Member, "status">; index: number; drift: number }) {
+    this.#world = world;
+    this.name = options.member.name;
+    this.address = `10.0.0.${options.index}`;
+    this.#member = options.member;
+    this.#drift = options.drift;
+    this.#offset = options.index * 1_000_000;
+    this.disk = new Disk(this.name, options.member.id);
+  }
+
+  get up(): boolean {
+    return this.machine !== undefined;
+  }
+
+  get paused(): boolean {
+    return this.#pausedUntil > this.#world.agenda.now;
+  }
+
+  /** The node's own monotonic clock. */
+  get clock(): number {
+    return this.#world.agenda.now * (1 + this.#drift) + this.#offset;
+  }
+
+  /** Starts a process; waits while another holds the directory's lock. `seeds`: hosts to join through. */
+  start(options: { readonly founding?: RingDocument; readonly seeds: readonly string[] }): void {
+    if (this.up) return;
+    if (this.disk.lockedBy !== undefined) {
+      this.#world.agenda.after(200, () => this.start(options));
+      return;
+    }
+    this.life++;
+    this.exited = undefined;
+    this.syncFails = false;
+    this.disk.lockedBy = this.#holder();
+    this.disk.planned = false;
+    const { random } = this.#world;
+    const register: RegisterState = this.disk.register ?? {
+      version: 1, member: this.name, memberId: this.#member.id, starts: 0, document: options.founding, promised: undefined, accepted: undefined,
+    };
+    const apps = new SimulatedApps();
+    this.#engineOf = new TaskEngine({ apps, random });
+    const tags = new Map([["id", this.#member.id], ["starts", String(this.life)]]);
+    const swim = new Swim({
+      name: this.name, address: { host: this.address, port: 7946 }, tags, profile: PROFILES.lan, random,
+      supersedes: (known, claimed) => known.get("id") === claimed.get("id") && Number(claimed.get("starts")) > Number(known.get("starts")),
+    });
+    this.machine = new NodeMachine({
+      member: this.#member, version: "sim", swim, register, copies: this.disk.copies(), engine: this.#engineOf, apps, random, leaseMs: 5_000, autoJoin: true,
+    });
+    this.#linksUp = new Set();
+    this.#linksWanted = new Set();
+    this.step({ type: "start", wallOffsetMs: WALL_START - this.#offset });
+    const seeds = options.seeds.filter((seed) => seed !== this.address).map((host) => ({ host, port: 7946 }));
+    if (seeds.length > 0) this.step({ type: "swim", event: { type: "join", addresses: seeds } });
+  }
+
+  /** The process is gone, with everything not synced. */
+  crash(): void {
+    if (!this.up) return;
+    this.#world.observe({ type: "life-over", node: this.name, life: this.life });
+    this.machine = undefined;
+    this.#pausedUntil = 0;
+    this.#wakeAt = undefined;
+    this.#attempts = new Map();
+    this.#flushing = false;
+    this.disk.lockedBy = undefined;
+    for (const disk of this.#adopted.values()) disk.lockedBy = undefined;
+    this.#adopted = new Map();
+    for (const peer of [...this.#linksUp]) this.#world.hostOf(peer)?.linkBroke(this.name, 1);
+    this.#linksUp = new Set();
+  }
+
+  stop(graceMs: number): void {
+    this.step({ type: "stop", graceMs });
+  }
+
+  pause(ms: number): void {
+    this.#pausedUntil = Math.max(this.#pausedUntil, this.#world.agenda.now + ms);
+  }
+
+  /** Runs now, or when the process is awake again; nothing of a former life. */
+  #later(delayMs: number, run: () => void): void {
+    const { life } = this;
+    const attempt = (): void => {
+      if (this.life !== life || !this.up) return;
+      if (this.paused) this.#world.agenda.at(this.#pausedUntil + 0.01, attempt);
+      else run();
+    };
+    this.#world.agenda.after(delayMs, attempt);
+  }
+
+  step(event: NodeEvent): void {
+    if (this.machine === undefined) return;
+    if (this.paused) return this.#later(0, () => this.step(event));
+    for (const effect of this.machine.step(this.clock, event)) this.#perform(effect);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    const deadline = this.machine?.nextDeadline();
+    if (deadline === undefined || deadline === Number.POSITIVE_INFINITY) return;
+    const at = Math.max(this.#world.agenda.now, (deadline - this.#offset) / (1 + this.#drift) + 0.001);
+    if (this.#wakeAt !== undefined && this.#wakeAt <= at && this.#wakeAt > this.#world.agenda.now) return;
+    this.#wakeAt = at;
+    this.#later(at - this.#world.agenda.now, () => {
+      if (this.#wakeAt !== undefined && this.#wakeAt <= this.#world.agenda.now + 0.001) this.#wakeAt = undefined;
+      const due = this.machine?.nextDeadline();
+      if (due !== undefined && due <= this.clock) this.step({ type: "tick" });
+      else this.#schedule();
+    });
+  }
+
+  #perform(effect: NodeEffect): void {
+    const { random } = this.#world;
+    switch (effect.type) {
+      case "flush-soon":
+        if (this.#flushing) return;
+        this.#flushing = true;
+        return this.#later(0.05, () => {
+          this.#flushing = false;
+          this.step({ type: "flush" });
+        });
+      case "send":
+        return this.#send(effect.to, effect.message);
+      case "swim":
+        return this.#swim(effect.effect);
+      case "commit":
+        return this.#later(0.2 + random() * 1.5, () => {
+          if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
+          this.step({ type: "committed", group: effect.group, refused: this.disk.commit(effect.groups) });
+        });
+      case "persist-register": {
+        const disk = effect.of === this.name ? this.disk : this.#adopted.get(effect.of);
+        return this.#later(0.2 + random() * 1.5, () => {
+          if (disk === undefined || disk.lockedBy !== this.#holder()) return;
+          if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
+          disk.register = effect.state;
+          this.step({ type: "register-persisted", of: effect.of, sequence: effect.sequence });
+        });
+      }
+      case "commit-adopted":
+        return this.#later(0.2 + random() * 1.5, () => {
+          const disk = this.#adopted.get(effect.member);
+          if (disk === undefined) return;
+          disk.commit(effect.groups);
+          this.step({ type: "adopted-committed", writeId: effect.writeId });
+        });
+      case "open":
+        return this.#later(0.2 + random(), () => {
+          this.step({ type: "opened", partition: effect.partition, term: this.disk.open(effect.partition, effect) });
+        });
+      case "read": {
+        const disk = effect.directory.type === "own" ? this.disk : this.#adopted.get(effect.directory.member);
+        return this.#later(random() * 0.5, () => {
+          const page = disk?.page(effect.request) ?? { rows: [] };
+          this.#later(random() * 0.5, () => this.step({ type: "rows", readId: effect.readId, ...page }));
+        });
+      }
+      case "drop": {
+        const disk = effect.directory.type === "own" ? this.disk : this.#adopted.get(effect.directory.member);
+        return this.#later(0.2 + random(), () => {
+          disk?.drop(effect.partition);
+          this.step({ type: "dropped", directory: effect.directory, partition: effect.partition });
+        });
+      }
+      case "try-lock":
+        return this.#later(random(), () => this.#tryLock(effect.member));
+      case "release-lock": {
+        const disk = this.#adopted.get(effect.member);
+        if (disk !== undefined) disk.lockedBy = undefined;
+        this.#adopted.delete(effect.member);
+        return;
+      }
+      case "start":
+        for (const attempt of effect.attempts) this.#start(attempt);
+        return;
+      case "abort": {
+        const attempt = this.#attempts.get(effect.attemptId);
+        if (attempt !== undefined && attempt.resident !== undefined) this.#later(1, () => this.#end(effect.attemptId, false));
+        return;
+      }
+      case "outcomes":
+        effect.tokens.forEach((token, index) => this.#world.outcome(effect.origin, token, effect.outcomes[index]!));
+        return;
+      case "answered":
+        this.onAnswer?.(effect.askId, effect.answer);
+        return;
+      case "links":
+        return this.#links(effect.to);
+      case "document":
+        this.#world.observe({ type: "document", node: this.name, document: this.machine!.document! });
+        return;
+      case "note":
+        this.#world.observe({ type: "note", node: this.name, what: effect.what, detail: effect.detail });
+        return;
+      case "mark-stopping":
+        return this.#later(0.5, () => {
+          this.disk.planned = true;
+          this.step({ type: "marked" });
+        });
+      case "exit":
+        this.exited = `${effect.code} ${effect.reason}`;
+        this.#world.observe({ type: "note", node: this.name, what: "exit", detail: this.exited });
+        return this.#later(0, () => this.crash());
+      case "quarantine":
+      case "task-events":
+        return;
+    }
+  }
+  onAnswer: ((askId: number, answer: import("../../ring/node/requests.ts").NodeAnswer) => void) | undefined;
+
+  // Handlers.
+
+  #start(attempt: Attempt): void {
+    this.#attempts.set(attempt.attemptId, attempt);
+    this.#world.observe({ type: "attempt-start", node: this.name, attempt, life: this.life });
+    if (attempt.resident !== undefined) return;
+    this.#later(this.#world.random() * 20, () => this.#end(attempt.attemptId, true));
+  }
+
+  #end(attemptId: number, done: boolean): void {
+    const attempt = this.#attempts.get(attemptId);
+    if (attempt === undefined) return;
+    this.#attempts.delete(attemptId);
+    const failed = !done || this.#world.random.chance(0.02);
+    this.#world.observe({ type: "attempt-end", node: this.name, attemptId, life: this.life, done: !failed });
+    const end = handlerEnd(attempt, failed);
+    this.step({ type: "ended", ends: [end] });
+  }
+
+  // Network.
+
+  #send(to: NodeName, message: NodeMessage): void {
+    if (!this.#linksUp.has(to)) return;
+    const target = this.#world.hostOf(to);
+    if (target === undefined) return;
+    const life = target.life;
+    this.#world.network.stream(this.name, to, () => {
+      if (target.life === life && target.up) target.step({ type: "messages", from: this.name, messages: [message] });
+    });
+  }
+
+  #links(wanted: readonly NodeName[]): void {
+    this.#linksWanted = new Set(wanted);
+    for (const peer of wanted) this.#dial(peer);
+  }
+
+  #dialing = new Set<NodeName>();
+  #dial(peer: NodeName): void {
+    if (this.#linksUp.has(peer) || this.#dialing.has(peer)) return;
+    this.#dialing.add(peer);
+    const { life } = this;
+    this.#later(1 + this.#world.random() * 3, () => {
+      this.#dialing.delete(peer);
+      if (this.life !== life || !this.#linksWanted.has(peer) || this.#linksUp.has(peer)) return;
+      const target = this.#world.hostOf(peer);
+      if (target?.up !== true || target.paused || !this.#world.network.joined(this.name, peer)) {
+        this.#dialing.add(peer);
+        return this.#later(200 + this.#world.random() * 300, () => {
+          this.#dialing.delete(peer);
+          this.#dial(peer);
+        });
+      }
+      this.#linksUp.add(peer);
+      this.step({ type: "link", peer, up: true });
+      this.#watchLink(peer, target.life);
+    });
+    if (this.life !== life) this.#dialing.delete(peer);
+  }
+
+  /** Keepalive: a stream over a cut or to a silent process breaks after 3 s. */
+  #watchLink(peer: NodeName, peerLife: number): void {
+    this.#later(1_000, () => {
+      if (!this.#linksUp.has(peer)) return;
+      const target = this.#world.hostOf(peer);
+      const alive = target?.up === true && target.life === peerLife && !target.paused && this.#world.network.joined(this.name, peer);
+      if (alive) this.#watchLink(peer, peerLife);
+      else this.linkBroke(peer, target?.up === true && target.life === peerLife ? 2_000 : 1);
+    });
+  }
+
+  linkBroke(peer: NodeName, afterMs: number): void {
+    this.#later(afterMs, () => {
+      if (!this.#linksUp.delete(peer)) return;
+      this.step({ type: "link", peer, up: false });
+      if (this.#linksWanted.has(peer)) this.#dial(peer);
+    });
+  }
+
+  #swim(effect: SwimEffect): void {
+    const { network } = this.#world;
+    const from = { host: this.address, port: 7946 };
+    switch (effect.type) {
+      case "send": {
+        const target = this.#world.hostAt(effect.to.host);
+        if (target !== undefined) network.datagram(this.name, target.name, () => target.step({ type: "swim", event: { type: "received", from, messages: effect.messages } }));
+        return;
+      }
+      case "exchange": {
+        const target = this.#world.hostAt(effect.to.host);
+        const { life } = this;
+        if (target?.up !== true) return this.#later(1, () => this.step({ type: "swim", event: { type: "exchange-failed", exchange: effect.exchange, reason: "refused" } }));
+        network.stream(this.name, target.name, () => target.#request(this, life, effect.exchange, effect.request));
+        return this.#later(effect.timeoutMs, () => this.step({ type: "swim", event: { type: "exchange-failed", exchange: effect.exchange, reason: "timeout" } }));
+      }
+      case "reply": {
+        const asked = this.#streams.get(effect.stream);
+        this.#streams.delete(effect.stream);
+        if (asked === undefined) return;
+        network.stream(this.name, asked.from.name, () => {
+          if (asked.from.life === asked.fromLife) asked.from.step({ type: "swim", event: { type: "exchange-replied", exchange: asked.exchange, response: effect.response } });
+        });
+        return;
+      }
+      case "refuse":
+        this.#streams.delete(effect.stream);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #request(from: Host, fromLife: number, exchange: number, request: Extract<SwimEffect, { type: "exchange" }>["request"]): void {
+    if (!this.up) return;
+    const stream = ++this.#stream;
+    this.#streams.set(stream, { from, exchange, fromLife });
+    this.step({ type: "swim", event: { type: "stream-request", stream, from: { host: from.address, port: 7946 }, request } });
+  }
+
+  #tryLock(member: NodeName): void {
+    const disk = this.#world.diskOf(member);
+    if (disk === undefined || disk.lockedBy !== undefined) return this.step({ type: "lock", member, result: { type: "refused", detail: "held" } });
+    disk.lockedBy = this.#holder();
+    this.#adopted.set(member, disk);
+    this.step({ type: "lock", member, result: { type: "held", memberId: disk.memberId, planned: disk.planned, register: disk.register, copies: disk.copies() } });
+  }
+
+  #holder(): string {
+    return `${this.name}#${this.life}`;
+  }
+
+  partitionsActive(): readonly Partition[] {
+    return this.machine === undefined || this.paused ? [] : this.machine.active(this.clock);
+  }
+}
+
+const WALL_START = 1_700_000_000_000;

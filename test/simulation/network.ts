@@ -1,0 +1,67 @@
+/**
+ * Simulated network: datagrams that may be lost, doubled and reordered, and streams that are ordered and break.
+ *
+ * A cut blocks one direction. Streams need both directions, as TCP does: they break a few seconds after either is cut,
+ * at once when the other process dies.
+ */
+
+import type { Agenda } from "./agenda.ts";
+import type { SeededRandom } from "./random.ts";
+
+export interface Weather {
+  /** Probability that a datagram is lost. */
+  loss: number;
+  duplicate: number;
+  /** Highest extra delay of a datagram. */
+  reorderMs: number;
+}
+
+export class Network {
+  readonly #agenda: Agenda;
+  readonly #random: SeededRandom;
+  readonly #cuts = new Set<string>();
+  readonly #streamFree = new Map<string, number>();
+  readonly weather: Weather = { loss: 0, duplicate: 0, reorderMs: 0 };
+
+  constructor(agenda: Agenda, random: SeededRandom) {
+    this.#agenda = agenda;
+    this.#random = random;
+  }
+
+  cut(from: string, to: string): void {
+    this.#cuts.add(`${from}>${to}`);
+  }
+
+  heal(): void {
+    this.#cuts.clear();
+  }
+
+  open(from: string, to: string): boolean {
+    return !this.#cuts.has(`${from}>${to}`);
+  }
+
+  /** Both directions: a stream can live. */
+  joined(a: string, b: string): boolean {
+    return this.open(a, b) && this.open(b, a);
+  }
+
+  datagram(from: string, to: string, deliver: () => void): void {
+    if (!this.open(from, to) || this.#random.chance(this.weather.loss)) return;
+    const copies = this.#random.chance(this.weather.duplicate) ? 2 : 1;
+    for (let copy = 0; copy < copies; copy++) this.#agenda.after(this.#latency() + this.#random() * this.weather.reorderMs, deliver);
+  }
+
+  /** In order per pair; lost if the pair is cut when it would arrive. */
+  stream(from: string, to: string, deliver: () => void): void {
+    const pair = `${from}>${to}`;
+    const at = Math.max(this.#agenda.now + this.#latency(), (this.#streamFree.get(pair) ?? 0) + 0.001);
+    this.#streamFree.set(pair, at);
+    this.#agenda.at(at, () => {
+      if (this.joined(from, to)) deliver();
+    });
+  }
+
+  #latency(): number {
+    return 0.1 + this.#random() * 0.9;
+  }
+}

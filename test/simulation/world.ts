@@ -1,0 +1,303 @@
+/** A whole simulated cluster with its workload and faults, from one seed. */
+
+import { foundRing } from "../../ring/founding.ts";
+import { hashKey, partitionOfHash } from "../../ring/hash.ts";
+import type { MemberId, NodeName, RingId } from "../../ring/ids.ts";
+import { encodeRecord } from "../../ring/tasks/record-encode.ts";
+import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
+import { mintId } from "../../ring/tasks/task-id.ts";
+import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
+import { Agenda } from "./agenda.ts";
+import { Checkers } from "./checkers.ts";
+import type { Disk } from "./disk.ts";
+import { type Fact, Host, type Surroundings } from "./host.ts";
+import { Network } from "./network.ts";
+import { type SeededRandom, seededRandom } from "./random.ts";
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly nodes?: number;
+  readonly minutes?: number;
+  readonly tasksPerSecond?: number;
+  readonly faults?: boolean;
+  readonly ringSize?: number;
+  readonly onTrace?: (line: string) => void;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly violations: readonly string[];
+  readonly traceHash: string;
+  readonly accepted: number;
+  readonly attempts: number;
+  readonly replays: number;
+  readonly steps: number;
+  readonly epochs: number;
+  readonly convergedMs: number;
+  readonly faults: Readonly<Record<string, number>>;
+}
+
+interface Wanted {
+  readonly record: TaskRecord;
+  readonly key: string;
+  tries: number;
+  settled: boolean;
+}
+
+export class World implements Surroundings {
+  readonly agenda: Agenda = new Agenda();
+  readonly random: SeededRandom;
+  readonly network: Network;
+  readonly hosts: Host[] = [];
+  readonly checkers: Checkers;
+  readonly faults: Record<string, number> = {};
+  readonly #options: Required<Omit<SimulationOptions, "onTrace">>;
+  readonly #onTrace: ((line: string) => void) | undefined;
+  readonly #byName = new Map<NodeName, Host>();
+  readonly #byAddress = new Map<string, Host>();
+  readonly #wanted = new Map<number, Wanted>();
+  readonly #busyKeys = new Set<string>();
+  #token = 0;
+  #hash = 0x811c9dc5;
+  #accepted = 0;
+  #submitting = true;
+
+  constructor(options: SimulationOptions) {
+    this.#options = { nodes: 5, minutes: 10, tasksPerSecond: 20, faults: true, ringSize: 16, ...options };
+    this.#onTrace = options.onTrace;
+    this.random = seededRandom(options.seed);
+    this.network = new Network(this.agenda, this.random);
+    this.checkers = new Checkers({
+      now: () => this.agenda.now,
+      trace: (line) => this.trace(line),
+      paused: (node) => this.#byName.get(node)?.paused ?? false,
+    });
+    for (let index = 1; index <= this.#options.nodes; index++) {
+      const name = `n${index}` as NodeName;
+      const host = new Host(this, {
+        index,
+        drift: this.random.between(-0.01, 0.01),
+        member: { name, id: `id-${index}` as MemberId, weight: 100, machine: index <= 3 ? "m1" : `m${index}`, directory: `/${name}` },
+      });
+      this.hosts.push(host);
+      this.#byName.set(name, host);
+      this.#byAddress.set(host.address, host);
+    }
+  }
+
+  run(): SimulationResult {
+    const { minutes, ringSize, seed } = this.#options;
+    const first = this.hosts[0]!;
+    const member = { name: first.name, id: "id-1" as MemberId, weight: 100, machine: "m1", directory: "/n1" };
+    first.start({ founding: foundRing({ ringId: "sim" as RingId, ringSize, member }), seeds: [] });
+    this.hosts.slice(1).forEach((host, index) => this.agenda.after(500 + index * 300, () => host.start({ seeds: this.seeds() })));
+    this.agenda.after(5_000, () => this.#submit());
+    this.agenda.after(50, () => this.#sample());
+    if (this.#options.faults) this.agenda.after(15_000, () => this.#fault());
+    const end = minutes * 60_000;
+    this.agenda.runUntil(end);
+    this.#submitting = false;
+    this.#heal();
+    const convergedMs = this.#converge(end);
+    this.checkers.finish({ partitionOf: (key) => partitionOfHash(hashKey(...(key.split("/") as [string, string])), ringSize) });
+    return {
+      seed,
+      violations: this.checkers.violations,
+      traceHash: this.#hash.toString(16).padStart(8, "0"),
+      accepted: this.#accepted,
+      attempts: this.checkers.attempts,
+      replays: this.checkers.replays,
+      steps: this.agenda.steps,
+      epochs: Math.max(...this.hosts.map((host) => host.machine?.document?.epoch ?? 0)),
+      convergedMs,
+      faults: this.faults,
+    };
+  }
+
+  hostAt(address: string): Host | undefined {
+    return this.#byAddress.get(address);
+  }
+
+  hostOf(name: NodeName): Host | undefined {
+    return this.#byName.get(name);
+  }
+
+  diskOf(name: NodeName): Disk | undefined {
+    return this.#byName.get(name)?.disk;
+  }
+
+  seeds(): string[] {
+    return this.hosts.map((host) => host.address);
+  }
+
+  observe(fact: Fact): void {
+    this.checkers.observe(fact);
+    if (fact.type === "note" && fact.what === "exit") {
+      const host = this.#byName.get(fact.node)!;
+      this.agenda.after(this.random.between(500, 3_000), () => host.start({ seeds: this.seeds() }));
+    }
+  }
+
+  trace(line: string): void {
+    const text = `${this.agenda.now.toFixed(3)} ${line}`;
+    for (let index = 0; index < text.length; index++) this.#hash = Math.imul(this.#hash ^ text.charCodeAt(index), 0x01000193) >>> 0;
+    this.#onTrace?.(text);
+  }
+
+  // Workload: one outstanding submit per key, so that acceptance has an order.
+
+  #submit(): void {
+    if (!this.#submitting) return;
+    this.agenda.after((1_000 / this.#options.tasksPerSecond) * this.random.between(0.5, 1.5), () => this.#submit());
+    const app = this.random.pick(["alpha", "beta"]);
+    const key = `k${this.random.below(40)}`;
+    const lane = `${app}/${key}`;
+    if (this.#busyKeys.has(lane)) return;
+    const id = mintId({ wallMs: 1_700_000_000_000 + this.agenda.now, random: this.random, app, key });
+    const wire = encodeRecord({ app, type: this.random.chance(0.1) ? "parent" : "bump", key, id });
+    const record = parseRecord(wire, 0, wire.length);
+    if (isRefused(record)) throw new Error(record.detail);
+    this.#busyKeys.add(lane);
+    this.#try({ record, key: lane, tries: 0, settled: false });
+  }
+
+  #try(wanted: Wanted): void {
+    if (wanted.settled) return;
+    wanted.tries++;
+    const token = ++this.#token;
+    const up = this.hosts.filter((host) => host.up && !host.paused);
+    if (up.length === 0) return this.agenda.after(500, () => this.#try(wanted));
+    this.#wanted.set(token, wanted);
+    this.random.pick(up).step({ type: "submit", origin: 1, tokens: [token], records: [wanted.record] });
+    this.agenda.after(8_000, () => {
+      if (this.#wanted.delete(token)) this.#try(wanted);
+    });
+  }
+
+  outcome(_origin: number, token: number, outcome: SubmitOutcome): void {
+    const wanted = this.#wanted.get(token);
+    if (wanted === undefined) return;
+    this.#wanted.delete(token);
+    if (wanted.settled) return;
+    if (outcome.type === "refused") return this.agenda.after(outcome.retryAfterMs ?? 500, () => this.#try(wanted));
+    wanted.settled = true;
+    this.#accepted++;
+    this.#busyKeys.delete(wanted.key);
+    this.checkers.accepted(wanted.key, wanted.record.id);
+  }
+
+  // Faults.
+
+  #fault(): void {
+    if (!this.#submitting) return;
+    this.agenda.after(this.random.between(8_000, 29_000), () => this.#fault());
+    const { random } = this;
+    const host = random.pick(this.hosts);
+    const kind = random.pick(FAULTS);
+    this.faults[kind] = (this.faults[kind] ?? 0) + 1;
+    this.trace(`fault ${kind} ${host.name}`);
+    switch (kind) {
+      case "crash":
+        host.crash();
+        return this.agenda.after(random.between(300, 20_000), () => host.start({ seeds: this.seeds() }));
+      case "pause":
+        return host.pause(random.between(300, 14_000));
+      case "stop":
+        host.stop(5_000);
+        return;
+      case "cut":
+        for (const other of this.hosts) {
+          if (other === host || random.chance(0.2)) continue;
+          this.network.cut(host.name, other.name);
+          this.network.cut(other.name, host.name);
+        }
+        return this.agenda.after(random.between(500, 15_000), () => this.network.heal());
+      case "one-way":
+        for (const other of this.hosts) if (other !== host) this.network.cut(host.name, other.name);
+        return this.agenda.after(random.between(500, 15_000), () => this.network.heal());
+      case "loss":
+        this.network.weather.loss = random.between(0.05, 0.4);
+        return this.agenda.after(random.between(2_000, 12_000), () => void (this.network.weather.loss = 0));
+      case "reorder":
+        this.network.weather.reorderMs = random.between(20, 400);
+        this.network.weather.duplicate = 0.2;
+        return this.agenda.after(random.between(2_000, 12_000), () => {
+          this.network.weather.reorderMs = 0;
+          this.network.weather.duplicate = 0;
+        });
+      case "fsync":
+        host.syncFails = true;
+        return;
+      case "weight": {
+        const weight = random.pick([50, 100, 200]);
+        const asked = random.pick(this.hosts);
+        asked.step({ type: "ask", askId: 1, request: { type: "stage", change: { type: "set-weight", name: host.name, weight } }, deadlineMs: 3_000 });
+        return this.agenda.after(1_500, () => asked.step({ type: "ask", askId: 2, request: { type: "commit" }, deadlineMs: 3_000 }));
+      }
+    }
+  }
+
+  #heal(): void {
+    this.trace("faults end");
+    this.network.heal();
+    this.network.weather.loss = 0;
+    this.network.weather.reorderMs = 0;
+    this.network.weather.duplicate = 0;
+    for (const host of this.hosts) {
+      if (host.up) continue;
+      this.agenda.after(100, () => host.start({ seeds: this.seeds() }));
+    }
+  }
+
+  /** After the faults everything must come to rest; how long that took. */
+  #converge(from: number): number {
+    for (let waited = 0; waited <= CONVERGE_MS; waited += 1_000) {
+      this.agenda.runUntil(from + waited);
+      if (this.#unrest() === undefined) return waited;
+    }
+    this.checkers.fail(`not at rest ${CONVERGE_MS / 1_000} s after the faults ended: ${this.#unrest()}`);
+    return CONVERGE_MS;
+  }
+
+  #unrest(): string | undefined {
+    const documents = this.hosts.map((host) => host.machine?.document);
+    const newest = documents[0];
+    if (newest === undefined) return `${this.hosts[0]!.name} is down`;
+    for (const [index, host] of this.hosts.entries()) {
+      if (!host.up) return `${host.name} is down`;
+      if (documents[index]?.epoch !== newest.epoch) return `${host.name} knows epoch ${documents[index]?.epoch}, ${this.hosts[0]!.name} ${newest.epoch}`;
+    }
+    if (newest.members.some((member) => member.status !== "valid")) return newest.members.map((member) => `${member.name} ${member.status}`).join(", ");
+    if (newest.stranded.length > 0) return `${newest.stranded.length} stranded, first ${JSON.stringify(newest.stranded[0])}`;
+    if (newest.next.some((next) => next !== undefined)) return `transfers: ${JSON.stringify(this.hosts.map((host) => host.machine?.transfers().map((view) => `${view.partition} ${view.phase} ${view.reason}`)))}`;
+    if (newest.staged.length > 0) return undefined;
+    for (const host of this.hosts) {
+      const owned = newest.owners.filter((owner) => owner === host.name).length;
+      if (host.partitionsActive().length !== owned) return `${host.name} serves ${host.partitionsActive().length} of ${owned}`;
+    }
+    const missing = this.#busyKeys.size;
+    if (missing > 0) return `${missing} submits without an answer`;
+    if (this.checkers.unfinished() > 0) return `${this.checkers.unfinished()} tasks not ended`;
+    return undefined;
+  }
+
+  #sample(): void {
+    this.agenda.after(50, () => this.#sample());
+    const claims = new Map<number, NodeName[]>();
+    for (const host of this.hosts) {
+      for (const partition of host.partitionsActive()) {
+        const nodes = claims.get(partition);
+        if (nodes === undefined) claims.set(partition, [host.name]);
+        else nodes.push(host.name);
+      }
+    }
+    this.checkers.active(claims);
+  }
+}
+
+export function simulate(options: SimulationOptions): SimulationResult {
+  return new World(options).run();
+}
+
+const FAULTS = ["crash", "crash", "pause", "pause", "stop", "cut", "one-way", "loss", "reorder", "fsync", "weight"] as const;
+const CONVERGE_MS = 120_000;
