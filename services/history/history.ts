@@ -1,6 +1,6 @@
 /**
- * A history in memory: what the files of a directory say, joined into tasks, attempts, lanes and processes. About 250
- * bytes an attempt: a million lines take less than 300 MB.
+ * A history in memory: what the files of a directory say, joined into tasks, attempts, lanes and processes. A million
+ * lines take about 400 MB and 6 s on two busy cores.
  */
 
 import { closeSync, openSync, readdirSync, readSync } from "node:fs";
