@@ -7,7 +7,7 @@ import type { Member, RingDocument, StagedChange } from "../../ring/document.ts"
 import { validateDocument } from "../../ring/document-check.ts";
 import { asOneChange } from "../../ring/draft.ts";
 import { foundRing, recoverRing } from "../../ring/founding.ts";
-import type { MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
+import type { Epoch, MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
 import { commitPlan, planOf } from "../../ring/plan.ts";
 import { preflist } from "../../ring/preflist.ts";
 import { clearStaged, stageChange } from "../../ring/staging.ts";
@@ -380,6 +380,15 @@ describe("failover", () => {
     expect(setAdopter(held, { member: name("b"), memberId: "another" as MemberId })).toBe(held);
   });
 
+  test("what a force-removed adopter held is away again", () => {
+    const adopters = new Map([[name("b"), name("f")]]);
+    const held = markDown(ringOf("abcdef"), [name("b")], { adopters, keepStranded: true });
+    const document = commit(stage(held, { type: "force-remove", name: name("f") }));
+    expect(checkSuccessor(document, { ...document, epoch: (document.epoch + 1) as Epoch })).toEqual([]);
+    expect(document.stranded.length).toBe(held.stranded.length);
+    expect(document.stranded.every((entry) => entry.where.type === "away")).toBe(true);
+  });
+
   test("when the last member goes nobody owns anything, and the first to return owns all at once", () => {
     const gone = markDown(founded(8), [name("a")], { keepStranded: true });
     expect(gone.owners).toEqual(new Array(8).fill(undefined));
@@ -446,7 +455,20 @@ describe("voters", () => {
     expect(voted(document, "d").voters).toEqual(["a", "b"]);
   });
 
-  test("voters spread over zones and a lopsided set evens out", () => {
+  test("a lopsided voter set evens out, one voter per epoch", () => {
+    const zones = { a: "z1", b: "z1", c: "z1", d: "z2" };
+    const changes = Object.entries(zones).map(([text, zone]) => ({
+      type: "set-zone" as const,
+      name: name(text),
+      zone,
+    }));
+    const document = commit(stage(ringOf("abcd"), ...changes));
+    expect(document.voters).toEqual(["a", "b", "c"]);
+    expect(nextVoters(document, { live: all(document), answered: all(document) })).toEqual(["a", "b", "d"]);
+    expect(voted(document).voters).toEqual(["a", "b", "d"]);
+  });
+
+  test("voters spread over zones as they come", () => {
     const zoneOf = (letter: string): { zone: string } => ({
       zone: "abc".includes(letter) ? "z1" : letter < "f" ? "z2" : "z3",
     });
