@@ -15,7 +15,7 @@ import { FeedFetcher, type FetchSettings } from "./fetch.ts";
 import { parseFeedUrl } from "./guard.ts";
 import { type EntryTask, FEED_ID, feedIdOf, feedReader, type ReadRequest } from "./read.ts";
 
-export interface FeedSource {
+interface FeedSource {
   readonly url: string;
   /** Default: a hash of the URL. */
   readonly id?: string;

@@ -18,7 +18,7 @@ export type FeedErrorCode =
   | "NOT_A_FEED"
   | "CANCELLED";
 
-export const FEED_ERRORS: Readonly<Record<FeedErrorCode, { readonly retryable: boolean; readonly means: string }>> = {
+const FEED_ERRORS: Readonly<Record<FeedErrorCode, { readonly retryable: boolean; readonly means: string }>> = {
   URL_INVALID: { retryable: false, means: "not an absolute http or https URL, or it carries credentials" },
   ADDRESS_REFUSED: { retryable: false, means: "the host has no public address (see allowAddresses)" },
   TOO_MANY_REDIRECTS: { retryable: false, means: "more redirects than the limit, or a loop" },

@@ -50,7 +50,7 @@ export interface Attempt {
   children: readonly string[];
 }
 
-export interface HistoryProcess {
+interface HistoryProcess {
   readonly node: string;
   readonly pid: number;
   readonly openedAt: number;

@@ -48,7 +48,7 @@ export function isDone(task: HistoryTask): boolean {
 }
 
 /** The attempt with the highest fence. */
-export function newest(task: HistoryTask): Attempt | undefined {
+function newest(task: HistoryTask): Attempt | undefined {
   let best: Attempt | undefined;
   for (const attempt of task.attempts) if (best === undefined || attempt.fence > best.fence) best = attempt;
   return best;
