@@ -72,19 +72,10 @@ export function hashKey(app: string, key: string): number {
   return finish(hash, pending, appLength + 1 + keyLength);
 }
 
-/** A slice of UTF-8 bytes, as it stands in a message. */
-export interface ByteSlice {
-  readonly bytes: Uint8Array;
-  readonly start: number;
-  readonly end: number;
-}
-
-/** The same hash over slices of UTF-8 bytes (H1). Slices must lie inside their arrays. */
-export function hashSlices(app: ByteSlice, key: ByteSlice): number {
-  return hashBytes(app.bytes, app.start, app.end, key.bytes, key.start, key.end);
-}
-
-/** `hashSlices` without the two objects, for the submit path: six positional arguments are the price of H2. */
+/**
+ * The same hash over slices of UTF-8 bytes, as they stand in a message (H1). Slices lie inside their arrays. Six positional
+ * arguments are the price of H2.
+ */
 export function hashBytes(
   app: Uint8Array,
   appStart: number,

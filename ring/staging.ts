@@ -59,23 +59,19 @@ export interface OvertakenChange {
 export interface AppliedChanges {
   /** Gone by the operator's word: the caller drops what is stranded on their disks. */
   readonly removed: ReadonlySet<NodeName>;
-  /** Taken down: what is on their disks is stranded. */
-  readonly down: ReadonlySet<NodeName>;
   readonly overtaken: readonly OvertakenChange[];
 }
 
 /** Applies the staged changes to members and `next`; the caller claims (`force` in `transition.ts`) and settles. */
 export function applyStaged(draft: Draft): AppliedChanges {
   const removed = new Set<NodeName>();
-  const down = new Set<NodeName>();
   const overtaken: OvertakenChange[] = [];
   for (const change of draft.staged) {
     const reason = applyIfPossible(draft, change);
     if (reason !== undefined) overtaken.push({ change, reason });
     else if (change.type === "force-remove") removed.add(change.name);
-    else if (change.type === "down") down.add(change.name);
   }
-  return { removed, down, overtaken };
+  return { removed, overtaken };
 }
 
 /** One text for equal changes, whatever the order of their fields; what a plan id is made of. */
