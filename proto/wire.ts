@@ -140,7 +140,9 @@ export class WireWriter {
     return this.#length;
   }
 
+  /** Non-negative and at most 2^53 - 1; anything else is a bug of the caller. */
   number(field: number, value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`field ${field} cannot hold ${value}`);
     this.#reserve(15);
     this.#varint(field * 8 + VARINT);
     this.#varint(value);

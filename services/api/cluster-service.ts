@@ -90,7 +90,7 @@ export function clusterHandlers({ node, limits }: ClusterOptions): Handlers {
   }
 
   async function stage(request: messages.StageRequest, deadlineMs: number): Promise<messages.StagedReply> {
-    const answer = await node.ask({ type: "stage", change: stagedChangeOf(node, request) }, { deadlineMs });
+    const answer = await node.ask({ type: "stage", change: stagedChangeOf(request) }, { deadlineMs });
     if (answer.type === "refused") throw refusal(answer);
     const document = answer.type === "document" ? answer.document : documentOf(node);
     return { staged: document.staged.map(changeText) };

@@ -368,6 +368,7 @@ describe("questions", () => {
       { type: "stage", change: { type: "leave", name: "n1" } },
     ]);
     expect(await failure(call("taskring.v1.Cluster", "Stage", {}))).toMatchObject({ reason: "INVALID_ARGUMENT" });
+    node.answer = () => ({ type: "refused", code: "MEMBER_UNKNOWN", detail: "n9 has not been heard of" });
     expect(await failure(call("taskring.v1.Cluster", "Stage", { join: { name: "n9" } }))).toMatchObject({
       reason: "MEMBER_UNKNOWN",
     });

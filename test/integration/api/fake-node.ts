@@ -12,12 +12,12 @@ export class FakeNode implements RingNode {
   readonly name: NodeName;
   /** Tasks in the order of their first acceptance. */
   readonly accepted: TaskRecord[] = [];
-  readonly known = new Map<string, TaskRecord>();
+  readonly known: Map<string, TaskRecord> = new Map();
   readonly forgotten: SubmitOrigin[] = [];
   /** Outcomes held back while set; released by `release`. */
-  holding = false;
+  holding: boolean = false;
   /** Largest number of tasks that were held at once. */
-  heldMost = 0;
+  heldMost: number = 0;
   /** Decides; undefined accepts. */
   judge: Judge = () => undefined;
   answer: (request: NodeRequest, to: NodeName | undefined) => NodeAnswer | Promise<NodeAnswer> = () => ({
@@ -26,13 +26,13 @@ export class FakeNode implements RingNode {
     detail: "the test gave no answer",
   });
   readonly events: RingEvent[] = [];
-  readonly addresses = new Map<NodeName, NodeAddresses>();
+  readonly addresses: Map<NodeName, NodeAddresses> = new Map();
   document_: RingDocument | undefined;
   readonly #held: { readonly origin: SubmitOrigin; readonly token: number; readonly record: TaskRecord }[] = [];
   readonly #documentListeners = new Set<(document: RingDocument) => void>();
   readonly #eventListeners = new Set<(event: RingEvent) => void>();
 
-  constructor(name = "n1", document: RingDocument | undefined = documentOf(["n1"])) {
+  constructor(name: string = "n1", document: RingDocument | undefined = documentOf(["n1"])) {
     this.name = name as NodeName;
     this.document_ = document;
   }
@@ -68,7 +68,7 @@ export class FakeNode implements RingNode {
     origin.outcomes(tokens, outcomes);
   }
 
-  release(count = Number.POSITIVE_INFINITY): void {
+  release(count: number = Number.POSITIVE_INFINITY): void {
     for (const { origin, token, record } of this.#held.splice(0, count))
       origin.outcomes([token], [this.#decide(record)]);
   }
@@ -149,10 +149,10 @@ export function documentOf(names: readonly string[], changes: Partial<RingDocume
   };
 }
 
-export const quiet = { error: (): void => undefined, warn: (): void => undefined };
+export const quiet: { error(): void; warn(): void } = { error: (): void => undefined, warn: (): void => undefined };
 
 /** Resolves when `check` holds; rejects after `deadlineMs`. */
-export async function until(check: () => boolean, deadlineMs = 5_000): Promise<void> {
+export async function until(check: () => boolean, deadlineMs: number = 5_000): Promise<void> {
   const end = performance.now() + deadlineMs;
   while (!check()) {
     if (performance.now() > end) throw new Error(`still not: ${check.toString()}`);

@@ -1,0 +1,102 @@
+/**
+ * The streams that peers dialled to this node: everything they say comes through here.
+ *
+ * I1  Nothing is passed on before a hello of the same ring; the sender's name is that of its hello.
+ * I2  One stream for each peer: a newer one takes the place of an older one, which is closed.
+ */
+
+import { type ServerDuplexStream, status } from "@grpc/grpc-js";
+import type { NodeName } from "../../ids.ts";
+import type { Hello, NodeMessage } from "../../node/messages.ts";
+import { decodeFrame, encodeMessage, joinFrame } from "./frame.ts";
+import { objectionTo } from "./greeting.ts";
+import type { PeerLimits } from "./limits.ts";
+
+export interface IncomingOptions {
+  readonly self: () => Hello;
+  readonly limits: PeerLimits;
+  readonly onMessages: (from: NodeName, messages: readonly NodeMessage[]) => void;
+  /** Another ring, another protocol, the same name. */
+  readonly onObjection: (detail: string) => void;
+  readonly onHello: (hello: Hello) => void;
+}
+
+type Call = ServerDuplexStream<Buffer, Buffer>;
+
+export class IncomingLinks {
+  readonly #options: IncomingOptions;
+  readonly #calls = new Map<NodeName, Call>();
+  #open = 0;
+  /** Messages dropped since the start because they did not parse. */
+  garbage = 0;
+
+  constructor(options: IncomingOptions) {
+    this.#options = options;
+  }
+
+  accept(call: Call): void {
+    if (this.#open >= this.#options.limits.incoming) {
+      call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "too many peers are linked" });
+      return;
+    }
+    this.#open += 1;
+    let name: NodeName | undefined;
+    let over = false;
+    const end = (): void => {
+      if (over) return;
+      over = true;
+      this.#open -= 1;
+      if (name !== undefined && this.#calls.get(name) === call) this.#calls.delete(name);
+    };
+    call.on("data", (bytes: Buffer) => {
+      if (over) return;
+      const { messages, garbage } = decodeFrame(bytes);
+      this.garbage += garbage;
+      if (messages.length === 0) return;
+      if (name === undefined) {
+        name = this.#greet(call, messages[0] as NodeMessage);
+        if (name === undefined) return end();
+      }
+      const hello = messages.find((message) => message.type === "hello");
+      if (hello !== undefined && !this.#agrees(call, hello)) return end();
+      this.#options.onMessages(name, messages);
+    });
+    call.on("cancelled", end);
+    call.on("error", end);
+    call.on("close", end);
+    call.on("end", () => {
+      end();
+      call.end();
+    });
+  }
+
+  close(): void {
+    for (const call of this.#calls.values())
+      call.emit("error", { code: status.UNAVAILABLE, details: "the node is stopping" });
+    this.#calls.clear();
+  }
+
+  /** The peer's name, or undefined if it was turned away (I1). */
+  #greet(call: Call, first: NodeMessage): NodeName | undefined {
+    if (first.type !== "hello") {
+      call.emit("error", { code: status.INVALID_ARGUMENT, details: "the first message must be hello" });
+      return undefined;
+    }
+    if (!this.#agrees(call, first)) return undefined;
+    const older = this.#calls.get(first.name);
+    this.#calls.set(first.name, call);
+    older?.emit("error", { code: status.ABORTED, details: "the same peer has linked again" }); // I2
+    call.write(joinFrame([encodeMessage(this.#options.self())]));
+    this.#options.onHello(first);
+    return first.name;
+  }
+
+  #agrees(call: Call, hello: Hello): boolean {
+    const objection = objectionTo(hello, this.#options.self());
+    if (objection === undefined) return true;
+    this.#options.onObjection(`${objection.code}: ${objection.detail}`);
+    call.write(joinFrame([encodeMessage({ type: "refused", ...objection })]));
+    call.end();
+    return false;
+  }
+}

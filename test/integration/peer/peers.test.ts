@@ -1,0 +1,158 @@
+/** Links between nodes over real sockets: hello, order, loss and return of a peer, another ring, a full queue. */
+
+import { afterEach, expect, test } from "vitest";
+import type { NodeName } from "../../../ring/ids.ts";
+import { openPeers, type Peers } from "../../../ring/io/peer/peers.ts";
+import type { NodeMessage } from "../../../ring/node/messages.ts";
+import { type Api, startApi } from "../../../services/api/server.ts";
+import { documentOf, FakeNode, quiet, until } from "../api/fake-node.ts";
+
+interface Running {
+  readonly name: NodeName;
+  readonly peers: Peers;
+  readonly received: { readonly from: NodeName; readonly message: NodeMessage }[];
+  readonly links: string[];
+  readonly errors: string[];
+  api: Api;
+}
+
+const addresses = new Map<NodeName, string>();
+const running: Running[] = [];
+
+afterEach(async () => {
+  for (const one of running.splice(0)) {
+    await one.peers[Symbol.asyncDispose]();
+    await one.api.close({ graceMs: 0 });
+  }
+  addresses.clear();
+});
+
+async function start(text: string, ringId = "ring", limits = {}): Promise<Running> {
+  const name = text as NodeName;
+  const received: Running["received"] = [];
+  const links: string[] = [];
+  const errors: string[] = [];
+  const peers = openPeers({
+    self: () => ({
+      type: "hello",
+      protocol: { lowest: 1, highest: 1 },
+      ringId: ringId as never,
+      history: 1,
+      name,
+      memberId: `id-${text}` as never,
+    }),
+    onMessages: (from, messages) => received.push(...messages.map((message) => ({ from, message }))),
+    onLink: (peer, state) => links.push(`${peer} ${state}`),
+    addressOf: (peer) => addresses.get(peer),
+    log: { info: () => undefined, error: (fields) => errors.push(JSON.stringify(fields)) },
+    limits: { backoffMs: { first: 20, most: 50 }, ...limits },
+  });
+  const api = await listen(text, peers, 0);
+  const one: Running = { name, peers, received, links, errors, api };
+  addresses.set(name, api.address);
+  running.push(one);
+  return one;
+}
+
+function listen(name: string, peers: Peers, port: number): Promise<Api> {
+  return startApi({
+    node: new FakeNode(name, documentOf([name])),
+    bind: { host: "127.0.0.1", port },
+    log: quiet,
+    services: [peers.service],
+  });
+}
+
+function pull(epoch: number): NodeMessage {
+  return { type: "pull-document", epoch };
+}
+
+function epochs(one: Running): number[] {
+  return one.received.flatMap(({ message }) => (message.type === "pull-document" ? [message.epoch] : []));
+}
+
+test("the first message dials; hello comes first, then everything in order", async () => {
+  const a = await start("a");
+  const b = await start("b");
+  for (let epoch = 1; epoch <= 500; epoch++) expect(a.peers.send(b.name, pull(epoch))).toBe(true);
+  await until(() => epochs(b).length === 500);
+  expect(epochs(b)).toEqual(Array.from({ length: 500 }, (_, index) => index + 1));
+  expect(b.received[0]).toMatchObject({ from: "a", message: { type: "hello", memberId: "id-a" } });
+  expect(a.links).toEqual(["b up"]);
+});
+
+test("a peer that is gone is reported at once, and the link comes back with it", async () => {
+  const a = await start("a");
+  const b = await start("b");
+  a.peers.send(b.name, pull(1));
+  await until(() => epochs(b).length === 1);
+  const port = Number(b.api.address.split(":")[1]);
+  const before = performance.now();
+  void b.api.close({ graceMs: 0 });
+  await until(() => a.links.includes("b down"));
+  expect(performance.now() - before).toBeLessThan(1_000);
+  expect(a.peers.isUp(b.name)).toBe(false);
+  await until(() => !a.peers.send(b.name, pull(2)));
+  b.api = await listen("b", b.peers, port);
+  await until(() => a.peers.isUp(b.name));
+  expect(a.peers.send(b.name, pull(3))).toBe(true);
+  await until(() => epochs(b).includes(3));
+});
+
+test("a node of another ring is refused loudly on both sides and hears nothing", async () => {
+  const a = await start("a", "ring-1");
+  const b = await start("b", "ring-2");
+  a.peers.connect([b.name]);
+  await until(() => a.errors.length > 0 && b.errors.length > 0);
+  expect(a.errors[0]).toContain("WRONG_RING");
+  expect(b.errors[0]).toContain("WRONG_RING");
+  expect(b.received).toEqual([]);
+  expect(a.peers.isUp(b.name)).toBe(false);
+});
+
+test("a node that answers under another name is not taken for the peer", async () => {
+  const a = await start("a");
+  const b = await start("b");
+  addresses.set("c" as NodeName, b.api.address);
+  a.peers.connect(["c" as NodeName]);
+  await until(() => a.links.includes("c down"));
+  expect(a.peers.isUp("c" as NodeName)).toBe(false);
+});
+
+test("P5: what waits for a peer is bounded; more is refused", async () => {
+  const a = await start("a", "ring", { queueBytes: 10_000 });
+  const b = await start("b");
+  const large: NodeMessage = {
+    type: "transfer-abort",
+    transfer: { partition: 1 as never, kind: "handoff", generation: 1, nonce: 1 },
+    reason: "x".repeat(900),
+  };
+  let taken = 0;
+  while (a.peers.send(b.name, large)) taken += 1;
+  expect(taken).toBeGreaterThan(5);
+  expect(taken).toBeLessThan(12);
+  expect(a.peers.queueBytes(b.name)).toBeLessThanOrEqual(10_000);
+  await until(() => b.received.length === taken + 1);
+  expect(a.peers.send(b.name, large)).toBe(true);
+});
+
+test("a peer that is pruned is not dialled again, and an unknown address is no link", async () => {
+  const a = await start("a");
+  const b = await start("b");
+  expect(a.peers.send("nobody" as NodeName, pull(1))).toBe(false);
+  a.peers.connect([b.name]);
+  await until(() => a.peers.isUp(b.name));
+  a.peers.prune([]);
+  expect(a.peers.isUp(b.name)).toBe(false);
+});
+
+test("garbage on the link is counted and dropped; the link stays", async () => {
+  const a = await start("a");
+  const b = await start("b");
+  a.peers.send(b.name, pull(1));
+  await until(() => epochs(b).length === 1);
+  a.peers.send(b.name, { type: "nonsense" } as never);
+  a.peers.send(b.name, pull(2));
+  await until(() => epochs(b).length === 2);
+  expect(b.peers.garbage).toBe(1);
+});
