@@ -15,7 +15,7 @@ export class Batch {
   #slabs: Uint8Array[] = [new Uint8Array(SLAB_BYTES)];
   #slabIndex = 0;
   #at = 0;
-  #last: Promise<unknown> | undefined;
+  #wrote = false;
   /** lmdb copies a key at once, so all keys are made in the same bytes; one view per length. */
   readonly #key = new Uint8Array(SPACE_BYTES + KEY_LIMIT_BYTES + 64);
   readonly #keyViews: Uint8Array[] = [];
@@ -24,21 +24,20 @@ export class Batch {
     this.#database = database;
   }
 
-  get wrote(): boolean {
-    return this.#last !== undefined;
-  }
-
-  begin(): void {
+  /**
+   * Runs `write`, and resolves to true when what it wrote is synced, to false when it wrote nothing.
+   *
+   * An explicit batch, because in lmdb's own batching by turn a failed transaction also rejects promises that nobody holds.
+   */
+  async transact(write: () => void): Promise<boolean> {
     this.#slabIndex = 0;
     this.#at = 0;
-    this.#last = undefined;
-    if (this.#slabs.length > 1)
+    this.#wrote = false;
+    if (this.#slabs.length > 1) {
       this.#slabs = this.#slabs.filter((slab) => slab.length === SLAB_BYTES).slice(0, SLABS_KEPT);
-  }
-
-  /** The promise of the last change is that of the whole transaction. */
-  end(): Promise<unknown> | undefined {
-    return this.#last;
+    }
+    await this.#database.batch(write);
+    return this.#wrote;
   }
 
   put(space: Space, key: Uint8Array, value: Uint8Array): void {
@@ -57,11 +56,13 @@ export class Batch {
     slab[end + 2] = sum >>> 16;
     slab[end + 3] = sum >>> 24;
     this.#at = start + whole;
-    this.#last = this.#database.put(this.#keyOf(space, key), slab.subarray(start + keyBytes, start + whole));
+    this.#wrote = true;
+    this.#database.put(this.#keyOf(space, key), slab.subarray(start + keyBytes, start + whole));
   }
 
   remove(space: Space, key: Uint8Array): void {
-    this.#last = this.#database.remove(this.#keyOf(space, key));
+    this.#wrote = true;
+    this.#database.remove(this.#keyOf(space, key));
   }
 
   /** Keeps `stored` as it is, with the checksum it came with. */
@@ -70,7 +71,8 @@ export class Batch {
     const start = this.#at;
     slab.set(stored, start);
     this.#at = start + stored.length;
-    this.#last = this.#database.put(this.#keyOf(space, key), slab.subarray(start, this.#at));
+    this.#wrote = true;
+    this.#database.put(this.#keyOf(space, key), slab.subarray(start, this.#at));
   }
 
   #keyOf(space: Space, key: Uint8Array): Uint8Array {

@@ -12,7 +12,6 @@ import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import { Batch } from "./batch.ts";
 import type { Database } from "./environment.ts";
-import { CHECKSUM_BYTES, type Space as RowSpace, SPACE_BYTES } from "./rows.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 
 /** What one transaction takes from one caller. */
@@ -100,14 +99,14 @@ export class CommitLine {
       if (entries.length === 0) continue;
       let failure: { readonly error: unknown } | undefined;
       try {
-        this.#batch.begin();
-        for (const { job } of entries) job.write(this.#batch);
-        await this.#withDeadline(this.#batch.end());
+        const synced = this.#batch.transact(() => {
+          for (const { job } of entries) job.write(this.#batch);
+        });
+        if (await this.#withDeadline(synced)) this.#commits += 1;
       } catch (error) {
         failure = { error: await causeOf(error) };
       }
       if (failure === undefined) {
-        if (this.#batch.wrote) this.#commits += 1;
         for (const entry of entries) entry.resolve();
       } else {
         this.#fail(entries, failure.error);
@@ -133,7 +132,7 @@ export class CommitLine {
         break;
       count += 1;
       this.#waitingBytes -= job.bytes;
-      const fits = space.charge(job.bytes + job.changes * CHANGE_COST_BYTES);
+      const fits = space.charge(costOf(job));
       // S1: a group must not outlive one of its partition that came before it and was refused.
       if ((job.grows && !fits) || (refused.size > 0 && job.partitions.some((partition) => refused.has(partition)))) {
         for (const partition of job.partitions) refused.add(partition);
@@ -176,9 +175,9 @@ export class CommitLine {
     const code = (error as { code?: unknown } | undefined)?.code;
     if (code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL) return true;
     if (code !== EIO) return false;
-    const bytes = entries.reduce((sum, { job }) => sum + job.bytes + job.changes * CHANGE_COST_BYTES, 0);
-    const freeBytes = this.#options.space.freeBytes();
-    return freeBytes !== undefined && freeBytes < bytes;
+    const bytes = entries.reduce((sum, { job }) => sum + costOf(job), 0);
+    const diskBytes = this.#options.space.diskBytes();
+    return diskBytes !== undefined && diskBytes < NEARLY_FULL_BYTES + bytes;
   }
 
   #refuse(entries: readonly Entry[], error: Error): void {
@@ -186,8 +185,7 @@ export class CommitLine {
   }
 
   /** Rejects when the disk does not answer. A process that was itself stopped or busy does not count as a slow disk. */
-  #withDeadline(synced: Promise<unknown> | undefined): Promise<unknown> | undefined {
-    if (synced === undefined) return undefined;
+  #withDeadline<T>(synced: Promise<T>): Promise<T> {
     const { deadlineMs } = this.#options;
     return new Promise((resolve, reject) => {
       let since = performance.now();
@@ -228,6 +226,11 @@ async function causeOf(error: unknown): Promise<unknown> {
   ]);
 }
 
+/** What a job may take of the disk at most: each change may copy a page, and a large value is rounded up to whole ones. */
+function costOf(job: Job): number {
+  return 2 * job.bytes + PAGE_BYTES * job.changes;
+}
+
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
@@ -240,8 +243,9 @@ function diskFull(): RingError {
 
 const BATCH_LIMIT_BYTES = 16 * 1024 * 1024;
 const BATCH_LIMIT_CHANGES = 50_000;
-/** What a change may cost besides its bytes: its share of the pages that LMDB copies on the way to it. */
-const CHANGE_COST_BYTES = 512;
+/** Below this an EIO is put down to a full disk. */
+const NEARLY_FULL_BYTES = 4 * 1024 * 1024;
+const PAGE_BYTES = 4096;
 const TRIES = 3;
 const LATE_MS = 1000;
 const REASON_MS = 1000;

@@ -43,6 +43,8 @@ export interface EmbeddedStoreOptions {
   /** Absolute path; made when missing. Inside a locked data directory (`directory.ts`). */
   readonly directory: string;
   readonly log?: StoreLog;
+  /** Refuse to begin with nothing: for a member that has stored rows before (reliability rule 9). */
+  readonly mustExist?: boolean;
   /** Disk space kept for commits that end work. Default 64 MiB. */
   readonly reserveBytes?: number;
   /** A commit that takes longer breaks the store. Default 10,000. */
@@ -55,7 +57,7 @@ export interface EmbeddedStoreOptions {
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
   const store = new EmbeddedStore(await openEnvironment(options.directory), options);
   try {
-    await store.start();
+    await store.start(options.mustExist ?? false);
   } catch (error) {
     await store[Symbol.asyncDispose]();
     throw error;
@@ -207,8 +209,8 @@ export class EmbeddedStore implements TaskStore {
   }
 
   /** Reads format and terms and finishes what a crash cut short. Called once, by `openEmbeddedStore`. */
-  async start(): Promise<void> {
-    await this.#checkFormat();
+  async start(mustExist: boolean): Promise<void> {
+    await this.#checkFormat(mustExist);
     this.#aside.load(this.#environment);
     const unfinished: { readonly partition: Partition; readonly drop: boolean }[] = [];
     for (const { key, value } of this.#environment.range({ start: keyOf(TERMS), end: upperBound(keyOf(TERMS)) })) {
@@ -234,10 +236,11 @@ export class EmbeddedStore implements TaskStore {
     }
   }
 
-  async #checkFormat(): Promise<void> {
+  async #checkFormat(mustExist: boolean): Promise<void> {
     const key = keyOf(FORMAT, FORMAT_KEY);
     const stored = this.#environment.get(key);
     if (stored === undefined) {
+      if (mustExist) throw this.#unusable("is empty, although this member has stored rows before");
       if (this.#environment.size().rows > 0)
         throw this.#unusable("holds rows but no format row: not a store, or damaged");
       await this.#line.submit({

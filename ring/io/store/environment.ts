@@ -7,6 +7,9 @@
  * V2  A read transaction ends with the turn it began in: one that stays open would pin every page freed since.
  */
 
+import { open as openFile } from "node:fs/promises";
+import { endianness } from "node:os";
+import { join } from "node:path";
 import { open, type RootDatabase } from "lmdb";
 import { RingError } from "../../errors.ts";
 import type { Row } from "../../store.ts";
@@ -35,12 +38,14 @@ export interface EnvironmentSize {
 export async function openEnvironment(directory: string): Promise<Environment> {
   await makeDirectory(directory);
   try {
+    await checkMetaPages(join(directory, "data.mdb"));
     const database: Database = open<Uint8Array, Uint8Array>({
       path: directory,
       noSubdir: false,
       encoding: "binary",
       keyEncoding: "binary",
       overlappingSync: false, // V1
+      eventTurnBatching: false, // `Batch` makes its own
       mapSize: MAP_START_BYTES,
       maxReaders: 16,
     });
@@ -106,6 +111,39 @@ export class Environment {
   }
 }
 
+/**
+ * Throws when the file is not one that LMDB can open: lmdb-js ends the process with a segmentation fault then, and a
+ * truncated file would end it with SIGBUS. Layout of `MDB_meta`, 64 bit, data version 2.
+ */
+async function checkMetaPages(path: string): Promise<void> {
+  if (endianness() !== "LE") return;
+  let bytes: Buffer;
+  let fileBytes: number;
+  try {
+    await using handle = await openFile(path, "r");
+    fileBytes = (await handle.stat()).size;
+    const head = Buffer.alloc(META_HEAD_BYTES * 2);
+    const first = await handle.read(head, 0, META_HEAD_BYTES, 0);
+    if (first.bytesRead === 0) return;
+    const pageSize = first.bytesRead === META_HEAD_BYTES ? head.readUInt32LE(META_PAGE_SIZE) : 0;
+    await handle.read(head, META_HEAD_BYTES, META_HEAD_BYTES, pageSize);
+    bytes = head;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  for (const start of [0, META_HEAD_BYTES]) {
+    const pageSize = bytes.readUInt32LE(start + META_PAGE_SIZE);
+    const isMeta = bytes.readUInt32LE(start + META_MAGIC) === LMDB_MAGIC && pageSize >= 512 && pageSize <= 65_536;
+    if (!isMeta) throw new Error("data.mdb is damaged: it does not begin with the pages of an LMDB file");
+    for (const at of META_ROOTS) {
+      const root = bytes.readBigUInt64LE(start + at);
+      if (root !== NO_PAGE && (root + 1n) * BigInt(pageSize) > BigInt(fileBytes))
+        throw new Error("data.mdb is cut off");
+    }
+  }
+}
+
 interface TreeStats {
   readonly entryCount: number;
   readonly treeBranchPageCount: number;
@@ -125,6 +163,14 @@ function pagesOf(tree: TreeStats): number {
   return tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages;
 }
 
+const LMDB_MAGIC = 0xbeefc0de;
+const META_HEAD_BYTES = 160;
+const META_MAGIC = 24;
+/** Where the free tree's record lies, which holds the page size. */
+const META_PAGE_SIZE = 48;
+/** Root pages of the free tree and of the one database. */
+const META_ROOTS: readonly number[] = [88, 136];
+const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 const META_PAGES = 2;
 /** Address space only; lmdb doubles the map when the file outgrows it. */
 const MAP_START_BYTES: number = 1024 * 1024 * 1024;

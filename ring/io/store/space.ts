@@ -53,19 +53,20 @@ export class Space {
     this.#set(true, 0);
   }
 
-  /** Free bytes outside and inside the file; undefined when the system does not tell. */
-  freeBytes(): number | undefined {
+  /** Free bytes of the file system; undefined when it does not tell. */
+  diskBytes(): number | undefined {
     try {
       const { bavail, bsize } = statfsSync(this.#options.directory);
-      return bavail * bsize + this.#options.freeInside();
+      return bavail * bsize;
     } catch {
       return undefined;
     }
   }
 
   look(): void {
-    const freeBytes = this.freeBytes();
-    if (freeBytes === undefined) return;
+    const diskBytes = this.diskBytes();
+    if (diskBytes === undefined) return;
+    const freeBytes = diskBytes + this.#options.freeInside();
     const { reserveBytes } = this.#options;
     this.#budgetBytes = Math.max(0, freeBytes - reserveBytes);
     // A full store needs some more than the reserve to take new work again, or it would change at every commit.
