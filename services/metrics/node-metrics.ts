@@ -1,0 +1,126 @@
+/**
+ * Every metric of a node, declared in one place: the names are part of the public contract.
+ *
+ * Gauges that mirror something (`ring_epoch`, `queue_depth`, …) are set by the host in a collector.
+ */
+
+import { type Counter, type Gauge, type HistogramMetric, Registry } from "./registry.ts";
+
+export interface NodeMetrics {
+  readonly registry: Registry;
+  readonly ringEpoch: Gauge;
+  readonly members: Gauge;
+  readonly tasksAccepted: Counter;
+  readonly tasksCompleted: Counter;
+  readonly queueDepth: Gauge;
+  readonly queueOldestAgeSeconds: Gauge;
+  readonly taskWaitSeconds: HistogramMetric;
+  readonly taskRunSeconds: HistogramMetric;
+  readonly attemptsRunning: Gauge;
+  readonly deadLetters: Gauge;
+  readonly strayErrors: Counter;
+  readonly submitsRefused: Counter;
+  readonly handoffActive: Gauge;
+  readonly handoffPauseSeconds: HistogramMetric;
+  readonly storeCommitSeconds: HistogramMetric;
+  readonly storeSyncs: Counter;
+  readonly storeRows: Gauge;
+  readonly storeBytes: Gauge;
+  readonly storeQuarantined: Gauge;
+  readonly peerMessages: Counter;
+  readonly peerBytes: Counter;
+  readonly gossipPackets: Counter;
+  readonly eventloopLagSeconds: HistogramMetric;
+  readonly eventloopBlocked: Counter;
+  readonly leaseHeld: Gauge;
+  readonly residentMemoryBytes: Gauge;
+}
+
+export function createNodeMetrics(registry: Registry = new Registry()): NodeMetrics {
+  const metrics: NodeMetrics = {
+    registry,
+    ringEpoch: registry.gauge({ name: "ring_epoch", help: "Version of the ring this node knows." }),
+    members: registry.gauge({ name: "members", help: "Members of the ring by state.", labels: ["state"] }),
+    tasksAccepted: registry.counter({
+      name: "tasks_accepted_total",
+      help: "Tasks acknowledged as durable.",
+      labels: ["app"],
+    }),
+    tasksCompleted: registry.counter({
+      name: "tasks_completed_total",
+      help: "Attempts that ended a task, and retries, by outcome.",
+      labels: ["app", "outcome"],
+    }),
+    queueDepth: registry.gauge({ name: "queue_depth", help: "Tasks waiting or running.", labels: ["app"] }),
+    queueOldestAgeSeconds: registry.gauge({
+      name: "queue_oldest_age_seconds",
+      help: "Age of the oldest runnable task.",
+      labels: ["app"],
+    }),
+    taskWaitSeconds: registry.histogram({ name: "task_wait_seconds", help: "From runnable to started." }),
+    taskRunSeconds: registry.histogram({ name: "task_run_seconds", help: "From started to ended." }),
+    attemptsRunning: registry.gauge({ name: "attempts_running", help: "Handlers under way." }),
+    deadLetters: registry.gauge({ name: "dead_letters", help: "Tasks given up and kept.", labels: ["app"] }),
+    strayErrors: registry.counter({
+      name: "stray_errors_total",
+      help: "Errors that escaped a handler's promise.",
+      labels: ["app"],
+    }),
+    submitsRefused: registry.counter({
+      name: "submits_refused_total",
+      help: "Submits refused, by error code.",
+      labels: ["reason"],
+    }),
+    handoffActive: registry.gauge({ name: "handoff_active", help: "Transfers under way.", labels: ["direction"] }),
+    handoffPauseSeconds: registry.histogram({
+      name: "handoff_pause_seconds",
+      help: "How long a partition started nothing at its cut-over.",
+    }),
+    storeCommitSeconds: registry.histogram({ name: "store_commit_seconds", help: "Group commits, sync included." }),
+    storeSyncs: registry.counter({ name: "store_syncs_total", help: "Syncs of the store." }),
+    storeRows: registry.gauge({ name: "store_rows", help: "Rows in the store." }),
+    storeBytes: registry.gauge({ name: "store_bytes", help: "Size of the store." }),
+    storeQuarantined: registry.gauge({
+      name: "store_quarantined",
+      help: "Rows set aside because they could not be read.",
+    }),
+    peerMessages: registry.counter({
+      name: "peer_messages_total",
+      help: "Messages between nodes.",
+      labels: ["peer", "direction"],
+    }),
+    peerBytes: registry.counter({
+      name: "peer_bytes_total",
+      help: "Bytes between nodes.",
+      labels: ["peer", "direction"],
+    }),
+    gossipPackets: registry.counter({
+      name: "gossip_packets_total",
+      help: "Gossip packets; refused ones carry the reason.",
+      labels: ["direction", "reason"],
+    }),
+    eventloopLagSeconds: registry.histogram({ name: "eventloop_lag_seconds", help: "How late a timer came." }),
+    eventloopBlocked: registry.counter({
+      name: "eventloop_blocked_total",
+      help: "Times a handler held the event loop for a second, by the handler's app.",
+      labels: ["app"],
+    }),
+    leaseHeld: registry.gauge({ name: "lease_held", help: "1 while this node may start tasks." }),
+    residentMemoryBytes: registry.gauge({ name: "resident_memory_bytes", help: "Resident set size of the process." }),
+  };
+  registry.onCollect(() => metrics.residentMemoryBytes.set(process.memoryUsage.rss()));
+  return metrics;
+}
+
+/** Records how late a timer comes, four times a second, until disposed. */
+export function watchEventLoopLag(lagSeconds: HistogramMetric): Disposable {
+  let expectedAt = performance.now() + LAG_PERIOD_MS;
+  const timer = setInterval(() => {
+    const now = performance.now();
+    lagSeconds.record((now - expectedAt) / 1_000);
+    expectedAt = now + LAG_PERIOD_MS;
+  }, LAG_PERIOD_MS).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+const LAG_PERIOD_MS = 250;

@@ -1,0 +1,344 @@
+/**
+ * Runs attempts in this process: calls handlers, and reports how each came out, once, in batches.
+ *
+ * The engine decides what starts, when it times out and what its end means; the runner keeps no timer per attempt.
+ * N1  Every attempt given to `start` is reported in `onEnds` exactly once, after its handler has settled. The one
+ *     exception: a handler that threw a stray error and then never settles ends when its own timeout is over (P4).
+ * N2  A handler that returns no promise costs no promise: it ends inside `start`.
+ * N3  Ends come in one batch per turn: the first of a turn in a microtask, the others with the next `setImmediate`; and
+ *     `start` yields to the loop after `sliceMs`. So neither endless work nor endless ends starve I/O.
+ * N4  User code runs inside its attempt's async context, everything else outside (see `strays.ts`).
+ */
+
+import type { AppName } from "../../ring/ids.ts";
+import type { AbortReason, Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
+import type { LoadedApp } from "../apps/catalogue.ts";
+import type { Progress } from "../apps/context.ts";
+import { EndQueue } from "./end-queue.ts";
+import type { Log } from "./log.ts";
+import { SILENT } from "./log.ts";
+import { type BlockedLoop, LoopWatch } from "./loop-watch.ts";
+import { describe, type Outcome, outcomeOfError, outcomeOfValue } from "./outcome.ts";
+import { NO_CHANGES, NO_CHILDREN, Run, type RunHost } from "./run.ts";
+import { insideRun, listenForStrays, outsideRuns, type StrayKind } from "./strays.ts";
+import { Context, namesOf, ResidentView, View } from "./task-context.ts";
+
+export interface RunnerOptions {
+  /** Where handlers are found; `Catalogue` is one. */
+  readonly apps: { find(app: AppName): LoadedApp | undefined };
+  /** Exactly one end per attempt (N1). Called outside of any attempt, never from inside `start` or `abort`. */
+  readonly onEnds: (ends: AttemptEnd[]) => void;
+  readonly log?: Log;
+  /** Monotonic ms, on the scale of `Attempt.deadline`. Default: `performance.now`. */
+  readonly now?: () => number;
+  readonly wallNow?: () => number;
+  /** Takes the tasks of residents; resolves with the id once stored. */
+  readonly submit?: (child: Child, app: string) => Promise<string>;
+  /** A handler held the event loop for a second. Also logged. */
+  readonly onBlocked?: (blocked: BlockedLoop) => void;
+  /** An error escaped a handler's promise. Also logged. */
+  readonly onStray?: (stray: { readonly app: string; readonly kind: StrayKind; readonly ended: boolean }) => void;
+  /** `start` yields to the event loop after this. Default 10 ms. */
+  readonly sliceMs?: number;
+  /** From when on a blocked loop is reported. Default 1,000 ms. */
+  readonly blockedMs?: number;
+}
+
+export interface RunningAttempt {
+  readonly attemptId: number;
+  readonly app: string;
+  readonly key: string;
+  /** Task type, or the resident's name. */
+  readonly type: string;
+  readonly taskId: string;
+  readonly runningMs: number;
+  readonly aborted?: string;
+  readonly progress?: Progress;
+}
+
+export interface Runner extends Disposable {
+  start(attempts: readonly Attempt[]): void;
+  /** Aborts the signal and makes the token stale; the end is still reported when the handler settles. */
+  abort(attemptId: number, reason: AbortReason): void;
+  /** Longest running first. */
+  running(): readonly RunningAttempt[];
+  readonly runningCount: number;
+  /**
+   * Takes stray errors of the whole process and gives those outside of any attempt to `onForeign`, which is expected
+   * to stop the node. At most one runner per process needs it.
+   */
+  watchProcess(onForeign: (error: unknown, kind: StrayKind) => void): void;
+}
+
+export function createRunner(options: RunnerOptions): Runner {
+  return new InProcessRunner(options);
+}
+
+class InProcessRunner implements Runner, RunHost {
+  readonly now: () => number;
+  readonly wallNow: () => number;
+  readonly log: Log;
+  readonly submit: RunHost["submit"];
+  readonly #apps: RunnerOptions["apps"];
+  readonly #ends: EndQueue;
+  readonly #watch: LoopWatch;
+  readonly #onStray: RunnerOptions["onStray"];
+  readonly #sliceMs: number;
+  /** Runs whose handler has returned a promise that has not settled. */
+  readonly #underWay = new Map<number, Run>();
+  /** Given to `start` when its slice was over. */
+  readonly #waiting = new Map<number, Attempt>();
+  #resumePending = false;
+  #processWatch: Disposable | undefined = undefined;
+
+  constructor(options: RunnerOptions) {
+    this.now = options.now ?? monotonicNow;
+    this.wallNow = options.wallNow ?? Date.now;
+    this.log = options.log ?? SILENT;
+    this.submit = options.submit;
+    this.#apps = options.apps;
+    this.#ends = new EndQueue(options.onEnds);
+    this.#onStray = options.onStray;
+    this.#sliceMs = options.sliceMs ?? SLICE_MS;
+    this.#watch = new LoopWatch({
+      now: this.now,
+      blockedMs: options.blockedMs ?? BLOCKED_MS,
+      underWay: () => this.#underWay.values(),
+      onBlocked: (blocked) => {
+        this.#logBlocked(blocked);
+        options.onBlocked?.(blocked);
+      },
+    });
+  }
+
+  get runningCount(): number {
+    return this.#underWay.size + this.#waiting.size;
+  }
+
+  start(attempts: readonly Attempt[]): void {
+    outsideRuns(() => this.#startAll(attempts));
+  }
+
+  abort(attemptId: number, reason: AbortReason): void {
+    const waiting = this.#waiting.get(attemptId);
+    if (waiting !== undefined) {
+      this.#waiting.delete(attemptId);
+      this.#ends.push(endOf(attemptId, abortedOutcome(reason, undefined)));
+      return;
+    }
+    const run = this.#underWay.get(attemptId);
+    if (run !== undefined) abortInside(run, reason);
+  }
+
+  running(): readonly RunningAttempt[] {
+    const now = this.now();
+    return [...this.#underWay.values()].map((run) => {
+      const { app, key, type, task } = namesOf(run);
+      return {
+        attemptId: run.attempt.attemptId,
+        app,
+        key,
+        type,
+        taskId: task,
+        runningMs: Math.round(now - run.startedAt),
+        ...(run.abortReason === undefined ? {} : { aborted: run.abortReason }),
+        ...(run.progress === undefined ? {} : { progress: run.progress }),
+      };
+    });
+  }
+
+  watchProcess(onForeign: (error: unknown, kind: StrayKind) => void): void {
+    this.#processWatch ??= listenForStrays({
+      onForeign,
+      onStray: (run, error, kind) => this.#strayed(run, error, kind),
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#processWatch?.[Symbol.dispose]();
+    this.#watch[Symbol.dispose]();
+    this.#waiting.clear();
+    this.#ends.close();
+  }
+
+  knowsType(app: string, type: string): boolean | undefined {
+    return this.#apps.find(app as AppName)?.definition.types.has(type);
+  }
+
+  #startAll(attempts: readonly Attempt[]): void {
+    // What was put off goes first: attempts start in the order they were given.
+    let now = this.now();
+    const sliceEnd = this.#waiting.size > 0 ? now : now + this.#sliceMs;
+    let at = 0;
+    for (; at < attempts.length && now < sliceEnd; at++) now = this.#startOne(attempts[at] as Attempt, now);
+    if (at < attempts.length) this.#putOff(attempts, at);
+  }
+
+  #putOff(attempts: readonly Attempt[], from: number): void {
+    for (let at = from; at < attempts.length; at++) {
+      const attempt = attempts[at] as Attempt;
+      this.#waiting.set(attempt.attemptId, attempt);
+    }
+    this.#resumeLater();
+  }
+
+  #resumeLater(): void {
+    if (this.#resumePending) return;
+    this.#resumePending = true;
+    setImmediate(() => this.#resume());
+  }
+
+  #resume(): void {
+    this.#resumePending = false;
+    let now = this.now();
+    const sliceEnd = now + this.#sliceMs;
+    for (const [attemptId, attempt] of this.#waiting) {
+      if (now >= sliceEnd) break;
+      this.#waiting.delete(attemptId);
+      now = this.#startOne(attempt, now);
+    }
+    if (this.#waiting.size > 0) this.#resumeLater();
+  }
+
+  /** Returns the time after the handler's synchronous part, which is also the next one's start. */
+  #startOne(attempt: Attempt, startedAt: number): number {
+    const { record, resident } = attempt;
+    const app = this.#apps.find(record.app);
+    if (app === undefined) return this.#missing(attempt, `app ${record.app} is not loaded here`, startedAt);
+    const run = new Run(attempt, app, this, startedAt);
+    let returned: unknown;
+    let thrown: { readonly error: unknown } | undefined;
+    try {
+      if (resident === undefined) {
+        const handler = app.tasks.get(record.type);
+        if (handler === undefined)
+          return this.#missing(attempt, `app ${record.app} defines no task ${record.type}`, startedAt);
+        returned = insideRun(run, handler, new View(record, attempt.attempt), new Context(run));
+      } else {
+        const handler = app.residents.get(resident);
+        if (handler === undefined)
+          return this.#missing(attempt, `app ${record.app} defines no resident ${resident}`, startedAt);
+        returned = insideRun(run, handler, new ResidentView(run), undefined);
+      }
+    } catch (error) {
+      thrown = { error };
+    }
+    const now = this.now();
+    if (now - startedAt >= this.#watch.blockedMs) this.#watch.heldBy(run, now - startedAt);
+    if (thrown !== undefined) this.#settle(run, outcomeOfError(thrown.error));
+    else if (isThenable(returned)) this.#await(run, returned);
+    else this.#settle(run, outcomeOfValue(returned));
+    return now;
+  }
+
+  #await(run: Run, promise: PromiseLike<unknown>): void {
+    this.#underWay.set(run.attempt.attemptId, run);
+    this.#watch.start();
+    const native = promise instanceof Promise ? promise : insideRun(run, adopt, promise, undefined);
+    native.then(
+      (value) => this.#settle(run, outcomeOfValue(value)),
+      (error) => this.#settle(run, outcomeOfError(error)),
+    );
+  }
+
+  #settle(run: Run, settled: Outcome): void {
+    if (run.ended) return;
+    run.ended = true;
+    this.#underWay.delete(run.attempt.attemptId);
+    const outcome = outcomeOf(run, settled);
+    const end: AttemptEnd = {
+      attemptId: run.attempt.attemptId,
+      outcome,
+      stateChanges: run.changes,
+      children: run.children,
+    };
+    this.#ends.push(end);
+  }
+
+  #missing(attempt: Attempt, detail: string, now: number): number {
+    const outcome: Outcome = { type: "failed", error: { name: "APP_NOT_HERE", message: detail }, permanent: false };
+    this.#ends.push(endOf(attempt.attemptId, outcome));
+    return now;
+  }
+
+  /** P4: it costs this attempt and nothing else. Its handler gets until its timeout to settle, so that no two overlap. */
+  #strayed(run: Run, error: unknown, kind: StrayKind): void {
+    const { ended } = run;
+    this.log.error({ ...namesOf(run), kind, ended, error: describe(error) }, "a stray error of a task handler");
+    this.#onStray?.({ app: run.attempt.record.app, kind, ended });
+    if (ended || run.stray !== undefined) return;
+    run.stray = { error };
+    abortInside(run, "stray error");
+    const { timeoutMs, resident } = run.attempt;
+    const graceMs =
+      resident === undefined && timeoutMs > 0 ? run.startedAt + timeoutMs - this.now() : RESIDENT_GRACE_MS;
+    setTimeout(
+      () => this.#settle(run, outcomeOfError(error)),
+      Math.max(0, Math.min(graceMs, LONGEST_TIMER_MS)),
+    ).unref();
+  }
+
+  #logBlocked(blocked: BlockedLoop): void {
+    const names = blocked.handlers.map(
+      ({ app, type, key, task }) => `${type} of app ${app} (key ${key}, task ${task})`,
+    );
+    const who = names.length === 0 ? "no handler was under way" : names.join(" or ");
+    const message = blocked.certain
+      ? `a handler blocked the event loop: ${who}`
+      : `the event loop was blocked, perhaps by: ${who}`;
+    this.log.warn({ ...blocked }, message);
+  }
+}
+
+/** What the engine is told: a stray error, touched state that is away and an abort all outweigh what the handler did. */
+function outcomeOf(run: Run, settled: Outcome): Outcome {
+  if (run.stateAway) return STATE_AWAY;
+  if (run.stray !== undefined) return outcomeOfError(run.stray.error);
+  if (run.abortReason !== undefined && run.attempt.resident === undefined)
+    return abortedOutcome(run.abortReason, settled);
+  return settled;
+}
+
+function abortedOutcome(reason: string, settled: Outcome | undefined): Outcome {
+  const threw = settled?.type === "failed" && settled.error.name !== "CANCELLED" ? settled.error : undefined;
+  const rest = threw === undefined ? "" : `; its handler then threw ${threw.name}: ${threw.message}`;
+  const stack = threw?.stack === undefined ? {} : { stack: threw.stack };
+  return {
+    type: "failed",
+    error: { name: "ABORTED", message: `aborted: ${reason}${rest}`, ...stack },
+    permanent: false,
+  };
+}
+
+function endOf(attemptId: number, outcome: Outcome): AttemptEnd {
+  return { attemptId, outcome, stateChanges: NO_CHANGES, children: NO_CHILDREN };
+}
+
+function abortInside(run: Run, reason: AbortReason | "stray error"): void {
+  insideRun(run, abortRun, run, reason);
+}
+
+function abortRun(run: Run, reason: AbortReason | "stray error"): void {
+  run.abort(reason);
+}
+
+async function adopt(promise: PromiseLike<unknown>): Promise<unknown> {
+  return await promise;
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === "object" && value !== null && typeof (value as { readonly then?: unknown }).then === "function"
+  );
+}
+
+function monotonicNow(): number {
+  return performance.now();
+}
+
+const STATE_AWAY: Outcome = { type: "state-away" };
+const SLICE_MS = 10;
+const BLOCKED_MS = 1_000;
+/** A resident has no timeout of its own. */
+const RESIDENT_GRACE_MS = 5_000;
+const LONGEST_TIMER_MS = 2_147_483_647;

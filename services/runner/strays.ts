@@ -1,0 +1,90 @@
+/**
+ * Attributes errors that escape a handler's own promise to the attempt that caused them (P4): rejections nobody awaits,
+ * and throws from timers, sockets and microtasks.
+ *
+ * S1  Handlers, and nothing of the node, run inside an attempt's async context. Whatever a handler calls of the node
+ *     leaves it first (`outsideRuns`), or a node's broken invariant would be taken for a handler's mistake.
+ * S2  An error outside of any attempt is the node's own: it is given to `onForeign`, which is expected to stop the node.
+ */
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { Run } from "./run.ts";
+
+export type StrayKind = "unhandledRejection" | "uncaughtException";
+
+export interface StrayListener {
+  /** An error of an attempt; the runner that started it knows what to do. */
+  readonly onStray: (run: Run, error: unknown, kind: StrayKind) => void;
+  /** S2. */
+  readonly onForeign: (error: unknown, kind: StrayKind) => void;
+}
+
+/** Calls a handler in its attempt's context. */
+export function insideRun<A, B, Result>(run: Run, handler: (a: A, b: B) => Result, a: A, b: B): Result {
+  return runs.run(run, handler, a, b);
+}
+
+/** S1. */
+export function outsideRuns<Result>(call: () => Result): Result {
+  return runs.getStore() === undefined ? call() : runs.exit(call);
+}
+
+/** The attempt whose code, or whose consequence, is running now. */
+export function currentRun(): Run | undefined {
+  return runs.getStore();
+}
+
+/** Watches the whole process until disposed; one at a time is enough for any number of runners. */
+export function listenForStrays(listener: StrayListener): Disposable {
+  const report = (error: unknown, kind: StrayKind): void => {
+    const run = runs.getStore();
+    if (run === undefined) listener.onForeign(error, kind);
+    else runs.exit(() => listener.onStray(run, error, kind));
+  };
+  const onRejection = (error: unknown): void => report(error, "unhandledRejection");
+  const onException = (error: unknown): void => report(error, "uncaughtException");
+  process.on("unhandledRejection", onRejection);
+  process.on("uncaughtException", onException);
+  const unwatch = watchQueues(onException);
+  return {
+    [Symbol.dispose](): void {
+      process.off("unhandledRejection", onRejection);
+      process.off("uncaughtException", onException);
+      unwatch();
+    },
+  };
+}
+
+/**
+ * Catches what handlers throw in microtasks and immediates before the process sees it. A microtask's error reaches the
+ * process after its context is gone; and after an error in an immediate, a `clearImmediate` of a later one of the same
+ * turn makes Node's loop over them endless (both seen with Node 20).
+ */
+function watchQueues(onException: (error: unknown) => void): () => void {
+  const { queueMicrotask: microtask, setImmediate: immediate } = globalThis;
+  const caught = <Args extends readonly unknown[]>(callback: (...args: Args) => void): ((...args: Args) => void) => {
+    if (runs.getStore() === undefined || typeof callback !== "function") return callback;
+    return (...args) => {
+      try {
+        callback(...args);
+      } catch (error) {
+        onException(error);
+      }
+    };
+  };
+  const watchedMicrotask = (callback: () => void): void => microtask(caught(callback));
+  const watchedImmediate = <Args extends unknown[]>(
+    callback: (...args: Args) => void,
+    ...args: Args
+  ): NodeJS.Immediate => immediate(caught(callback), ...args);
+  globalThis.queueMicrotask = watchedMicrotask;
+  globalThis.setImmediate = Object.assign(watchedImmediate, { __promisify__: immediate.__promisify__ });
+  // `promisify` finds the promise form under a symbol.
+  Object.defineProperties(watchedImmediate, Object.getOwnPropertyDescriptors(immediate));
+  return () => {
+    if (globalThis.queueMicrotask === watchedMicrotask) globalThis.queueMicrotask = microtask;
+    if (globalThis.setImmediate === watchedImmediate) globalThis.setImmediate = immediate;
+  };
+}
+
+const runs = new AsyncLocalStorage<Run>();

@@ -1,0 +1,466 @@
+import { describe, expect, test } from "vitest";
+import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
+import type { AttemptEnd } from "../../ring/tasks/task.ts";
+import {
+  defineApp,
+  PermanentError,
+  RetryLater,
+  resident,
+  type TaskContext,
+  type TaskHandler,
+  task,
+} from "../../services/app.ts";
+import { decodeValue } from "../../services/runner/value.ts";
+import { attemptOf, harness } from "./runner-harness.ts";
+
+const acme = (handler: TaskHandler, options = {}) => defineApp("acme", { tasks: { work: task(handler, options) } });
+
+function resultOf(end: AttemptEnd): unknown {
+  if (end.outcome.type !== "done") throw new Error(`not done: ${JSON.stringify(end.outcome)}`);
+  return end.outcome.result === undefined ? undefined : decodeValue(end.outcome.result);
+}
+
+function failureOf(end: AttemptEnd): Extract<AttemptEnd["outcome"], { type: "failed" }> {
+  if (end.outcome.type !== "failed") throw new Error(`not failed: ${end.outcome.type}`);
+  return end.outcome;
+}
+
+describe("what a handler sees", () => {
+  test("the task and the context carry the names, payload, headers, fence and attempt", async () => {
+    let seen: unknown;
+    using h = harness([
+      acme((t, ctx) => {
+        seen = [
+          t.id.length,
+          t.app,
+          t.type,
+          t.key,
+          t.attempt,
+          t.json(),
+          t.headers.get("trace"),
+          ctx.app,
+          ctx.key,
+          ctx.attempt,
+          ctx.token.fence,
+        ];
+      }),
+    ]);
+    const record = { payload: new TextEncoder().encode('{"a":1}'), headers: new Map([["trace", "00-1"]]) };
+    h.runner.start([attemptOf({ attempt: 3, record })]);
+    await h.endOf(1);
+    expect(seen).toEqual([32, "acme", "work", "k", 3, { a: 1 }, "00-1", "acme", "k", 3, 7n]);
+  });
+
+  test("a payload that is not JSON fails the task for good when it is read as JSON", async () => {
+    using h = harness([acme((t) => t.json())]);
+    h.runner.start([attemptOf({ record: { payload: new Uint8Array([1, 2, 3]) } })]);
+    expect(failureOf(await h.endOf(1))).toMatchObject({ permanent: true, error: { name: "PermanentError" } });
+  });
+
+  test("the deadline is the earlier of the timeout and the task's own, in wall ms", async () => {
+    const seen: (number | undefined)[] = [];
+    using h = harness([acme((_t, ctx) => void seen.push(ctx.deadline))], { now: () => 1_000, wallNow: () => 50_000 });
+    h.runner.start([
+      attemptOf({ attemptId: 1, timeoutMs: 200 }),
+      attemptOf({ attemptId: 2, timeoutMs: 200, deadline: 1_100 }),
+      attemptOf({ attemptId: 3, timeoutMs: 0 }),
+    ]);
+    await h.endOf(3);
+    expect(seen).toEqual([50_200, 50_100, undefined]);
+  });
+
+  test("methods taken off the context still work", async () => {
+    using h = harness([
+      acme((_t, { submit, progress, log }) => {
+        progress({ done: 1, total: 2, note: "half" });
+        log.info("hello", { more: 1 });
+        submit("work", { key: "other" });
+      }),
+    ]);
+    h.runner.start([attemptOf()]);
+    expect((await h.endOf(1)).children).toHaveLength(1);
+    expect(h.lines).toEqual([
+      {
+        level: "info",
+        message: "hello",
+        fields: { more: 1, app: "acme", key: "k", type: "work", task: expect.any(String), attempt: 1 },
+      },
+    ]);
+  });
+
+  test("pipelines are refused as not implemented", async () => {
+    using h = harness([acme((_t, ctx) => ctx.run("ban-profile"))]);
+    h.runner.start([attemptOf()]);
+    expect(failureOf(await h.endOf(1)).error.name).toBe("UNIMPLEMENTED");
+  });
+});
+
+describe("how attempts end", () => {
+  test("a synchronous handler ends without a promise, an asynchronous one when it settles", async () => {
+    using h = harness([
+      defineApp("acme", {
+        tasks: {
+          work: task(() => 41),
+          slow: task(async () => ({ value: 42 })),
+          bytes: task(() => new Uint8Array([1, 2])),
+        },
+      }),
+    ]);
+    h.runner.start([
+      attemptOf({ attemptId: 1 }),
+      attemptOf({ attemptId: 2, record: { type: "slow" } }),
+      attemptOf({ attemptId: 3, record: { type: "bytes" } }),
+    ]);
+    expect(h.ends).toHaveLength(0);
+    expect(h.runner.runningCount).toBe(1);
+    expect(resultOf(await h.endOf(1))).toBe(41);
+    expect(resultOf(await h.endOf(2))).toEqual({ value: 42 });
+    expect(resultOf(await h.endOf(3))).toEqual(new Uint8Array([1, 2]));
+    expect(h.runner.runningCount).toBe(0);
+  });
+
+  test("ends of one turn come in one batch", async () => {
+    using h = harness([acme(() => {})]);
+    h.runner.start(Array.from({ length: 100 }, (_, at) => attemptOf({ attemptId: at })));
+    await h.endOf(99);
+    expect(h.batches).toEqual([100]);
+  });
+
+  test("P4: a throw and a rejection cost only their own attempts", async () => {
+    using h = harness([
+      acme((t) => {
+        const { how } = t.json<{ how: string }>();
+        if (how === "throw") throw new RangeError("no");
+        if (how === "reject") return Promise.reject(new TypeError("neither"));
+        if (how === "odd") throw Object.create(null);
+        if (how === "text") throw "just text";
+        return how;
+      }),
+    ]);
+    const how = ["throw", "reject", "odd", "text", "fine"];
+    h.runner.start(
+      how.map((one, at) =>
+        attemptOf({ attemptId: at, record: { payload: new TextEncoder().encode(JSON.stringify({ how: one })) } }),
+      ),
+    );
+    await h.until(() => h.ends.length === 5, "five ends");
+    const outcome = async (at: number) => failureOf(await h.endOf(at));
+    expect(await outcome(0)).toMatchObject({
+      permanent: false,
+      error: { name: "RangeError", message: "no", stack: expect.stringContaining("no") },
+    });
+    expect((await outcome(1)).error).toMatchObject({ name: "TypeError", message: "neither" });
+    expect((await outcome(2)).error.name).toBe("Error");
+    expect((await outcome(3)).error).toEqual({ name: "Thrown", message: "just text" });
+    expect(resultOf(await h.endOf(4))).toBe("fine");
+  });
+
+  test("PermanentError allows no retry and RetryLater sets the delay, whatever copy of the package they come from", async () => {
+    const foreign = Object.assign(new Error("elsewhere"), { permanent: true });
+    const errors = [new PermanentError("bad address"), new RetryLater(1_500), foreign];
+    using h = harness([acme((t) => Promise.reject(errors[t.attempt - 1]))]);
+    h.runner.start(errors.map((_, at) => attemptOf({ attemptId: at, attempt: at + 1 })));
+    expect(failureOf(await h.endOf(0))).toMatchObject({ permanent: true });
+    expect(failureOf(await h.endOf(1))).toMatchObject({ permanent: false, retryAfterMs: 1_500 });
+    expect(failureOf(await h.endOf(2))).toMatchObject({ permanent: true });
+  });
+
+  test("a result that is too large or has no JSON form fails the task for good", async () => {
+    const results: unknown[] = ["x".repeat(70_000), 10n, () => {}];
+    using h = harness([acme((t) => results[t.attempt - 1])]);
+    h.runner.start(results.map((_, at) => attemptOf({ attemptId: at, attempt: at + 1 })));
+    expect(failureOf(await h.endOf(0))).toMatchObject({ permanent: true, error: { name: "PAYLOAD_TOO_LARGE" } });
+    expect(failureOf(await h.endOf(1))).toMatchObject({ permanent: true, error: { name: "ResultNotEncodable" } });
+    expect(failureOf(await h.endOf(2))).toMatchObject({ permanent: true, error: { name: "ResultNotEncodable" } });
+  });
+
+  test("a long stack is cut to 4 KiB of whole lines", async () => {
+    const long = Object.assign(new Error("deep"), {
+      stack: Array.from({ length: 1_000 }, (_, at) => `at é${at}`).join("\n"),
+    });
+    using h = harness([acme(() => Promise.reject(long))]);
+    h.runner.start([attemptOf()]);
+    const { stack = "" } = failureOf(await h.endOf(1)).error;
+    expect(Buffer.byteLength(stack)).toBeLessThanOrEqual(4_096);
+    expect(stack.endsWith("\n")).toBe(false);
+    expect(stack).toMatch(/at é\d+$/);
+  });
+
+  test("a thenable that misbehaves ends its attempt once", async () => {
+    // biome-ignore lint/suspicious/noThenProperty: a thenable is the point
+    const twice = { then: (done: (value: unknown) => void) => (done("first"), done("second")) };
+    const throwing = {
+      // biome-ignore lint/suspicious/noThenProperty: a thenable is the point
+      then: () => {
+        throw new Error("in then");
+      },
+    };
+    using h = harness([acme((t) => (t.attempt === 1 ? twice : throwing))]);
+    h.runner.start([attemptOf({ attemptId: 1 }), attemptOf({ attemptId: 2, attempt: 2 })]);
+    expect(resultOf(await h.endOf(1))).toBe("first");
+    expect(failureOf(await h.endOf(2)).error.message).toBe("in then");
+    expect(h.ends).toHaveLength(2);
+  });
+
+  test("an attempt of an app or type that is not loaded here fails and can be tried again elsewhere", async () => {
+    using h = harness([acme(() => {})]);
+    h.runner.start([
+      attemptOf({ attemptId: 1, record: { app: "other" } }),
+      attemptOf({ attemptId: 2, record: { type: "unknown" } }),
+    ]);
+    expect(failureOf(await h.endOf(1))).toMatchObject({ permanent: false, error: { name: "APP_NOT_HERE" } });
+    expect(failureOf(await h.endOf(2))).toMatchObject({ permanent: false, error: { name: "APP_NOT_HERE" } });
+  });
+});
+
+describe("aborting", () => {
+  test("P3: after an abort the token is stale and nothing can be written, but the end waits for the handler", async () => {
+    let context: TaskContext | undefined;
+    let release: () => void = () => {};
+    using h = harness([
+      acme(async (_t, ctx) => {
+        context = ctx;
+        ctx.state.put("before", 1);
+        await new Promise<void>((resolve) => {
+          release = resolve;
+        });
+        return "late";
+      }),
+    ]);
+    h.runner.start([attemptOf()]);
+    expect(context?.token.stale).toBe(false);
+    h.runner.abort(1, "timeout");
+    h.runner.abort(1, "lease");
+    expect(context?.signal.aborted).toBe(true);
+    expect(context?.token.stale).toBe(true);
+    expect(() => context?.state.put("n", 1)).toThrow(/stale/);
+    expect(() => context?.submit("work")).toThrow(/stale/);
+    expect(h.runner.running()).toMatchObject([{ attemptId: 1, aborted: "timeout" }]);
+    release();
+    const end = await h.endOf(1);
+    expect(failureOf(end)).toMatchObject({ permanent: false, error: { name: "ABORTED", message: "aborted: timeout" } });
+  });
+
+  test("the signal tells a waiting handler, and what it then throws stands in the error", async () => {
+    using h = harness([
+      acme(
+        (_t, { signal }) =>
+          new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("cleaned up")))),
+      ),
+    ]);
+    h.runner.start([attemptOf()]);
+    h.runner.abort(1, "handoff");
+    expect(failureOf(await h.endOf(1)).error.message).toBe(
+      "aborted: handoff; its handler then threw Error: cleaned up",
+    );
+  });
+
+  test("a context is useless once its attempt has ended", async () => {
+    let context: TaskContext | undefined;
+    using h = harness([
+      acme((_t, ctx) => {
+        context = ctx;
+      }),
+    ]);
+    h.runner.start([attemptOf()]);
+    const end = await h.endOf(1);
+    expect(() => context?.state.put("n", 1)).toThrow(/has ended/);
+    expect(() => context?.submit("work")).toThrow(/has ended/);
+    expect(end.stateChanges).toEqual([]);
+    expect(context?.token.stale).toBe(true);
+  });
+
+  test("aborting an attempt that is unknown or over changes nothing", async () => {
+    using h = harness([acme(() => "ok")]);
+    h.runner.abort(99, "timeout");
+    h.runner.start([attemptOf()]);
+    h.runner.abort(1, "timeout");
+    expect(resultOf(await h.endOf(1))).toBe("ok");
+  });
+});
+
+describe("fairness to the event loop", () => {
+  test("P4: many attempts of busy handlers let I/O in between, and keep their order", async () => {
+    const order: number[] = [];
+    using h = harness(
+      [
+        acme((t) => {
+          order.push(t.attempt);
+          const until = performance.now() + 2;
+          while (performance.now() < until);
+        }),
+      ],
+      { sliceMs: 5 },
+    );
+    h.runner.start(Array.from({ length: 20 }, (_, at) => attemptOf({ attemptId: at, attempt: at })));
+    h.runner.start([attemptOf({ attemptId: 20, attempt: 20 })]);
+    expect(order.length).toBeLessThan(10);
+    expect(h.runner.runningCount).toBe(21 - order.length);
+    h.runner.abort(20, "cancelled");
+    expect(failureOf(await h.endOf(20)).error.message).toBe("aborted: cancelled");
+    await h.until(() => h.ends.length === 21, "all ends");
+    expect(order).toEqual(Array.from({ length: 20 }, (_, at) => at));
+  });
+
+  test("P4: a chain of ends that start new attempts does not starve I/O", async () => {
+    let turns = 0;
+    let stop = false;
+    const turn = (): void => {
+      turns++;
+      if (!stop) setImmediate(turn);
+    };
+    setImmediate(turn);
+    let started = 0;
+    using h = harness([acme(() => {})], {
+      onEnds: () => {
+        if (started++ < 1_000) h.runner.start([attemptOf({ attemptId: started })]);
+      },
+    });
+    h.runner.start([attemptOf()]);
+    await h.until(() => started > 1_000, "the chain");
+    stop = true;
+    expect(turns).toBeGreaterThan(300);
+  });
+});
+
+describe("children", () => {
+  const submitThrice: TaskHandler = (_t, ctx) => [
+    ctx.submit("work", { key: "a", payload: { n: 1 } }),
+    ctx.submit("work", { payload: "text", delayMs: 50, headers: { trace: "x" } }),
+    ctx.submit("work", { idempotencyKey: "guid-1", payload: new Uint8Array([1]) }),
+  ];
+
+  test("P2: children have the same ids on every attempt, and their ids name their lanes", async () => {
+    using h = harness([acme(submitThrice)]);
+    h.runner.start([attemptOf({ attemptId: 1 }), attemptOf({ attemptId: 2, attempt: 2 })]);
+    const first = await h.endOf(1);
+    const second = await h.endOf(2);
+    expect(first.children).toEqual(second.children);
+    expect(resultOf(first)).toEqual(first.children.map(({ id }) => id));
+    const records = first.children.map(({ wire }) => {
+      const record = parseRecord(wire, 0, wire.length);
+      if (isRefused(record)) throw new Error(record.detail);
+      return record;
+    });
+    expect(records.map(({ key }) => key)).toEqual([
+      "a",
+      first.children[1]?.id.slice(0, 28),
+      expect.stringMatching(/^[0-9a-f]{16}$/),
+    ]);
+    expect(records[1]).toMatchObject({ delayMs: 50, app: "acme", type: "work" });
+    expect(new Set(first.children.map(({ id }) => id)).size).toBe(3);
+  });
+
+  test("the same idempotency key in one attempt makes one child", async () => {
+    using h = harness([
+      acme((_t, ctx) => [
+        ctx.submit("work", { idempotencyKey: "g" }),
+        ctx.submit("work", { idempotencyKey: "g" }),
+        ctx.submit("work", { idempotencyKey: "h" }),
+      ]),
+    ]);
+    h.runner.start([attemptOf()]);
+    const end = await h.endOf(1);
+    expect(end.children).toHaveLength(2);
+    const [a, b, c] = resultOf(end) as string[];
+    expect(a).toBe(b);
+    expect(c).not.toBe(a);
+  });
+
+  test("a child of another app goes there; unknown types, bad names and oversize payloads are refused at the call", async () => {
+    const refusals: unknown[] = [];
+    using h = harness([
+      acme((_t, ctx) => {
+        ctx.submit("anything", { app: "elsewhere", key: "k" });
+        const attempts: (() => string)[] = [
+          () => ctx.submit("nope"),
+          () => ctx.submit("work", { app: "Bad Name" }),
+          () => ctx.submit("work", { payload: new Uint8Array(2 * 1024 * 1024) }),
+          () => ctx.submit("work", { key: "k".repeat(600) }),
+          () => ctx.submit("work", { priority: 1_000 }),
+          () => ctx.submit("work", { delayMs: Number.NaN }),
+        ];
+        for (const attempt of attempts) {
+          try {
+            attempt();
+          } catch (error) {
+            refusals.push((error as { code: string }).code);
+          }
+        }
+      }),
+    ]);
+    h.runner.start([attemptOf()]);
+    expect((await h.endOf(1)).children).toHaveLength(1);
+    expect(refusals).toEqual([
+      "TASK_TYPE_UNKNOWN",
+      "APP_NAME_INVALID",
+      "PAYLOAD_TOO_LARGE",
+      "INVALID_ARGUMENT",
+      "INVALID_ARGUMENT",
+      "INVALID_ARGUMENT",
+    ]);
+  });
+
+  test("P5: one attempt makes at most 10,000 children", async () => {
+    using h = harness(
+      [
+        acme((_t, ctx) => {
+          for (let at = 0; at <= 10_000; at++) ctx.submit("work", { key: "k" });
+        }),
+      ],
+      { blockedMs: 60_000 },
+    );
+    h.runner.start([attemptOf()]);
+    expect(failureOf(await h.endOf(1)).error.name).toBe("QUEUE_FULL");
+  });
+});
+
+describe("residents", () => {
+  const start = attemptOf({ record: { type: "rss", key: "rss" }, resident: "rss", timeoutMs: 0 });
+
+  test("a resident runs until its signal aborts and then ends done", async () => {
+    using h = harness([
+      defineApp("acme", {
+        residents: {
+          rss: resident(async ({ signal, key, app }) => {
+            await new Promise((resolve) => signal.addEventListener("abort", resolve));
+            return `${app}/${key}`;
+          }),
+        },
+      }),
+    ]);
+    h.runner.start([start]);
+    await h.until(() => h.runner.runningCount === 1, "the resident");
+    h.runner.abort(1, "handoff");
+    expect(resultOf(await h.endOf(1))).toBe("acme/rss");
+  });
+
+  test("what a resident submits is sent at once through the host", async () => {
+    const sent: string[] = [];
+    using h = harness(
+      [
+        defineApp("acme", {
+          tasks: { work: task(() => {}) },
+          residents: { rss: resident(async (ctx) => ctx.submit("work", { key: "k" })) },
+        }),
+      ],
+      {
+        submit: async (child, app) => {
+          sent.push(`${app} ${child.wire.length > 0}`);
+          return child.id;
+        },
+      },
+    );
+    h.runner.start([start]);
+    expect(resultOf(await h.endOf(1))).toMatch(/^[0-9a-f]{32}$/);
+    expect(sent).toEqual(["acme true"]);
+  });
+
+  test("without a host that takes tasks the submit of a resident is refused", async () => {
+    using h = harness([
+      defineApp("acme", { tasks: { work: task(() => {}) }, residents: { rss: resident((ctx) => ctx.submit("work")) } }),
+    ]);
+    h.runner.start([start]);
+    expect(failureOf(await h.endOf(1)).error.name).toBe("UNIMPLEMENTED");
+  });
+});
