@@ -6,7 +6,7 @@ import { attemptOf, type Harness, harness } from "./runner-harness.ts";
 
 // The test runner's own listeners would take every stray error for a failed test.
 const KINDS = ["unhandledRejection", "uncaughtException"] as const;
-let saved: (readonly [(typeof KINDS)[number], Function])[] = [];
+let saved: (readonly [(typeof KINDS)[number], (...args: never) => unknown])[] = [];
 const foreign: unknown[] = [];
 
 beforeEach(() => {
