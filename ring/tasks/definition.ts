@@ -23,7 +23,9 @@ export interface TaskType {
 
 export interface ScheduleSpec {
   readonly name: string;
-  readonly every: { readonly type: "interval"; readonly everyMs: number } | { readonly type: "cron"; readonly expression: string; readonly timeZone?: string };
+  readonly every:
+    | { readonly type: "interval"; readonly everyMs: number }
+    | { readonly type: "cron"; readonly expression: string; readonly timeZone?: string };
   readonly taskType: string;
   readonly key: string;
   readonly payload: Uint8Array;
@@ -47,7 +49,10 @@ export interface AppDefinition {
   readonly match: string;
   readonly version: string;
   readonly types: ReadonlyMap<string, TaskType>;
-  readonly residents: ReadonlyMap<string, { readonly name: string; readonly backoff: { readonly baseMs: number; readonly maxMs: number } }>;
+  readonly residents: ReadonlyMap<
+    string,
+    { readonly name: string; readonly backoff: { readonly baseMs: number; readonly maxMs: number } }
+  >;
   readonly schedules: ReadonlyMap<string, ScheduleSpec>;
   readonly limits: AppLimits;
 }

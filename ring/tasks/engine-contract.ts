@@ -43,7 +43,17 @@ export interface OutboxTask {
 
 export type TaskEvent =
   | { readonly type: "accepted"; readonly app: AppName; readonly count: number }
-  | { readonly type: "ended"; readonly app: AppName; readonly taskType: string; readonly id: string; readonly outcome: "done" | "dead" | "cancelled" | "retry"; readonly waitMs: number; readonly runMs: number };
+  | {
+      readonly type: "ended";
+      readonly app: AppName;
+      readonly taskType: string;
+      readonly id: string;
+      readonly outcome: "done" | "dead" | "cancelled" | "retry";
+      readonly waitMs: number;
+      readonly runMs: number;
+    }
+  /** A returning copy of a key's state was not taken: the state written here meanwhile wins (ownership rule 17). */
+  | { readonly type: "state-aside"; readonly app: string; readonly key: string };
 
 /** What may be asked of one partition's vnode. Names and fields follow the gRPC calls. */
 export type TaskRequest =
@@ -51,13 +61,30 @@ export type TaskRequest =
   /** Answered when the task ends, or with its present status when `timeoutMs` is over. */
   | { readonly type: "wait"; readonly id: string; readonly timeoutMs: number }
   | { readonly type: "cancel"; readonly id: string }
-  | { readonly type: "list"; readonly app?: string; readonly key?: string; readonly state?: string; readonly limit: number }
+  | {
+      readonly type: "list";
+      readonly app?: string;
+      readonly key?: string;
+      readonly state?: string;
+      readonly limit: number;
+    }
   | { readonly type: "list-dead"; readonly app?: string; readonly after?: string; readonly limit: number }
   | { readonly type: "retry-dead"; readonly ids: readonly string[] }
   | { readonly type: "drop-dead"; readonly ids: readonly string[] }
-  | { readonly type: "key"; readonly app: AppName; readonly key: string; readonly action: "describe" | "pause" | "resume" }
+  | {
+      readonly type: "key";
+      readonly app: AppName;
+      readonly key: string;
+      readonly action: "describe" | "pause" | "resume";
+    }
   | { readonly type: "put-schedule"; readonly app: AppName; readonly spec: import("./definition.ts").ScheduleSpec }
-  | { readonly type: "schedule"; readonly app: AppName; readonly key: string; readonly name: string; readonly action: "pause" | "resume" | "run" | "delete" }
+  | {
+      readonly type: "schedule";
+      readonly app: AppName;
+      readonly key: string;
+      readonly name: string;
+      readonly action: "pause" | "resume" | "run" | "delete";
+    }
   | { readonly type: "list-schedules"; readonly app?: string; readonly limit: number }
   | { readonly type: "read-state"; readonly app: AppName; readonly key: string };
 
@@ -124,7 +151,14 @@ export interface TaskEngineContract {
   hold(now: Instant, partition: Partition): void;
   release(now: Instant, partition: Partition): void;
   /** Attempts under way; the cut-over waits for 0. Residents are aborted by `hold` and counted until they settle. */
-  inFlight(partition: Partition): readonly { readonly attemptId: number; readonly taskType: string; readonly app: string; readonly sinceMs: Instant }[];
+  inFlight(
+    partition: Partition,
+  ): readonly {
+    readonly attemptId: number;
+    readonly taskType: string;
+    readonly app: string;
+    readonly sinceMs: Instant;
+  }[];
   /**
    * Rows that another directory held (adoption, return): merges them and emits the changes to write. Tasks go by position
    * (older first), or behind everything if `behind`, marked stranded; state and records already here win.
@@ -162,5 +196,13 @@ export interface TaskEngineContract {
   view(partition: Partition): PartitionView | undefined;
   queuedOf(app: AppName): number;
   /** Busiest first, at most `limit`. */
-  appViews(limit: number): readonly { readonly app: string; readonly queued: number; readonly running: number; readonly dead: number; readonly oldestWaitMs: number }[];
+  appViews(
+    limit: number,
+  ): readonly {
+    readonly app: string;
+    readonly queued: number;
+    readonly running: number;
+    readonly dead: number;
+    readonly oldestWaitMs: number;
+  }[];
 }

@@ -77,7 +77,12 @@ export interface AttemptEnd {
   readonly attemptId: number;
   readonly outcome:
     | { readonly type: "done"; readonly result: Uint8Array | undefined }
-    | { readonly type: "failed"; readonly error: TaskFailure; readonly retryAfterMs?: number; readonly permanent: boolean }
+    | {
+        readonly type: "failed";
+        readonly error: TaskFailure;
+        readonly retryAfterMs?: number;
+        readonly permanent: boolean;
+      }
     | { readonly type: "state-away" };
   /** Applied together with the ack, and only if the outcome is `done`. */
   readonly stateChanges: readonly { readonly name: string; readonly value: Uint8Array | undefined }[];

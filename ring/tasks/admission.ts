@@ -1,0 +1,242 @@
+/**
+ * Submits: refused, recognised as submitted before, or written and, once durable, acknowledged and put into their lane.
+ *
+ * A1  Exactly one outcome per token; `accepted` only when the row is durable, `duplicate` only when the first one's is (E1).
+ * A2  What is admitted is bounded: per app (its share of the partitions), per node in tasks and bytes. A child gets twice its app's
+ *     share: it is already promised, and refusing it would only keep it waiting at its parent's owner.
+ */
+
+import type { ErrorCode } from "../errors.ts";
+import type { Partition } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { Core } from "./core.ts";
+import type { Lanes } from "./lanes.ts";
+import { type AppRun, Dead, Done, Task, type Vnode } from "./model.ts";
+import { detachRecord } from "./record.ts";
+import { dedupeName } from "./results.ts";
+import { FLAG, idValue, KIND, keyedRow } from "./rows.ts";
+import type { SubmitOutcome, TaskRecord, TaskState } from "./task.ts";
+
+interface Parked {
+  readonly record: TaskRecord;
+  readonly token: number;
+  readonly origin: "client" | "child";
+}
+
+export class Admission {
+  readonly #core: Core;
+  readonly #lanes: Lanes;
+  readonly #parked: Map<Vnode, Parked[]> = new Map();
+  #parkedCount = 0;
+  /** Apps with acceptances that no event has told of yet. */
+  readonly #accepted: AppRun[] = [];
+
+  constructor(core: Core, lanes: Lanes) {
+    this.#core = core;
+    this.#lanes = lanes;
+  }
+
+  submit(now: Instant, partition: Partition, record: TaskRecord, token: number, origin: "client" | "child"): void {
+    const core = this.#core;
+    const vnode = core.vnodeAt(partition);
+    if (vnode === undefined) return this.#refuse(token, "NOT_OWNER", `partition ${partition} is not served here`);
+    if (vnode.phase === "loading") return this.#park(vnode, { record, token, origin });
+    const known = vnode.known.get(record.id);
+    if (known !== undefined) return this.#duplicate(vnode, known, token);
+    if (record.idempotencyKey !== undefined) {
+      const first = vnode.dedupe.get(dedupeName(record.app, record.key, record.idempotencyKey));
+      if (first !== undefined) return this.#duplicateOf(vnode, first, token);
+    }
+    let app = core.apps.get(record.app);
+    if (app === undefined) {
+      if (core.catalogue.find(record.app) === undefined)
+        return this.#refuse(
+          token,
+          origin === "client" ? "APP_UNKNOWN" : "APP_NOT_HERE",
+          `app ${record.app} is not loaded here`,
+        );
+      app = core.appOf(record.app);
+    }
+    if (app.definition === undefined)
+      return this.#refuse(
+        token,
+        origin === "client" ? "APP_UNKNOWN" : "APP_NOT_HERE",
+        `app ${record.app} is not loaded here`,
+      );
+    if (!app.types.has(record.type))
+      return this.#refuse(
+        token,
+        "TASK_TYPE_UNKNOWN",
+        `app ${record.app} has no task type ${JSON.stringify(record.type)}`,
+      );
+    const full = this.fullness(app, record, origin);
+    if (full !== undefined)
+      return this.#refuse(
+        token,
+        full.code,
+        full.detail,
+        full.code === "QUEUE_FULL" ? RETRY_MS + Math.round(core.random() * RETRY_MS) : undefined,
+      );
+    this.admit(now, vnode, app, record, origin === "child" ? FLAG.deduped : 0, token);
+  }
+
+  /** Why there is no room, or `undefined` (A2). */
+  fullness(
+    app: AppRun,
+    record: TaskRecord,
+    origin: "client" | "child",
+  ): { readonly code: ErrorCode; readonly detail: string } | undefined {
+    const { limits, queuedTasks, queuedBytes } = this.#core;
+    if (record.payloadBytes > limits.payloadBytes)
+      return {
+        code: "PAYLOAD_TOO_LARGE",
+        detail: `payload of ${record.payloadBytes} bytes is longer than ${limits.payloadBytes}`,
+      };
+    const most = origin === "child" ? app.queuedLimit * 2 : app.queuedLimit;
+    if (app.queued >= most)
+      return {
+        code: "QUEUE_FULL",
+        detail: `app ${app.name} has ${app.queued} tasks queued on this node, its limit is ${most}`,
+      };
+    if (queuedTasks >= limits.queuedTasks)
+      return {
+        code: "QUEUE_FULL",
+        detail: `the node has ${queuedTasks} tasks queued, its limit is ${limits.queuedTasks}`,
+      };
+    if (queuedBytes + record.wire.length > limits.queuedBytes)
+      return {
+        code: "QUEUE_FULL",
+        detail: `the node has ${queuedBytes} bytes of tasks queued, its limit is ${limits.queuedBytes}`,
+      };
+    return undefined;
+  }
+
+  /** Writes the task; it enters its lane when that is durable. */
+  admit(now: Instant, vnode: Vnode, app: AppRun, record: TaskRecord, flags: number, token: number): Task {
+    const core = this.#core;
+    const task = new Task(vnode, app, record, flags, now, core.wallMs(now), token, core.group);
+    if (record.delayMs > 0) {
+      task.flags |= FLAG.delayed;
+      task.dueAt = now + record.delayMs;
+      task.record = detachRecord(record);
+    }
+    vnode.known.set(record.id, task);
+    vnode.arrivals.push(task);
+    core.countQueued(task, 1);
+    core.writeTask(now, task);
+    if (record.idempotencyKey !== undefined) {
+      vnode.dedupe.set(dedupeName(record.app, record.key, record.idempotencyKey), record.id);
+      core.write(vnode, keyedRow(KIND.dedupe, record.app, record.key, record.idempotencyKey), idValue(record.id));
+    }
+    core.accepting.push(task);
+    return task;
+  }
+
+  /** Acknowledges what became durable, in order of acceptance. */
+  durable(now: Instant): void {
+    const core = this.#core;
+    for (;;) {
+      const task = core.accepting.peek();
+      if (task === undefined || task.group > core.durableGroup) break;
+      core.accepting.shift();
+      if (task.vnode.phase === "closed") continue;
+      const { app } = task;
+      if (task.token >= 0)
+        core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.record.id } });
+      if (app.accepted++ === 0) this.#accepted.push(app);
+      if (task.phase === "accepting") this.#lanes.enter(now, task);
+    }
+    this.#lanes.flushOlder(now);
+    for (const app of this.#accepted) {
+      core.output.events.push({ type: "accepted", app: app.name, count: app.accepted });
+      app.accepted = 0;
+    }
+    this.#accepted.length = 0;
+  }
+
+  /** The partition's rows are all here: decides the submits that came meanwhile. */
+  loaded(now: Instant, vnode: Vnode): void {
+    const parked = this.#parked.get(vnode) ?? [];
+    this.#parked.delete(vnode);
+    this.#parkedCount -= parked.length;
+    for (const { record, token, origin } of parked) this.submit(now, vnode.partition, record, token, origin);
+  }
+
+  /** Answers everything that waits for the closing vnode (A1). */
+  close(vnode: Vnode): void {
+    const parked = this.#parked.get(vnode) ?? [];
+    this.#parked.delete(vnode);
+    this.#parkedCount -= parked.length;
+    for (const { token } of parked) this.#refuse(token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
+    for (let index = 0; index < this.#core.accepting.size; index++) {
+      const task = this.#core.accepting.at(index) as Task;
+      if (task.vnode === vnode) this.#refuse(task.token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
+    }
+  }
+
+  #park(vnode: Vnode, submit: Parked): void {
+    if (this.#parkedCount >= this.#core.limits.parkedSubmits)
+      return this.#refuse(submit.token, "QUEUE_FULL", `partition ${vnode.partition} is being loaded`, RETRY_MS);
+    this.#parkedCount++;
+    const parked = this.#parked.get(vnode);
+    if (parked === undefined) this.#parked.set(vnode, [submit]);
+    else parked.push(submit);
+  }
+
+  #duplicateOf(vnode: Vnode, id: string, token: number): void {
+    const first = vnode.known.get(id);
+    if (first !== undefined) this.#duplicate(vnode, first, token);
+    else this.#outcome(token, { type: "duplicate", id, state: "done" });
+  }
+
+  #duplicate(vnode: Vnode, known: Task | Done | Dead, token: number): void {
+    if (known instanceof Task && known.phase === "accepting") {
+      const { id } = known.record;
+      this.#core.afterwards(
+        vnode,
+        (closed) => {
+          if (closed) this.#refuse(token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
+          else this.#outcome(token, { type: "duplicate", id, state: "queued" });
+        },
+        known.group,
+      );
+      return;
+    }
+    this.#outcome(token, {
+      type: "duplicate",
+      id: known instanceof Task ? known.record.id : known.id,
+      state: stateOfKnown(known),
+    });
+  }
+
+  #refuse(token: number, code: ErrorCode, detail: string, retryAfterMs?: number): void {
+    this.#outcome(
+      token,
+      retryAfterMs === undefined ? { type: "refused", code, detail } : { type: "refused", code, detail, retryAfterMs },
+    );
+  }
+
+  #outcome(token: number, outcome: SubmitOutcome): void {
+    if (token >= 0) this.#core.output.outcomes.push({ token, outcome });
+  }
+}
+
+/** What is told of a task: nothing of its end before that is durable. */
+export function stateOfKnown(known: Task | Done | Dead): TaskState {
+  if (known instanceof Done) return known.state;
+  if (known instanceof Dead) return "dead";
+  switch (known.phase) {
+    case "accepting":
+    case "queued":
+      return "queued";
+    case "ending":
+      return known.startedAt > 0 ? "running" : "queued";
+    case "ended":
+      return known.endState;
+    default:
+      return known.phase;
+  }
+}
+
+/** A full queue is asked again after this to twice this. */
+const RETRY_MS = 200;

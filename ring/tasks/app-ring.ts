@@ -1,0 +1,91 @@
+/**
+ * The apps that have something to start, in turn: the ring that deficit round robin goes around.
+ */
+
+import type { Instant } from "../machine.ts";
+import type { Core } from "./core.ts";
+import { Fifo } from "./fifo.ts";
+import type { AppRun, TypeRun } from "./model.ts";
+
+export class AppRing {
+  readonly #core: Core;
+  readonly #ring: Fifo<AppRun> = new Fifo();
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  /** The app whose turn it is. */
+  peek(): AppRun | undefined {
+    return this.#ring.peek();
+  }
+
+  /** Enters the ring if it has a ready lane and may start one. */
+  enlist(app: AppRun): void {
+    if (app.listed || app.ready.size === 0 || !mayStart(app) || app.rateTimer !== undefined) return;
+    app.listed = true;
+    this.#ring.push(app);
+  }
+
+  /** Ends the turn of the app at the head. */
+  rotate(): void {
+    const app = this.#ring.shift();
+    if (app === undefined) return;
+    app.listed = false;
+    app.inTurn = false;
+    if (app.ready.size === 0) app.deficit = 0;
+    this.enlist(app);
+  }
+
+  /** One token of the app's rate, or a timer for when there is one. */
+  takeToken(now: Instant, app: AppRun): boolean {
+    const { perSecond } = app.limits;
+    if (perSecond <= 0) return true;
+    const burst = Math.max(1, perSecond * BURST_SECONDS);
+    app.tokens = Math.min(burst, app.tokens + ((now - app.tokensAt) / 1000) * perSecond);
+    app.tokensAt = now;
+    if (app.tokens >= 1 - TOKEN_ROUNDING) {
+      app.tokens -= 1;
+      return true;
+    }
+    app.rateTimer = this.#core.timers.set(now + Math.max(1, Math.ceil(((1 - app.tokens) / perSecond) * 1000)), {
+      type: "rate",
+      app,
+    });
+    return false;
+  }
+
+  /** A token that was taken and not used. */
+  returnToken(app: AppRun): void {
+    if (app.limits.perSecond > 0) app.tokens += 1;
+  }
+
+  rateDue(app: AppRun): void {
+    app.rateTimer = undefined;
+    this.enlist(app);
+  }
+
+  /** Slots of a type are free: lanes that waited for them are ready again. */
+  wakeType(app: AppRun, type: TypeRun): void {
+    for (let free = type.type.concurrency - type.running; free > 0; ) {
+      const lane = type.waiting.shift();
+      if (lane === undefined) return;
+      if (lane.phase !== "type-full") continue;
+      lane.phase = "ready";
+      app.ready.push(lane, lane.tasks.peek()?.record.priority ?? 0);
+      free--;
+    }
+  }
+
+  wakeTypes(app: AppRun): void {
+    for (const type of app.types.values()) if (type.waiting.size > 0) this.wakeType(app, type);
+  }
+}
+
+export function mayStart(app: AppRun): boolean {
+  return app.definition !== undefined && !app.paused && app.running < app.limits.running;
+}
+
+/** A rate allows bursts of a tenth of a second. */
+const BURST_SECONDS = 0.1;
+const TOKEN_ROUNDING = 1e-9;

@@ -1,0 +1,257 @@
+/**
+ * What an attempt came to: done, tried again, dead or cancelled, written together with state and children.
+ *
+ * X1  Nothing is told of an end before its rows are durable (E1); the lane's next task does not wait for that.
+ * X2  A result that comes after `timeoutMs` or the deadline is stale, and counts as a failed attempt (rule 21).
+ * X3  An attempt that was aborted for the node's sake (lease, handoff, shutdown) and failed is not counted.
+ */
+
+import type { Instant } from "../machine.ts";
+import type { AppRing } from "./app-ring.ts";
+import type { Core } from "./core.ts";
+import type { DeadLetters } from "./dead.ts";
+import type { Lanes } from "./lanes.ts";
+import type { Lane, RunningAttempt, Task, TypeRun } from "./model.ts";
+import type { Outbox } from "./outbox.ts";
+import { detachRecord } from "./record.ts";
+import type { Results } from "./results.ts";
+import { FLAG, KIND, positionKey } from "./rows.ts";
+import type { States } from "./states.ts";
+import type { AttemptEnd, TaskFailure } from "./task.ts";
+
+export interface CompletionOptions {
+  readonly core: Core;
+  readonly ring: AppRing;
+  readonly lanes: Lanes;
+  readonly states: States;
+  readonly outbox: Outbox;
+  readonly results: Results;
+  readonly dead: DeadLetters;
+  /** The end of a task is durable and known. */
+  readonly onEnded: (now: Instant, task: Task) => void;
+}
+
+export class Completion {
+  readonly #options: CompletionOptions;
+  readonly #core: Core;
+
+  constructor(options: CompletionOptions) {
+    this.#options = options;
+    this.#core = options.core;
+  }
+
+  /** One attempt of a task has ended; it is no longer in `core.running`. */
+  ended(now: Instant, attempt: RunningAttempt, end: AttemptEnd): void {
+    const { ring } = this.#options;
+    const task = attempt.task as Task;
+    const lane = task.lane as Lane;
+    const type = attempt.type as TypeRun;
+    this.countEnded(attempt);
+    lane.attempt = undefined;
+    lane.phase = "idle";
+    if (type.waiting.size > 0) ring.wakeType(lane.app, type);
+    if (!lane.app.listed) ring.enlist(lane.app);
+    const { outcome } = end;
+    if (attempt.aborted === "timeout")
+      return this.#failed(now, lane, task, type, { name: "TIMEOUT", message: `no end within ${attempt.timeoutMs} ms` }); // X2
+    if (attempt.aborted === "deadline")
+      return this.#options.dead.bury(now, task, DEADLINE_FAILURE, () => this.#tryAgainSlowly(now, lane, task));
+    switch (outcome.type) {
+      case "done":
+        return this.#done(now, lane, task, type, attempt, end);
+      case "state-away":
+        type.usesState = true;
+        return this.#again(now, lane, task);
+      case "failed":
+        if (attempt.aborted === "cancelled") return this.cancelled(now, task);
+        if (attempt.aborted !== undefined) return this.#again(now, lane, task); // X3
+        if (outcome.permanent)
+          return this.#options.dead.bury(now, task, bounded(outcome.error), () =>
+            this.#tryAgainSlowly(now, lane, task),
+          );
+        return this.#failed(now, lane, task, type, bounded(outcome.error), outcome.retryAfterMs);
+    }
+  }
+
+  countEnded(attempt: RunningAttempt): void {
+    this.#core.runningTasks--;
+    attempt.vnode.running--;
+    (attempt.task as Task).app.running--;
+    (attempt.type as TypeRun).running--;
+  }
+
+  /** The rows of a cancelled task; it must not be running. */
+  cancelled(now: Instant, task: Task): void {
+    task.endState = "cancelled";
+    task.failure = undefined;
+    this.finish(now, task);
+  }
+
+  /** Removes the task's row, and its place in the lane; the rest when that is durable. */
+  finish(now: Instant, task: Task): void {
+    const core = this.#core;
+    core.erase(task.vnode, positionKey(KIND.task, task));
+    task.endedAt = now;
+    this.#options.results.write(now, task);
+    this.leave(now, task);
+  }
+
+  /** The task is out of its lane; its end is told when what was written is durable. */
+  leave(now: Instant, task: Task): void {
+    const core = this.#core;
+    const { lane } = task;
+    task.endedAt = now;
+    task.group = core.group;
+    if (
+      lane !== undefined &&
+      task.timer === undefined &&
+      task.deadlineTimer === undefined &&
+      lane.tasks.peek() === task &&
+      lane.phase === "idle"
+    ) {
+      task.phase = "ending";
+      lane.tasks.shift();
+      this.#options.lanes.settle(now, lane);
+    } else this.#options.lanes.remove(now, task);
+    core.ending.push(task);
+  }
+
+  /** Tells what became durable, in order. */
+  durable(now: Instant): void {
+    const core = this.#core;
+    for (;;) {
+      const task = core.ending.peek();
+      if (task === undefined || task.group > core.durableGroup) return;
+      core.ending.shift();
+      const { vnode } = task;
+      if (vnode.phase === "closed") continue;
+      task.phase = "ended";
+      vnode.lastCompletion = now;
+      core.countQueued(task, -1);
+      for (
+        let first = vnode.arrivals.peek();
+        first !== undefined && first.phase === "ended";
+        first = vnode.arrivals.peek()
+      )
+        vnode.arrivals.shift();
+      if (vnode.arrivals.size > 64 && vnode.arrivals.size > vnode.queued * 2 + 64)
+        vnode.arrivals.replace(vnode.arrivals.toArray().filter((each) => each.phase !== "ended"));
+      this.#event(task, task.endState);
+      if (task.endState === "dead") this.#options.dead.buried(task);
+      else this.#options.results.remember(now, task);
+      this.#options.onEnded(now, task);
+    }
+  }
+
+  #done(now: Instant, lane: Lane, task: Task, type: TypeRun, attempt: RunningAttempt, end: AttemptEnd): void {
+    const { states, outbox } = this.#options;
+    const { stateChanges, children } = end;
+    if (stateChanges.length > 0) {
+      type.usesState = true;
+      if (attempt.stateAway) return this.#again(now, lane, task);
+      const refusal = states.refusal(lane, stateChanges);
+      if (refusal !== undefined)
+        return this.#failed(now, lane, task, type, { name: "INVALID_ARGUMENT", message: refusal });
+    }
+    const result = end.outcome.type === "done" ? end.outcome.result : undefined;
+    if (result !== undefined && result.length > this.#core.limits.resultBytes) {
+      return this.#failed(now, lane, task, type, {
+        name: "INVALID_ARGUMENT",
+        message: `result is longer than ${this.#core.limits.resultBytes} bytes`,
+      });
+    }
+    if (children.length > 0) {
+      const refusal = outbox.add(task.vnode, children);
+      if (refusal !== undefined)
+        return this.#failed(now, lane, task, type, { name: "INVALID_ARGUMENT", message: refusal });
+    }
+    if (stateChanges.length > 0) states.apply(lane, stateChanges);
+    task.attempts++;
+    task.endState = "done";
+    task.failure = undefined;
+    task.result = result;
+    this.finish(now, task);
+  }
+
+  #failed(now: Instant, lane: Lane, task: Task, type: TypeRun, failure: TaskFailure, retryAfterMs?: number): void {
+    task.attempts = Math.min(task.attempts + 1, 65_535);
+    task.failure = failure;
+    const most = task.record.maxAttempts > 0 ? task.record.maxAttempts : type.type.attempts;
+    if (task.attempts >= most) {
+      task.attempts--; // `bury` counts the last one
+      return this.#options.dead.bury(now, task, failure, () => this.#tryAgainSlowly(now, lane, task));
+    }
+    this.#retry(now, lane, task, type, retryAfterMs ?? this.#backoffMs(task, type));
+  }
+
+  /** No room for another dead letter: the task goes on, slowly, and says why. */
+  #tryAgainSlowly(now: Instant, lane: Lane, task: Task): void {
+    task.waits = "DEAD_LETTERS_FULL";
+    const type = lane.app.types.get(task.record.type);
+    if (type === undefined) this.#again(now, lane, task);
+    else this.#retry(now, lane, task, type, Math.max(type.type.backoff.maxMs, SLOW_MS));
+  }
+
+  #retry(now: Instant, lane: Lane, task: Task, type: TypeRun, afterMs: number): void {
+    const { core, lanes } = this.#options;
+    task.record = detachRecord(task.record);
+    task.flags |= FLAG.retrying;
+    task.phase = "retrying";
+    task.dueAt = now + Math.max(0, Math.min(MOST_BACKOFF_MS, Math.round(afterMs)));
+    core.writeTask(now, task);
+    if (type.type.order === "relaxed") {
+      lane.tasks.shift(); // rule 20: later tasks pass
+      task.lane = undefined;
+      task.timer = core.timers.set(task.dueAt, { type: "task-due", task });
+    }
+    lanes.settle(now, lane);
+    const runMs = now - task.startedAt;
+    const waitMs = task.startedAt - task.acceptedAt;
+    const { id, type: taskType } = task.record;
+    core.afterwards(task.vnode, (closed) => {
+      if (!closed)
+        core.output.events.push({ type: "ended", app: task.app.name, taskType, id, outcome: "retry", waitMs, runMs });
+    });
+  }
+
+  /** The same attempt once more: nothing was counted, nothing is written. */
+  #again(now: Instant, lane: Lane, task: Task): void {
+    task.phase = task.attempts === 0 ? "queued" : "retrying";
+    task.dueAt = 0;
+    this.#options.lanes.settle(now, lane);
+  }
+
+  #backoffMs(task: Task, type: TypeRun): number {
+    const { baseMs, maxMs } = type.type.backoff;
+    const whole = Math.min(maxMs, baseMs * 2 ** Math.min(30, task.attempts - 1));
+    return Math.round(whole * (0.5 + this.#core.random() / 2));
+  }
+
+  #event(task: Task, outcome: "done" | "dead" | "cancelled"): void {
+    const ran = task.startedAt > 0;
+    this.#core.output.events.push({
+      type: "ended",
+      app: task.app.name,
+      taskType: task.record.type,
+      id: task.record.id,
+      outcome,
+      waitMs: (ran ? task.startedAt : task.endedAt) - task.acceptedAt,
+      runMs: ran ? task.endedAt - task.startedAt : 0,
+    });
+  }
+}
+
+/** What is kept of an error. */
+export function bounded(failure: TaskFailure): TaskFailure {
+  const name = failure.name.slice(0, 128);
+  const message = failure.message.slice(0, 1_024);
+  return failure.stack === undefined ? { name, message } : { name, message, stack: failure.stack.slice(0, 4_096) };
+}
+
+export const DEADLINE_FAILURE: TaskFailure = {
+  name: "DEADLINE",
+  message: "the task's deadline passed before it was done",
+};
+/** A handler may ask for at most a day. */
+const MOST_BACKOFF_MS = 86_400_000;
+const SLOW_MS = 60_000;

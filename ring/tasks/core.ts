@@ -1,0 +1,173 @@
+/**
+ * What all parts of the engine share: output, clocks, counters, and the queues of what waits for a commit.
+ *
+ * C1  The three queues are in group order, because groups only rise; so one look at their heads finds what became durable.
+ */
+
+import { partitionOfHash } from "../hash.ts";
+import type { AppName, Partition } from "../ids.ts";
+import type { Instant, Random } from "../machine.ts";
+import type { AppCatalogue } from "./definition.ts";
+import type { EngineOutput } from "./engine-contract.ts";
+import { Fifo } from "./fifo.ts";
+import type { EngineLimits } from "./limits.ts";
+import { AppRun, type RunningAttempt, type Task, type Vnode, type Wake } from "./model.ts";
+import { KIND, positionKey, taskValue } from "./rows.ts";
+import { TimerHeap } from "./timers.ts";
+
+export interface CoreOptions {
+  readonly apps: AppCatalogue;
+  readonly limits: EngineLimits;
+  readonly random: Random;
+  readonly wallOffsetMs: number;
+}
+
+export class Core {
+  readonly catalogue: AppCatalogue;
+  readonly limits: EngineLimits;
+  readonly random: Random;
+  readonly output: EngineOutput = {
+    changes: [],
+    starts: [],
+    aborts: [],
+    outbox: [],
+    outcomes: [],
+    answers: [],
+    stateReads: [],
+    events: [],
+  };
+  readonly timers: TimerHeap<Wake> = new TimerHeap();
+  readonly vnodes: (Vnode | undefined)[] = [];
+  readonly apps: Map<string, AppRun> = new Map();
+  readonly running: Map<number, RunningAttempt> = new Map();
+  /** Tasks whose acceptance, and tasks whose end, waits for its commit. */
+  readonly accepting: Fifo<Task> = new Fifo();
+  readonly ending: Fifo<Task> = new Fifo();
+  readonly #afterwards: Fifo<{
+    readonly group: number;
+    readonly vnode: Vnode;
+    readonly then: (closed: boolean) => void;
+  }> = new Fifo();
+  wallOffsetMs: number;
+  group = 0;
+  durableGroup = -1;
+  startsAllowed = false;
+  ownedPartitions = 64;
+  ringSize = 64;
+  queuedTasks = 0;
+  queuedBytes = 0;
+  runningTasks = 0;
+  dead = 0;
+  /** The newest instant told; for views, which are not told one. */
+  newest: Instant = 0;
+  #attemptId = 0;
+
+  constructor(options: CoreOptions) {
+    this.catalogue = options.apps;
+    this.limits = options.limits;
+    this.random = options.random;
+    this.wallOffsetMs = options.wallOffsetMs;
+  }
+
+  get share(): number {
+    return Math.min(1, this.ownedPartitions / this.ringSize);
+  }
+
+  nextAttemptId(): number {
+    return ++this.#attemptId;
+  }
+
+  wallMs(now: Instant): number {
+    return Math.max(0, Math.round(now + this.wallOffsetMs));
+  }
+
+  vnodeAt(partition: Partition): Vnode | undefined {
+    return this.vnodes[partition];
+  }
+
+  /** The vnode that serves a key hash, if it is here. */
+  vnodeOfHash(hash: number): Vnode | undefined {
+    return this.vnodes[partitionOfHash(hash, this.ringSize)];
+  }
+
+  appOf(name: AppName): AppRun {
+    const known = this.apps.get(name);
+    if (known !== undefined) return known;
+    const app = new AppRun(name);
+    this.apps.set(name, app);
+    this.resolve(app);
+    return app;
+  }
+
+  /** Takes over what the catalogue says of an app now. Limits lower than what runs take effect as attempts end. */
+  resolve(app: AppRun): void {
+    const found = this.catalogue.find(app.name);
+    app.definition = found?.definition;
+    app.override = found?.override;
+    if (found === undefined) return;
+    app.limits = { ...found.definition.limits, ...found.override?.limits };
+    this.shareLimits(app);
+    for (const [name, type] of found.definition.types) {
+      const known = app.types.get(name);
+      if (known !== undefined) known.type = type;
+      else app.types.set(name, { type, running: 0, waiting: new Fifo(), usesState: false });
+    }
+    for (const name of app.types.keys())
+      if (!found.definition.types.has(name) && app.types.get(name)?.running === 0) app.types.delete(name);
+  }
+
+  shareLimits(app: AppRun): void {
+    app.queuedLimit = Math.ceil(app.limits.queued * this.share);
+  }
+
+  write(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
+    this.output.changes.push({ partition: vnode.partition, change: { key, value } });
+  }
+
+  erase(vnode: Vnode, key: Uint8Array): void {
+    this.output.changes.push({ partition: vnode.partition, change: { key } });
+  }
+
+  writeTask(now: Instant, task: Task): void {
+    const dueAtMs = task.dueAt === 0 ? 0 : this.wallMs(now) + Math.max(0, Math.round(task.dueAt - now));
+    this.write(
+      task.vnode,
+      positionKey(KIND.task, task),
+      taskValue(
+        { flags: task.flags, attempts: task.attempts, acceptedAtMs: task.acceptedAtMs, dueAtMs },
+        task.record.wire,
+      ),
+    );
+  }
+
+  /**
+   * Calls back when the group is durable (default: what is written in this step), or when the vnode closes. The group must hold
+   * some change, or nobody will commit it. Not for the hot path.
+   */
+  afterwards(vnode: Vnode, then: (closed: boolean) => void, group: number = this.group): void {
+    this.#afterwards.push({ group, vnode, then });
+  }
+
+  flushAfterwards(): void {
+    for (;;) {
+      const first = this.#afterwards.peek();
+      if (first === undefined || first.group > this.durableGroup) return;
+      this.#afterwards.shift();
+      if (first.vnode.phase !== "closed") first.then(false);
+    }
+  }
+
+  closeAfterwards(vnode: Vnode): void {
+    const all = this.#afterwards.toArray();
+    this.#afterwards.replace(all.filter((entry) => entry.vnode !== vnode));
+    for (const entry of all) if (entry.vnode === vnode) entry.then(true);
+  }
+
+  /** Counts a task that came in, or one that is gone. */
+  countQueued(task: Task, sign: 1 | -1): void {
+    task.vnode.queued += sign;
+    task.app.queued += sign;
+    this.queuedTasks += sign;
+    this.queuedBytes += sign * task.record.wire.length;
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * Lanes: one FIFO per (app, key), which starts its head when the head may start and only then.
+ *
+ * L1  A lane is where its phase says and nowhere else; a queue that holds it for an older phase skips it when it gets there.
+ * L2  A failing head blocks a strict lane during back-off; of a relaxed lane it steps out and comes back in its place (rule 20).
+ * L3  A delayed task joins at the end when it is due, under a new position: after a restart the rows give the same order.
+ */
+
+import type { Instant } from "../machine.ts";
+import type { AppRing } from "./app-ring.ts";
+import type { Core } from "./core.ts";
+import { Lane, laneName, type Task, type Vnode } from "./model.ts";
+import { comparePositions, FLAG, KIND, positionKey } from "./rows.ts";
+import type { States } from "./states.ts";
+
+export class Lanes {
+  readonly #core: Core;
+  readonly #ring: AppRing;
+  readonly #states: States;
+  readonly #older: Map<Lane, Task[]> = new Map();
+
+  constructor(core: Core, ring: AppRing, states: States) {
+    this.#core = core;
+    this.#ring = ring;
+    this.#states = states;
+  }
+
+  /** A durable task enters: its lane, or, if it is not due yet, the timers. */
+  enter(now: Instant, task: Task): void {
+    if (task.record.deadlineMs > 0 && task.deadlineTimer === undefined) {
+      task.deadlineTimer = this.#core.timers.set(Math.max(now, task.acceptedAt + task.record.deadlineMs), {
+        type: "task-deadline",
+        task,
+      });
+    }
+    if ((task.flags & FLAG.delayed) !== 0) {
+      if (task.phase !== "delayed") task.vnode.delayed++;
+      task.phase = "delayed";
+      task.timer = this.#core.timers.set(task.dueAt, { type: "task-due", task });
+      return;
+    }
+    if (task.dueAt > now && task.app.types.get(task.record.type)?.type.order === "relaxed") {
+      task.phase = "retrying";
+      task.timer = this.#core.timers.set(task.dueAt, { type: "task-due", task }); // L2
+      return;
+    }
+    this.push(now, task);
+  }
+
+  /** At the end of its lane; a task of an older term where its position says, with the next `flushOlder`. */
+  push(now: Instant, task: Task): void {
+    const lane = this.laneOf(task);
+    task.phase = (task.flags & FLAG.retrying) === 0 ? "queued" : "retrying";
+    task.lane = lane;
+    const { term } = task.vnode;
+    if (task.generation !== term.generation || task.opens !== term.opens) {
+      const waiting = this.#older.get(lane);
+      if (waiting !== undefined) {
+        waiting.push(task);
+        return;
+      }
+      const last = lane.tasks.last();
+      if (last !== undefined && comparePositions(last, task) > 0) {
+        this.#older.set(lane, [task]);
+        return;
+      }
+    }
+    lane.tasks.push(task);
+    if (lane.phase === "idle") this.settle(now, lane);
+  }
+
+  /** Sorts in the older tasks that came since; once for many, so that a long lane is sorted once. */
+  flushOlder(now: Instant): void {
+    if (this.#older.size === 0) return;
+    const all = [...this.#older];
+    this.#older.clear();
+    for (const [lane, tasks] of all) this.insert(now, lane, tasks.filter(stands));
+  }
+
+  /** A delayed task is due (L3), or a relaxed lane's task may be tried again (L2). */
+  due(now: Instant, task: Task): void {
+    task.timer = undefined;
+    if (task.phase === "delayed") {
+      const { vnode } = task;
+      this.#core.erase(vnode, positionKey(KIND.task, task));
+      task.generation = vnode.term.generation;
+      task.opens = vnode.term.opens;
+      task.sequence = vnode.sequence++;
+      task.flags &= ~FLAG.delayed;
+      task.dueAt = 0;
+      vnode.delayed--;
+      this.#core.writeTask(now, task);
+      this.push(now, task);
+      return;
+    }
+    const lane = this.laneOf(task);
+    task.lane = lane;
+    task.dueAt = 0;
+    this.insert(now, lane, [task]);
+  }
+
+  /** Puts tasks where their positions say, behind the head if that is running. */
+  insert(now: Instant, lane: Lane, tasks: readonly Task[]): void {
+    const standing = lane.tasks.toArray().filter(stands);
+    const head = lane.attempt === undefined ? undefined : standing.shift();
+    const all = [...standing, ...tasks].sort(comparePositions);
+    lane.tasks.replace(head === undefined ? all : [head, ...all]);
+    lane.ended = 0;
+    if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
+  }
+
+  /** A task ended without having run (cancelled, past its deadline): takes it out of wherever it stands. */
+  remove(now: Instant, task: Task): void {
+    task.timer = this.#core.timers.remove(task.timer);
+    task.deadlineTimer = this.#core.timers.remove(task.deadlineTimer);
+    if (task.phase === "delayed") task.vnode.delayed--;
+    task.phase = "ending";
+    const { lane } = task;
+    if (lane === undefined) return;
+    lane.ended++;
+    if (lane.ended > 32 && lane.ended * 2 > lane.tasks.size) {
+      lane.tasks.replace(lane.tasks.toArray().filter(stands));
+      lane.ended = 0;
+    }
+    if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
+  }
+
+  /** Decides what the lane waits for. Not for a lane that runs, reads or is gone. */
+  settle(now: Instant, lane: Lane): void {
+    lane.timer = this.#core.timers.remove(lane.timer);
+    let head = lane.tasks.peek();
+    while (head !== undefined && !stands(head)) {
+      lane.tasks.shift();
+      lane.ended--;
+      head = lane.tasks.peek();
+    }
+    if (head === undefined) {
+      lane.phase = "idle";
+      this.#states.rest(lane);
+    } else if (lane.paused) lane.phase = "paused";
+    else if (head.dueAt > now) {
+      lane.phase = "backing-off";
+      lane.timer = this.#core.timers.set(head.dueAt, { type: "lane-due", lane });
+    } else if (lane.phase !== "ready") {
+      lane.phase = "ready";
+      lane.app.ready.push(lane, head.record.priority);
+      if (!lane.app.listed) this.#ring.enlist(lane.app);
+    }
+  }
+
+  laneOf(task: Task): Lane {
+    const { app, record, vnode } = task;
+    const known = app.lanes.get(record.key);
+    if (known !== undefined) {
+      if (known.cached) this.#states.rouse(known);
+      return known;
+    }
+    const paused = vnode.pausedKeys.size > 0 && vnode.pausedKeys.has(laneName(app.name, record.key));
+    const lane = new Lane(app, record.key, record.hash, vnode, paused);
+    app.lanes.set(record.key, lane);
+    return lane;
+  }
+
+  /** Lanes that waited for the partition, or for the older tasks of it, look again. */
+  release(now: Instant, vnode: Vnode): void {
+    if (!vnode.mayStart) return;
+    const held = vnode.heldLanes;
+    vnode.heldLanes = [];
+    for (const lane of held) if (lane.phase === "held") this.#retry(now, lane);
+    if (vnode.older !== "none") return;
+    const away = vnode.awayLanes;
+    vnode.awayLanes = [];
+    for (const lane of away) if (lane.phase === "away") this.#retry(now, lane);
+  }
+
+  /** An app was loaded, changed, paused or resumed. */
+  appChanged(now: Instant, lanes: readonly Lane[]): void {
+    for (const lane of lanes) if (lane.phase === "unknown") this.#retry(now, lane);
+  }
+
+  setPaused(now: Instant, lane: Lane, paused: boolean): void {
+    if (lane.paused === paused) return;
+    lane.paused = paused;
+    if (paused) {
+      // In other phases it is seen when the lane settles next.
+      if (lane.phase === "ready" || lane.phase === "backing-off" || lane.phase === "type-full") this.#retry(now, lane);
+    } else if (lane.phase === "paused") this.#retry(now, lane);
+  }
+
+  #retry(now: Instant, lane: Lane): void {
+    lane.phase = "idle";
+    this.settle(now, lane);
+  }
+}
+
+function stands(task: Task): boolean {
+  return task.phase !== "ending" && task.phase !== "ended";
+}

@@ -1,0 +1,333 @@
+/**
+ * From rows to a vnode: what this directory held (`load`), and what another held (`absorb`: adoption, return).
+ *
+ * B1  A row that cannot be read is set aside and the rest goes on: it neither stops nor silently shortens a load.
+ * B2  What is here wins over what comes: ids, state written here, dedupe records, schedules (rules 15 and 17).
+ * B3  Older tasks go before newer ones by their position, or behind everything, marked, when their machine was away.
+ */
+
+import { hashKey } from "../hash.ts";
+import { isAppName } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { Row } from "../store.ts";
+import type { Core } from "./core.ts";
+import type { DeadLetters } from "./dead.ts";
+import type { Lanes } from "./lanes.ts";
+import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
+import type { Outbox } from "./outbox.ts";
+import { detachRecord, isRefused, parseRecord } from "./record.ts";
+import { dedupeName, type Results } from "./results.ts";
+import {
+  FLAG,
+  KIND,
+  keyedRow,
+  type Position,
+  readDead,
+  readId,
+  readKeyed,
+  readOutbox,
+  readPosition,
+  readResult,
+  readSchedule,
+  readTaskHeader,
+  TASK_HEADER_BYTES,
+  type TaskHeader,
+} from "./rows.ts";
+import type { Schedules } from "./schedules.ts";
+import type { States } from "./states.ts";
+import type { TaskRecord } from "./task.ts";
+
+export interface LoaderOptions {
+  readonly core: Core;
+  readonly lanes: Lanes;
+  readonly states: States;
+  readonly results: Results;
+  readonly dead: DeadLetters;
+  readonly outbox: Outbox;
+  readonly schedules: Schedules;
+}
+
+/** Where rows come from: this directory (nothing is written), or another one. */
+type Source = { readonly type: "here" } | { readonly type: "elsewhere"; readonly behind: boolean };
+
+export class Loader {
+  readonly #options: LoaderOptions;
+  readonly #core: Core;
+  /** Rows of vnodes that are loading: applied at `loaded`, when the time is known. */
+  readonly #pages: Map<Vnode, Row[]> = new Map();
+
+  constructor(options: LoaderOptions) {
+    this.#options = options;
+    this.#core = options.core;
+  }
+
+  /** Keeps the rows; gives back those that cannot be read (B1). */
+  load(vnode: Vnode, rows: readonly Row[]): readonly Row[] {
+    const kept = this.#pages.get(vnode) ?? [];
+    this.#pages.set(vnode, kept);
+    const unreadable: Row[] = [];
+    for (const row of rows) {
+      if (row.key[0] === KIND.state) this.#hashState(vnode, row, unreadable);
+      else if (isReadable(row)) kept.push(row);
+      else unreadable.push(row);
+    }
+    return unreadable;
+  }
+
+  loaded(now: Instant, vnode: Vnode): void {
+    const rows = this.#pages.get(vnode) ?? [];
+    this.#pages.delete(vnode);
+    // Tasks look at paused keys as they enter.
+    for (const row of rows) if (row.key[0] === KIND.paused) this.#apply(now, vnode, row, HERE);
+    for (const row of rows) if (row.key[0] !== KIND.paused) this.#apply(now, vnode, row, HERE);
+    this.#options.lanes.flushOlder(now);
+    if (vnode.older !== "none") return;
+    this.#endOlder(vnode);
+    for (const [name, id] of vnode.dedupe) {
+      if (vnode.known.has(id)) continue;
+      const [app = "", key = "", idempotencyKey = ""] = name.split("\0");
+      vnode.dedupe.delete(name);
+      this.#core.erase(vnode, keyedRow(KIND.dedupe, app, key, idempotencyKey));
+    }
+  }
+
+  absorb(now: Instant, vnode: Vnode, rows: readonly Row[], options: { readonly behind: boolean }): void {
+    for (const row of rows)
+      if (isReadable(row)) this.#apply(now, vnode, row, { type: "elsewhere", behind: options.behind });
+    vnode.readsFromGroup = this.#core.group;
+  }
+
+  /** Older tasks are here: from now on nothing wins over anything. */
+  olderDone(vnode: Vnode): void {
+    vnode.older = "none";
+    this.#endOlder(vnode);
+  }
+
+  close(vnode: Vnode): void {
+    this.#pages.delete(vnode);
+  }
+
+  #endOlder(vnode: Vnode): void {
+    for (const name of vnode.stateHere) {
+      const [app = "", key = ""] = name.split("\0");
+      this.#core.erase(vnode, keyedRow(KIND.stateHere, app, key, ""));
+    }
+    vnode.stateHere.clear();
+  }
+
+  #apply(now: Instant, vnode: Vnode, row: Row, source: Source): void {
+    const { key, value } = row;
+    switch (key[0]) {
+      case KIND.task:
+        return this.#task(now, vnode, row, source);
+      case KIND.dead: {
+        const dead = readDead(value);
+        const record = parseRecord(dead.wire, 0, dead.wire.length);
+        if (isRefused(record) || vnode.known.has(record.id)) return;
+        this.#options.dead.add(
+          new Dead(
+            vnode,
+            this.#core.appOf(record.app),
+            {
+              ...readPosition(key),
+              id: record.id,
+              type: record.type,
+              key: record.key,
+              idempotencyKey: record.idempotencyKey,
+              flags: dead.flags,
+              attempts: dead.attempts,
+              acceptedAtMs: dead.acceptedAtMs,
+              diedAtMs: dead.diedAtMs,
+              failure: dead.failure,
+            },
+            source.type === "here" ? -1 : this.#core.group,
+          ),
+        );
+        return this.#copy(vnode, row, source);
+      }
+      case KIND.state:
+        return this.#state(vnode, row);
+      case KIND.dedupe: {
+        const { app, key: laneKey, name } = readKeyed(key);
+        const known = dedupeName(app, laneKey, name);
+        if (vnode.dedupe.has(known)) return;
+        vnode.dedupe.set(known, readId(value));
+        return this.#copy(vnode, row, source);
+      }
+      case KIND.result:
+        return this.#result(now, vnode, row, source);
+      case KIND.schedule: {
+        const { app, key: laneKey, name } = readKeyed(key);
+        const run = this.#appNamed(app);
+        if (run === undefined) return;
+        if (
+          source.type === "elsewhere" &&
+          this.#options.schedules.find(vnode, { app, key: laneKey, name }) === undefined
+        )
+          this.#copy(vnode, row, source);
+        return this.#options.schedules.load(now, vnode, { app: run, key: laneKey, name }, readSchedule(value));
+      }
+      case KIND.outbox: {
+        const wire = readOutbox(value).slice();
+        const record = parseRecord(wire, 0, wire.length);
+        if (isRefused(record)) return;
+        this.#copy(vnode, row, source);
+        this.#seen(vnode, readPosition(key));
+        return this.#options.outbox.load(vnode, readPosition(key), record);
+      }
+      case KIND.paused: {
+        const { app, key: laneKey } = readKeyed(key);
+        vnode.pausedKeys.add(laneName(app, laneKey));
+        const lane = this.#core.apps.get(app)?.lanes.get(laneKey);
+        if (lane !== undefined && lane.vnode === vnode) this.#options.lanes.setPaused(now, lane, true);
+        return this.#copy(vnode, row, source);
+      }
+      case KIND.stateHere: {
+        if (source.type === "elsewhere") return;
+        const { app, key: laneKey } = readKeyed(key);
+        vnode.stateHere.add(laneName(app, laneKey));
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  #task(now: Instant, vnode: Vnode, row: Row, source: Source): void {
+    const header = readTaskHeader(row.value);
+    const record = recordAt(row.value, TASK_HEADER_BYTES);
+    if (record === undefined || vnode.known.has(record.id)) return; // B2
+    const position = readPosition(row.key);
+    const flags =
+      source.type === "here" ? header.flags : header.flags | FLAG.deduped | (source.behind ? FLAG.stranded : 0);
+    const task = this.#taskOf(now, vnode, record, { header, flags });
+    if (source.type === "here" || !source.behind) {
+      task.generation = position.generation;
+      task.opens = position.opens;
+      task.sequence = position.sequence;
+      this.#seen(vnode, position);
+    }
+    vnode.known.set(record.id, task);
+    vnode.arrivals.push(task);
+    this.#core.countQueued(task, 1);
+    if (source.type === "here") return this.#options.lanes.enter(now, task);
+    this.#core.writeTask(now, task);
+    this.#core.accepting.push(task); // enters its lane when it is durable here
+  }
+
+  /** Wall times of rows become instants; a wall clock that jumped makes no wait longer than it was at first. */
+  #taskOf(
+    now: Instant,
+    vnode: Vnode,
+    record: TaskRecord,
+    from: { readonly header: TaskHeader; readonly flags: number },
+  ): Task {
+    const { header, flags } = from;
+    const wallMs = this.#core.wallMs(now);
+    const agoMs = Math.max(0, wallMs - header.acceptedAtMs);
+    const task = new Task(
+      vnode,
+      this.#core.appOf(record.app),
+      record,
+      flags,
+      now - agoMs,
+      header.acceptedAtMs,
+      -1,
+      this.#core.group,
+    );
+    task.attempts = header.attempts;
+    if ((flags & FLAG.delayed) !== 0) task.dueAt = now + Math.min(Math.max(0, header.dueAtMs - wallMs), record.delayMs);
+    else if (header.dueAtMs > wallMs) task.dueAt = now + Math.min(header.dueAtMs - wallMs, 86_400_000);
+    return task;
+  }
+
+  #result(now: Instant, vnode: Vnode, row: Row, source: Source): void {
+    const id = decoder.decode(row.key.subarray(1));
+    const result = readResult(row.value);
+    const app = this.#appNamed(result.app);
+    if (app === undefined || vnode.known.has(id)) return;
+    this.#copy(vnode, row, source);
+    const endedAt = now - Math.max(0, this.#core.wallMs(now) - result.endedAtMs);
+    this.#options.results.add(now, new Done(vnode, app, { ...result, id, endedAt, hasRow: true }));
+  }
+
+  /** State from elsewhere: what was written here while it was away wins, key by key. */
+  #state(vnode: Vnode, row: Row): void {
+    const { app, key } = readKeyed(row.key);
+    if (vnode.stateHere.has(laneName(app, key))) {
+      this.#core.output.events.push({ type: "state-aside", app, key });
+      return;
+    }
+    this.#core.write(vnode, row.key, row.value);
+    vnode.stateHashes.add(hashKey(app, key) | 0);
+    const lane = this.#core.apps.get(app)?.lanes.get(key);
+    if (lane !== undefined && lane.vnode === vnode && lane.attempt === undefined) this.#options.states.drop(lane);
+  }
+
+  #hashState(vnode: Vnode, row: Row, unreadable: Row[]): void {
+    try {
+      const { app, key } = readKeyed(row.key);
+      vnode.stateHashes.add(hashKey(app, key) | 0);
+    } catch {
+      unreadable.push(row);
+    }
+  }
+
+  #copy(vnode: Vnode, row: Row, source: Source): void {
+    if (source.type === "elsewhere") this.#core.write(vnode, row.key, row.value);
+  }
+
+  /** Rows of this very term (a store that gave it out twice, a test): go on behind them. */
+  #seen(vnode: Vnode, position: Position): void {
+    const { term } = vnode;
+    if (position.generation === term.generation && position.opens === term.opens)
+      vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
+  }
+
+  #appNamed(name: string): AppRun | undefined {
+    return isAppName(name) ? this.#core.appOf(name) : undefined;
+  }
+}
+
+/** Every row is read once before it is trusted, so that `#apply` cannot fail half-way. */
+function isReadable(row: Row): boolean {
+  const { key, value } = row;
+  try {
+    switch (key[0]) {
+      case KIND.task:
+        readPosition(key);
+        readTaskHeader(value);
+        return recordAt(value, TASK_HEADER_BYTES) !== undefined;
+      case KIND.dead:
+        readPosition(key);
+        return !isRefused(parseRecord(readDead(value).wire, 0, readDead(value).wire.length));
+      case KIND.dedupe:
+        readId(value);
+        return readKeyed(key).name !== "";
+      case KIND.result:
+        return isAppName(readResult(value).app);
+      case KIND.schedule:
+        readSchedule(value);
+        return isAppName(readKeyed(key).app);
+      case KIND.outbox:
+        readPosition(key);
+        return !isRefused(parseRecord(readOutbox(value), 0, readOutbox(value).length));
+      case KIND.state:
+      case KIND.paused:
+      case KIND.stateHere:
+        return isAppName(readKeyed(key).app);
+      default:
+        return true; // not ours
+    }
+  } catch {
+    return false;
+  }
+}
+
+function recordAt(value: Uint8Array, start: number): TaskRecord | undefined {
+  const record = parseRecord(value, start, value.length);
+  return isRefused(record) ? undefined : detachRecord(record);
+}
+
+const HERE: Source = { type: "here" };
+const decoder = new TextDecoder();

@@ -1,0 +1,359 @@
+/**
+ * The things the engine keeps and how they refer to each other: vnodes, apps with their types, lanes, tasks, attempts.
+ *
+ * Data with its own arithmetic only; what happens to it is in the files beside. They are in one file because each
+ * refers to the others. Fields are all set in the constructor, in one order: these objects are the hot path.
+ *
+ * M1  A lane holds only tasks that are durable, due at some time, and in the order in which they became runnable.
+ * M2  A task is in `vnode.known` from acceptance until its end is durable.
+ */
+
+import type { AppName, Partition } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { Term } from "../store.ts";
+import type { AppDefinition, AppLimits, AppOverride, TaskType } from "./definition.ts";
+import { fenceOf } from "./fence.ts";
+import { Fifo } from "./fifo.ts";
+import { ReadyQueue } from "./ready-queue.ts";
+import type { Position } from "./rows.ts";
+import type { AbortReason, Attempt, TaskFailure, TaskRecord, TaskState } from "./task.ts";
+import type { Timer } from "./timers.ts";
+
+/** What a timer is for. */
+export type Wake =
+  | { readonly type: "task-due"; readonly task: Task }
+  | { readonly type: "task-deadline"; readonly task: Task }
+  | { readonly type: "lane-due"; readonly lane: Lane }
+  | { readonly type: "rate"; readonly app: AppRun }
+  | { readonly type: "subject"; readonly subject: Wakes };
+
+export interface Wakes {
+  wake(now: Instant): void;
+}
+
+export class Vnode {
+  readonly partition: Partition;
+  readonly term: Term;
+  phase: "loading" | "open" | "held" | "closed" = "loading";
+  older: "none" | "awaited" | "away";
+  /** Every id that is known here: tasks, how ended ones ended, dead letters. */
+  readonly known: Map<string, Task | Done | Dead> = new Map();
+  /** (app, key, idempotency key) to the first task's id. */
+  readonly dedupe: Map<string, string> = new Map();
+  /** Keys paused by an operator, as `laneName`. */
+  readonly pausedKeys: Set<string> = new Set();
+  /** Key hashes (as int32) that have rows of state; a false positive costs a read. */
+  readonly stateHashes: Set<number> = new Set();
+  /** While older tasks are awaited or away: keys whose state here wins over what comes, as `laneName`. */
+  readonly stateHere: Set<string> = new Set();
+  /** Lanes to look at again when the partition may start. */
+  heldLanes: Lane[] = [];
+  awayLanes: Lane[] = [];
+  /** Oldest first; ended ones are dropped when they reach the head or are the majority. */
+  readonly arrivals: Fifo<Task> = new Fifo();
+  sequence = 0;
+  attempts = 0;
+  queued = 0;
+  delayed = 0;
+  running = 0;
+  dead = 0;
+  lastCompletion: Instant;
+  /** State of this vnode is read from the store only when this group is durable (absorbed rows). */
+  readsFromGroup = -1;
+
+  constructor(now: Instant, partition: Partition, term: Term, older: Vnode["older"]) {
+    this.partition = partition;
+    this.term = term;
+    this.older = older;
+    this.lastCompletion = now;
+  }
+
+  get mayStart(): boolean {
+    return this.phase === "open" && this.older !== "awaited";
+  }
+}
+
+export interface TypeRun {
+  type: TaskType;
+  running: number;
+  /** Lanes whose head is of this type, which is at its concurrency. */
+  readonly waiting: Fifo<Lane>;
+  /** Seen to touch `ctx.state` (ownership rule 17). */
+  usesState: boolean;
+}
+
+export class AppRun {
+  readonly name: AppName;
+  /** `undefined`: not loaded here, or deleted. */
+  definition: AppDefinition | undefined = undefined;
+  override: AppOverride | undefined = undefined;
+  limits: AppLimits = NO_LIMITS;
+  readonly types: Map<string, TypeRun> = new Map();
+  readonly lanes: Map<string, Lane> = new Map();
+  readonly ready: ReadyQueue<Lane> = new ReadyQueue();
+  /** Lanes whose head's type is not loaded here. */
+  unknown: Lane[] = [];
+  /** In the scheduler's ring. */
+  listed = false;
+  inTurn = false;
+  deficit = 0;
+  tokens = 0;
+  tokensAt: Instant = 0;
+  rateTimer: Timer<Wake> | undefined = undefined;
+  queuedLimit = 0;
+  queued = 0;
+  running = 0;
+  dead = 0;
+  schedules = 0;
+  /** Since the last `accepted` event. */
+  accepted = 0;
+  /** Ended tasks that are still known, oldest first: for the result window, and for the dedupe window. */
+  readonly results: Fifo<Done> = new Fifo();
+  readonly deduped: Fifo<Done> = new Fifo();
+
+  constructor(name: AppName) {
+    this.name = name;
+  }
+
+  get paused(): boolean {
+    return this.override?.paused === true;
+  }
+}
+
+export type LanePhase =
+  | "idle"
+  | "ready"
+  | "running"
+  | "reading"
+  | "backing-off"
+  | "type-full"
+  | "paused"
+  | "held"
+  | "away"
+  | "unknown"
+  | "gone";
+
+export class Lane {
+  readonly app: AppRun;
+  readonly key: string;
+  readonly hash: number;
+  readonly vnode: Vnode;
+  readonly tasks: Fifo<Task> = new Fifo();
+  phase: LanePhase = "idle";
+  paused: boolean;
+  attempt: RunningAttempt | undefined = undefined;
+  timer: Timer<Wake> | undefined = undefined;
+  /** Ended tasks that still stand in `tasks`. */
+  ended = 0;
+  /** `undefined`: must be read from the store before it is used. */
+  state: Map<string, Uint8Array> | undefined = undefined;
+  stateBytes = 0;
+  /** The group of its last write: until that is durable the store would give older state. */
+  stateGroup = -1;
+  /** Neighbours in the list of idle lanes that keep their state. */
+  older: Lane | undefined = undefined;
+  newer: Lane | undefined = undefined;
+  cached = false;
+
+  constructor(app: AppRun, key: string, hash: number, vnode: Vnode, paused: boolean) {
+    this.app = app;
+    this.key = key;
+    this.hash = hash;
+    this.vnode = vnode;
+    this.paused = paused;
+  }
+}
+
+export type TaskPhase = "accepting" | "delayed" | "queued" | "running" | "retrying" | "ending" | "ended";
+
+export class Task implements Position {
+  readonly vnode: Vnode;
+  readonly app: AppRun;
+  record: TaskRecord;
+  generation: number;
+  opens: number;
+  sequence: number;
+  phase: TaskPhase = "accepting";
+  flags: number;
+  attempts = 0;
+  readonly acceptedAtMs: number;
+  readonly acceptedAt: Instant;
+  /** When a delayed or retrying task is due; 0 for none. */
+  dueAt: Instant = 0;
+  /** The submit's token, -1 for none. */
+  token: number;
+  /** The group whose durability the present phase waits for. */
+  group: number;
+  lane: Lane | undefined = undefined;
+  timer: Timer<Wake> | undefined = undefined;
+  deadlineTimer: Timer<Wake> | undefined = undefined;
+  startedAt: Instant = 0;
+  endedAt: Instant = 0;
+  endState: "done" | "dead" | "cancelled" = "done";
+  failure: TaskFailure | undefined = undefined;
+  result: Uint8Array | undefined = undefined;
+  waits: string | undefined = undefined;
+
+  constructor(
+    vnode: Vnode,
+    app: AppRun,
+    record: TaskRecord,
+    flags: number,
+    acceptedAt: Instant,
+    acceptedAtMs: number,
+    token: number,
+    group: number,
+  ) {
+    this.vnode = vnode;
+    this.app = app;
+    this.record = record;
+    this.generation = vnode.term.generation;
+    this.opens = vnode.term.opens;
+    this.sequence = vnode.sequence++;
+    this.flags = flags;
+    this.acceptedAt = acceptedAt;
+    this.acceptedAtMs = acceptedAtMs;
+    this.token = token;
+    this.group = group;
+  }
+}
+
+/** How a task ended, as long as that is remembered. */
+export class Done {
+  readonly vnode: Vnode;
+  readonly app: AppRun;
+  readonly id: string;
+  readonly type: string;
+  readonly key: string;
+  readonly state: TaskState;
+  readonly attempts: number;
+  readonly acceptedAtMs: number;
+  readonly endedAtMs: number;
+  readonly endedAt: Instant;
+  readonly failure: TaskFailure | undefined;
+  readonly result: Uint8Array | undefined;
+  readonly idempotencyKey: string | undefined;
+  readonly hasRow: boolean;
+  /** Kept for the dedupe window. */
+  readonly deduped: boolean;
+
+  constructor(vnode: Vnode, app: AppRun, from: Omit<Done, "vnode" | "app">) {
+    this.vnode = vnode;
+    this.app = app;
+    this.id = from.id;
+    this.type = from.type;
+    this.key = from.key;
+    this.state = from.state;
+    this.attempts = from.attempts;
+    this.acceptedAtMs = from.acceptedAtMs;
+    this.endedAtMs = from.endedAtMs;
+    this.endedAt = from.endedAt;
+    this.failure = from.failure;
+    this.result = from.result;
+    this.idempotencyKey = from.idempotencyKey;
+    this.hasRow = from.hasRow;
+    this.deduped = from.deduped;
+  }
+}
+
+/** A dead letter; its payload stays in the store. */
+export class Dead implements Position {
+  readonly vnode: Vnode;
+  readonly app: AppRun;
+  readonly id: string;
+  readonly type: string;
+  readonly key: string;
+  readonly idempotencyKey: string | undefined;
+  readonly generation: number;
+  readonly opens: number;
+  readonly sequence: number;
+  readonly flags: number;
+  readonly attempts: number;
+  readonly acceptedAtMs: number;
+  readonly diedAtMs: number;
+  readonly failure: TaskFailure;
+  /** A retry of it is being read from the store. */
+  retrying = false;
+  /** The group that its row was written in, -1 when that is long durable. */
+  readonly group: number;
+
+  constructor(vnode: Vnode, app: AppRun, from: Omit<Dead, "vnode" | "app" | "retrying" | "group">, group = -1) {
+    this.vnode = vnode;
+    this.app = app;
+    this.id = from.id;
+    this.type = from.type;
+    this.key = from.key;
+    this.idempotencyKey = from.idempotencyKey;
+    this.generation = from.generation;
+    this.opens = from.opens;
+    this.sequence = from.sequence;
+    this.flags = from.flags;
+    this.attempts = from.attempts;
+    this.acceptedAtMs = from.acceptedAtMs;
+    this.diedAtMs = from.diedAtMs;
+    this.failure = from.failure;
+    this.group = group;
+  }
+}
+
+export interface AttemptStart {
+  readonly attemptId: number;
+  readonly record: TaskRecord;
+  readonly attempt: number;
+  readonly state: ReadonlyMap<string, Uint8Array>;
+  readonly stateAway: boolean;
+  readonly timeoutMs: number;
+  readonly deadline: Instant | undefined;
+  readonly startedAt: Instant;
+  readonly task: Task | undefined;
+  readonly type: TypeRun | undefined;
+}
+
+export class RunningAttempt implements Attempt {
+  readonly attemptId: number;
+  readonly vnode: Vnode;
+  readonly record: TaskRecord;
+  readonly attempt: number;
+  readonly state: ReadonlyMap<string, Uint8Array>;
+  readonly timeoutMs: number;
+  readonly deadline: number | undefined;
+  readonly stateAway: boolean;
+  readonly startedAt: Instant;
+  readonly task: Task | undefined;
+  readonly type: TypeRun | undefined;
+  readonly counter: number;
+  aborted: AbortReason | undefined = undefined;
+  declare readonly resident?: string;
+
+  constructor(vnode: Vnode, start: AttemptStart, resident?: string) {
+    this.attemptId = start.attemptId;
+    this.vnode = vnode;
+    this.record = start.record;
+    this.attempt = start.attempt;
+    this.state = start.state;
+    this.timeoutMs = start.timeoutMs;
+    this.deadline = start.deadline;
+    this.stateAway = start.stateAway;
+    this.startedAt = start.startedAt;
+    this.task = start.task;
+    this.type = start.type;
+    this.counter = ++vnode.attempts;
+    if (resident !== undefined) this.resident = resident;
+  }
+
+  get partition(): Partition {
+    return this.vnode.partition;
+  }
+
+  /** Made when asked for: most handlers never look. */
+  get fence(): bigint {
+    return fenceOf(this.vnode.term, this.counter);
+  }
+}
+
+/** One name for an (app, key); for sets that are not on the hot path. */
+export function laneName(app: string, key: string): string {
+  return `${app}\0${key}`;
+}
+
+const NO_LIMITS: AppLimits = { queued: 0, running: 0, perSecond: 0, weight: 1 };

@@ -1,0 +1,331 @@
+/**
+ * What may be asked of one partition: get, wait, cancel, lists, dead letters, keys, schedules, state.
+ *
+ * Q1  Exactly one answer per request. What changes rows is answered when they are durable.
+ */
+
+import type { ErrorCode } from "../errors.ts";
+import type { AppName } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { Admission } from "./admission.ts";
+import { stateOfKnown } from "./admission.ts";
+import type { Completion } from "./completion.ts";
+import type { Core } from "./core.ts";
+import type { DeadLetters } from "./dead.ts";
+import type { KeyView, TaskAnswer, TaskRequest } from "./engine-contract.ts";
+import type { Lanes } from "./lanes.ts";
+import { Dead, laneName, Task, type Vnode } from "./model.ts";
+import type { Outbox } from "./outbox.ts";
+import { isRefused, parseRecord } from "./record.ts";
+import { dedupeName } from "./results.ts";
+import { FLAG, KIND, keyedRow, positionKey, readDead, stateKey, versionValue } from "./rows.ts";
+import type { Scheduler } from "./scheduler.ts";
+import type { Schedules } from "./schedules.ts";
+import { type States, stateOf } from "./states.ts";
+import { statusOf, waitsOf } from "./status.ts";
+import type { TaskStatus } from "./task.ts";
+import type { Waiters } from "./waiters.ts";
+
+export interface RequestsOptions {
+  readonly core: Core;
+  readonly admission: Admission;
+  readonly completion: Completion;
+  readonly dead: DeadLetters;
+  readonly lanes: Lanes;
+  readonly outbox: Outbox;
+  readonly scheduler: Scheduler;
+  readonly schedules: Schedules;
+  readonly states: States;
+  readonly waiters: Waiters;
+}
+
+export class Requests {
+  readonly #options: RequestsOptions;
+  readonly #core: Core;
+
+  constructor(options: RequestsOptions) {
+    this.#options = options;
+    this.#core = options.core;
+  }
+
+  request(now: Instant, vnode: Vnode, request: TaskRequest, requestId: number): void {
+    switch (request.type) {
+      case "get": {
+        const known = vnode.known.get(request.id);
+        if (known === undefined) return this.#notFound(requestId, request.id);
+        return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+      }
+      case "wait":
+        return this.#wait(now, vnode, request, requestId);
+      case "cancel":
+        return this.#cancel(now, vnode, request.id, requestId);
+      case "list":
+        return this.#answer(requestId, { type: "tasks", statuses: this.#list(now, vnode, request) });
+      case "list-dead":
+        return this.#listDead(now, vnode, request, requestId);
+      case "retry-dead":
+        return this.#retryDead(vnode, request.ids, requestId);
+      case "drop-dead":
+        return this.#dropDead(vnode, request.ids, requestId);
+      case "key":
+        return this.#key(now, vnode, request, requestId);
+      case "put-schedule":
+      case "schedule":
+        return this.#schedule(now, vnode, request, requestId);
+      case "list-schedules":
+        return this.#answer(requestId, {
+          type: "schedules",
+          schedules: this.#options.schedules.views(now, vnode, request.app, bound(request.limit)),
+        });
+      case "read-state":
+        return this.#readState(vnode, request, requestId);
+    }
+  }
+
+  #wait(
+    now: Instant,
+    vnode: Vnode,
+    request: { readonly id: string; readonly timeoutMs: number },
+    requestId: number,
+  ): void {
+    const known = vnode.known.get(request.id);
+    if (known === undefined) return this.#notFound(requestId, request.id);
+    if (!(known instanceof Task))
+      return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+    if (!this.#options.waiters.add(now, known, requestId, request.timeoutMs))
+      this.#refuse(requestId, "QUEUE_FULL", "too many calls wait for tasks on this node");
+  }
+
+  #cancel(now: Instant, vnode: Vnode, id: string, requestId: number): void {
+    const known = vnode.known.get(id);
+    if (known === undefined) return this.#notFound(requestId, id);
+    if (!(known instanceof Task) || known.phase === "ending")
+      return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+    const attempt = known.lane?.attempt;
+    if (known.phase === "running" && attempt !== undefined) {
+      this.#options.scheduler.abort(attempt, "cancelled");
+      known.waits = "CANCELLING";
+      return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+    }
+    this.#options.completion.cancelled(now, known);
+    this.#core.afterwards(vnode, (closed) => {
+      if (closed) return this.#moved(requestId, vnode);
+      // The end is told just before, in the same turn.
+      const status = { ...statusOf(this.#core, now, vnode.known.get(id) ?? known), state: "cancelled" as const };
+      this.#answer(requestId, { type: "task", status });
+    });
+  }
+
+  #list(
+    now: Instant,
+    vnode: Vnode,
+    request: { readonly app?: string; readonly key?: string; readonly state?: string; readonly limit: number },
+  ): TaskStatus[] {
+    const limit = bound(request.limit);
+    const statuses: TaskStatus[] = [];
+    for (const known of vnode.known.values()) {
+      if (statuses.length >= limit) break;
+      if (request.app !== undefined && known.app.name !== request.app) continue;
+      if (request.key !== undefined && (known instanceof Task ? known.record.key : known.key) !== request.key) continue;
+      if (request.state !== undefined && stateOfKnown(known) !== request.state) continue;
+      statuses.push(statusOf(this.#core, now, known));
+    }
+    return statuses;
+  }
+
+  #listDead(
+    now: Instant,
+    vnode: Vnode,
+    request: { readonly app?: string; readonly after?: string; readonly limit: number },
+    requestId: number,
+  ): void {
+    const limit = bound(request.limit);
+    const dead: Dead[] = [];
+    for (const known of vnode.known.values()) {
+      if (!(known instanceof Dead) || (request.app !== undefined && known.app.name !== request.app)) continue;
+      if (request.after === undefined || known.id > request.after) dead.push(known);
+    }
+    dead.sort((a, b) => (a.id < b.id ? -1 : 1));
+    const page = dead.slice(0, limit);
+    const last = page.at(-1);
+    this.#answer(requestId, {
+      type: "tasks",
+      statuses: page.map((each) => statusOf(this.#core, now, each)),
+      ...(dead.length > limit && last !== undefined ? { next: last.id } : {}),
+    });
+  }
+
+  /** Reads each payload back, then admits the task anew, at the end of its lane (rule 20). */
+  #retryDead(vnode: Vnode, ids: readonly string[], requestId: number): void {
+    let open = 1;
+    let count = 0;
+    let wrote = false;
+    const finished = (): void => {
+      if (--open > 0) return;
+      if (vnode.phase === "closed") return this.#moved(requestId, vnode);
+      this.#counted(vnode, requestId, count, wrote);
+    };
+    for (const id of ids.slice(0, MOST_LISTED)) {
+      const dead = vnode.known.get(id);
+      if (!(dead instanceof Dead) || dead.retrying) continue;
+      dead.retrying = true;
+      open++;
+      this.#options.states.read(vnode, positionKey(KIND.dead, dead), dead.group, (at, rows) => {
+        dead.retrying = false;
+        const value = rows?.[0]?.value;
+        if (value !== undefined && vnode.known.get(id) === dead && this.#revive(at, dead, value)) {
+          count++;
+          wrote = true;
+        }
+        finished();
+      });
+    }
+    finished();
+  }
+
+  #revive(now: Instant, dead: Dead, value: Uint8Array): boolean {
+    const { admission, outbox } = this.#options;
+    try {
+      const wire = readDead(value).wire.slice();
+      const record = parseRecord(wire, 0, wire.length);
+      if (isRefused(record) || record.id !== dead.id) return false;
+      if ((dead.flags & FLAG.child) !== 0) {
+        this.#options.dead.remove(dead);
+        outbox.resend(dead.vnode, record);
+        return true;
+      }
+      if (admission.fullness(dead.app, record, "child") !== undefined) return false;
+      this.#options.dead.remove(dead);
+      // Its delay is over; were it kept, a retry would wait again.
+      admission.admit(now, dead.vnode, dead.app, { ...record, delayMs: 0 }, dead.flags & FLAG.deduped, -1);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #dropDead(vnode: Vnode, ids: readonly string[], requestId: number): void {
+    let count = 0;
+    for (const id of ids.slice(0, MOST_LISTED)) {
+      const dead = vnode.known.get(id);
+      if (!(dead instanceof Dead) || dead.retrying) continue;
+      this.#options.dead.remove(dead);
+      if (dead.idempotencyKey !== undefined) {
+        // Dropped by an operator: the same submit may come again as a new task.
+        vnode.dedupe.delete(dedupeName(dead.app.name, dead.key, dead.idempotencyKey));
+        this.#core.erase(vnode, keyedRow(KIND.dedupe, dead.app.name, dead.key, dead.idempotencyKey));
+      }
+      count++;
+    }
+    this.#counted(vnode, requestId, count, count > 0);
+  }
+
+  #key(
+    now: Instant,
+    vnode: Vnode,
+    request: { readonly app: AppName; readonly key: string; readonly action: "describe" | "pause" | "resume" },
+    requestId: number,
+  ): void {
+    const name = laneName(request.app, request.key);
+    const lane = this.#core.apps.get(request.app)?.lanes.get(request.key);
+    const describe = (): TaskAnswer => ({ type: "key", key: this.#keyView(now, vnode, request.app, request.key) });
+    const paused = request.action === "pause";
+    if (request.action === "describe" || paused === vnode.pausedKeys.has(name))
+      return this.#answer(requestId, describe());
+    if (paused && vnode.pausedKeys.size >= this.#core.limits.pausedKeys)
+      return this.#refuse(requestId, "QUEUE_FULL", "too many keys are paused in this partition");
+    const row = keyedRow(KIND.paused, request.app, request.key, "");
+    if (paused) {
+      vnode.pausedKeys.add(name);
+      this.#core.write(vnode, row, versionValue());
+    } else {
+      vnode.pausedKeys.delete(name);
+      this.#core.erase(vnode, row);
+    }
+    if (lane !== undefined && lane.vnode === vnode) this.#options.lanes.setPaused(now, lane, paused);
+    this.#core.afterwards(vnode, (closed) =>
+      closed ? this.#moved(requestId, vnode) : this.#answer(requestId, describe()),
+    );
+  }
+
+  #keyView(now: Instant, vnode: Vnode, app: AppName, key: string): KeyView {
+    const lane = this.#core.apps.get(app)?.lanes.get(key);
+    const paused = vnode.pausedKeys.has(laneName(app, key));
+    if (lane === undefined || lane.vnode !== vnode)
+      return { app, key, partition: vnode.partition, paused, queued: 0, running: false };
+    const head = lane.tasks.peek();
+    const waits = head === undefined ? undefined : waitsOf(this.#core, head);
+    return {
+      app,
+      key,
+      partition: vnode.partition,
+      paused,
+      queued: lane.tasks.size - lane.ended,
+      running: lane.attempt !== undefined,
+      ...(head === undefined ? {} : { head: statusOf(this.#core, now, head) }),
+      ...(waits === undefined ? {} : { waits }),
+    };
+  }
+
+  #schedule(
+    now: Instant,
+    vnode: Vnode,
+    request: Extract<TaskRequest, { readonly type: "put-schedule" | "schedule" }>,
+    requestId: number,
+  ): void {
+    const { schedules } = this.#options;
+    let refusal: string | undefined;
+    if (request.type === "put-schedule") {
+      if (this.#core.catalogue.find(request.app) === undefined)
+        return this.#refuse(requestId, "APP_UNKNOWN", `app ${request.app} is not loaded here`);
+      refusal = schedules.put(now, vnode, this.#core.appOf(request.app), request.spec);
+    } else {
+      const schedule = schedules.find(vnode, request);
+      if (schedule === undefined)
+        return this.#refuse(requestId, "NOT_FOUND", `no schedule ${request.name} of key ${request.key}`);
+      refusal = schedules.act(now, schedule, request.action);
+    }
+    if (refusal !== undefined) return this.#refuse(requestId, "INVALID_ARGUMENT", refusal);
+    this.#core.afterwards(vnode, (closed) =>
+      closed ? this.#moved(requestId, vnode) : this.#answer(requestId, { type: "ok" }),
+    );
+  }
+
+  #readState(vnode: Vnode, request: { readonly app: AppName; readonly key: string }, requestId: number): void {
+    const lane = this.#core.apps.get(request.app)?.lanes.get(request.key);
+    this.#options.states.read(vnode, stateKey(request.app, request.key, ""), lane?.stateGroup ?? -1, (_now, rows) => {
+      if (rows === undefined) return this.#moved(requestId, vnode);
+      this.#answer(requestId, { type: "state", values: stateOf(rows) });
+    });
+  }
+
+  #counted(vnode: Vnode, requestId: number, count: number, wrote: boolean): void {
+    if (!wrote) return this.#answer(requestId, { type: "count", count });
+    this.#core.afterwards(vnode, (closed) =>
+      closed ? this.#moved(requestId, vnode) : this.#answer(requestId, { type: "count", count }),
+    );
+  }
+
+  #moved(requestId: number, vnode: Vnode): void {
+    this.#refuse(requestId, "NOT_OWNER", `partition ${vnode.partition} has moved`);
+  }
+
+  #notFound(requestId: number, id: string): void {
+    this.#refuse(requestId, "TASK_NOT_FOUND", `no task ${id}, or its result is no longer kept`);
+  }
+
+  #refuse(requestId: number, code: ErrorCode, detail: string): void {
+    this.#answer(requestId, { type: "refused", code, detail });
+  }
+
+  #answer(requestId: number, answer: TaskAnswer): void {
+    this.#core.output.answers.push({ requestId, answer });
+  }
+}
+
+function bound(limit: number): number {
+  return Math.max(1, Math.min(MOST_LISTED, Math.floor(limit) || DEFAULT_LISTED));
+}
+
+const MOST_LISTED = 1_000;
+const DEFAULT_LISTED = 100;

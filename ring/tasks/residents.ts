@@ -1,0 +1,165 @@
+/**
+ * Residents: long-lived per-app workers, each at the owner of (app, its name), started again with exponential delay when they end.
+ *
+ * They have no lane and no rows: what is declared and who owns the partition decide that they run.
+ * N1  A resident starts only where tasks may start, and is aborted when its partition is held or closed; it counts until it settles.
+ */
+
+import type { Instant } from "../machine.ts";
+import type { Core } from "./core.ts";
+import type { DeclaredResident } from "./declared.ts";
+import { RunningAttempt, type Vnode, type Wake, type Wakes } from "./model.ts";
+import { isRefused, parseRecord } from "./record.ts";
+import { encodeRecord } from "./record-encode.ts";
+import type { AbortReason, TaskRecord } from "./task.ts";
+import { deriveId } from "./task-id.ts";
+import type { Timer } from "./timers.ts";
+
+interface Resident extends Wakes {
+  readonly declared: DeclaredResident;
+  readonly vnode: Vnode;
+  readonly record: TaskRecord;
+  attempt: RunningAttempt | undefined;
+  timer: Timer<Wake> | undefined;
+  failures: number;
+}
+
+export class Residents {
+  readonly #core: Core;
+  readonly #residents: Map<DeclaredResident, Resident> = new Map();
+  readonly #byAttempt: Map<number, Resident> = new Map();
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  get running(): number {
+    return this.#byAttempt.size;
+  }
+
+  /** The vnode serves this one from now on. */
+  add(now: Instant, declared: DeclaredResident, vnode: Vnode): void {
+    if (this.#residents.has(declared)) return;
+    const record = recordOf(declared);
+    if (record === undefined) return;
+    const resident: Resident = {
+      declared,
+      vnode,
+      record,
+      attempt: undefined,
+      timer: undefined,
+      failures: 0,
+      wake: (at): void => {
+        resident.timer = undefined;
+        this.#start(at, resident);
+      },
+    };
+    this.#residents.set(declared, resident);
+    this.#start(now, resident);
+  }
+
+  /** No longer declared. */
+  remove(declared: DeclaredResident): void {
+    const resident = this.#residents.get(declared);
+    if (resident !== undefined) this.#stop(resident, "cancelled");
+  }
+
+  /** Starts those that may start by now: starts were allowed, a partition was released, an app resumed. */
+  startAll(now: Instant): void {
+    for (const resident of this.#residents.values()) if (resident.timer === undefined) this.#start(now, resident);
+  }
+
+  hold(vnode: Vnode): void {
+    for (const resident of this.#residents.values())
+      if (resident.vnode === vnode && resident.attempt !== undefined) this.#abort(resident.attempt, "handoff");
+  }
+
+  close(vnode: Vnode): void {
+    for (const resident of this.#residents.values()) {
+      if (resident.vnode !== vnode) continue;
+      this.#stop(resident, "handoff");
+      if (resident.attempt !== undefined) {
+        this.#byAttempt.delete(resident.attempt.attemptId);
+        this.#core.running.delete(resident.attempt.attemptId);
+      }
+    }
+  }
+
+  ended(now: Instant, attempt: RunningAttempt): void {
+    const resident = this.#byAttempt.get(attempt.attemptId);
+    if (resident === undefined) return;
+    this.#byAttempt.delete(attempt.attemptId);
+    resident.attempt = undefined;
+    if (this.#residents.get(resident.declared) !== resident) return;
+    const { baseMs, maxMs } = resident.declared.backoff;
+    resident.failures =
+      attempt.aborted !== undefined || now - attempt.startedAt > Math.max(maxMs, CALM_MS) ? 0 : resident.failures + 1;
+    const delayMs =
+      resident.failures === 0 ? baseMs : Math.min(maxMs, baseMs * 2 ** Math.min(30, resident.failures - 1));
+    resident.timer = this.#core.timers.set(now + Math.round(delayMs * (0.5 + this.#core.random() / 2)), {
+      type: "subject",
+      subject: resident,
+    });
+  }
+
+  /** A paused or deleted app's residents stop. */
+  appChanged(now: Instant): void {
+    for (const resident of this.#residents.values()) {
+      const app = this.#core.appOf(resident.declared.app);
+      if ((app.paused || app.definition === undefined) && resident.attempt !== undefined)
+        this.#abort(resident.attempt, "cancelled");
+    }
+    this.startAll(now);
+  }
+
+  #start(now: Instant, resident: Resident): void {
+    const core = this.#core;
+    if (resident.attempt !== undefined || !core.startsAllowed || !resident.vnode.mayStart) return; // N1
+    const app = core.appOf(resident.declared.app);
+    if (app.paused || app.definition === undefined || this.#byAttempt.size >= core.limits.residents) return;
+    const attempt = new RunningAttempt(
+      resident.vnode,
+      {
+        attemptId: core.nextAttemptId(),
+        record: resident.record,
+        attempt: resident.failures + 1,
+        state: NO_STATE,
+        stateAway: false,
+        timeoutMs: 0,
+        deadline: undefined,
+        startedAt: now,
+        task: undefined,
+        type: undefined,
+      },
+      resident.declared.name,
+    );
+    resident.attempt = attempt;
+    this.#byAttempt.set(attempt.attemptId, resident);
+    core.running.set(attempt.attemptId, attempt);
+    core.output.starts.push(attempt);
+  }
+
+  #stop(resident: Resident, reason: AbortReason): void {
+    this.#residents.delete(resident.declared);
+    resident.timer = this.#core.timers.remove(resident.timer);
+    if (resident.attempt !== undefined) this.#abort(resident.attempt, reason);
+  }
+
+  #abort(attempt: RunningAttempt, reason: AbortReason): void {
+    if (attempt.aborted !== undefined) return;
+    attempt.aborted = reason;
+    this.#core.output.aborts.push({ attemptId: attempt.attemptId, reason });
+  }
+}
+
+/** What a resident's attempt carries as its task: app, name as type and key, an id of its own. */
+function recordOf(declared: DeclaredResident): TaskRecord | undefined {
+  const id = deriveId({ app: declared.app, key: declared.key, seed: `resident\0${declared.app}\0${declared.name}` });
+  const wire = encodeRecord({ app: declared.app, type: declared.name, key: declared.key, id });
+  const record = parseRecord(wire, 0, wire.length);
+  return isRefused(record) ? undefined : record;
+}
+
+/** A resident that ran this long starts its delays from the beginning. */
+const CALM_MS = 60_000;
+const NO_STATE: ReadonlyMap<string, Uint8Array> = new Map();

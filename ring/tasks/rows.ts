@@ -1,0 +1,336 @@
+/**
+ * The rows of a partition that belong to tasks: their keys and values, each value with a version byte.
+ *
+ * | kind | key | value |
+ * |---|---|---|
+ * | 0x10 task | position: generation u32, opens u32, sequence u48 | header, then the wire bytes as they came |
+ * | 0x20 dead | position | header, failure, then the wire bytes |
+ * | 0x30 state | app, key, name | the value |
+ * | 0x40 dedupe | app, key, idempotency key | id of the first task |
+ * | 0x50 result | id | how a task ended |
+ * | 0x60 schedule | app, key, name | last tick and, for a run-time schedule, its spec |
+ * | 0x70 outbox | position | id, then the child's wire bytes |
+ * | 0x80 paused key | app, key | version only |
+ * | 0x90 state here | app, key | version only |
+ *
+ * 0x01 is the store's or node's meta row; kinds from 0xa0 belong to pipelines.
+ * W1  Positions sort older terms first, so rows in key order are tasks in the order they were accepted (ownership rule 15).
+ */
+
+import type { ScheduleSpec } from "./definition.ts";
+import { RowReader, RowWriter, textBytes } from "./row-writer.ts";
+import type { TaskFailure, TaskState } from "./task.ts";
+
+/** Where a task stands in its partition: older terms first, then the order of acceptance. */
+export interface Position {
+  readonly generation: number;
+  readonly opens: number;
+  readonly sequence: number;
+}
+
+/** Negative when `a` is older. */
+export function comparePositions(a: Position, b: Position): number {
+  return a.generation - b.generation || a.opens - b.opens || a.sequence - b.sequence;
+}
+
+export interface TaskHeader {
+  readonly flags: number;
+  readonly attempts: number;
+  readonly acceptedAtMs: number;
+  /** Wall ms at which a delayed or retrying task is due; 0 for none. */
+  readonly dueAtMs: number;
+}
+
+export function positionKey(kind: number, position: Position): Uint8Array {
+  return writer
+    .begin(POSITION_BYTES)
+    .u8(kind)
+    .u32(position.generation)
+    .u32(position.opens)
+    .u48(position.sequence)
+    .end();
+}
+
+export function readPosition(key: Uint8Array): Position {
+  if (key.length !== POSITION_BYTES) throw new RangeError("a position has 15 bytes");
+  const reader = new RowReader(key, 1);
+  return { generation: reader.u32(), opens: reader.u32(), sequence: reader.u48() };
+}
+
+export function taskValue(header: TaskHeader, wire: Uint8Array): Uint8Array {
+  return writer
+    .begin(TASK_HEADER_BYTES + wire.length)
+    .u8(1)
+    .u8(header.flags)
+    .u16(header.attempts)
+    .u48(header.acceptedAtMs)
+    .u48(header.dueAtMs)
+    .bytes(wire)
+    .end();
+}
+
+export function readTaskHeader(value: Uint8Array): TaskHeader {
+  const reader = versioned(value);
+  return { flags: reader.u8(), attempts: reader.u16(), acceptedAtMs: reader.u48(), dueAtMs: reader.u48() };
+}
+
+export interface DeadHeader {
+  readonly flags: number;
+  readonly attempts: number;
+  readonly acceptedAtMs: number;
+  readonly diedAtMs: number;
+  readonly failure: TaskFailure;
+}
+
+export function deadValue(dead: DeadHeader, wire: Uint8Array): Uint8Array {
+  const { name, message, stack } = dead.failure;
+  writer.begin(32 + textBytes(name) + textBytes(message) + textBytes(stack ?? "") + wire.length);
+  writer.u8(1).u8(dead.flags).u16(dead.attempts).u48(dead.acceptedAtMs).u48(dead.diedAtMs);
+  return writer
+    .text16(name)
+    .text16(message)
+    .text16(stack ?? "")
+    .bytes(wire)
+    .end();
+}
+
+export function readDead(value: Uint8Array): DeadHeader & { readonly wire: Uint8Array } {
+  const reader = versioned(value);
+  const flags = reader.u8();
+  const attempts = reader.u16();
+  const acceptedAtMs = reader.u48();
+  const diedAtMs = reader.u48();
+  const failure = readFailure(reader);
+  return { flags, attempts, acceptedAtMs, diedAtMs, failure, wire: reader.rest() };
+}
+
+/** The key of one value of `ctx.state`; with an empty name the prefix of all values of the key. */
+export function stateKey(app: string, key: string, name: string): Uint8Array {
+  return writer
+    .begin(8 + textBytes(app) + textBytes(key) + textBytes(name))
+    .u8(KIND.state)
+    .text8(app)
+    .text16(key)
+    .text(name)
+    .end();
+}
+
+export function keyedRow(kind: number, app: string, key: string, name: string): Uint8Array {
+  return writer
+    .begin(8 + textBytes(app) + textBytes(key) + textBytes(name))
+    .u8(kind)
+    .text8(app)
+    .text16(key)
+    .text(name)
+    .end();
+}
+
+/** Of state, dedupe, schedule and paused-key rows. */
+export function readKeyed(key: Uint8Array): { readonly app: string; readonly key: string; readonly name: string } {
+  const reader = new RowReader(key, 1);
+  return { app: reader.text8(), key: reader.text16(), name: reader.restText() };
+}
+
+export function resultKey(id: string): Uint8Array {
+  return writer
+    .begin(1 + textBytes(id))
+    .u8(KIND.result)
+    .text(id)
+    .end();
+}
+
+export interface ResultRow {
+  readonly app: string;
+  readonly type: string;
+  readonly key: string;
+  readonly state: TaskState;
+  /** Kept for the dedupe window rather than the result window. */
+  readonly deduped: boolean;
+  readonly attempts: number;
+  readonly acceptedAtMs: number;
+  readonly endedAtMs: number;
+  readonly idempotencyKey: string | undefined;
+  readonly failure: TaskFailure | undefined;
+  readonly result: Uint8Array | undefined;
+}
+
+export function resultValue(row: ResultRow): Uint8Array {
+  const { failure } = row;
+  const idempotencyKey = row.idempotencyKey ?? "";
+  writer.begin(
+    64 +
+      textBytes(row.app) +
+      textBytes(row.type) +
+      textBytes(row.key) +
+      textBytes(idempotencyKey) +
+      (failure === undefined
+        ? 0
+        : textBytes(failure.name) + textBytes(failure.message) + textBytes(failure.stack ?? "")) +
+      (row.result?.length ?? 0),
+  );
+  const flags = (row.deduped ? 1 : 0) | (failure === undefined ? 0 : 2) | (row.result === undefined ? 0 : 4);
+  writer.u8(1).u8(flags).u8(STATES.indexOf(row.state)).u16(row.attempts).u48(row.acceptedAtMs).u48(row.endedAtMs);
+  writer.text8(row.app).text16(row.type).text16(row.key).text16(idempotencyKey);
+  if (failure !== undefined)
+    writer
+      .text16(failure.name)
+      .text16(failure.message)
+      .text16(failure.stack ?? "");
+  if (row.result !== undefined) writer.bytes(row.result);
+  return writer.end();
+}
+
+export function readResult(value: Uint8Array): ResultRow {
+  const reader = versioned(value);
+  const flags = reader.u8();
+  const state = STATES[reader.u8()];
+  if (state === undefined) throw new RangeError("unknown task state");
+  const attempts = reader.u16();
+  const acceptedAtMs = reader.u48();
+  const endedAtMs = reader.u48();
+  const app = reader.text8();
+  const type = reader.text16();
+  const key = reader.text16();
+  const idempotencyKey = reader.text16();
+  const failure = (flags & 2) === 0 ? undefined : readFailure(reader);
+  const result = (flags & 4) === 0 ? undefined : reader.rest().slice();
+  return {
+    app,
+    type,
+    key,
+    state,
+    deduped: (flags & 1) !== 0,
+    attempts,
+    acceptedAtMs,
+    endedAtMs,
+    idempotencyKey: idempotencyKey === "" ? undefined : idempotencyKey,
+    failure,
+    result,
+  };
+}
+
+export interface ScheduleRow {
+  readonly paused: boolean;
+  /** Wall ms of the newest tick that fired or was passed over. */
+  readonly lastTickMs: number;
+  /** Absent for a schedule declared in `defineApp`. */
+  readonly spec: Omit<ScheduleSpec, "name" | "key"> | undefined;
+}
+
+export function scheduleValue(row: ScheduleRow): Uint8Array {
+  const { spec } = row;
+  const every = spec?.every;
+  const expression = every?.type === "cron" ? every.expression : "";
+  const timeZone = every?.type === "cron" ? (every.timeZone ?? "") : "";
+  writer.begin(
+    64 + textBytes(expression) + textBytes(timeZone) + textBytes(spec?.taskType ?? "") + (spec?.payload.length ?? 0),
+  );
+  const flags =
+    (row.paused ? 1 : 0) |
+    (spec === undefined ? 0 : 2) |
+    (every?.type === "cron" ? 4 : 0) |
+    (spec?.misfire === "skip" ? 8 : 0);
+  writer.u8(1).u8(flags).u48(row.lastTickMs);
+  if (spec !== undefined) {
+    writer.text16(spec.taskType).u48(every?.type === "interval" ? every.everyMs : 0);
+    writer.text16(expression).text8(timeZone).bytes(spec.payload);
+  }
+  return writer.end();
+}
+
+export function readSchedule(value: Uint8Array): ScheduleRow {
+  const reader = versioned(value);
+  const flags = reader.u8();
+  const lastTickMs = reader.u48();
+  const paused = (flags & 1) !== 0;
+  if ((flags & 2) === 0) return { paused, lastTickMs, spec: undefined };
+  const taskType = reader.text16();
+  const everyMs = reader.u48();
+  const expression = reader.text16();
+  const timeZone = reader.text8();
+  const every: ScheduleSpec["every"] =
+    (flags & 4) === 0
+      ? { type: "interval", everyMs }
+      : timeZone === ""
+        ? { type: "cron", expression }
+        : { type: "cron", expression, timeZone };
+  return {
+    paused,
+    lastTickMs,
+    spec: { every, taskType, payload: reader.rest().slice(), misfire: (flags & 8) === 0 ? "once" : "skip" },
+  };
+}
+
+export function outboxValue(wire: Uint8Array): Uint8Array {
+  return writer
+    .begin(1 + wire.length)
+    .u8(1)
+    .bytes(wire)
+    .end();
+}
+
+export function readOutbox(value: Uint8Array): Uint8Array {
+  return versioned(value).rest();
+}
+
+export function idValue(id: string): Uint8Array {
+  return writer
+    .begin(1 + textBytes(id))
+    .u8(1)
+    .text(id)
+    .end();
+}
+
+export function readId(value: Uint8Array): string {
+  return versioned(value).restText();
+}
+
+export function versionValue(): Uint8Array {
+  return writer.begin(1).u8(1).end();
+}
+
+function readFailure(reader: RowReader): TaskFailure {
+  const name = reader.text16();
+  const message = reader.text16();
+  const stack = reader.text16();
+  return stack === "" ? { name, message } : { name, message, stack };
+}
+
+function versioned(value: Uint8Array): RowReader {
+  const reader = new RowReader(value);
+  const version = reader.u8();
+  if (version !== 1) throw new RangeError(`row version ${version} is not known`);
+  return reader;
+}
+
+export const KIND = {
+  task: 0x10,
+  dead: 0x20,
+  state: 0x30,
+  dedupe: 0x40,
+  result: 0x50,
+  schedule: 0x60,
+  outbox: 0x70,
+  paused: 0x80,
+  /** (app, key): state written here while the older state is away wins over it (ownership rule 17). */
+  stateHere: 0x90,
+} as const;
+
+/** Bits of `TaskHeader.flags` and `DeadHeader.flags`. */
+export const FLAG = {
+  /** Came through an outbox or from another directory: its id is deduped durably. */
+  deduped: 1,
+  /** Re-entered behind newer tasks after its machine was away. */
+  stranded: 2,
+  /** Not due yet: not in its lane. */
+  delayed: 4,
+  /** Failed and waits for its next attempt. */
+  retrying: 8,
+  /** A dead letter of a child that its owner refused: a retry goes back to the outbox. */
+  child: 16,
+} as const;
+
+export const TASK_HEADER_BYTES = 16;
+const POSITION_BYTES = 15;
+const STATES: readonly TaskState[] = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"];
+const writer = new RowWriter();

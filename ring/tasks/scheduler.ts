@@ -1,0 +1,168 @@
+/**
+ * Starts attempts: deficit round robin over apps by weight, within the app by priority of lanes, never above a cap.
+ *
+ * D1  One attempt per lane (E2): only a lane in phase `ready` starts, and starting makes it `running`.
+ * D2  Nothing starts without the node's right to start, nor in a partition that is loading, held, closed or waits for older tasks (E3).
+ * D3  In each round an app starts at most its weight's worth of tasks, so a flood of one delays another by a round (promise P4).
+ */
+
+import type { Instant } from "../machine.ts";
+import { type AppRing, mayStart } from "./app-ring.ts";
+import type { Core } from "./core.ts";
+import type { Lanes } from "./lanes.ts";
+import { type Lane, RunningAttempt } from "./model.ts";
+import type { States } from "./states.ts";
+
+export interface SchedulerOptions {
+  readonly core: Core;
+  readonly ring: AppRing;
+  readonly lanes: Lanes;
+  readonly states: States;
+  /** Tasks that wait to reach other owners are too many: starting more would only add to them. */
+  readonly outboxFull: () => boolean;
+}
+
+export class Scheduler {
+  readonly #core: Core;
+  readonly #ring: AppRing;
+  readonly #lanes: Lanes;
+  readonly #states: States;
+  readonly #outboxFull: () => boolean;
+  /** No attempt passes its timeout or deadline before this. */
+  #expireAt = Number.POSITIVE_INFINITY;
+
+  constructor(options: SchedulerOptions) {
+    this.#core = options.core;
+    this.#ring = options.ring;
+    this.#lanes = options.lanes;
+    this.#states = options.states;
+    this.#outboxFull = options.outboxFull;
+  }
+
+  dispatch(now: Instant): void {
+    const core = this.#core;
+    if (!core.startsAllowed || this.#outboxFull()) return; // D2
+    while (core.runningTasks < core.limits.running) {
+      const app = this.#ring.peek();
+      if (app === undefined) return;
+      if (!app.inTurn) {
+        app.inTurn = true;
+        const weight = Math.min(MOST_WEIGHT, Math.max(LEAST_WEIGHT, app.limits.weight));
+        app.deficit = Math.min(app.deficit + weight, Math.max(1, weight)); // D3
+      }
+      while (app.deficit >= 1 && app.ready.size > 0 && mayStart(app) && core.runningTasks < core.limits.running) {
+        if (!this.#ring.takeToken(now, app)) break;
+        const lane = app.ready.shift() as Lane;
+        if (lane.phase === "ready" && this.#start(now, lane)) app.deficit -= 1;
+        else {
+          this.#ring.returnToken(app);
+          if (lane.phase !== "type-full" && lane.phase !== "reading") this.#ring.wakeTypes(app);
+        }
+      }
+      if (core.runningTasks >= core.limits.running && app.deficit >= 1 && app.ready.size > 0 && mayStart(app)) return; // its turn goes on
+      this.#ring.rotate();
+    }
+  }
+
+  /** Aborts attempts whose timeout or deadline has passed; the lane waits for them to settle (rule 21). */
+  expire(now: Instant): void {
+    if (now < this.#expireAt) return;
+    this.#expireAt = Number.POSITIVE_INFINITY;
+    for (const attempt of this.#core.running.values()) {
+      if (attempt.task === undefined || attempt.aborted !== undefined) continue;
+      const timeoutAt = attempt.startedAt + attempt.timeoutMs;
+      const { deadline } = attempt;
+      if (deadline !== undefined && deadline <= now) this.abort(attempt, "deadline");
+      else if (timeoutAt <= now) this.abort(attempt, "timeout");
+      else this.#expireAt = Math.min(this.#expireAt, timeoutAt, deadline ?? timeoutAt);
+    }
+  }
+
+  nextExpiry(): Instant | undefined {
+    return this.#expireAt === Number.POSITIVE_INFINITY || this.#core.runningTasks === 0 ? undefined : this.#expireAt;
+  }
+
+  abort(attempt: RunningAttempt, reason: NonNullable<RunningAttempt["aborted"]>): void {
+    if (attempt.aborted !== undefined) return;
+    attempt.aborted = reason;
+    this.#core.output.aborts.push({ attemptId: attempt.attemptId, reason });
+  }
+
+  /** False: the lane waits for something else than its turn, which its phase says. */
+  #start(now: Instant, lane: Lane): boolean {
+    const core = this.#core;
+    const { app, vnode } = lane;
+    const task = lane.tasks.peek();
+    if (task === undefined) return false;
+    if (!vnode.mayStart) {
+      lane.phase = "held"; // D2
+      vnode.heldLanes.push(lane);
+      return false;
+    }
+    const { record } = task;
+    const type = app.types.get(record.type);
+    if (type === undefined) {
+      lane.phase = "unknown";
+      app.unknown.push(lane);
+      return false;
+    }
+    const spec = type.type;
+    if (type.running >= spec.concurrency) {
+      lane.phase = "type-full";
+      type.waiting.push(lane);
+      return false;
+    }
+    let state: ReadonlyMap<string, Uint8Array> = NO_STATE;
+    let stateAway = false;
+    if (spec.state !== "none") {
+      if (vnode.older === "away" && spec.onAway === "wait") {
+        if (type.usesState) {
+          lane.phase = "away"; // rule 17
+          vnode.awayLanes.push(lane);
+          return false;
+        }
+        stateAway = true;
+      } else if (lane.state !== undefined || this.#states.known(lane)) state = lane.state ?? NO_STATE;
+      else {
+        lane.phase = "reading";
+        this.#states.readLane(lane, (at) => {
+          lane.phase = "idle";
+          this.#lanes.settle(at, lane);
+        });
+        return false;
+      }
+    }
+    const deadline = record.deadlineMs > 0 ? task.acceptedAt + record.deadlineMs : undefined;
+    const attempt = new RunningAttempt(vnode, {
+      attemptId: core.nextAttemptId(),
+      record,
+      attempt: task.attempts + 1,
+      state,
+      stateAway,
+      timeoutMs: spec.timeoutMs,
+      deadline,
+      startedAt: now,
+      task,
+      type,
+    });
+    lane.phase = "running"; // D1
+    lane.attempt = attempt;
+    task.phase = "running";
+    task.waits = undefined;
+    task.startedAt = now;
+    core.running.set(attempt.attemptId, attempt);
+    core.runningTasks++;
+    app.running++;
+    type.running++;
+    vnode.running++;
+    const timeoutAt = now + spec.timeoutMs;
+    if (timeoutAt < this.#expireAt) this.#expireAt = timeoutAt;
+    if (deadline !== undefined && deadline < this.#expireAt) this.#expireAt = deadline;
+    core.output.starts.push(attempt);
+    return true;
+  }
+}
+
+const NO_STATE: ReadonlyMap<string, Uint8Array> = new Map();
+const LEAST_WEIGHT = 0.01;
+const MOST_WEIGHT = 1_000;

@@ -1,0 +1,377 @@
+/**
+ * Recurring tasks, owned by the partition of (app, key): one firing per tick for the whole ring.
+ *
+ * H1  A firing is a task whose id is a function of (schedule, tick); the tick is stored with it in the same changes (rule 19).
+ * H2  The wall clock only decides when: a clock behind the last tick waits, one that jumps ahead fires once.
+ * H3  Firings coalesce: while one waits or runs, ticks that pass make one firing after it (`once`) or none (`skip`).
+ */
+
+import type { Instant } from "../machine.ts";
+import type { Admission } from "./admission.ts";
+import type { Core } from "./core.ts";
+import type { ScheduleSpec } from "./definition.ts";
+import type { ScheduleView } from "./engine-contract.ts";
+import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
+import { isRefused, parseRecord } from "./record.ts";
+import { encodeRecord } from "./record-encode.ts";
+import { KIND, keyedRow, type ScheduleRow, scheduleValue } from "./rows.ts";
+import { deriveId } from "./task-id.ts";
+import { type Ticks, ticksOf } from "./ticks.ts";
+import type { Timer } from "./timers.ts";
+
+export interface Schedule extends Wakes {
+  readonly vnode: Vnode;
+  readonly app: AppRun;
+  readonly spec: ScheduleSpec;
+  readonly declared: boolean;
+  readonly ticks: Ticks;
+  paused: boolean;
+  lastTickMs: number;
+  firedAtMs: number | undefined;
+  firing: string | undefined;
+  timer: Timer<Wake> | undefined;
+}
+
+export class Schedules {
+  readonly #core: Core;
+  readonly #admission: Admission;
+  readonly #byVnode: Map<Vnode, Map<string, Schedule>> = new Map();
+  /** By the id of the firing that a schedule waits for (H3). */
+  readonly #waiting: Map<string, Schedule> = new Map();
+  /** Rows of declared schedules whose app is not loaded here, or not yet. */
+  readonly #unclaimed: Map<Vnode, Map<string, ScheduleRow>> = new Map();
+
+  #moved = false;
+
+  constructor(core: Core, admission: Admission) {
+    this.#core = core;
+    this.#admission = admission;
+  }
+
+  /** The wall clock was set: ticks are looked at again at the next `tick`, which is due at once. */
+  get moved(): boolean {
+    return this.#moved;
+  }
+
+  wallMoved(): void {
+    this.#moved = this.#byVnode.size > 0;
+  }
+
+  rearmMoved(now: Instant): void {
+    if (this.#moved) this.rearm(now);
+    this.#moved = false;
+  }
+
+  count(vnode: Vnode): number {
+    return this.#byVnode.get(vnode)?.size ?? 0;
+  }
+
+  find(
+    vnode: Vnode,
+    address: { readonly app: string; readonly key: string; readonly name: string },
+  ): Schedule | undefined {
+    return this.#byVnode.get(vnode)?.get(scheduleName(address));
+  }
+
+  /** A schedule that an app declares; it goes on from its row's last tick. */
+  declare(now: Instant, vnode: Vnode, app: AppRun, spec: ScheduleSpec): void {
+    const name = scheduleName({ app: app.name, key: spec.key, name: spec.name });
+    const before = this.#byVnode.get(vnode)?.get(name);
+    const row = this.#unclaimed.get(vnode)?.get(name);
+    this.#unclaimed.get(vnode)?.delete(name);
+    if (before !== undefined) this.#forget(before);
+    const known = before ?? row;
+    this.#enter(now, vnode, app, spec, {
+      declared: true,
+      paused: known?.paused ?? false,
+      lastTickMs: known?.lastTickMs,
+      firing: before?.firing,
+    });
+  }
+
+  /** Declared no more; its row stays, so that a version that declares it again goes on from there. */
+  undeclare(vnode: Vnode, app: AppRun, spec: ScheduleSpec): void {
+    const schedule = this.find(vnode, { app: app.name, key: spec.key, name: spec.name });
+    if (schedule === undefined || !schedule.declared) return;
+    this.#forget(schedule);
+    this.#keepRow(vnode, scheduleName({ app: app.name, key: spec.key, name: spec.name }), {
+      paused: schedule.paused,
+      lastTickMs: schedule.lastTickMs,
+      spec: undefined,
+    });
+  }
+
+  /** A run-time schedule; replaces one of the same name. Why not, if it may not be. */
+  put(now: Instant, vnode: Vnode, app: AppRun, spec: ScheduleSpec): string | undefined {
+    const before = this.find(vnode, { app: app.name, key: spec.key, name: spec.name });
+    if (before?.declared === true) return "the app declares a schedule of this name";
+    if (before === undefined && app.schedules >= this.#core.limits.schedulesPerApp)
+      return `app ${app.name} has ${app.schedules} schedules, its limit`;
+    if (spec.name === "" || spec.name.length > 128 || spec.key === "" || spec.key.length > 128)
+      return "name and key have 1 to 128 characters";
+    const ticks = ticksOf(app.name, spec);
+    if ("refusal" in ticks) return ticks.refusal;
+    if (before !== undefined) this.#forget(before);
+    this.#enter(now, vnode, app, spec, {
+      declared: false,
+      paused: before?.paused ?? false,
+      lastTickMs: undefined,
+      firing: before?.firing,
+    });
+    return undefined;
+  }
+
+  /** A row that was here before, or came from elsewhere; what is here already wins, the newer tick holds. */
+  load(
+    now: Instant,
+    vnode: Vnode,
+    address: { readonly app: AppRun; readonly key: string; readonly name: string },
+    row: ScheduleRow,
+  ): void {
+    const name = scheduleName({ app: address.app.name, key: address.key, name: address.name });
+    const known = this.#byVnode.get(vnode)?.get(name);
+    if (known !== undefined) {
+      // One that has not fired here goes on from where it stood elsewhere, so that missed ticks are seen.
+      known.lastTickMs = known.firedAtMs === undefined ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
+      this.#write(known);
+      this.#arm(now, known);
+    } else if (row.spec === undefined) this.#keepRow(vnode, name, row);
+    else {
+      const spec: ScheduleSpec = { ...row.spec, key: address.key, name: address.name };
+      this.#enter(now, vnode, address.app, spec, {
+        declared: false,
+        paused: row.paused,
+        lastTickMs: row.lastTickMs,
+        firing: undefined,
+      });
+    }
+  }
+
+  act(now: Instant, schedule: Schedule, action: "pause" | "resume" | "run" | "delete"): string | undefined {
+    switch (action) {
+      case "pause":
+        schedule.paused = true;
+        schedule.timer = this.#core.timers.remove(schedule.timer);
+        this.#write(schedule);
+        return undefined;
+      case "resume":
+        schedule.paused = false;
+        if (schedule.spec.misfire === "skip")
+          schedule.lastTickMs = Math.max(schedule.lastTickMs, this.#core.wallMs(now));
+        this.#write(schedule);
+        this.#arm(now, schedule);
+        return undefined;
+      case "run":
+        return this.#fire(now, schedule, { tickMs: this.#core.wallMs(now), byHand: true });
+      case "delete":
+        if (schedule.declared) return "the app declares it; pause it instead";
+        this.#forget(schedule);
+        this.#core.erase(schedule.vnode, rowKey(schedule));
+        return undefined;
+    }
+  }
+
+  /** The wall clock was set, a partition may start, an app came: every schedule looks again. */
+  rearm(now: Instant, vnode?: Vnode): void {
+    for (const [each, schedules] of this.#byVnode) {
+      if (vnode !== undefined && each !== vnode) continue;
+      for (const schedule of schedules.values()) this.#arm(now, schedule);
+    }
+  }
+
+  /** A task has ended: if it was a firing that ticks waited for, they fire now. */
+  ended(now: Instant, id: string): void {
+    if (this.#waiting.size === 0) return;
+    const schedule = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    if (schedule !== undefined && this.#byVnode.get(schedule.vnode)?.get(nameOf(schedule)) === schedule)
+      this.#arm(now, schedule);
+  }
+
+  close(vnode: Vnode): void {
+    for (const schedule of this.#byVnode.get(vnode)?.values() ?? []) this.#forget(schedule);
+    this.#byVnode.delete(vnode);
+    this.#unclaimed.delete(vnode);
+  }
+
+  views(now: Instant, vnode: Vnode, app: string | undefined, limit: number): ScheduleView[] {
+    const views: ScheduleView[] = [];
+    for (const schedule of this.#byVnode.get(vnode)?.values() ?? []) {
+      if (views.length >= limit) break;
+      if (app !== undefined && schedule.app.name !== app) continue;
+      const { every } = schedule.spec;
+      const next = schedule.paused
+        ? undefined
+        : schedule.ticks.next(Math.max(schedule.lastTickMs, this.#core.wallMs(now)));
+      views.push({
+        app: schedule.app.name,
+        key: schedule.spec.key,
+        name: schedule.spec.name,
+        taskType: schedule.spec.taskType,
+        spec: every.type === "cron" ? every.expression : `every ${every.everyMs} ms`,
+        paused: schedule.paused,
+        declared: schedule.declared,
+        ...(schedule.firedAtMs === undefined ? {} : { lastFireAtMs: schedule.firedAtMs }),
+        ...(next === undefined ? {} : { nextFireAtMs: next }),
+      });
+    }
+    return views;
+  }
+
+  #enter(
+    now: Instant,
+    vnode: Vnode,
+    app: AppRun,
+    spec: ScheduleSpec,
+    from: {
+      readonly declared: boolean;
+      readonly paused: boolean;
+      readonly lastTickMs: number | undefined;
+      readonly firing: string | undefined;
+    },
+  ): void {
+    const ticks = ticksOf(app.name, spec);
+    if ("refusal" in ticks) return;
+    const schedule: Schedule = {
+      vnode,
+      app,
+      spec,
+      ticks,
+      declared: from.declared,
+      paused: from.paused,
+      lastTickMs: from.lastTickMs ?? this.#core.wallMs(now),
+      firedAtMs: undefined,
+      timer: undefined,
+      firing:
+        from.firing ??
+        (from.lastTickMs === undefined
+          ? undefined
+          : firingId(app.name, spec, { tickMs: from.lastTickMs, byHand: false })),
+      wake: (at): void => {
+        schedule.timer = undefined;
+        this.#due(at, schedule);
+      },
+    };
+    const all = this.#byVnode.get(vnode);
+    if (all === undefined) this.#byVnode.set(vnode, new Map([[nameOf(schedule), schedule]]));
+    else all.set(nameOf(schedule), schedule);
+    app.schedules++;
+    if (from.lastTickMs === undefined) this.#write(schedule);
+    this.#arm(now, schedule);
+  }
+
+  #arm(now: Instant, schedule: Schedule): void {
+    schedule.timer = this.#core.timers.remove(schedule.timer);
+    if (schedule.paused || !schedule.vnode.mayStart) return;
+    const next = schedule.ticks.next(schedule.lastTickMs);
+    if (next === undefined) return;
+    // A far tick is looked at again daily; so no timer depends on a wall clock of long ago.
+    const inMs = Math.min(Math.max(0, next - this.#core.wallMs(now)), 86_400_000);
+    schedule.timer = this.#core.timers.set(now + inMs, { type: "subject", subject: schedule });
+  }
+
+  #due(now: Instant, schedule: Schedule): void {
+    const wallMs = this.#core.wallMs(now);
+    const dueMs = schedule.ticks.next(schedule.lastTickMs);
+    if (dueMs === undefined || dueMs > wallMs) return this.#arm(now, schedule); // H2
+    if (schedule.paused || !schedule.vnode.mayStart) return;
+    const tickMs = schedule.ticks.newest(dueMs, wallMs);
+    const alive = schedule.firing === undefined ? undefined : schedule.vnode.known.get(schedule.firing);
+    const skips = schedule.spec.misfire === "skip";
+    if (alive instanceof Task && !skips) {
+      this.#waiting.set(schedule.firing as string, schedule); // H3
+      return;
+    }
+    if (skips && (alive instanceof Task || wallMs - tickMs > LATE_MS)) {
+      schedule.lastTickMs = tickMs;
+      this.#write(schedule);
+      return this.#arm(now, schedule);
+    }
+    const refusal = this.#fire(now, schedule, { tickMs, byHand: false });
+    if (refusal === undefined) this.#arm(now, schedule);
+    else schedule.timer = this.#core.timers.set(now + RETRY_MS, { type: "subject", subject: schedule });
+  }
+
+  #fire(
+    now: Instant,
+    schedule: Schedule,
+    tick: { readonly tickMs: number; readonly byHand: boolean },
+  ): string | undefined {
+    const { app, spec, vnode } = schedule;
+    if (app.definition === undefined || !app.types.has(spec.taskType))
+      return `app ${app.name} has no task type ${spec.taskType} here`;
+    const id = firingId(app.name, spec, tick);
+    if (!vnode.known.has(id)) {
+      const headers = new Map([
+        ["taskring-schedule", spec.name],
+        ["taskring-tick", String(tick.tickMs)],
+      ]);
+      const wire = encodeRecord({
+        app: app.name,
+        type: spec.taskType,
+        key: spec.key,
+        payload: spec.payload,
+        headers,
+        id,
+      });
+      const record = parseRecord(wire, 0, wire.length);
+      if (isRefused(record)) return record.detail;
+      const full = this.#admission.fullness(app, record, "child");
+      if (full !== undefined) return full.detail;
+      this.#admission.admit(now, vnode, app, record, 0, -1);
+    }
+    schedule.firing = id;
+    schedule.firedAtMs = tick.tickMs;
+    if (!tick.byHand) schedule.lastTickMs = tick.tickMs;
+    this.#write(schedule); // H1
+    return undefined;
+  }
+
+  #write(schedule: Schedule): void {
+    const spec = schedule.declared ? undefined : schedule.spec;
+    this.#core.write(
+      schedule.vnode,
+      rowKey(schedule),
+      scheduleValue({ paused: schedule.paused, lastTickMs: schedule.lastTickMs, spec }),
+    );
+  }
+
+  #forget(schedule: Schedule): void {
+    this.#core.timers.remove(schedule.timer);
+    if (schedule.firing !== undefined) this.#waiting.delete(schedule.firing);
+    if (this.#byVnode.get(schedule.vnode)?.delete(nameOf(schedule)) === true) schedule.app.schedules--;
+  }
+
+  #keepRow(vnode: Vnode, name: string, row: ScheduleRow): void {
+    const rows = this.#unclaimed.get(vnode);
+    if (rows === undefined) this.#unclaimed.set(vnode, new Map([[name, row]]));
+    else if (rows.size < this.#core.limits.schedulesPerApp * 10) rows.set(name, row);
+  }
+}
+
+/** H1: the same on every owner. A run by hand is another task than the firing of that instant. */
+function firingId(
+  app: string,
+  spec: ScheduleSpec,
+  tick: { readonly tickMs: number; readonly byHand: boolean },
+): string {
+  const seed = `schedule\0${app}\0${spec.key}\0${spec.name}\0${tick.tickMs}${tick.byHand ? "\0run" : ""}`;
+  return deriveId({ app, key: spec.key, seed, wallMs: tick.tickMs });
+}
+
+function nameOf(schedule: Schedule): string {
+  return scheduleName({ app: schedule.app.name, key: schedule.spec.key, name: schedule.spec.name });
+}
+
+function scheduleName(address: { readonly app: string; readonly key: string; readonly name: string }): string {
+  return `${address.app}\0${address.key}\0${address.name}`;
+}
+
+function rowKey(schedule: Schedule): Uint8Array {
+  return keyedRow(KIND.schedule, schedule.app.name, schedule.spec.key, schedule.spec.name);
+}
+
+/** With `skip`, a tick this late is passed over. */
+const LATE_MS = 5_000;
+/** A firing that found no room is tried again after this. */
+const RETRY_MS = 1_000;

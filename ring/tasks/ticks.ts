@@ -1,0 +1,58 @@
+/**
+ * When a schedule is due: pure functions of its spec and wall times.
+ *
+ * Intervals are aligned to the epoch with a phase from the schedule's name, so that every owner finds the same ticks and a
+ * thousand feeds polled each minute do not all start in the same second.
+ */
+
+import { Cron } from "croner";
+import { murmur3 } from "../hash.ts";
+import type { ScheduleSpec } from "./definition.ts";
+
+export interface Ticks {
+  /** The first tick after a wall time; `undefined` when there is none. */
+  next(afterMs: number): number | undefined;
+  /** The newest tick up to `wallMs`, given that `dueMs` is one that has passed. */
+  newest(dueMs: number, wallMs: number): number;
+}
+
+/** Why the spec cannot be followed, or its ticks. */
+export function ticksOf(app: string, spec: ScheduleSpec): Ticks | { readonly refusal: string } {
+  const { every } = spec;
+  if (every.type === "interval") {
+    if (!Number.isSafeInteger(every.everyMs) || every.everyMs < LEAST_INTERVAL_MS || every.everyMs > MOST_INTERVAL_MS) {
+      return { refusal: `everyMs is ${LEAST_INTERVAL_MS} to ${MOST_INTERVAL_MS}` };
+    }
+    return intervalTicks(every.everyMs, murmur3(encoder.encode(`${app}\0${spec.key}\0${spec.name}`)) % every.everyMs);
+  }
+  if (every.expression.length > 256) return { refusal: "the cron expression is longer than 256 characters" };
+  try {
+    return cronTicks(
+      new Cron(every.expression, {
+        paused: true,
+        ...(every.timeZone === undefined ? {} : { timezone: every.timeZone }),
+      }),
+    );
+  } catch (error) {
+    return { refusal: error instanceof Error ? error.message : "the cron expression is not valid" };
+  }
+}
+
+function intervalTicks(everyMs: number, phaseMs: number): Ticks {
+  const at = (wallMs: number): number => Math.floor((wallMs - phaseMs) / everyMs) * everyMs + phaseMs;
+  return { next: (afterMs) => at(afterMs) + everyMs, newest: (_dueMs, wallMs) => at(wallMs) };
+}
+
+function cronTicks(cron: Cron): Ticks {
+  return {
+    next: (afterMs) => cron.nextRun(new Date(afterMs))?.getTime(),
+    newest: (dueMs, wallMs) => {
+      const previous = cron.previousRuns(1, new Date(wallMs))[0]?.getTime();
+      return previous !== undefined && previous > dueMs && previous <= wallMs ? previous : dueMs;
+    },
+  };
+}
+
+const LEAST_INTERVAL_MS = 100;
+const MOST_INTERVAL_MS = 366 * 86_400_000;
+const encoder = new TextEncoder();

@@ -1,0 +1,68 @@
+/**
+ * What metrics, `status` and the stall check see of a partition and of an app. Costs little: counters, and a few lanes looked at.
+ */
+
+import type { Instant } from "../machine.ts";
+import { mayStart } from "./app-ring.ts";
+import type { Core } from "./core.ts";
+import type { PartitionView } from "./engine-contract.ts";
+import type { AppRun, Task, Vnode } from "./model.ts";
+
+export interface AppView {
+  readonly app: string;
+  readonly queued: number;
+  readonly running: number;
+  readonly dead: number;
+  readonly oldestWaitMs: number;
+}
+
+export function partitionView(core: Core, vnode: Vnode, schedules: number): PartitionView {
+  const oldest = vnode.arrivals.peek();
+  return {
+    partition: vnode.partition,
+    queued: vnode.queued,
+    delayed: vnode.delayed,
+    running: vnode.running,
+    dead: vnode.dead,
+    schedules,
+    lastCompletion: vnode.lastCompletion,
+    runnable: isRunnable(vnode),
+    oldestWaitMs: oldest === undefined ? 0 : waitedMs(core.newest, oldest),
+  };
+}
+
+export function appView(core: Core, app: AppRun): AppView {
+  let oldest: Task | undefined;
+  let looked = 0;
+  for (const lane of app.lanes.values()) {
+    const head = lane.tasks.peek();
+    if (head !== undefined && (oldest === undefined || head.acceptedAt < oldest.acceptedAt)) oldest = head;
+    if (++looked >= LANES_LOOKED_AT) break;
+  }
+  return {
+    app: app.name,
+    queued: app.queued,
+    running: app.running,
+    dead: app.dead,
+    oldestWaitMs: oldest === undefined ? 0 : waitedMs(core.newest, oldest),
+  };
+}
+
+/** Some task could go on here: one runs, or a ready lane's app may start (looks at the oldest tasks only). */
+function isRunnable(vnode: Vnode): boolean {
+  if (vnode.running > 0) return true;
+  if (!vnode.mayStart || vnode.queued === vnode.delayed) return false;
+  for (let index = 0; index < TASKS_LOOKED_AT; index++) {
+    const task = vnode.arrivals.at(index);
+    if (task === undefined) return false;
+    if (task.lane?.phase === "ready" && mayStart(task.app)) return true;
+  }
+  return false;
+}
+
+function waitedMs(now: Instant, task: Task): number {
+  return Math.max(0, now - Math.max(task.acceptedAt, task.dueAt));
+}
+
+const LANES_LOOKED_AT = 1_000;
+const TASKS_LOOKED_AT = 256;

@@ -1,0 +1,93 @@
+/**
+ * Calls that wait for a task to end; bounded, and answered when the task's end is durable, at their timeout, or when the partition goes.
+ */
+
+import type { Instant } from "../machine.ts";
+import type { Core } from "./core.ts";
+import type { Dead, Done, Task, Vnode, Wake, Wakes } from "./model.ts";
+import { statusOf } from "./status.ts";
+import type { Timer } from "./timers.ts";
+
+interface Waiter extends Wakes {
+  readonly requestId: number;
+  readonly vnode: Vnode;
+  readonly id: string;
+  timer: Timer<Wake> | undefined;
+}
+
+export class Waiters {
+  readonly #core: Core;
+  readonly #byId: Map<string, Waiter[]> = new Map();
+  #count = 0;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  /** False: too many wait already. */
+  add(now: Instant, task: Task, requestId: number, timeoutMs: number): boolean {
+    if (this.#count >= this.#core.limits.waiters) return false;
+    const { id } = task.record;
+    const waiter: Waiter = {
+      requestId,
+      vnode: task.vnode,
+      id,
+      timer: undefined,
+      wake: (at): void => {
+        waiter.timer = undefined;
+        const known = waiter.vnode.known.get(id);
+        this.#remove(waiter);
+        if (known !== undefined) this.#answer(at, waiter, known);
+      },
+    };
+    waiter.timer = this.#core.timers.set(now + Math.max(0, Math.min(timeoutMs, MOST_WAIT_MS)), {
+      type: "subject",
+      subject: waiter,
+    });
+    this.#count++;
+    const others = this.#byId.get(id);
+    if (others === undefined) this.#byId.set(id, [waiter]);
+    else others.push(waiter);
+    return true;
+  }
+
+  ended(now: Instant, id: string, known: Task | Done | Dead | undefined): void {
+    if (this.#count === 0 || known === undefined) return;
+    for (const waiter of this.#byId.get(id) ?? []) {
+      this.#core.timers.remove(waiter.timer);
+      this.#count--;
+      this.#answer(now, waiter, known);
+    }
+    this.#byId.delete(id);
+  }
+
+  close(vnode: Vnode): void {
+    for (const waiters of [...this.#byId.values()]) {
+      for (const waiter of [...waiters]) {
+        if (waiter.vnode !== vnode) continue;
+        this.#core.timers.remove(waiter.timer);
+        this.#remove(waiter);
+        this.#core.output.answers.push({
+          requestId: waiter.requestId,
+          answer: { type: "refused", code: "NOT_OWNER", detail: `partition ${vnode.partition} has moved` },
+        });
+      }
+    }
+  }
+
+  #answer(now: Instant, waiter: Waiter, known: Task | Done | Dead): void {
+    this.#core.output.answers.push({
+      requestId: waiter.requestId,
+      answer: { type: "task", status: statusOf(this.#core, now, known) },
+    });
+  }
+
+  #remove(waiter: Waiter): void {
+    const rest = (this.#byId.get(waiter.id) ?? []).filter((each) => each !== waiter);
+    this.#count--;
+    if (rest.length === 0) this.#byId.delete(waiter.id);
+    else this.#byId.set(waiter.id, rest);
+  }
+}
+
+const MOST_WAIT_MS = 3_600_000;
