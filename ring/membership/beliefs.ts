@@ -25,7 +25,7 @@ import type { Tags } from "./tags.ts";
 import { decodeTags, encodeTags } from "./tags.ts";
 import { compatible, malformed, sameVersions } from "./versions.ts";
 
-export interface BeliefsParts {
+interface BeliefsParts {
   readonly members: MemberTable;
   readonly gossiper: Gossiper;
   readonly outbox: Outbox;

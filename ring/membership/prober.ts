@@ -190,7 +190,7 @@ export class Prober {
   }
 }
 
-export interface ProberParts {
+interface ProberParts {
   readonly members: MemberTable;
   readonly outbox: Outbox;
   readonly exchanges: Exchanges;

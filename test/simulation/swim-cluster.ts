@@ -261,7 +261,7 @@ export function stateOf(node: SwimNode, name: string): string | undefined {
 }
 
 /** mulberry32. */
-export function randomFrom(seed: number): Random {
+function randomFrom(seed: number): Random {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b_79f5) >>> 0;
