@@ -5,7 +5,9 @@
  * P2  Chosen = accepted in one ballot by a majority of the voters of e and a majority of the voters of e+1 (rule 1).
  * P3  Whoever finds an accepted document proposes that one; its own ends "lost" when the other is decided.
  * P4  A new voter accepts before any voter of e is asked to, so it has learnt e (rule 3) and a newcomer that is silent
- *     costs nothing: nobody has voted yet. That is stricter than an answer beforehand, which may be its last.
+ *     costs nothing: nobody has voted yet. That is stricter than an answer beforehand, which may be its last. Likewise
+ *     nobody is asked to vote for other voters before a majority of them has answered: a vote for voters that are dead
+ *     could never be decided, and a voter that has voted grants nothing.
  * P5  A proposal that takes partitions without consent first waits for a majority's word that it may (rule 11).
  * P6  Own proposals end within `proposalTimeoutMs`; finishing somebody's vote goes on until the epoch is decided.
  */
@@ -23,6 +25,8 @@ export type RefusalReason =
   | "invalid"
   /** A majority of voters must still honour a grant, or could not be asked; see `waitMs`. */
   | "leased"
+  /** Too few voters of the current or the proposed document answered. */
+  | "no-majority"
   /** The new voter did not accept in time. */
   | "newcomer-silent"
   /** This node knows no document, or only speaks for another. */
@@ -259,11 +263,13 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     const value = found ?? own ?? this.#found;
     if (value === undefined) return this.#rest();
     const isFresh = found === undefined && own !== undefined;
+    const newcomers = isFresh ? newcomersOf(this.#previous, value.document) : []; // P4
+    if (isFresh && !isMajority(value.document.voters, new Set([...promises.keys(), ...newcomers]))) return []; // P4
     this.#phase = {
       type: "accepting",
       vote: { ballot, document: value.document, consents: value.consents },
       accepted: { now: new Set(), next: new Set() },
-      newcomers: isFresh ? newcomersOf(this.#previous, value.document) : [], // P4
+      newcomers,
       newcomersBy: now + NEWCOMER_MS,
       resend: first(now),
     };
@@ -338,11 +344,21 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
   }
 
   #timeOut(now: Instant): readonly ProposerEffect[] {
-    const outcome: ProposalOutcome =
-      this.#own?.progress === "inquiring" ? { type: "refused", reason: "leased" } : { type: "timeout" };
+    const outcome = this.#outcomeOfTimeOut();
     const ended = this.#end(outcome);
     if (this.#found === undefined) return [...ended, ...this.#rest()];
     return [...ended, ...this.#prepare(now)]; // P6
+  }
+
+  #outcomeOfTimeOut(): ProposalOutcome {
+    switch (this.#own?.progress) {
+      case "inquiring":
+        return { type: "refused", reason: "leased" };
+      case "cleared":
+        return { type: "refused", reason: "no-majority" };
+      default:
+        return { type: "timeout" };
+    }
   }
 
   /** Ends the own proposal; a vote being finished goes on. */

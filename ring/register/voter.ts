@@ -59,7 +59,7 @@ export class Voter {
         if (!isMember(document, from, message.memberId)) return NOT_VOTER;
         if (accepted !== undefined) return SILENT; // V1
         if (!this.#grants.grant(now, from)) return SILENT;
-        return { type: "reply", state, reply: { type: "grant", epoch: document.epoch, request: message.request } };
+        return { type: "reply", state, reply: { type: "grant", epoch: message.epoch, request: message.request } };
       case "inquire": {
         const waitsMs = message.members.slice(0, INQUIRE_LIMIT).map((name) => this.#grants.waitMs(now, name));
         return {
