@@ -11,8 +11,8 @@ export type Judge = (record: TaskRecord) => SubmitOutcome | undefined;
 export class FakeNode implements RingNode {
   readonly name: NodeName;
   /** Tasks in the order of their first acceptance. */
-  readonly accepted: TaskRecord[] = [];
-  readonly known: Map<string, TaskRecord> = new Map();
+  accepted: TaskRecord[] = [];
+  known: Map<string, TaskRecord> = new Map();
   readonly forgotten: SubmitOrigin[] = [];
   /** Outcomes held back while set; released by `release`. */
   holding: boolean = false;

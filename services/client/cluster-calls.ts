@@ -1,0 +1,62 @@
+/** `Cluster`: members, ring, plan and transfers. */
+
+import type * as messages from "../../proto/messages.ts";
+import type { Caller, CallOptions } from "./caller.ts";
+
+const CLUSTER = "taskring.v1.Cluster";
+
+export class ClusterCalls {
+  readonly #caller: Caller;
+
+  constructor(caller: Caller) {
+    this.#caller = caller;
+  }
+
+  status(query: { readonly node?: string } = {}, options?: CallOptions): Promise<messages.StatusReply> {
+    return this.#caller.unary(CLUSTER, "Status", query, options);
+  }
+
+  members(options?: CallOptions): Promise<messages.MembersReply> {
+    return this.#caller.unary(CLUSTER, "Members", {}, options);
+  }
+
+  ring(options?: CallOptions): Promise<messages.RingReply> {
+    return this.#caller.unary(CLUSTER, "Ring", {}, options);
+  }
+
+  locate(at: messages.KeyRequest, options?: CallOptions): Promise<messages.LocateReply> {
+    return this.#caller.unary(CLUSTER, "Locate", at, options);
+  }
+
+  stage(change: messages.StageRequest, options?: CallOptions): Promise<messages.StagedReply> {
+    return this.#caller.unary(CLUSTER, "Stage", change, options);
+  }
+
+  plan(options?: CallOptions): Promise<messages.PlanReply> {
+    return this.#caller.unary(CLUSTER, "Plan", {}, options);
+  }
+
+  commit(planId: string | undefined, options?: CallOptions): Promise<messages.CommitReply> {
+    return this.#caller.unary(CLUSTER, "Commit", { planId: planId ?? "" }, options);
+  }
+
+  async clear(options?: CallOptions): Promise<void> {
+    await this.#caller.unary(CLUSTER, "Clear", {}, options);
+  }
+
+  transfers(options?: CallOptions): Promise<messages.TransfersReply> {
+    return this.#caller.unary(CLUSTER, "Transfers", {}, options);
+  }
+
+  setTransferLimit(request: messages.TransferLimitRequest, options?: CallOptions): Promise<messages.TransfersReply> {
+    return this.#caller.unary(CLUSTER, "SetTransferLimit", request, options);
+  }
+
+  async drain(request: { readonly node?: string; readonly undo?: boolean } = {}, options?: CallOptions): Promise<void> {
+    await this.#caller.unary(CLUSTER, "Drain", request, options);
+  }
+
+  events(query: { readonly recent?: number } = {}, options?: CallOptions): AsyncIterable<messages.ClusterEvent> {
+    return this.#caller.stream(CLUSTER, "Events", query, options);
+  }
+}

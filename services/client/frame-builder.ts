@@ -1,0 +1,64 @@
+/** The batch frame that is being filled for one node. */
+
+import { BATCH_HEADER_BYTES } from "../../proto/submit-stream.ts";
+import { putVarint } from "../../proto/wire.ts";
+import type { Entry } from "./entry.ts";
+import { fieldBytes } from "./submit-task.ts";
+
+/** Complete but for its numbers, which it gets when it is sent. */
+export interface Frame {
+  readonly id: number;
+  readonly buffer: Buffer;
+  readonly end: number;
+  readonly entries: readonly Entry[];
+}
+
+export class FrameBuilder {
+  readonly id: number;
+  readonly #entries: Entry[] = [];
+  readonly #buffer: Buffer;
+  readonly #taskLimit: number;
+  #end = BATCH_HEADER_BYTES;
+
+  /** `first` decides the size: a task larger than a frame gets a frame of its own. `creditTasks` is 0 while it is not known. */
+  constructor({
+    id,
+    first,
+    creditTasks,
+  }: { readonly id: number; readonly first: Entry; readonly creditTasks: number }) {
+    this.id = id;
+    this.#taskLimit = Math.min(FRAME_TASKS, creditTasks === 0 ? FIRST_TASKS : creditTasks);
+    this.#buffer = Buffer.allocUnsafe(Math.max(FRAME_BYTES, BATCH_HEADER_BYTES + fieldBytes(first)));
+  }
+
+  get full(): boolean {
+    return this.#entries.length >= this.#taskLimit;
+  }
+
+  fits(entry: Entry): boolean {
+    return !this.full && this.#end + fieldBytes(entry) <= this.#buffer.length;
+  }
+
+  /** False: no room; then seal this frame and begin another. */
+  add(entry: Entry): boolean {
+    if (!this.fits(entry)) return false;
+    const buffer = this.#buffer;
+    buffer[this.#end] = TASK_TAG;
+    const at = putVarint(buffer, this.#end + 1, entry.end - entry.start);
+    entry.buffer.copy(buffer, at, entry.start, entry.end);
+    this.#end = at + entry.end - entry.start;
+    this.#entries.push(entry);
+    return true;
+  }
+
+  seal(): Frame {
+    return { id: this.id, buffer: this.#buffer, end: this.#end, entries: this.#entries };
+  }
+}
+
+const FRAME_BYTES = 64 * 1024;
+const FRAME_TASKS = 256;
+/** Before the node has told its credit. */
+const FIRST_TASKS = 64;
+/** Field 2 of TaskBatch. */
+const TASK_TAG = 0x12;

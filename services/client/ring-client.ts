@@ -1,0 +1,258 @@
+/**
+ * The client of a ring: knows who owns what, sends straight there, and tries again what is safe to try again.
+ *
+ * Tasks of one key submitted by one client are accepted in the order of their submits, over retries and changes of owner.
+ */
+
+import type * as messages from "../../proto/messages.ts";
+import { RingError } from "../../ring/errors.ts";
+import type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";
+import { AppCalls } from "./app-calls.ts";
+import { Caller, type CallOptions } from "./caller.ts";
+import { ClusterCalls } from "./cluster-calls.ts";
+import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
+import type { Entry, OutcomeTarget } from "./entry.ts";
+import { Links } from "./links.ts";
+import type { NodeStream } from "./node-stream.ts";
+import { RingMap } from "./ring-map.ts";
+import { type SinkOptions, SubmitSink } from "./submit-sink.ts";
+import { type SubmitTask, taskIdOf } from "./submit-task.ts";
+import { Submitter } from "./submitter.ts";
+import { TaskCalls } from "./task-calls.ts";
+
+export interface ConnectOptions {
+  /** gRPC addresses, `host:port`; one that answers is enough. */
+  readonly addresses: readonly string[];
+  readonly token?: string;
+  readonly tls?: ClientTls;
+  /** For the nodes' logs. */
+  readonly clientId?: string;
+  /** Tasks and bytes without an outcome before `submit` waits. Defaults 16,384 and 32 MiB. */
+  readonly pendingTasks?: number;
+  readonly pendingBytes?: number;
+}
+
+export interface SubmitOptions {
+  /** How long the task is tried. Default 30,000. */
+  readonly deadlineMs?: number;
+}
+
+export interface Submitted {
+  readonly taskId: string;
+  /** The task was known before; `state` is its state. */
+  readonly duplicate: boolean;
+  readonly state: TaskState;
+}
+
+/** Connects when first used. */
+export function connect(options: ConnectOptions): RingClient {
+  return new RingClient(options);
+}
+
+export class RingClient implements AsyncDisposable {
+  readonly cluster: ClusterCalls;
+  readonly apps: AppCalls;
+  readonly tasks: TaskCalls;
+  readonly #seeds: readonly string[];
+  readonly #map = new RingMap();
+  readonly #links: Links;
+  readonly #caller: Caller;
+  readonly #submitter: Submitter;
+  #refreshing: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: ConnectOptions) {
+    if (options.addresses.length === 0) throw new RingError("INVALID_ARGUMENT", "addresses is empty");
+    this.#seeds = options.addresses;
+    const metadata = () => metadataOf(options.token);
+    this.#links = new Links({
+      credentials: credentialsOf(options.tls),
+      metadata,
+      clientId: options.clientId ?? "taskring-client",
+      callbacks: () => ({ ...this.#submitter.streamCallbacks(), onRing: (epoch) => this.#heard(epoch) }),
+      onStreamDown: (entries, fatal) => this.#submitter.streamDown(entries, fatal),
+    });
+    this.#caller = new Caller({
+      addresses: () => this.#addresses(),
+      channel: (address) => this.#links.channel(address),
+      metadata,
+    });
+    this.#submitter = new Submitter({
+      streamFor: (hash) => this.#streamFor(hash),
+      refresh: () => this.#refresh(),
+      tasksMost: options.pendingTasks ?? PENDING_TASKS,
+      bytesMost: options.pendingBytes ?? PENDING_BYTES,
+    });
+    this.cluster = new ClusterCalls(this.#caller);
+    this.apps = new AppCalls(this.#caller);
+    this.tasks = new TaskCalls(this.#caller);
+    void this.#refresh();
+  }
+
+  /** Resolves once the ring is known. Throws `NO_OWNER` or `DEADLINE`. */
+  async ready(options: CallOptions = {}): Promise<void> {
+    this.#map.learn(await this.cluster.ring(options));
+  }
+
+  /**
+   * Resolves when the task is on disk at its owner. Waits for room first. Throws the refusal; after NO_OWNER or DEADLINE it is
+   * not known whether the task was accepted: submit again with the same taskId or idempotency key.
+   */
+  async submit(task: SubmitTask, options: SubmitOptions = {}): Promise<Submitted> {
+    const deadline = deadlineOf(options);
+    if (!this.#submitter.room) await this.#room(deadline);
+    return new Promise((resolve, reject) => {
+      const target: OutcomeTarget = {
+        settled: (entry, outcome) => {
+          if (outcome?.type === "refused") reject(errorOf(outcome));
+          else if (outcome?.type === "duplicate")
+            resolve({ taskId: outcome.id, duplicate: true, state: outcome.state });
+          else resolve({ taskId: taskIdOf(entry), duplicate: false, state: "queued" });
+        },
+      };
+      this.#submitter.push(task, target, { index: 0, deadline });
+    });
+  }
+
+  /** One outcome for each task, in order; refusals do not throw. Any number of tasks: waits for room as it goes. */
+  async submitMany(
+    tasks: Iterable<SubmitTask> | AsyncIterable<SubmitTask>,
+    options: SubmitOptions = {},
+  ): Promise<readonly SubmitOutcome[]> {
+    const outcomes: SubmitOutcome[] = [];
+    let pushed = 0;
+    let settled = 0;
+    let wake: (() => void) | undefined;
+    const target: OutcomeTarget = {
+      settled: (entry: Entry, outcome?: SubmitOutcome) => {
+        outcomes[entry.index] = outcome ?? { type: "accepted", id: taskIdOf(entry) };
+        settled += 1;
+        if (settled === pushed) wake?.();
+      },
+    };
+    for await (const task of tasks) {
+      const deadline = deadlineOf(options);
+      if (!this.#submitter.room) await this.#room(deadline);
+      this.#submitter.push(task, target, { index: pushed++, deadline });
+    }
+    if (settled < pushed) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    return outcomes;
+  }
+
+  /** For bulk loads: see `SubmitSink`. */
+  openSink(options: SinkOptions = {}): SubmitSink {
+    return new SubmitSink(this.#submitter, options);
+  }
+
+  get(taskId: string, options?: CallOptions): Promise<messages.Task> {
+    return this.#caller.unary(TASKS, "Get", { taskId }, options);
+  }
+
+  /** The task when it ends, or as it is after `timeoutMs` (default 30,000, at most 600,000). */
+  wait(
+    taskId: string,
+    options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {},
+  ): Promise<messages.Task> {
+    const timeoutMs = options.timeoutMs ?? WAIT_MS;
+    const signal = options.signal === undefined ? {} : { signal: options.signal };
+    return this.#caller.unary(TASKS, "Wait", { taskId, timeoutMs }, { deadlineMs: timeoutMs + 5_000, ...signal });
+  }
+
+  /** The present state, then each later one, until the task ends. */
+  watch(taskId: string, options?: CallOptions): AsyncIterable<messages.Task> {
+    return this.#caller.stream(TASKS, "Watch", { taskId }, options);
+  }
+
+  cancel(taskId: string, options?: CallOptions): Promise<messages.Task> {
+    return this.#caller.unary(TASKS, "Cancel", { taskId }, options);
+  }
+
+  /** Pipelines are not there yet. */
+  run(): Promise<never> {
+    return Promise.reject(new RingError("UNIMPLEMENTED", "pipelines cannot be run yet"));
+  }
+
+  /** Tasks without an outcome are told CANCELLED; whether they were accepted is not known. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#submitter.close();
+    this.#links.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  async #room(deadline: number): Promise<void> {
+    while (!this.#submitter.room && !this.#closed) {
+      const left = deadline - performance.now();
+      if (left <= 0) throw new RingError("QUEUE_FULL", "too many tasks of this client are without an outcome");
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, left);
+      });
+      await Promise.race([this.#submitter.whenRoom(), late]);
+      clearTimeout(timer);
+    }
+  }
+
+  /** The owner if it can be reached, else anybody: nodes forward. */
+  #streamFor(hash: number): NodeStream | undefined {
+    const owner = this.#map.addressOf(hash);
+    const direct = owner === undefined ? undefined : this.#links.stream(owner);
+    if (direct !== undefined) return direct;
+    for (const address of this.#addresses()) {
+      const stream = address === owner ? undefined : this.#links.stream(address);
+      if (stream !== undefined) return stream;
+    }
+    return undefined;
+  }
+
+  #addresses(): readonly string[] {
+    return [...new Set([...this.#map.addresses, ...this.#seeds])];
+  }
+
+  #heard(epoch: number): void {
+    if (epoch > this.#map.epoch) void this.#refresh();
+  }
+
+  #refresh(): Promise<void> {
+    this.#refreshing ??= this.cluster
+      .ring({ deadlineMs: REFRESH_MS })
+      .then(
+        (ring) => {
+          this.#map.learn(ring);
+          this.#links.prune(new Set(this.#addresses()));
+        },
+        () => undefined, // What is known stays; the next refusal or frame asks again.
+      )
+      .finally(() => {
+        this.#refreshing = undefined;
+      });
+    return this.#refreshing;
+  }
+}
+
+function deadlineOf(options: SubmitOptions): number {
+  return performance.now() + (options.deadlineMs ?? SUBMIT_MS);
+}
+
+function errorOf(outcome: Extract<SubmitOutcome, { readonly type: "refused" }>): RingError {
+  return new RingError(
+    outcome.code,
+    outcome.detail,
+    outcome.retryAfterMs === undefined ? {} : { retryAfterMs: outcome.retryAfterMs },
+  );
+}
+
+const TASKS = "taskring.v1.Tasks";
+const PENDING_TASKS = 16_384;
+const PENDING_BYTES = 32 * 1024 * 1024;
+const SUBMIT_MS = 30_000;
+const WAIT_MS = 30_000;
+const REFRESH_MS = 1_000;

@@ -1,0 +1,285 @@
+/**
+ * Every task from `submit` to its outcome: to its owner, in order, again where that is safe, within limits.
+ *
+ * Order is kept by bucket, the top 16 bits of a key's hash (so also its partition):
+ * O1  Tasks of one bucket that are under way are all in one frame: the node sees them in one call, so it cannot refuse the
+ *     first for want of the partition and accept the next.
+ * O2  What is to be sent again goes before what came later, and nothing of the bucket is sent while it waits.
+ * O3  Only outcomes that say "not here, not now" are tried again, with the same task id, until the task's deadline.
+ * O4  Bounded: `room` is false at the limit of tasks or bytes; what is pushed beyond is still taken.
+ */
+
+import { type ErrorCode, RingError } from "../../ring/errors.ts";
+import type { SubmitOutcome } from "../../ring/tasks/task.ts";
+import type { Entry, OutcomeTarget } from "./entry.ts";
+import type { NodeStream, NodeStreamOptions } from "./node-stream.ts";
+import type { SubmitTask } from "./submit-task.ts";
+import { TaskEncoder } from "./submit-task.ts";
+
+export interface SubmitterOptions {
+  /** The stream to the owner of the hash, or to any node that may forward; undefined: no node can be reached now. */
+  readonly streamFor: (hash: number) => NodeStream | undefined;
+  /** Learns the ring again; never rejects. */
+  readonly refresh: () => Promise<void>;
+  readonly tasksMost: number;
+  readonly bytesMost: number;
+}
+
+export class Submitter {
+  readonly #options: SubmitterOptions;
+  readonly #encoder = new TaskEncoder();
+  /** By bucket: tasks under way, and in which frame (O1). */
+  readonly #underWay = new Int32Array(BUCKETS);
+  readonly #frames = new Float64Array(BUCKETS);
+  /** By bucket: tasks that must wait, in order. */
+  readonly #waiting = new Map<number, Entry[]>();
+  /** By bucket: when to try again. */
+  readonly #retries = new Map<number, number>();
+  #retryTimer: NodeJS.Timeout | undefined;
+  readonly #sweep: NodeJS.Timeout;
+  /** Buckets that got free in this turn and have something waiting. */
+  #freed: number[] = [];
+  readonly #all = new Set<Entry>();
+  #order = 0;
+  #frameId = 0;
+  #tasks = 0;
+  #bytes = 0;
+  #roomWaiters: (() => void)[] = [];
+  #closed = false;
+
+  constructor(options: SubmitterOptions) {
+    this.#options = options;
+    this.#sweep = setInterval(() => this.#expire(), SWEEP_MS);
+    this.#sweep.unref();
+  }
+
+  get room(): boolean {
+    return this.#tasks < this.#options.tasksMost && this.#bytes < this.#options.bytesMost;
+  }
+
+  /** Tasks without an outcome. */
+  get pending(): number {
+    return this.#tasks;
+  }
+
+  /** Resolves when there is room, or everything is over. */
+  whenRoom(): Promise<void> {
+    if (this.room || this.#closed) return Promise.resolve();
+    return new Promise((resolve) => this.#roomWaiters.push(resolve));
+  }
+
+  /** Throws `INVALID_ARGUMENT` or `CANCELLED` (closed); everything else comes as an outcome. */
+  push(task: SubmitTask, target: OutcomeTarget, at: { readonly index: number; readonly deadline: number }): Entry {
+    if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
+    const { buffer, start, end, hash } = this.#encoder.encode(task);
+    this.#order += 1;
+    const entry: Entry = {
+      buffer,
+      start,
+      end,
+      hash,
+      target,
+      index: at.index,
+      deadline: at.deadline,
+      order: this.#order,
+      attempts: 0,
+    };
+    this.#tasks += 1;
+    this.#bytes += end - start;
+    this.#enqueue(entry);
+    return entry;
+  }
+
+  /** What a node stream needs of this. */
+  streamCallbacks(): Pick<NodeStreamOptions, "nextFrameId" | "onOutcome" | "onTurn"> {
+    return {
+      nextFrameId: () => ++this.#frameId,
+      onOutcome: (entry, outcome) => this.#outcome(entry, outcome),
+      onTurn: () => this.#turn(),
+    };
+  }
+
+  /** A stream broke: its tasks are sent again, or fail with `fatal`. */
+  streamDown(entries: readonly Entry[], fatal: RingError | undefined): void {
+    const outcome: SubmitOutcome =
+      fatal === undefined
+        ? { type: "refused", code: "NO_OWNER", detail: "the connection to the node broke" }
+        : { type: "refused", code: fatal.code, detail: fatal.message };
+    for (const entry of entries) this.#outcome(entry, outcome);
+    this.#turn();
+  }
+
+  /** The caller no longer waits: the task may still run. */
+  abandon(entry: Entry): void {
+    entry.target = NOBODY;
+  }
+
+  /** Everything without an outcome is told `CANCELLED`. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#sweep);
+    clearTimeout(this.#retryTimer);
+    const outcome: SubmitOutcome = {
+      type: "refused",
+      code: "CANCELLED",
+      detail: "the client was closed; the task may have been accepted",
+    };
+    for (const entries of this.#waiting.values()) for (const entry of entries) entry.target.settled(entry, outcome);
+    this.#waiting.clear();
+    for (const entry of this.#all) entry.target.settled(entry, outcome);
+    this.#all.clear();
+    this.#wake();
+  }
+
+  #enqueue(entry: Entry): void {
+    const bucket = entry.hash >>> 16;
+    const waiting = this.#waiting.get(bucket);
+    if (waiting !== undefined) {
+      waiting.push(entry); // O2
+      return;
+    }
+    const stream = this.#options.streamFor(entry.hash);
+    if (stream === undefined) {
+      this.#postpone(bucket, entry, FIRST_RETRY_MS);
+      return;
+    }
+    const underWay = this.#underWay[bucket] as number;
+    if (underWay > 0 && !(this.#frames[bucket] === stream.openFrame && stream.fits(entry))) {
+      this.#waiting.set(bucket, [entry]); // O1
+      return;
+    }
+    this.#underWay[bucket] = underWay + 1;
+    this.#all.add(entry);
+    this.#frames[bucket] = stream.add(entry);
+  }
+
+  #outcome(entry: Entry, outcome: SubmitOutcome | undefined): void {
+    if (this.#closed) return;
+    const bucket = entry.hash >>> 16;
+    const left = (this.#underWay[bucket] as number) - 1;
+    this.#underWay[bucket] = left;
+    this.#all.delete(entry);
+    if (
+      outcome !== undefined &&
+      outcome.type === "refused" &&
+      RETRIED.has(outcome.code) &&
+      this.#again(bucket, entry, outcome)
+    )
+      return;
+    this.#done(entry, outcome);
+    if (left === 0 && this.#waiting.has(bucket) && !this.#retries.has(bucket)) this.#freed.push(bucket);
+  }
+
+  /** Puts the task back for another try (O2, O3); false when its time is over. */
+  #again(bucket: number, entry: Entry, outcome: Extract<SubmitOutcome, { readonly type: "refused" }>): boolean {
+    if (entry.target === NOBODY) return false;
+    const delay =
+      Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(entry.attempts, 10)) * (0.5 + Math.random() / 2);
+    const wait = Math.max(delay, Math.min(outcome.retryAfterMs ?? 0, LAST_RETRY_MS));
+    if (performance.now() + wait >= entry.deadline) return false;
+    entry.attempts += 1;
+    this.#postpone(bucket, entry, wait);
+    return true;
+  }
+
+  #postpone(bucket: number, entry: Entry, waitMs: number): void {
+    const waiting = this.#waiting.get(bucket);
+    if (waiting === undefined) this.#waiting.set(bucket, [entry]);
+    else insertInOrder(waiting, entry);
+    const due = performance.now() + waitMs;
+    this.#retries.set(bucket, Math.max(due, this.#retries.get(bucket) ?? 0));
+    this.#retryTimer ??= setTimeout(() => void this.#retry(), waitMs);
+  }
+
+  async #retry(): Promise<void> {
+    await this.#options.refresh();
+    this.#retryTimer = undefined;
+    if (this.#closed) return;
+    const now = performance.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const [bucket, due] of [...this.#retries]) {
+      if (due > now + 1) next = Math.min(next, due);
+      else {
+        this.#retries.delete(bucket);
+        this.#release(bucket);
+      }
+    }
+    for (const due of this.#retries.values()) next = Math.min(next, due);
+    if (next < Number.POSITIVE_INFINITY)
+      this.#retryTimer ??= setTimeout(() => void this.#retry(), Math.max(1, next - now));
+  }
+
+  /** Sends what waited, if nothing of the bucket is under way any more. */
+  #release(bucket: number): void {
+    if ((this.#underWay[bucket] as number) > 0 || this.#retries.has(bucket)) return;
+    const waiting = this.#waiting.get(bucket);
+    if (waiting === undefined) return;
+    this.#waiting.delete(bucket);
+    for (const entry of waiting) this.#enqueue(entry);
+  }
+
+  #turn(): void {
+    const freed = this.#freed;
+    if (freed.length > 0) {
+      this.#freed = [];
+      for (const bucket of freed) this.#release(bucket);
+    }
+    if (
+      this.#roomWaiters.length > 0 &&
+      this.#tasks <= this.#options.tasksMost / 2 &&
+      this.#bytes <= this.#options.bytesMost / 2
+    )
+      this.#wake();
+  }
+
+  #done(entry: Entry, outcome: SubmitOutcome | undefined): void {
+    this.#tasks -= 1;
+    this.#bytes -= entry.end - entry.start;
+    entry.target.settled(entry, outcome);
+  }
+
+  #wake(): void {
+    const waiters = this.#roomWaiters;
+    this.#roomWaiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  /** Tells callers whose deadline is over. What is under way keeps its place until the node has said what became of it. */
+  #expire(): void {
+    const now = performance.now();
+    const late: SubmitOutcome = {
+      type: "refused",
+      code: "DEADLINE",
+      detail: "no outcome in time; submit again with the same taskId",
+    };
+    for (const entry of this.#all) {
+      if (entry.deadline > now) break; // in order of submit, so nearly in order of deadline
+      if (entry.target === NOBODY) continue;
+      entry.target.settled(entry, late);
+      entry.target = NOBODY;
+    }
+    for (const [bucket, entries] of this.#waiting) {
+      const kept = entries.filter((entry) => entry.deadline > now && entry.target !== NOBODY);
+      if (kept.length === entries.length) continue;
+      for (const entry of entries) if (!kept.includes(entry)) this.#done(entry, late);
+      if (kept.length > 0) this.#waiting.set(bucket, kept);
+      else this.#waiting.delete(bucket);
+    }
+    this.#turn();
+  }
+}
+
+function insertInOrder(entries: Entry[], entry: Entry): void {
+  let at = entries.length;
+  while (at > 0 && (entries[at - 1] as Entry).order > entry.order) at -= 1;
+  entries.splice(at, 0, entry);
+}
+
+const NOBODY: OutcomeTarget = { settled: () => undefined };
+const BUCKETS = 65_536;
+/** Refusals that say nothing against the task itself. */
+const RETRIED: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_OWNER", "NO_OWNER", "NO_LEASE", "DRAINING"]);
+const FIRST_RETRY_MS = 10;
+const LAST_RETRY_MS = 1_000;
+const SWEEP_MS = 250;

@@ -1,0 +1,85 @@
+/** Following and repairing tasks: `Tasks` without the submits. */
+
+import type * as messages from "../../proto/messages.ts";
+import type { TaskState } from "../../ring/tasks/task.ts";
+import type { Caller, CallOptions } from "./caller.ts";
+
+const TASKS = "taskring.v1.Tasks";
+
+export interface ListTasksQuery {
+  readonly app?: string;
+  readonly key?: string;
+  readonly state?: TaskState;
+  readonly limit?: number;
+}
+
+export class TaskCalls {
+  readonly #caller: Caller;
+
+  constructor(caller: Caller) {
+    this.#caller = caller;
+  }
+
+  list(query: ListTasksQuery = {}, options?: CallOptions): Promise<messages.ListTasksReply> {
+    const { app = "", key = "", state, limit = 0 } = query;
+    return this.#caller.unary(
+      TASKS,
+      "List",
+      { app, key, limit, state: state === undefined ? 0 : state.toUpperCase() },
+      options,
+    );
+  }
+
+  listDead(
+    query: { readonly app?: string; readonly pageToken?: string; readonly limit?: number } = {},
+    options?: CallOptions,
+  ): Promise<messages.ListTasksReply> {
+    return this.#caller.unary(TASKS, "ListDead", query, options);
+  }
+
+  /** How many there were. */
+  async retryDead(taskIds: readonly string[], options?: CallOptions): Promise<number> {
+    return (await this.#caller.unary<{ readonly count: number }>(TASKS, "RetryDead", { taskIds }, options)).count;
+  }
+
+  async dropDead(taskIds: readonly string[], options?: CallOptions): Promise<number> {
+    return (await this.#caller.unary<{ readonly count: number }>(TASKS, "DropDead", { taskIds }, options)).count;
+  }
+
+  async putSchedule(app: string, spec: Partial<messages.ScheduleSpec>, options?: CallOptions): Promise<void> {
+    await this.#caller.unary(TASKS, "PutSchedule", { app, spec }, options);
+  }
+
+  listSchedules(
+    query: { readonly app?: string; readonly limit?: number } = {},
+    options?: CallOptions,
+  ): Promise<messages.ListSchedulesReply> {
+    return this.#caller.unary(TASKS, "ListSchedules", query, options);
+  }
+
+  async controlSchedule(request: messages.ControlScheduleRequest, options?: CallOptions): Promise<void> {
+    await this.#caller.unary(TASKS, "ControlSchedule", request, options);
+  }
+
+  describeKey(at: messages.KeyRequest, options?: CallOptions): Promise<messages.KeyReply> {
+    return this.#caller.unary(TASKS, "DescribeKey", at, options);
+  }
+
+  /** By name; `decodeResult` reads each. */
+  async readState(at: messages.KeyRequest, options?: CallOptions): Promise<ReadonlyMap<string, Uint8Array>> {
+    const { values } = await this.#caller.unary<{ readonly values: Readonly<Record<string, Uint8Array>> }>(
+      TASKS,
+      "ReadState",
+      at,
+      options,
+    );
+    return new Map(Object.entries(values));
+  }
+}
+
+/** A result or state value as the handler gave it: JSON, or bytes. */
+export function decodeResult(bytes: Uint8Array): unknown {
+  if (bytes.length === 0) return undefined;
+  const body = bytes.subarray(1);
+  return bytes[0] === 1 ? body : JSON.parse(Buffer.from(body).toString());
+}

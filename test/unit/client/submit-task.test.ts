@@ -1,0 +1,39 @@
+/** What the client encodes by hand is what the node parses. */
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { hashKey } from "../../../ring/hash.ts";
+import { isRefused, parseRecord, payloadOf } from "../../../ring/tasks/record.ts";
+import { TaskEncoder, taskIdOf } from "../../../services/client/submit-task.ts";
+
+test("the fast path and the full one give records that the node accepts, with all their fields", () => {
+  const encoder = new TaskEncoder();
+  const ids = new Set<string>();
+  fc.assert(
+    fc.property(
+      fc.constantFrom("acme", "event-1", "a"),
+      fc.string({ minLength: 1, maxLength: 30, unit: "grapheme" }),
+      fc.string({ minLength: 1, maxLength: 100, unit: "grapheme" }),
+      fc.uint8Array({ maxLength: 500 }),
+      fc.option(fc.string({ minLength: 1, maxLength: 40 }), { nil: undefined }),
+      (app, type, key, payload, idempotencyKey) => {
+        fc.pre(Buffer.byteLength(key) <= 512 && Buffer.byteLength(type) <= 128);
+        const task = encoder.encode({
+          app,
+          type,
+          key,
+          payload,
+          ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+        });
+        const record = parseRecord(task.buffer, task.start, task.end);
+        if (isRefused(record)) throw new Error(record.detail);
+        expect(record).toMatchObject({ app, type, key, idempotencyKey, hash: hashKey(app, key), id: taskIdOf(task) });
+        expect([...payloadOf(record)]).toEqual([...payload]);
+        expect(task.hash).toBe(record.hash);
+        expect(ids.has(record.id)).toBe(false);
+        ids.add(record.id);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
