@@ -7,7 +7,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { open as openLmdb } from "lmdb";
@@ -203,6 +203,8 @@ test("P5: a full disk refuses new work, lets running work end, and recovers alon
   const term = await store.open(P1, FIRST);
   const acknowledged = await fill(store, term, 200);
   expect(store.full).toBe(true);
+  const { bavail, bsize } = statfsSync(disk.path);
+  expect(bavail * bsize).toBeGreaterThan(12 * 1024 * 1024);
   expect(store.broken).toBeUndefined();
   await expect(store.commit([put(term, 1e6)])).rejects.toMatchObject({ code: "QUEUE_FULL", retryAfterMs: 1000 });
 

@@ -33,6 +33,8 @@ export class MemoryStore implements TaskStore {
   readonly #options: MemoryStoreOptions;
   readonly #terms = new TermTable();
   readonly #partitions = new Map<Partition, Shelf>();
+  /** Being dropped or set aside: groups are refused, as in the embedded store. */
+  readonly #leaving = new Set<Partition>();
   readonly #aside: { readonly partition: Partition; readonly why: string; readonly rows: readonly Row[] }[] = [];
 
   constructor(options: MemoryStoreOptions = {}) {
@@ -59,7 +61,7 @@ export class MemoryStore implements TaskStore {
     const refused: number[] = [];
     const accepted: { readonly group: RowGroup; readonly rows: readonly (readonly [string, Row | undefined])[] }[] = [];
     for (const [index, group] of groups.entries()) {
-      if (!this.#terms.accept(group.partition, group.term)) {
+      if (this.#leaving.has(group.partition) || !this.#terms.accept(group.partition, group.term)) {
         refused.push(index);
         continue;
       }
@@ -111,15 +113,19 @@ export class MemoryStore implements TaskStore {
   async drop(partition: Partition): Promise<void> {
     this.#check();
     this.#terms.delete(partition);
+    this.#leaving.add(partition);
     await this.#later(() => {
       this.#partitions.delete(partition);
+      this.#leaving.delete(partition);
     });
   }
 
   async quarantine(partition: Partition, why: string): Promise<void> {
     this.#check();
     this.#terms.delete(partition);
+    this.#leaving.add(partition);
     await this.#later(() => {
+      this.#leaving.delete(partition);
       const rows = [...(this.#partitions.get(partition)?.rows.values() ?? [])];
       this.#partitions.delete(partition);
       this.#aside.push({ partition, why, rows });
