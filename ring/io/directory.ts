@@ -50,7 +50,7 @@ export interface DataDirectory extends AsyncDisposable {
 
 /**
  * Opens or makes the directory of the member `name` and locks it.
- * Throws `DIRECTORY_IN_USE` (as `RingError` `INVALID_ARGUMENT`, see `isDirectoryInUse`) while another process has it,
+ * Throws `INVALID_ARGUMENT` that `isDirectoryInUse` knows, with the pid, while another process has it; also
  * `INVALID_ARGUMENT` when it belongs to another name or was written by a newer version.
  */
 export async function openDirectory(path: string, options: { readonly name: NodeName }): Promise<DataDirectory> {
