@@ -34,8 +34,8 @@ export interface CallContext {
 
 export type Identify = (metadata: Metadata) => Identity;
 export type Unary = (request: never, context: CallContext) => Promise<object>;
-export type BytesUnary = (request: Buffer, context: CallContext) => Promise<object>;
-export type Streaming = (request: never, context: CallContext) => AsyncIterable<object>;
+type BytesUnary = (request: Buffer, context: CallContext) => Promise<object>;
+type Streaming = (request: never, context: CallContext) => AsyncIterable<object>;
 
 export interface CallOptions {
   readonly identify: Identify;

@@ -2,7 +2,7 @@
 
 import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { DETAILS_KEY, DOMAIN, encodeErrorDetails } from "../../proto/error-details.ts";
-import { ERRORS, type ErrorCode, RingError } from "../../ring/errors.ts";
+import { ERRORS, RingError } from "../../ring/errors.ts";
 
 /** What grpc-js takes as the end of a call. Anything that is no RingError becomes INTERNAL, without its text. */
 export function statusOf(error: unknown): StatusObject & Error {
@@ -25,11 +25,6 @@ export function statusOf(error: unknown): StatusObject & Error {
     }),
   );
   return Object.assign(new Error(message), { code, details: message, metadata });
-}
-
-/** The number of a code's gRPC status. */
-export function statusNumber(code: ErrorCode): number {
-  return status[ERRORS[code].status];
 }
 
 /** Told where the node named no delay of its own. */

@@ -142,7 +142,8 @@ export class NodeStream {
       reply = parseStreamReply(bytes);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
-      return this.#fail(error);
+      this.#fail(error);
+      return;
     }
     if (reply.credit !== undefined) this.#credit = reply.credit;
     const { acks } = reply;

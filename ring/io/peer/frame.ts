@@ -19,7 +19,7 @@ import { isRefused, parseRecord } from "../../tasks/record.ts";
 import type { SubmitOutcome, TaskRecord, TaskState } from "../../tasks/task.ts";
 import { checkControl } from "./control-shapes.ts";
 
-export const FRAME_VERSION = 1;
+const FRAME_VERSION = 1;
 
 export interface DecodedFrame {
   readonly messages: readonly NodeMessage[];

@@ -129,18 +129,22 @@ export class OutgoingLink {
   #receive(dial: Dial, bytes: Buffer): void {
     for (const message of decodeFrame(bytes).messages) {
       if (message.type === "refused")
-        return this.#down(dial, `${message.code}: ${message.detail}`, message.code === "WRONG_RING");
-      if (message.type === "hello") return this.#greeted(dial, message);
+        this.#down(dial, `${message.code}: ${message.detail}`, message.code === "WRONG_RING");
+      else if (message.type === "hello") this.#greeted(dial, message);
     }
   }
 
   #greeted(dial: Dial, hello: Hello): void {
     if (this.#state.type !== "dialling" || this.#state.dial !== dial) return;
-    if (hello.name !== this.#options.name)
-      return this.#down(dial, `${hello.name} answers at the address of ${this.#options.name}`);
+    if (hello.name !== this.#options.name) {
+      this.#down(dial, `${hello.name} answers at the address of ${this.#options.name}`);
+      return;
+    }
     const objection = objectionTo(hello, this.#options.self());
-    if (objection !== undefined)
-      return this.#down(dial, `${objection.code}: ${objection.detail}`, objection.code === "WRONG_RING");
+    if (objection !== undefined) {
+      this.#down(dial, `${objection.code}: ${objection.detail}`, objection.code === "WRONG_RING");
+      return;
+    }
     clearTimeout(dial.helloTimer);
     this.#failures = 0;
     this.#state = { type: "up", dial };

@@ -428,3 +428,17 @@ test("connections above the cap are closed at once", async () => {
   expect(api.connections.open).toBe(2);
   for (const socket of sockets) socket.destroy();
 });
+
+test.each(["v1", "v1alpha"])("reflection %s lists the services", async (version) => {
+  const pass = (bytes: Buffer): Buffer => bytes;
+  const path = `/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`;
+  const stream = client.makeBidiStreamRequest(path, pass, pass);
+  const reply = new Promise<Buffer>((resolve, reject) => {
+    stream.on("data", resolve);
+    stream.on("error", reject);
+  });
+  stream.write(Buffer.from([0x3a, 1, 0x2a])); // list_services: "*"
+  const text = (await reply).toString("latin1");
+  for (const service of ["Tasks", "Apps", "Cluster"]) expect(text).toContain(`taskring.v1.${service}`);
+  stream.end();
+});
