@@ -8,14 +8,49 @@ type Status =
   | "INVALID_ARGUMENT" | "NOT_FOUND" | "ALREADY_EXISTS" | "PERMISSION_DENIED" | "UNAUTHENTICATED" | "RESOURCE_EXHAUSTED"
   | "FAILED_PRECONDITION" | "ABORTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CANCELLED" | "INTERNAL" | "UNIMPLEMENTED";
 
-interface ErrorKind {
+export interface ErrorKind {
   readonly status: Status;
   /** The same call may succeed later without a change by the caller. */
   readonly retryable: boolean;
   readonly hint: string;
 }
 
-export const ERRORS = {
+export type ErrorCode =
+  | "APP_UNKNOWN"
+  | "TASK_TYPE_UNKNOWN"
+  | "APP_NAME_INVALID"
+  | "INVALID_ARGUMENT"
+  | "PAYLOAD_TOO_LARGE"
+  | "QUEUE_FULL"
+  | "RATE_LIMITED"
+  | "NOT_OWNER"
+  | "NO_OWNER"
+  | "NO_LEASE"
+  | "APP_NOT_HERE"
+  | "WRONG_RING"
+  | "NO_FAILOVER"
+  | "STATE_AWAY"
+  | "STATE_LOST"
+  | "HANDLER_STUCK"
+  | "RING_BUSY"
+  | "PLAN_CHANGED"
+  | "NOT_VOTER"
+  | "STORE_BROKEN"
+  | "DRAINING"
+  | "UNAUTHENTICATED"
+  | "FORBIDDEN"
+  | "TASK_NOT_FOUND"
+  | "NOT_FOUND"
+  | "MEMBER_UNKNOWN"
+  | "PIPELINE_UNKNOWN"
+  | "PIPELINE_INVALID"
+  | "RUN_FAILED"
+  | "DEADLINE"
+  | "CANCELLED"
+  | "UNIMPLEMENTED"
+  | "INTERNAL";
+
+export const ERRORS: Readonly<Record<ErrorCode, ErrorKind>> = {
   APP_UNKNOWN: { status: "NOT_FOUND", retryable: false, hint: "no loaded app or template matches this name; see `ringctl app list`" },
   TASK_TYPE_UNKNOWN: { status: "NOT_FOUND", retryable: false, hint: "the app defines no task of this type" },
   APP_NAME_INVALID: { status: "INVALID_ARGUMENT", retryable: false, hint: "app names match ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" },
@@ -49,9 +84,7 @@ export const ERRORS = {
   CANCELLED: { status: "CANCELLED", retryable: false, hint: "cancelled by the caller" },
   UNIMPLEMENTED: { status: "UNIMPLEMENTED", retryable: false, hint: "this version does not do that" },
   INTERNAL: { status: "INTERNAL", retryable: false, hint: "a bug; please report it with the node's log" },
-} as const satisfies Record<string, ErrorKind>;
-
-export type ErrorCode = keyof typeof ERRORS;
+};
 
 /** The one error class of the package. */
 export class RingError extends Error {

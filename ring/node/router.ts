@@ -85,7 +85,7 @@ export class Router {
           continue;
         }
       }
-      this.#route({ sink, token, record, partition, sequence: ++this.#sequence, deadline: this.#here.now + ROUTE_DEADLINE_MS }, false);
+      this.#route({ sink, token, record, partition, sequence: ++this.#sequence, deadline: this.#here.now + ROUTE_DEADLINE_MS });
     }
     this.#sendBatches();
   }
@@ -116,12 +116,12 @@ export class Router {
     for (const [forwardId, flight] of this.#inFlight) {
       if (now - flight.since > FORWARD_DEADLINE_MS) this.#giveBack(forwardId, flight.items);
     }
-    for (const [partition, items] of this.#queues) {
+    for (const [partition, items] of [...this.#queues]) {
       this.#queues.delete(partition);
       this.#queued -= items.length;
       items.sort((a, b) => a.sequence - b.sequence);
       for (const item of items) {
-        if (now < item.deadline) this.#route(item, true);
+        if (now < item.deadline) this.#route(item);
         else item.sink.settle(item.token, this.#here.document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER);
       }
     }
@@ -129,7 +129,7 @@ export class Router {
     this.#nextDrain = this.#queued > 0 || this.#inFlight.size > 0 ? now + DRAIN_EVERY_MS : undefined;
   }
 
-  #route(item: Item, again: boolean): void {
+  #route(item: Item): void {
     const { partition } = item;
     const owner = this.#here.document?.owners[partition];
     if (this.#queues.has(partition)) return this.#enqueue(item);
@@ -152,7 +152,6 @@ export class Router {
     const batch = this.#batches.get(owner);
     if (batch === undefined) this.#batches.set(owner, [item]);
     else batch.push(item);
-    if (again) return;
   }
 
   #enqueue(item: Item, refusal?: SubmitOutcome): void {

@@ -13,7 +13,7 @@ export function feedMetrics(parts: { readonly node: NodeDriver; readonly store: 
   const stopTasks = node.onTaskEvents((events) => {
     for (const event of events) {
       if (event.type === "accepted") metrics.tasksAccepted.add(event.count, event.app);
-      else {
+      else if (event.type === "ended") {
         metrics.tasksCompleted.add(1, event.app, event.outcome);
         metrics.taskWaitSeconds.record(event.waitMs / 1_000);
         metrics.taskRunSeconds.record(event.runMs / 1_000);

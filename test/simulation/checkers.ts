@@ -95,8 +95,8 @@ export class Checkers {
       this.#documents.set(version, document);
       this.#texts.set(version, text);
       const previous = this.#documents.get(`${document.history}.${document.epoch - 1}`);
-      const wrong = previous === undefined ? undefined : checkSuccessor(previous, document);
-      if (wrong !== undefined) this.fail(`V1: epoch ${version} does not follow: ${wrong}`);
+      const wrong = previous === undefined ? [] : checkSuccessor(previous, document);
+      if (wrong.length > 0) this.fail(`V1: epoch ${version} does not follow: ${wrong.join("; ")}`);
       for (const entry of document.stranded) this.#stranded.add(`${entry.partition}`);
     } else if (this.#texts.get(version) !== text) this.fail(`V1: two documents for epoch ${version}`);
   }
