@@ -44,7 +44,7 @@ export type RegisterEffect =
 
 export interface RegisterOptions {
   readonly state: RegisterState;
-  /** Default 5,000. The same on all nodes. */
+  /** Default 5,000. The same on all nodes: a voter reckons with its own. */
   readonly leaseMs?: number;
   /** Default 1.05: clocks may drift by 2 % either way (rule 10). */
   readonly driftMargin?: number;
@@ -58,6 +58,13 @@ export interface RegisterOptions {
   /** Further checks of a proposal, by proposer and voters alike; the reason, or undefined. */
   readonly checkSuccessor?: (previous: RingDocument, next: RingDocument) => string | undefined;
 }
+
+export const REGISTER_DEFAULTS = {
+  leaseMs: 5_000,
+  driftMargin: 1.05,
+  finishAfterMs: 1_000,
+  proposalTimeoutMs: 10_000,
+} as const;
 
 /** Messages dropped, by reason. */
 export interface RegisterCounters {

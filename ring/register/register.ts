@@ -13,7 +13,13 @@
 import type { RingDocument } from "../document.ts";
 import type { NodeName } from "../ids.ts";
 import type { Instant, Machine } from "../machine.ts";
-import type { RegisterCounters, RegisterEffect, RegisterEvent, RegisterOptions } from "./events.ts";
+import {
+  REGISTER_DEFAULTS,
+  type RegisterCounters,
+  type RegisterEffect,
+  type RegisterEvent,
+  type RegisterOptions,
+} from "./events.ts";
 import { Gate } from "./gate.ts";
 import { Inquiries, type InquiryEffect } from "./inquiry.ts";
 import { type LeaseEffect, LeaseHolder } from "./lease.ts";
@@ -51,14 +57,14 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     const {
       state,
       random,
-      leaseMs = LEASE_MS,
-      driftMargin = DRIFT_MARGIN,
-      proposalTimeoutMs = PROPOSAL_TIMEOUT_MS,
+      leaseMs = REGISTER_DEFAULTS.leaseMs,
+      driftMargin = REGISTER_DEFAULTS.driftMargin,
+      proposalTimeoutMs = REGISTER_DEFAULTS.proposalTimeoutMs,
     } = options;
     const { member, memberId } = state;
     const starts = state.starts + 1;
     this.#options = options;
-    this.#finishAfterMs = options.finishAfterMs ?? FINISH_AFTER_MS;
+    this.#finishAfterMs = options.finishAfterMs ?? REGISTER_DEFAULTS.finishAfterMs;
     this.#state = { ...state, starts };
     this.#run = Math.floor(random() * 2 ** 32);
     this.#gate = new Gate({ memberId, starts, run: this.#run });
@@ -263,14 +269,13 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
         if (isVoter(document, from, message.memberId)) this.#inquired(now, this.#inquiries.answered(from, message));
         return;
       case "grant":
-        this.#hearGrant(now, from, message, document);
+        if (isVoter(document, from, message.memberId))
+          this.#lease(this.#holder.step(now, { ...message, type: "granted", from }));
         return;
       case "decided":
         this.#hearDecided(now, from, message, document);
         return;
-      case "leased": // the proposer asks again until the grant has run out
-      case "document":
-      case "stale":
+      default: // leased: the proposer asks again until the grant has run out; the gate has dealt with the rest
         return;
     }
   }
@@ -283,17 +288,6 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     if (answer.state !== this.#state) this.#save(answer.state);
     if (isNewVote) this.#scheduleFinish(now);
     this.#send(from, answer.reply);
-  }
-
-  #hearGrant(
-    now: Instant,
-    from: NodeName,
-    message: RegisterMessage & { readonly type: "grant" },
-    document: RingDocument,
-  ): void {
-    if (this.#options.acceptorOnly || !isVoter(document, from, message.memberId)) return;
-    const { epoch, request } = message;
-    this.#lease(this.#holder.step(now, { type: "granted", from, epoch, request }));
   }
 
   #hearDecided(
@@ -316,7 +310,8 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     return epoch === document.epoch;
   }
 
-  #learn(now: Instant, document: RingDocument): void {
+  /** `tellOthers` goes between the news and the first request of the new epoch, which would only be answered by a pull. */
+  #learn(now: Instant, document: RingDocument, tellOthers?: () => void): void {
     const previous = this.#state.document;
     if (previous !== undefined && document.ringId !== previous.ringId) {
       this.#counters.wrongRing += 1;
@@ -326,13 +321,13 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     this.#save({ ...this.#state, document, promised: undefined, accepted: undefined });
     this.#finishAt = undefined;
     this.#voter.learned(now, previous, document);
-    this.#drive(now, this.#proposer.step(now, { type: "decided", document }));
     if (previous !== undefined && document.history > previous.history) {
       this.#outbox.add({ type: "lease", heldUntil: undefined }, { type: "superseded", document, previous });
       this.#phase = "over"; // R4
-      return;
-    }
-    this.#outbox.add({ type: "decided", document, previous });
+    } else this.#outbox.add({ type: "decided", document, previous });
+    this.#drive(now, this.#proposer.step(now, { type: "decided", document }));
+    if (this.#phase === "over") return;
+    tellOthers?.();
     this.#inquired(now, this.#inquiries.decided(now, document));
     if (!this.#options.acceptorOnly) this.#lease(this.#holder.step(now, { type: "document", document }));
   }
@@ -341,14 +336,12 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     const previous = this.#state.document;
     if (previous === undefined) return;
     const { document, ballot } = vote;
-    this.#learn(now, document);
-    for (const to of concernedBy(previous, document)) {
-      if (to === this.#state.member) continue;
-      this.#send(
-        to,
-        accepted.has(to) ? { type: "decided", epoch: document.epoch, ballot } : { type: "document", document },
-      );
-    }
+    const decided = { type: "decided", epoch: document.epoch, ballot } as const;
+    this.#learn(now, document, () => {
+      for (const to of concernedBy(previous, document)) {
+        if (to !== this.#state.member) this.#send(to, accepted.has(to) ? decided : { type: "document", document });
+      }
+    });
   }
 
   #drive(now: Instant, effects: readonly ProposerEffect[]): void {
@@ -400,8 +393,3 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     if (write !== undefined) effects.push(write);
   }
 }
-
-const LEASE_MS = 5_000;
-const DRIFT_MARGIN = 1.05;
-const FINISH_AFTER_MS = 1_000;
-const PROPOSAL_TIMEOUT_MS = 10_000;

@@ -25,4 +25,4 @@ test("the same seed gives the same run", () => {
   expect(runModel(7).trace).toBe(runModel(7).trace);
 });
 
-const SEEDS = 300;
+const SEEDS = 500;
