@@ -54,7 +54,7 @@ function runEngine(load: Load, tasks: number): { readonly engine: TaskEngine; re
   let token = 0;
   const ends: AttemptEnd[] = [];
   const value = new Uint8Array(8);
-  const begin = performance.now();
+  const begin = process.cpuUsage();
   while (ended < tasks) {
     engine.group = ++group;
     now += 0.4;
@@ -85,7 +85,8 @@ function runEngine(load: Load, tasks: number): { readonly engine: TaskEngine; re
     output.stateReads.length = 0;
     output.changes.length = 0;
   }
-  return { engine, wholeMs: performance.now() - begin };
+  const { user, system } = process.cpuUsage(begin);
+  return { engine, wholeMs: (user + system) / 1_000 };
 }
 
 /** Frames of 256 tasks with fresh ids over the same keys. */
@@ -159,10 +160,12 @@ function catalogue(names: readonly string[]): AppCatalogue {
   };
 }
 
+/** Processor time, garbage collection included: on a shared machine the clock on the wall measures the neighbours. */
 function timed(work: () => void): number {
-  const begin = performance.now();
+  const begin = process.cpuUsage();
   work();
-  return performance.now() - begin;
+  const { user, system } = process.cpuUsage(begin);
+  return (user + system) / 1_000;
 }
 
 function rate(count: number, ms: number): string {

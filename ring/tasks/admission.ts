@@ -13,7 +13,7 @@ import type { Core } from "./core.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, Task, type Vnode } from "./model.ts";
 import { detachRecord } from "./record.ts";
-import { dedupeName } from "./results.ts";
+import { dedupeName, type Results } from "./results.ts";
 import { FLAG, idValue, KIND, keyedRow } from "./rows.ts";
 import type { SubmitOutcome, TaskRecord, TaskState } from "./task.ts";
 
@@ -26,14 +26,16 @@ interface Parked {
 export class Admission {
   readonly #core: Core;
   readonly #lanes: Lanes;
+  readonly #results: Results;
   readonly #parked: Map<Vnode, Parked[]> = new Map();
   #parkedCount = 0;
   /** Apps with acceptances that no event has told of yet. */
   readonly #accepted: AppRun[] = [];
 
-  constructor(core: Core, lanes: Lanes) {
+  constructor(core: Core, lanes: Lanes, results: Results) {
     this.#core = core;
     this.#lanes = lanes;
+    this.#results = results;
   }
 
   submit(now: Instant, partition: Partition, record: TaskRecord, token: number, origin: "client" | "child"): void {
@@ -41,8 +43,11 @@ export class Admission {
     const vnode = core.vnodeAt(partition);
     if (vnode === undefined) return this.#refuse(token, "NOT_OWNER", `partition ${partition} is not served here`);
     if (vnode.phase === "loading") return this.#park(vnode, { record, token, origin });
-    const known = vnode.known.get(record.id);
+    const idHash = vnode.known.hash(record.id);
+    const known = vnode.known.find(record.id, idHash);
     if (known !== undefined) return this.#duplicate(vnode, known, token);
+    const ended = this.#results.plainState(vnode, record.id, idHash);
+    if (ended !== undefined) return this.#outcome(token, { type: "duplicate", id: record.id, state: ended });
     if (record.idempotencyKey !== undefined) {
       const first = vnode.dedupe.get(dedupeName(record.app, record.key, record.idempotencyKey));
       if (first !== undefined) return this.#duplicateOf(vnode, first, token);
@@ -120,7 +125,7 @@ export class Admission {
       task.dueAt = now + record.delayMs;
       task.record = detachRecord(record);
     }
-    vnode.known.set(record.id, task);
+    vnode.known.set(task);
     vnode.arrivals.push(task);
     core.countQueued(task, 1);
     core.writeTask(now, task);
@@ -184,7 +189,7 @@ export class Admission {
   }
 
   #duplicateOf(vnode: Vnode, id: string, token: number): void {
-    const first = vnode.known.get(id);
+    const first = this.#results.find(vnode, id);
     if (first !== undefined) this.#duplicate(vnode, first, token);
     else this.#outcome(token, { type: "duplicate", id, state: "done" });
   }

@@ -9,9 +9,10 @@ import type { AppName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
 import type { AppCatalogue } from "./definition.ts";
 import type { EngineOutput } from "./engine-contract.ts";
+import { AttemptTable } from "./attempt-table.ts";
 import { Fifo } from "./fifo.ts";
 import type { EngineLimits } from "./limits.ts";
-import { AppRun, type RunningAttempt, type Task, type Vnode, type Wake } from "./model.ts";
+import { AppRun, type Task, type Vnode, type Wake } from "./model.ts";
 import { KIND, positionKey, taskValue } from "./rows.ts";
 import { TimerHeap } from "./timers.ts";
 
@@ -39,7 +40,7 @@ export class Core {
   readonly timers: TimerHeap<Wake> = new TimerHeap();
   readonly vnodes: (Vnode | undefined)[] = [];
   readonly apps: Map<string, AppRun> = new Map();
-  readonly running: Map<number, RunningAttempt> = new Map();
+  readonly running: AttemptTable;
   /** Tasks whose acceptance, and tasks whose end, waits for its commit. */
   readonly accepting: Fifo<Task> = new Fifo();
   readonly ending: Fifo<Task> = new Fifo();
@@ -60,21 +61,17 @@ export class Core {
   dead = 0;
   /** The newest instant told; for views, which are not told one. */
   newest: Instant = 0;
-  #attemptId = 0;
 
   constructor(options: CoreOptions) {
     this.catalogue = options.apps;
     this.limits = options.limits;
+    this.running = new AttemptTable(options.limits.running + options.limits.residents);
     this.random = options.random;
     this.wallOffsetMs = options.wallOffsetMs;
   }
 
   get share(): number {
     return Math.min(1, this.ownedPartitions / this.ringSize);
-  }
-
-  nextAttemptId(): number {
-    return ++this.#attemptId;
   }
 
   wallMs(now: Instant): number {

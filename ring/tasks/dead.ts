@@ -55,9 +55,7 @@ export class DeadLetters {
   /** The end of a buried task is durable. */
   buried(task: Task): void {
     const { record } = task;
-    task.vnode.known.set(
-      record.id,
-      new Dead(task.vnode, task.app, {
+    task.vnode.known.set(new Dead(task.vnode, task.app, {
         id: record.id,
         type: record.type,
         key: record.key,
@@ -106,7 +104,7 @@ export class DeadLetters {
 
   /** One that is in the store already. */
   add(dead: Dead): void {
-    dead.vnode.known.set(dead.id, dead);
+    dead.vnode.known.set(dead);
     dead.vnode.dead++;
     dead.app.dead++;
     this.#core.dead++;
@@ -115,7 +113,7 @@ export class DeadLetters {
   /** Removes its row and forgets it. */
   remove(dead: Dead): void {
     this.#core.erase(dead.vnode, positionKey(KIND.dead, dead));
-    dead.vnode.known.delete(dead.id);
+    dead.vnode.known.delete(dead);
     dead.vnode.dead--;
     dead.app.dead--;
     this.#core.dead--;

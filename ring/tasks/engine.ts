@@ -71,10 +71,10 @@ export class TaskEngine implements TaskEngineContract {
     this.#ring = new AppRing(core);
     this.#states = new States(core);
     this.#lanes = new Lanes(core, this.#ring, this.#states);
-    this.#admission = new Admission(core, this.#lanes);
+    this.#results = new Results(core);
+    this.#admission = new Admission(core, this.#lanes, this.#results);
     this.#dead = new DeadLetters(core, (now, task) => this.#completion.leave(now, task));
     this.#outbox = new Outbox(core, this.#dead);
-    this.#results = new Results(core);
     this.#schedules = new Schedules(core, this.#admission);
     this.#residents = new Residents(core);
     this.#declarations = new Declarations(options.apps, core.ringSize);
@@ -113,6 +113,7 @@ export class TaskEngine implements TaskEngineContract {
       dead: this.#dead,
       lanes: this.#lanes,
       outbox: this.#outbox,
+      results: this.#results,
       scheduler: this.#scheduler,
       schedules: this.#schedules,
       states: this.#states,
@@ -175,7 +176,7 @@ export class TaskEngine implements TaskEngineContract {
 
   open(now: Instant, partition: Partition, term: Term, older: "none" | "awaited" | "away"): void {
     if (this.#core.vnodeAt(partition) !== undefined) this.close(now, partition);
-    this.#core.vnodes[partition] = new Vnode(now, partition, term, older);
+    this.#core.vnodes[partition] = new Vnode(now, partition, term, older, Math.floor(this.#core.random() * 2 ** 32));
     if (!this.#sweeping) this.#sweep(now);
   }
 
@@ -323,7 +324,7 @@ export class TaskEngine implements TaskEngineContract {
       const end = ends[index] as AttemptEnd;
       const attempt = running.get(end.attemptId);
       if (attempt === undefined) continue; // stale: its partition has moved, or it was told twice
-      running.delete(end.attemptId);
+      running.delete(attempt);
       if (attempt.task === undefined) this.#residents.ended(now, attempt);
       else this.#completion.ended(now, attempt, end);
     }
@@ -428,13 +429,13 @@ export class TaskEngine implements TaskEngineContract {
 
   #onEnded(now: Instant, task: Task): void {
     const { id } = task.record;
-    this.#waiters.ended(now, id, task.vnode.known.get(id));
+    if (this.#waiters.size > 0) this.#waiters.ended(now, id, this.#results.find(task.vnode, id));
     this.#schedules.ended(now, id);
   }
 
   /** An attempt whose partition goes: told to stop, its end will be ignored. */
   #orphan(attempt: RunningAttempt): void {
-    this.#core.running.delete(attempt.attemptId);
+    this.#core.running.delete(attempt);
     this.#scheduler.abort(attempt, "handoff");
     const { task, type } = attempt;
     if (task === undefined || type === undefined) return;

@@ -54,4 +54,4 @@ function same(known: Uint8Array, bytes: Uint8Array, start: number, end: number):
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** Longer texts are decoded each time, so that a slot stays small. */
-const INTERNED_BYTES = 128;
+const INTERNED_BYTES = 64;

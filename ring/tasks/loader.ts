@@ -207,7 +207,7 @@ export class Loader {
       task.sequence = position.sequence;
       this.#seen(vnode, position);
     }
-    vnode.known.set(record.id, task);
+    vnode.known.set(task);
     vnode.arrivals.push(task);
     this.#core.countQueued(task, 1);
     if (source.type === "here") return this.#options.lanes.enter(now, task);
@@ -248,7 +248,10 @@ export class Loader {
     if (app === undefined || vnode.known.has(id)) return;
     this.#copy(vnode, row, source);
     const endedAt = now - Math.max(0, this.#core.wallMs(now) - result.endedAtMs);
-    this.#options.results.add(now, new Done(vnode, app, { ...result, id, endedAt, hasRow: true }));
+    const done = new Done(vnode, app, id, vnode.known.hash(id));
+    const { type, key, state, attempts, acceptedAtMs, endedAtMs, failure, idempotencyKey, deduped } = result;
+    Object.assign(done, { type, key, state, attempts, acceptedAtMs, endedAtMs, endedAt, failure, idempotencyKey, deduped, result: result.result, hasRow: true });
+    this.#options.results.add(now, done);
   }
 
   /** State from elsewhere: what was written here while it was away wins, key by key. */

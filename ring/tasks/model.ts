@@ -14,6 +14,7 @@ import type { Term } from "../store.ts";
 import type { AppDefinition, AppLimits, AppOverride, TaskType } from "./definition.ts";
 import { fenceOf } from "./fence.ts";
 import { Fifo } from "./fifo.ts";
+import { IdTable } from "./id-table.ts";
 import { ReadyQueue } from "./ready-queue.ts";
 import type { Position } from "./rows.ts";
 import type { AbortReason, Attempt, TaskFailure, TaskRecord, TaskState } from "./task.ts";
@@ -37,7 +38,7 @@ export class Vnode {
   phase: "loading" | "open" | "held" | "closed" = "loading";
   older: "none" | "awaited" | "away";
   /** Every id that is known here: tasks, how ended ones ended, dead letters. */
-  readonly known: Map<string, Task | Done | Dead> = new Map();
+  readonly known: IdTable<Task | Done | Dead>;
   /** (app, key, idempotency key) to the first task's id. */
   readonly dedupe: Map<string, string> = new Map();
   /** Keys paused by an operator, as `laneName`. */
@@ -61,7 +62,8 @@ export class Vnode {
   /** State of this vnode is read from the store only when this group is durable (absorbed rows). */
   readsFromGroup = -1;
 
-  constructor(now: Instant, partition: Partition, term: Term, older: Vnode["older"]) {
+  constructor(now: Instant, partition: Partition, term: Term, older: Vnode["older"], seed: number) {
+    this.known = new IdTable(seed);
     this.partition = partition;
     this.term = term;
     this.older = older;
@@ -110,6 +112,10 @@ export class AppRun {
   /** Ended tasks that are still known, oldest first: for the result window, and for the dedupe window. */
   readonly results: Fifo<Done> = new Fifo();
   readonly deduped: Fifo<Done> = new Fifo();
+  /** Its list in `PlainEnds`. */
+  plainEnds = 0;
+  firstEnd = -1;
+  lastEnd = -1;
 
   constructor(name: AppName) {
     this.name = name;
@@ -169,6 +175,8 @@ export type TaskPhase = "accepting" | "delayed" | "queued" | "running" | "retryi
 export class Task implements Position {
   readonly vnode: Vnode;
   readonly app: AppRun;
+  readonly id: string;
+  readonly idHash: number;
   record: TaskRecord;
   generation: number;
   opens: number;
@@ -206,6 +214,8 @@ export class Task implements Position {
   ) {
     this.vnode = vnode;
     this.app = app;
+    this.id = record.id;
+    this.idHash = vnode.known.hash(record.id);
     this.record = record;
     this.generation = vnode.term.generation;
     this.opens = vnode.term.opens;
@@ -223,36 +233,27 @@ export class Done {
   readonly vnode: Vnode;
   readonly app: AppRun;
   readonly id: string;
-  readonly type: string;
-  readonly key: string;
-  readonly state: TaskState;
-  readonly attempts: number;
-  readonly acceptedAtMs: number;
-  readonly endedAtMs: number;
-  readonly endedAt: Instant;
-  readonly failure: TaskFailure | undefined;
-  readonly result: Uint8Array | undefined;
-  readonly idempotencyKey: string | undefined;
-  readonly hasRow: boolean;
+  readonly idHash: number;
+  type = "";
+  key = "";
+  state: TaskState = "done";
+  attempts = 0;
+  acceptedAtMs = 0;
+  endedAtMs = 0;
+  endedAt: Instant = 0;
+  failure: TaskFailure | undefined = undefined;
+  result: Uint8Array | undefined = undefined;
+  idempotencyKey: string | undefined = undefined;
+  hasRow = false;
   /** Kept for the dedupe window. */
-  readonly deduped: boolean;
+  deduped = false;
 
-  constructor(vnode: Vnode, app: AppRun, from: Omit<Done, "vnode" | "app">) {
+  /** The maker fills in the rest: one of these is made per task, and a bag of arguments would be another. */
+  constructor(vnode: Vnode, app: AppRun, id: string, idHash: number) {
     this.vnode = vnode;
     this.app = app;
-    this.id = from.id;
-    this.type = from.type;
-    this.key = from.key;
-    this.state = from.state;
-    this.attempts = from.attempts;
-    this.acceptedAtMs = from.acceptedAtMs;
-    this.endedAtMs = from.endedAtMs;
-    this.endedAt = from.endedAt;
-    this.failure = from.failure;
-    this.result = from.result;
-    this.idempotencyKey = from.idempotencyKey;
-    this.hasRow = from.hasRow;
-    this.deduped = from.deduped;
+    this.id = id;
+    this.idHash = idHash;
   }
 }
 
@@ -261,6 +262,7 @@ export class Dead implements Position {
   readonly vnode: Vnode;
   readonly app: AppRun;
   readonly id: string;
+  readonly idHash: number;
   readonly type: string;
   readonly key: string;
   readonly idempotencyKey: string | undefined;
@@ -277,10 +279,11 @@ export class Dead implements Position {
   /** The group that its row was written in, -1 when that is long durable. */
   readonly group: number;
 
-  constructor(vnode: Vnode, app: AppRun, from: Omit<Dead, "vnode" | "app" | "retrying" | "group">, group = -1) {
+  constructor(vnode: Vnode, app: AppRun, from: Omit<Dead, "vnode" | "app" | "idHash" | "retrying" | "group">, group = -1) {
     this.vnode = vnode;
     this.app = app;
     this.id = from.id;
+    this.idHash = vnode.known.hash(from.id);
     this.type = from.type;
     this.key = from.key;
     this.idempotencyKey = from.idempotencyKey;
@@ -296,49 +299,32 @@ export class Dead implements Position {
   }
 }
 
-export interface AttemptStart {
-  readonly attemptId: number;
-  readonly record: TaskRecord;
-  readonly attempt: number;
-  readonly state: ReadonlyMap<string, Uint8Array>;
-  readonly stateAway: boolean;
-  readonly timeoutMs: number;
-  readonly deadline: Instant | undefined;
-  readonly startedAt: Instant;
-  readonly task: Task | undefined;
-  readonly type: TypeRun | undefined;
-}
-
 export class RunningAttempt implements Attempt {
   readonly attemptId: number;
   readonly vnode: Vnode;
   readonly record: TaskRecord;
-  readonly attempt: number;
-  readonly state: ReadonlyMap<string, Uint8Array>;
-  readonly timeoutMs: number;
-  readonly deadline: number | undefined;
-  readonly stateAway: boolean;
   readonly startedAt: Instant;
+  /** Absent for a resident. */
   readonly task: Task | undefined;
   readonly type: TypeRun | undefined;
   readonly counter: number;
+  attempt = 1;
+  state: ReadonlyMap<string, Uint8Array> = NO_STATE;
+  timeoutMs = 0;
+  deadline: number | undefined = undefined;
+  stateAway = false;
   aborted: AbortReason | undefined = undefined;
-  declare readonly resident?: string;
+  declare resident?: string;
 
-  constructor(vnode: Vnode, start: AttemptStart, resident?: string) {
-    this.attemptId = start.attemptId;
+  /** The maker fills in the rest, as with `Done`. */
+  constructor(vnode: Vnode, attemptId: number, record: TaskRecord, startedAt: Instant, task: Task | undefined, type: TypeRun | undefined) {
+    this.attemptId = attemptId;
     this.vnode = vnode;
-    this.record = start.record;
-    this.attempt = start.attempt;
-    this.state = start.state;
-    this.timeoutMs = start.timeoutMs;
-    this.deadline = start.deadline;
-    this.stateAway = start.stateAway;
-    this.startedAt = start.startedAt;
-    this.task = start.task;
-    this.type = start.type;
+    this.record = record;
+    this.startedAt = startedAt;
+    this.task = task;
+    this.type = type;
     this.counter = ++vnode.attempts;
-    if (resident !== undefined) this.resident = resident;
   }
 
   get partition(): Partition {
@@ -356,4 +342,6 @@ export function laneName(app: string, key: string): string {
   return `${app}\0${key}`;
 }
 
+/** Of attempts without state. */
+export const NO_STATE: ReadonlyMap<string, Uint8Array> = new Map();
 const NO_LIMITS: AppLimits = { queued: 0, running: 0, perSecond: 0, weight: 1 };

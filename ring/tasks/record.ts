@@ -332,4 +332,4 @@ for (let digit = 0; digit < 16; digit++) HEX["0123456789abcdef".charCodeAt(digit
 
 const apps = new InternTable({ slots: 4_096, accepts: isAppName });
 const types = new InternTable({ slots: 1_024, accepts: (): boolean => true });
-const keys = new InternTable({ slots: 16_384, accepts: (): boolean => true });
+const keys = new InternTable({ slots: 65_536, accepts: (): boolean => true });

@@ -17,7 +17,7 @@ import type { Lanes } from "./lanes.ts";
 import { Dead, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { isRefused, parseRecord } from "./record.ts";
-import { dedupeName } from "./results.ts";
+import { dedupeName, type Results } from "./results.ts";
 import { FLAG, KIND, keyedRow, positionKey, readDead, stateKey, versionValue } from "./rows.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Schedules } from "./schedules.ts";
@@ -33,6 +33,7 @@ export interface RequestsOptions {
   readonly dead: DeadLetters;
   readonly lanes: Lanes;
   readonly outbox: Outbox;
+  readonly results: Results;
   readonly scheduler: Scheduler;
   readonly schedules: Schedules;
   readonly states: States;
@@ -51,7 +52,7 @@ export class Requests {
   request(now: Instant, vnode: Vnode, request: TaskRequest, requestId: number): void {
     switch (request.type) {
       case "get": {
-        const known = vnode.known.get(request.id);
+        const known = this.#options.results.find(vnode, request.id);
         if (known === undefined) return this.#notFound(requestId, request.id);
         return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
       }
@@ -88,7 +89,7 @@ export class Requests {
     request: { readonly id: string; readonly timeoutMs: number },
     requestId: number,
   ): void {
-    const known = vnode.known.get(request.id);
+    const known = this.#options.results.find(vnode, request.id);
     if (known === undefined) return this.#notFound(requestId, request.id);
     if (!(known instanceof Task))
       return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
@@ -97,7 +98,7 @@ export class Requests {
   }
 
   #cancel(now: Instant, vnode: Vnode, id: string, requestId: number): void {
-    const known = vnode.known.get(id);
+    const known = this.#options.results.find(vnode, id);
     if (known === undefined) return this.#notFound(requestId, id);
     if (!(known instanceof Task) || known.phase === "ending")
       return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
@@ -111,7 +112,7 @@ export class Requests {
     this.#core.afterwards(vnode, (closed) => {
       if (closed) return this.#moved(requestId, vnode);
       // The end is told just before, in the same turn.
-      const status = { ...statusOf(this.#core, now, vnode.known.get(id) ?? known), state: "cancelled" as const };
+      const status = { ...statusOf(this.#core, now, this.#options.results.find(vnode, id) ?? known), state: "cancelled" as const };
       this.#answer(requestId, { type: "task", status });
     });
   }
@@ -123,7 +124,7 @@ export class Requests {
   ): TaskStatus[] {
     const limit = bound(request.limit);
     const statuses: TaskStatus[] = [];
-    for (const known of vnode.known.values()) {
+    for (const known of [...vnode.known.values(), ...this.#options.results.listed(vnode, MOST_LISTED)]) {
       if (statuses.length >= limit) break;
       if (request.app !== undefined && known.app.name !== request.app) continue;
       if (request.key !== undefined && (known instanceof Task ? known.record.key : known.key) !== request.key) continue;

@@ -80,7 +80,7 @@ export class Residents {
       this.#stop(resident, "handoff");
       if (resident.attempt !== undefined) {
         this.#byAttempt.delete(resident.attempt.attemptId);
-        this.#core.running.delete(resident.attempt.attemptId);
+        this.#core.running.delete(resident.attempt);
       }
     }
   }
@@ -117,25 +117,12 @@ export class Residents {
     if (resident.attempt !== undefined || !core.startsAllowed || !resident.vnode.mayStart) return; // N1
     const app = core.appOf(resident.declared.app);
     if (app.paused || app.definition === undefined || this.#byAttempt.size >= core.limits.residents) return;
-    const attempt = new RunningAttempt(
-      resident.vnode,
-      {
-        attemptId: core.nextAttemptId(),
-        record: resident.record,
-        attempt: resident.failures + 1,
-        state: NO_STATE,
-        stateAway: false,
-        timeoutMs: 0,
-        deadline: undefined,
-        startedAt: now,
-        task: undefined,
-        type: undefined,
-      },
-      resident.declared.name,
-    );
+    const attempt = new RunningAttempt(resident.vnode, core.running.nextId(), resident.record, now, undefined, undefined);
+    attempt.attempt = resident.failures + 1;
+    attempt.resident = resident.declared.name;
     resident.attempt = attempt;
     this.#byAttempt.set(attempt.attemptId, resident);
-    core.running.set(attempt.attemptId, attempt);
+    core.running.add(attempt);
     core.output.starts.push(attempt);
   }
 
@@ -162,4 +149,3 @@ function recordOf(declared: DeclaredResident): TaskRecord | undefined {
 
 /** A resident that ran this long starts its delays from the beginning. */
 const CALM_MS = 60_000;
-const NO_STATE: ReadonlyMap<string, Uint8Array> = new Map();

@@ -11,11 +11,13 @@
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import type { Fifo } from "./fifo.ts";
-import { type AppRun, Done, type Task } from "./model.ts";
+import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts";
+import { PlainEnds } from "./plain-ends.ts";
 import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
 
 export class Results {
   readonly #core: Core;
+  readonly #plain: PlainEnds = new PlainEnds();
   #results = 0;
   #deduped = 0;
   #bytes = 0;
@@ -47,43 +49,70 @@ export class Results {
   }
 
   /** The end of the task is durable: from here on its id answers with it. */
-  remember(now: Instant, task: Task): Done {
+  remember(now: Instant, task: Task): void {
     const { record } = task;
-    const done = new Done(task.vnode, task.app, {
-      id: record.id,
-      type: record.type,
-      key: record.key,
-      state: task.endState,
-      attempts: task.attempts,
-      acceptedAtMs: task.acceptedAtMs,
-      endedAtMs: this.#core.wallMs(now),
-      endedAt: task.endedAt,
-      failure: task.failure,
-      result: task.result,
-      idempotencyKey: record.idempotencyKey,
-      hasRow: needsRow(task),
-      deduped: isDeduped(task),
-    });
+    if (!needsRow(task) && task.failure === undefined) {
+      task.vnode.known.delete(task);
+      this.#plain.add(task, this.#core.wallMs(now));
+      this.#bound(task.app);
+      if (task.app.plainEnds % 64 === 0) this.#expire(now, task.app, 128);
+      return;
+    }
+    const done = new Done(task.vnode, task.app, task.id, task.idHash);
+    done.type = record.type;
+    done.key = record.key;
+    done.state = task.endState;
+    done.attempts = task.attempts;
+    done.acceptedAtMs = task.acceptedAtMs;
+    done.endedAtMs = this.#core.wallMs(now);
+    done.endedAt = task.endedAt;
+    done.failure = task.failure;
+    done.result = task.result;
+    done.idempotencyKey = record.idempotencyKey;
+    done.hasRow = needsRow(task);
+    done.deduped = isDeduped(task);
     this.add(now, done);
-    return done;
+  }
+
+  /** Everything that is known of an id: a task, a dead letter, or an end. */
+  find(vnode: Vnode, id: string): Task | Done | Dead | undefined {
+    const hash = vnode.known.hash(id);
+    const known = vnode.known.find(id, hash);
+    if (known !== undefined) return known;
+    const row = this.#plain.find(vnode, id, hash);
+    return row < 0 ? undefined : this.#plain.doneAt(row);
+  }
+
+  /** Whether an id that is not in `vnode.known` has ended, and how; for the submit path. */
+  plainState(vnode: Vnode, id: string, hash: number): "done" | "cancelled" | undefined {
+    const row = this.#plain.find(vnode, id, hash);
+    return row < 0 ? undefined : this.#plain.stateAt(row);
+  }
+
+  /** Ends of a vnode that have no object, for lists. */
+  listed(vnode: Vnode, limit: number): Done[] {
+    const listed: Done[] = [];
+    for (const app of this.#core.apps.values()) {
+      for (const row of this.#plain.rowsOf(vnode, app, limit - listed.length)) listed.push(this.#plain.doneAt(row));
+      if (listed.length >= limit) break;
+    }
+    return listed;
   }
 
   add(now: Instant, done: Done): void {
     const { app } = done;
     const { limits } = this.#core;
-    done.vnode.known.set(done.id, done);
+    done.vnode.known.set(done);
     this.#bytes += bytesOf(done);
     if (done.deduped) {
       this.#deduped++;
       app.deduped.push(done);
       while (app.deduped.size > limits.dedupePerApp) this.#evict(app.deduped);
-      while (this.#deduped > limits.dedupePerNode) this.#evict(this.#victim("deduped"));
+      while (this.#deduped > limits.dedupePerNode) this.#evict(this.#victim((each) => each.deduped.size).deduped);
     } else {
       this.#results++;
       app.results.push(done);
-      const most = Math.ceil(limits.resultsPerApp * this.#core.share);
-      while (app.results.size > most) this.#evict(app.results);
-      while (this.#results > limits.resultsPerNode) this.#evict(this.#victim("results"));
+      this.#bound(app);
     }
     while (this.#bytes > limits.resultsBytes && this.#results + this.#deduped > 1) {
       const before = this.#bytes;
@@ -103,9 +132,29 @@ export class Results {
     return false;
   }
 
+  #bound(app: AppRun): void {
+    const { limits } = this.#core;
+    const most = Math.ceil(limits.resultsPerApp * this.#core.share);
+    while (app.results.size + app.plainEnds > most) this.#evictOldest(app);
+    while (this.#results + this.#plain.size > limits.resultsPerNode) this.#evictOldest(this.#victim((each) => each.results.size + each.plainEnds));
+  }
+
+  #evictOldest(app: AppRun): void {
+    const rich = app.results.peek();
+    const plain = this.#plain.oldestEndedAt(app);
+    if (plain !== undefined && (rich === undefined || plain <= rich.endedAt)) this.#plain.evict(app);
+    else this.#evict(app.results);
+  }
+
   #expire(now: Instant, app: AppRun, most: number): number {
     const { limits } = this.#core;
     let dropped = 0;
+    for (
+      let endedAt = this.#plain.oldestEndedAt(app);
+      endedAt !== undefined && dropped < most && endedAt + limits.resultsMs < now;
+      endedAt = this.#plain.oldestEndedAt(app), dropped++
+    )
+      this.#plain.evict(app);
     for (
       let first = app.results.peek();
       first !== undefined && dropped < most && first.endedAt + limits.resultsMs < now;
@@ -129,7 +178,7 @@ export class Results {
     else this.#results--;
     const { vnode } = done;
     if (vnode.phase === "closed" || vnode.known.get(done.id) !== done) return;
-    vnode.known.delete(done.id);
+    vnode.known.delete(done);
     if (done.idempotencyKey !== undefined)
       vnode.dedupe.delete(dedupeName(done.app.name, done.key, done.idempotencyKey));
     if (!done.hasRow || vnode.phase === "held") return; // K1
@@ -138,14 +187,14 @@ export class Results {
       this.#core.erase(vnode, keyedRow(KIND.dedupe, done.app.name, done.key, done.idempotencyKey));
   }
 
-  /** The queue of an app that holds more than most, found by looking at a few in turn. */
-  #victim(which: "results" | "deduped"): Fifo<Done> {
-    let best: Fifo<Done> | undefined;
-    for (let looked = 0; looked < 8 || best === undefined || best.size === 0; looked++) {
+  /** An app that holds more than most, found by looking at a few in turn. */
+  #victim(sizeOf: (app: AppRun) => number): AppRun {
+    let best: AppRun | undefined;
+    for (let looked = 0; looked < 8 || best === undefined || sizeOf(best) === 0; looked++) {
       this.#victims ??= this.#core.apps.values();
       const next = this.#victims.next();
       if (next.done === true) this.#victims = undefined;
-      else if (best === undefined || next.value[which].size > best.size) best = next.value[which];
+      else if (best === undefined || sizeOf(next.value) > sizeOf(best)) best = next.value;
     }
     return best;
   }

@@ -10,7 +10,7 @@ import type { Instant } from "../machine.ts";
 import { type AppRing, mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import type { Lanes } from "./lanes.ts";
-import { type Lane, RunningAttempt } from "./model.ts";
+import { type Lane, NO_STATE, RunningAttempt } from "./model.ts";
 import type { States } from "./states.ts";
 
 export interface SchedulerOptions {
@@ -133,24 +133,18 @@ export class Scheduler {
       }
     }
     const deadline = record.deadlineMs > 0 ? task.acceptedAt + record.deadlineMs : undefined;
-    const attempt = new RunningAttempt(vnode, {
-      attemptId: core.nextAttemptId(),
-      record,
-      attempt: task.attempts + 1,
-      state,
-      stateAway,
-      timeoutMs: spec.timeoutMs,
-      deadline,
-      startedAt: now,
-      task,
-      type,
-    });
+    const attempt = new RunningAttempt(vnode, core.running.nextId(), record, now, task, type);
+    attempt.attempt = task.attempts + 1;
+    attempt.state = state;
+    attempt.stateAway = stateAway;
+    attempt.timeoutMs = spec.timeoutMs;
+    attempt.deadline = deadline;
     lane.phase = "running"; // D1
     lane.attempt = attempt;
     task.phase = "running";
     task.waits = undefined;
     task.startedAt = now;
-    core.running.set(attempt.attemptId, attempt);
+    core.running.add(attempt);
     core.runningTasks++;
     app.running++;
     type.running++;
@@ -163,6 +157,5 @@ export class Scheduler {
   }
 }
 
-const NO_STATE: ReadonlyMap<string, Uint8Array> = new Map();
 const LEAST_WEIGHT = 0.01;
 const MOST_WEIGHT = 1_000;

@@ -24,6 +24,10 @@ export class Waiters {
     this.#core = core;
   }
 
+  get size(): number {
+    return this.#count;
+  }
+
   /** False: too many wait already. */
   add(now: Instant, task: Task, requestId: number, timeoutMs: number): boolean {
     if (this.#count >= this.#core.limits.waiters) return false;
