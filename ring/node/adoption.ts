@@ -33,7 +33,7 @@ interface Holding {
   readonly since: Instant;
   sealedFor: number | undefined;
   sealing: { readonly writeId: number; readonly epoch: number } | undefined;
-  askedAt: Instant;
+  retryAt: Instant;
   dropping: Set<Partition> | undefined;
 }
 
@@ -71,7 +71,7 @@ export class Adoption {
     for (const watch of this.#watched.values()) if (!watch.trying) sooner(watch.nextTry);
     for (const holding of this.#holdings.values()) {
       sooner(holding.register?.nextDeadline());
-      sooner(holding.askedAt + CONSENT_RETRY_MS);
+      sooner(holding.retryAt);
     }
     return earliest;
   }
@@ -112,7 +112,10 @@ export class Adoption {
       const register = holding.register;
       const deadline = register?.nextDeadline();
       if (register !== undefined && deadline !== undefined && deadline <= now) this.#hooks.registerEffects(name, register.step(now, { type: "tick" }));
-      if (now - holding.askedAt >= CONSENT_RETRY_MS) this.#advance(name, holding);
+      if (holding.retryAt <= now) {
+        holding.retryAt = now + CONSENT_RETRY_MS;
+        this.#advance(name, holding);
+      }
     }
   }
 
@@ -184,7 +187,7 @@ export class Adoption {
     const holding: Holding = {
       memberId: lock.memberId,
       copies: new Map(lock.copies.map((copy) => [copy.partition, copy.term])),
-      register, since: now, sealedFor: undefined, sealing: undefined, askedAt: now, dropping: undefined,
+      register, since: now, sealedFor: undefined, sealing: undefined, retryAt: now + CONSENT_RETRY_MS, dropping: undefined,
     };
     this.#holdings.set(name, holding);
     this.#here.note("adoption-started", `${name}: its process is gone, ${holding.copies.size} partitions on its disk`);
@@ -213,7 +216,6 @@ export class Adoption {
     const epoch = document.epoch + 1;
     if (holding.sealing !== undefined) return;
     if (holding.sealedFor === epoch) {
-      holding.askedAt = this.#here.now;
       const partitions: Partition[] = [];
       document.owners.forEach((owner, partition) => {
         if (owner === name) partitions.push(partition as Partition);
@@ -222,7 +224,6 @@ export class Adoption {
     }
     const writeId = ++this.#writeId;
     holding.sealing = { writeId, epoch };
-    holding.askedAt = this.#here.now;
     const groups = [...holding.copies].map(([partition, term]) => ({ partition, term, changes: [sealChange(epoch)] }));
     this.#here.emit({ type: "commit-adopted", member: name, writeId, groups });
   }

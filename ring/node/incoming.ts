@@ -30,8 +30,8 @@ interface Arrival {
 }
 
 export interface IncomingHooks {
-  /** All rows of the entry are durable here: its removal may be proposed. */
-  absorbed(entry: Stranded): void;
+  /** All rows of these entries are durable here: their removal may be proposed. */
+  absorbed(entries: readonly Stranded[]): void;
   /** A reason to refuse any transfer now. */
   busy(): string | undefined;
 }
@@ -43,6 +43,9 @@ export class Incoming {
   readonly #commits: Commits;
   readonly #hooks: IncomingHooks;
   readonly #arrivals = new Map<string, Arrival>();
+  /** Stranded entries whose rows are durable here, told again until the ring has removed them. */
+  readonly #absorbed = new Map<string, Stranded>();
+  #tellAt: Instant | undefined;
   limit: number = ARRIVAL_LIMIT;
 
   constructor(here: Here, parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: IncomingHooks }) {
@@ -54,14 +57,27 @@ export class Incoming {
   }
 
   nextDeadline(): Instant | undefined {
-    let earliest: Instant | undefined;
+    let earliest = this.#tellAt;
     for (const arrival of this.#arrivals.values()) if (earliest === undefined || arrival.lastProgress + STALL_MS < earliest) earliest = arrival.lastProgress + STALL_MS;
     return earliest;
   }
 
   /** Gives the slots of senders that fell silent free again. */
   tick(): void {
-    for (const [key, arrival] of this.#arrivals) if (this.#here.now - arrival.lastProgress >= STALL_MS) this.#end(key, arrival, false);
+    const { now } = this.#here;
+    for (const [key, arrival] of this.#arrivals) if (arrival.lastProgress + STALL_MS <= now) this.#end(key, arrival, false);
+    if (this.#tellAt === undefined || this.#tellAt > now) return;
+    this.#tellAt = now + TELL_EVERY_MS;
+    this.#hooks.absorbed([...this.#absorbed.values()]);
+  }
+
+  /** The entry's rows are in the partition that this node serves. */
+  settle(entry: Stranded): void {
+    const key = entryKey(entry);
+    if (this.#absorbed.has(key)) return;
+    this.#absorbed.set(key, entry);
+    this.#tellAt ??= this.#here.now + TELL_EVERY_MS;
+    this.#hooks.absorbed([entry]);
   }
 
   receive(from: NodeName, message: TransferMessage): void {
@@ -81,6 +97,14 @@ export class Incoming {
   }
 
   follow(document: RingDocument): void {
+    const listed = new Set(document.stranded.map(entryKey));
+    for (const [key, entry] of this.#absorbed) {
+      if (listed.has(key) && document.owners[entry.partition] === this.#here.self) {
+        if (entry.member !== this.#here.self || this.#hosting.loaded(entry.partition)) continue;
+      }
+      this.#absorbed.delete(key);
+    }
+    if (this.#absorbed.size === 0) this.#tellAt = undefined;
     for (const [key, arrival] of this.#arrivals) {
       const { partition, generation } = arrival.id;
       if (arrival.stranded !== undefined) {
@@ -145,7 +169,7 @@ export class Incoming {
       this.#here.send(from, { type: "transfer-ack", transfer: arrival.id, sequence, complete });
       if (!complete || arrival.stranded === undefined) return;
       this.#arrivals.delete(key);
-      this.#hooks.absorbed(arrival.stranded);
+      this.settle(arrival.stranded);
     });
   }
 
@@ -160,6 +184,10 @@ export class Incoming {
   }
 }
 
+function entryKey(entry: Stranded): string {
+  return `${entry.member} ${entry.partition} ${entry.generation}`;
+}
+
 function keyOf(id: TransferId): string {
   return `${id.kind} ${id.partition} ${id.nonce}`;
 }
@@ -167,3 +195,4 @@ function keyOf(id: TransferId): string {
 /** Transfers that one node takes at once. */
 const ARRIVAL_LIMIT = 4;
 const STALL_MS = 30_000;
+const TELL_EVERY_MS = 500;

@@ -139,7 +139,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#incoming = new Incoming(here, {
       ...parts,
       hooks: {
-        absorbed: (entry) => this.#toClaimant({ type: "absorbed", entries: [entry] }),
+        absorbed: (entries) => this.#toClaimant({ type: "absorbed", entries }),
         busy: () => (this.#stopping === undefined ? undefined : "the receiver is stopping"),
       },
     });
@@ -196,14 +196,19 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
 
   nextDeadline(): Instant | undefined {
     let earliest: Instant | undefined;
-    for (const at of [
-      this.#swim.nextDeadline(), this.#register.nextDeadline(), this.#engine.nextDeadline(), this.#router.nextDeadline(),
-      this.#outgoing.nextDeadline(), this.#incoming.nextDeadline(), this.#claimant.nextDeadline(), this.#adoption.nextDeadline(),
-      this.#asks.nextDeadline(), this.#leaseUntil, this.#outsideTickAt, this.#leftAt, this.#stopping?.deadline,
-    ]) {
+    for (const at of Object.values(this.deadlines())) {
       if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
     }
     return earliest;
+  }
+
+  /** When each part wants to be woken. */
+  deadlines(): Readonly<Record<string, Instant | undefined>> {
+    return {
+      swim: this.#swim.nextDeadline(), register: this.#register.nextDeadline(), engine: this.#engine.nextDeadline(), router: this.#router.nextDeadline(),
+      outgoing: this.#outgoing.nextDeadline(), incoming: this.#incoming.nextDeadline(), claimant: this.#claimant.nextDeadline(), adoption: this.#adoption.nextDeadline(),
+      asks: this.#asks.nextDeadline(), lease: this.#leaseUntil, outside: this.#outsideTickAt, left: this.#leftAt, stop: this.#stopping?.deadline,
+    };
   }
 
   step(now: Instant, event: NodeEvent): readonly NodeEffect[] {
@@ -289,13 +294,19 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#engine.allowStarts(this.#here.now, false);
     this.#started = true;
     this.#outsideTickAt = this.#here.now;
-    this.#nodeRowsRead = ++this.#readId;
-    this.#here.emit({ type: "read", readId: this.#nodeRowsRead, directory: { type: "own" }, request: { partition: NODE_ROWS, rowLimit: 1_000_000, byteLimit: 268_435_456 } });
+    this.#readNodeRows(undefined);
   }
 
-  /** App overrides are known: partitions may open. */
-  #ready(rows: readonly Row[]): void {
+  #readNodeRows(after: Uint8Array | undefined): void {
+    this.#nodeRowsRead = ++this.#readId;
+    const request = { partition: NODE_ROWS, rowLimit: 5_000, byteLimit: 4_194_304, ...(after === undefined ? {} : { after }) };
+    this.#here.emit({ type: "read", readId: this.#nodeRowsRead, directory: { type: "own" }, request });
+  }
+
+  /** Once all app overrides are known, partitions may open. */
+  #nodeRows(rows: readonly Row[], next: Uint8Array | undefined): void {
     for (const override of this.#overrides.load(rows)) this.#options.apps.override(override);
+    if (next !== undefined) return this.#readNodeRows(next);
     this.#fromRegister(this.#here.self, this.#register.step(this.#here.now, { type: "start" }));
     const { document } = this.#options.register;
     if (document !== undefined && this.#here.document === undefined) this.#follow(document);
@@ -446,6 +457,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#outgoing.follow(document);
     this.#claimant.follow(document);
     this.#adoption.follow(document);
+    this.#settleInPlace();
     this.#router.drain();
     this.#here.emit({ type: "document" });
     this.#swimStep({ type: "set-tags", tags: new Map([...this.#ownTags(), ["epoch", String(document.epoch)]]) });
@@ -454,6 +466,14 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     if (before !== undefined && self === undefined && findMember(before, this.#here.self) !== undefined) {
       this.#here.note("left", "this node is no longer a member of the ring");
       this.#leftAt = this.#here.now + LATE_CALLS_MS;
+    }
+  }
+
+  /** This node's own stranded rows of partitions that it owns again lie where they are needed. */
+  #settleInPlace(): void {
+    const { document, self } = this.#here;
+    for (const entry of document?.stranded ?? []) {
+      if (entry.member === self && entry.memberId === this.#options.member.id && document?.owners[entry.partition] === self && this.#hosting.loaded(entry.partition)) this.#incoming.settle(entry);
     }
   }
 
@@ -599,9 +619,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     }
     if (readId === this.#nodeRowsRead) {
       this.#nodeRowsRead = undefined;
-      return this.#ready(rows);
+      return this.#nodeRows(rows, next);
     }
-    if (this.#hosting.rows(readId, rows, next)) return this.#router.drain();
+    if (this.#hosting.rows(readId, rows, next)) {
+      this.#settleInPlace();
+      return this.#router.drain();
+    }
     this.#outgoing.rows(readId, rows, next);
   }
 
@@ -649,7 +672,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       for (const { partition, prefix, readId } of output.stateReads) {
         const own = ++this.#readId;
         this.#stateReads.set(own, readId);
-        this.#here.emit({ type: "read", readId: own, directory: { type: "own" }, request: { partition, prefix, rowLimit: 100_000, byteLimit: 16_777_216 } });
+        this.#here.emit({ type: "read", readId: own, directory: { type: "own" }, request: { partition, prefix, rowLimit: 10_000, byteLimit: 16_777_216 } });
       }
       output.stateReads.length = 0;
       for (const { requestId, answer } of output.answers.splice(0)) this.#answers.answered(requestId, answer);

@@ -46,7 +46,6 @@ interface Transfer {
   lastProgress: Instant;
   cut: "no" | "draining" | "flushing" | "last-sent" | "complete" | "sealing" | "consented";
   sealedFor: number;
-  askedAt: Instant;
   forced: boolean;
 }
 
@@ -80,8 +79,8 @@ export class Outgoing {
   nextDeadline(): Instant | undefined {
     let earliest: Instant | undefined;
     for (const transfer of this.#transfers.values()) {
-      const at = transfer.retryAt ?? transfer.lastProgress + STALL_MS;
-      if (earliest === undefined || at < earliest) earliest = at;
+      const at = transfer.retryAt ?? (watched(transfer) ? transfer.lastProgress + STALL_MS : undefined);
+      if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
     }
     return earliest;
   }
@@ -160,7 +159,7 @@ export class Outgoing {
       } else if (transfer.retryAt !== undefined && transfer.retryAt <= now) {
         transfer.retryAt = undefined;
         this.#advance(transfer);
-      } else if (now - transfer.lastProgress >= STALL_MS && (transfer.cut === "no" || transfer.cut === "last-sent")) {
+      } else if (watched(transfer) && transfer.lastProgress + STALL_MS <= now) {
         this.#restart(transfer, `no progress for ${STALL_MS / 1_000} s`);
       }
     }
@@ -238,7 +237,7 @@ export class Outgoing {
     return {
       id, to, source, stranded, startedAt: this.#here.now, phase: "waiting", reason: "", retryAt: undefined, reading: undefined,
       scanned: false, cursor: undefined, backlog: [], sequence: 0, acked: 0, changes: 0, bytes: 0, hash: 0,
-      lastProgress: this.#here.now, cut: "no", sealedFor: 0, askedAt: 0, forced: false,
+      lastProgress: this.#here.now, cut: "no", sealedFor: 0, forced: false,
     };
   }
 
@@ -298,7 +297,7 @@ export class Outgoing {
       return;
     }
     if (transfer.cut === "complete") this.#seal(transfer);
-    else if (transfer.cut === "consented" && this.#here.now - transfer.askedAt >= CONSENT_RETRY_MS) this.#consent(transfer, true);
+    else if (transfer.cut === "consented" && transfer.retryAt === undefined) this.#consent(transfer, true);
   }
 
   #sendLast(transfer: Transfer): void {
@@ -333,7 +332,6 @@ export class Outgoing {
 
   #consent(transfer: Transfer, insist: boolean): void {
     transfer.reason = `waiting for epoch ${transfer.sealedFor}`;
-    transfer.askedAt = this.#here.now;
     transfer.retryAt = this.#here.now + CONSENT_RETRY_MS;
     this.#hooks.consent(transfer.sealedFor as Epoch, transfer.id.partition, transfer.to, insist);
   }
@@ -400,6 +398,11 @@ export class Outgoing {
       this.#here.note("handoff-done", `partition ${transfer.id.partition} to ${transfer.to}: ${transfer.changes} rows, paused ${Math.round(this.#here.now - transfer.lastProgress)} ms after the last row`);
     }
   }
+}
+
+/** The other side owes the next step; the others wait for this node, or for the ring. */
+function watched(transfer: Transfer): boolean {
+  return transfer.phase !== "waiting" && (transfer.cut === "no" || transfer.cut === "last-sent");
 }
 
 function strandedWanted(transfer: Transfer, document: RingDocument): boolean {

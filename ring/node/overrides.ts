@@ -9,8 +9,8 @@ import { type AppName, isAppName, type Partition } from "../ids.ts";
 import type { Row, RowChange } from "../store.ts";
 import type { AppDefinition, AppLimits, AppOverride } from "../tasks/definition.ts";
 
-/** Not a partition of any ring: rows of the node itself. */
-export const NODE_ROWS = 0xffff as Partition;
+/** One past the partitions of the largest ring: rows of the node itself. */
+export const NODE_ROWS = 4_096 as Partition;
 
 export type AppAction = "create" | "delete" | "pause" | "resume" | { readonly limits: Partial<AppLimits> };
 

@@ -93,6 +93,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
 
   let driver: NodeDriver | undefined;
+  let joinTimer: NodeJS.Timeout | undefined;
   const gossip = opened.use(
     await openGossip({
       bind: options.gossip,
@@ -176,7 +177,6 @@ export async function startHost(options: HostOptions): Promise<Host> {
   node.step({ type: "swim", event: { type: "set-tags", tags: new Map([...tags, ["grpc", String(grpcPort)], ["http", String(options.advertise?.httpPort ?? http.port)]]) } });
   node.start();
   const addresses = await Promise.all(options.join.map(resolveEndpoint));
-  let joinTimer: NodeJS.Timeout | undefined;
   const join = (): void => {
     if (addresses.length > 0 && node.members().length < 2) node.step({ type: "swim", event: { type: "join", addresses } });
     joinTimer = setTimeout(join, JOIN_EVERY_MS).unref();

@@ -114,6 +114,7 @@ export class Host {
     });
     this.#linksUp = new Set();
     this.#linksWanted = new Set();
+    this.#dialing = new Set();
     this.step({ type: "start", wallOffsetMs: WALL_START - this.#offset });
     const seeds = options.seeds.filter((seed) => seed !== this.address).map((host) => ({ host, port: 7946 }));
     if (seeds.length > 0) this.step({ type: "swim", event: { type: "join", addresses: seeds } });
@@ -330,7 +331,6 @@ export class Host {
       this.step({ type: "link", peer, up: true });
       this.#watchLink(peer, target.life);
     });
-    if (this.life !== life) this.#dialing.delete(peer);
   }
 
   /** Keepalive: a stream over a cut or to a silent process breaks after 3 s. */

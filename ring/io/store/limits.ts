@@ -51,7 +51,7 @@ function invalid(what: string): RingError {
 }
 
 /** Largest ring, `ringSize` in architecture.md. */
-export const PARTITION_LIMIT = 4096;
+export const PARTITION_LIMIT = 4097;
 export const KEY_LIMIT_BYTES = 1024;
 export const VALUE_LIMIT_BYTES: number = 4 * 1024 * 1024;
 /** No page has more rows, whatever was asked for: one page is read in one turn of the event loop. */
