@@ -1,22 +1,110 @@
-/** The command tree: names, options and texts. What a command does is imported only when it runs. */
+/**
+ * The command tree: names, arguments, options and texts. What a command does is imported only when it runs, so that
+ * `start` is quick and the tree is readable as the reference that it is.
+ */
 
-import { Command, Option } from "commander";
-import { type Flags, SETTINGS, type SettingName, Settings } from "./settings.ts";
+import { Command, InvalidArgumentError, Option } from "commander";
+import {
+  CLIENT_SETTINGS,
+  type Declare,
+  declarer,
+  exitWith,
+  flagsOf,
+  remark,
+  say,
+  settingsOf,
+  withSettings,
+} from "./declare.ts";
+import { declareRing } from "./program-ring.ts";
+import { declareTasks } from "./program-tasks.ts";
+import type { Flags, SettingName } from "./settings.ts";
 
 export function buildProgram(exit: (code: number) => void): Command {
   const program = new Command("ringctl")
-    .description(
-      "one ring of partitions over Node processes: every (app, key) has one owner that runs its tasks in order",
-    )
+    .description("one ring over Node processes: every (app, key) has one owner that runs its tasks in order, durably")
     .exitOverride()
-    .showSuggestionAfterError()
-    .configureHelp({ showGlobalOptions: false });
+    .showHelpAfterError("(ringctl help COMMAND says more)")
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false });
+  withSettings(program, CLIENT_SETTINGS);
+  const declare: Declare = declarer(exit);
+
+  program.commandsGroup("Run:");
+  declareRunning(program, declare, exit);
+  program.commandsGroup("Look:");
+  declareRing(program, declare);
+  declareTasks(program, declare);
+  program.commandsGroup("More:");
+  declareMore(program, declare);
+  return program;
+}
+
+function declareRunning(program: Command, declare: Declare, exit: (code: number) => void): void {
+  const dev = program
+    .command("dev")
+    .description("a working ring on this machine; Ctrl-C stops it")
+    .option("--nodes <number>", "how many nodes (default: 3); node i adds i to each port")
+    .option("--ephemeral", "in a temporary folder that is removed at the end")
+    .addOption(new Option("--ready-json", "when all serve, one line of JSON on stdout"));
+  withSettings(dev, [
+    "data",
+    "app",
+    "grpc",
+    "http",
+    "gossip",
+    "ring-size",
+    "profile",
+    "log-level",
+    "grace",
+    "machine",
+    "insecure-bind",
+  ]);
+  declare(dev, async () => (await import("./dev.ts")).dev);
+
+  const demo = program
+    .command("demo")
+    .description("dev, real work and a killed node, in under a minute, with a verdict")
+    .option("--keep", "keep the folder with data, logs and histories")
+    .option("--feeds <dir>", "read the feeds in this folder instead of the packaged ones");
+  declare(demo, async () => {
+    // By a name that the compiler does not follow: the demo comes with the examples.
+    const module = "./demo.js";
+    const { demo: body } = (await import(module)) as { readonly demo: (options: Flags) => Promise<number> };
+    return ({ flags }) => body(flags);
+  });
 
   const starting = program
     .command("start")
-    .description("run one node; founds a ring unless --join is given")
-    .addOption(new Option("--ready-json", "the ready line on stdout is JSON"));
-  withSettings(starting, [
+    .description("one node in this process; founds a ring unless --join is given")
+    .addOption(new Option("--ready-json", "the ready line on stdout is JSON"))
+    .addOption(new Option("--stop-with-stdin", "stop when stdin ends").hideHelp());
+  withSettings(starting, START_SETTINGS);
+  starting.action(async (_flags: Flags, command: Command) => {
+    const flags = flagsOf(command);
+    const { start } = await import("./start.ts");
+    exitWith(
+      exit,
+      await start({
+        settings: settingsOf(flags),
+        readyJson: flags.readyJson === true,
+        stopWithStdin: flags.stopWithStdin === true,
+        say,
+        remark,
+      }),
+    );
+  });
+
+  const recovering = program
+    .command("recover")
+    .description("offline, when the quorum is lost for good: a new history with the named voters")
+    .requiredOption("--voters <names>", "members that survive, separated by commas")
+    .option("--yes", "do it");
+  withSettings(recovering, ["data", "name"]);
+  declare(recovering, async () => (await import("./recover.ts")).recover);
+}
+
+function declareMore(program: Command, declare: Declare): void {
+  const configuring = program.command("config").description("settings that would be used here");
+  withSettings(configuring, [
     "name",
     "join",
     "app",
@@ -34,45 +122,51 @@ export function buildProgram(exit: (code: number) => void): Command {
     "profile",
     "log-level",
     "grace",
-    "timeout",
     "insecure-bind",
   ]);
-  starting.action(async (flags: Flags) => {
-    const { start } = await import("./start.ts");
-    exit(await start({ settings: settingsOf(flags), readyJson: flags.readyJson === true, say, remark }));
-  });
+  declare(configuring, async () => (await import("./config.ts")).config({ explain: false }));
+  const explaining = configuring.command("explain").description("and where each value comes from");
+  declare(explaining, async () => (await import("./config.ts")).config({ explain: true }));
 
   program
-    .command("version")
-    .description("versions of this program and of Node")
-    .action(async () => {
-      const { packageVersion } = await import("./version.ts");
-      say(`taskring ${packageVersion()} on Node ${process.versions.node}`);
+    .command("completion")
+    .description('a completion script; eval "$(ringctl completion bash)"')
+    .argument("<shell>", "bash, zsh or fish", (shell: string) => {
+      if (["bash", "zsh", "fish"].includes(shell)) return shell;
+      throw new InvalidArgumentError("expected bash, zsh or fish");
+    })
+    .action(async (shell: string) => {
+      const { completionScript } = await import("./completion.ts");
+      say(completionScript(shell, program));
     });
-  return program;
+
+  declare(program.command("version").description("versions of this program and of Node"), async () => {
+    const { packageVersion } = await import("./version.ts");
+    return async ({ output }) => {
+      const item = { version: packageVersion(), node: process.versions.node };
+      output.show({ kind: "Version", items: [item], lines: () => [`taskring ${item.version} on Node ${item.node}`] });
+      return undefined;
+    };
+  });
 }
 
-function settingsOf(flags: Flags): Settings {
-  return new Settings(flags, { env: process.env, cwd: process.cwd() });
-}
-
-function withSettings(command: Command, names: readonly SettingName[]): Command {
-  for (const name of names) {
-    const setting = SETTINGS.find((known) => known.name === name)!;
-    const shown = setting.fallback === undefined ? setting.about : `${setting.about} (default: ${setting.fallback})`;
-    const option = new Option(setting.flag, shown);
-    if (setting.many === true)
-      option.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
-    command.addOption(option);
-  }
-  command.addOption(new Option("--config <file>", "configuration file (default: taskring.json, if there is one)"));
-  return command;
-}
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-
-function remark(line: string): void {
-  process.stderr.write(`${line}\n`);
-}
+const START_SETTINGS: readonly SettingName[] = [
+  "name",
+  "join",
+  "app",
+  "store",
+  "data",
+  "grpc",
+  "http",
+  "gossip",
+  "advertise",
+  "weight",
+  "zone",
+  "machine",
+  "auto-join",
+  "ring-size",
+  "profile",
+  "log-level",
+  "grace",
+  "insecure-bind",
+];

@@ -27,6 +27,7 @@ export type SettingName =
   | "timeout"
   | "output"
   | "token-file"
+  | "config"
   | "name"
   | "join"
   | "app"
@@ -183,7 +184,7 @@ function readConfigFile(named: string, cwd: string): ConfigFile | undefined {
   if (typeof content !== "object" || content === null || Array.isArray(content))
     throw usage(`${path}: expected an object`);
   const values = new Map<string, readonly string[]>();
-  const known = new Set(SETTINGS.map(({ name }) => name as string));
+  const known = new Set(SETTINGS.map(({ name }): string => name).filter((name) => name !== "config"));
   for (const [key, value] of Object.entries(content)) {
     if (!known.has(key))
       throw usage(`${path}: ${key} is not a setting${nearest(key, known)}`, "see `ringctl config explain`");
@@ -240,9 +241,15 @@ const FOR_OTHERS = [
 
 export const SETTINGS: readonly Setting[] = [
   { name: "address", flag: "--address <host:port>", about: "node to ask (gRPC)", fallback: "127.0.0.1:7400" },
-  { name: "timeout", flag: "--timeout <duration>", about: "give up after this long", fallback: "10s" },
+  {
+    name: "timeout",
+    flag: "--timeout <duration>",
+    about: "give up after this long; start --join: 60s, --wait: 10m",
+    fallback: "10s",
+  },
   { name: "output", flag: "-o, --output <format>", about: "table, json or jsonl", fallback: "table" },
   { name: "token-file", flag: "--token-file <file>", about: "file that holds the token to send" },
+  { name: "config", flag: "--config <file>", about: "configuration file (default: taskring.json, if there is one)" },
   {
     name: "name",
     flag: "--name <name>",

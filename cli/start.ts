@@ -16,12 +16,15 @@ import type { Settings } from "./settings.ts";
 export interface StartRun {
   readonly settings: Settings;
   readonly readyJson: boolean;
+  /** Stop in order when stdin ends: with the process that holds its other end. */
+  readonly stopWithStdin: boolean;
   readonly say: (line: string) => void;
   readonly remark: (line: string) => void;
 }
 
 /** Resolves with the exit code when the node has ended. */
-export async function start({ settings, readyJson, say, remark }: StartRun): Promise<number> {
+export async function start(run: StartRun): Promise<number> {
+  const { settings } = run;
   const plan = planStart(settings);
   const signals = watchSignals();
   process.env.TASKRING_NAME ??= plan.name;
@@ -30,7 +33,7 @@ export async function start({ settings, readyJson, say, remark }: StartRun): Pro
     import("../services/host/node-host.ts"),
   ]);
   const apps = await loadApps(settings.list("app"));
-  const waiting = setTimeout(() => void explainWait(plan.data, remark), LOCK_REMARK_MS);
+  const waiting = setTimeout(() => void explainWait(plan.data, run.remark), LOCK_REMARK_MS);
   let host: Host;
   try {
     host = await startHost({ ...plan, apps });
@@ -40,7 +43,12 @@ export async function start({ settings, readyJson, say, remark }: StartRun): Pro
     clearTimeout(waiting);
   }
   signals.serve(host);
-  const code = await Promise.race([host.ended, serve(host, { plan, readyJson, say, remark })]);
+  if (run.stopWithStdin)
+    process.stdin
+      .on("end", () => void host.stop())
+      .on("error", () => void host.stop())
+      .resume();
+  const code = await Promise.race([host.ended, serve(host, plan, run)]);
   return code ?? host.ended;
 }
 
@@ -83,10 +91,7 @@ export function planStart(settings: Settings): StartPlan {
 }
 
 /** Says that the node answers, and gives up a join that finds nobody. Resolves with a code only if it gave up. */
-async function serve(
-  host: Host,
-  { plan, readyJson, say, remark }: Omit<StartRun, "settings"> & { readonly plan: StartPlan },
-): Promise<number | undefined> {
+async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: StartRun): Promise<number | undefined> {
   const begun = performance.now();
   const state = (): ReadyState => {
     if (host.node.document() === undefined) return host.node.members().length > 1 ? "waiting-to-join" : "joining";

@@ -1,0 +1,216 @@
+/** `ringctl dead …`: tasks that failed for good and are kept: look, group by what went wrong, run again, drop. */
+
+import { createHash } from "node:crypto";
+import type { Task } from "../proto/messages.ts";
+import { type AskedNode, askNode, type CommandRun } from "./ask-node.ts";
+import { confirm } from "./confirm.ts";
+import { CliError, EXIT, usage } from "./exit-codes.ts";
+import { count, plural, tableLines } from "./table.ts";
+import { TASK_COLUMNS, type TaskItem, taskItem, taskLines } from "./task-view.ts";
+import { limitOf, partly } from "./tasks.ts";
+
+export function listDead({ settings, output, flags }: CommandRun): Promise<number> {
+  const limit = limitOf(String(flags.limit ?? "100"));
+  return askNode(settings, async (node) => {
+    const { items, unreachable } = await collect(node, { ...appOf(flags), most: limit });
+    output.show({
+      kind: "Task",
+      items,
+      extra: { unreachable },
+      lines: (paint) => (items.length === 0 ? [] : tableLines(TASK_COLUMNS, items, paint)),
+    });
+    if (items.length === 0) output.remark("no dead letters");
+    return partly(output, unreachable);
+  });
+}
+
+export function groupDead({ settings, output, flags }: CommandRun): Promise<number> {
+  return askNode(settings, async (node) => {
+    const { items, unreachable, more } = await collect(node, { ...appOf(flags), most: COLLECT_MOST });
+    const groups = groupsOf(items);
+    output.show({
+      kind: "DeadGroup",
+      items: groups,
+      extra: { unreachable, complete: !more && unreachable.length === 0 },
+      lines: (paint) =>
+        groups.length === 0
+          ? []
+          : tableLines<DeadGroup>(
+              [
+                { title: "GROUP", text: (row) => row.group },
+                { title: "COUNT", text: (row) => count(row.count), right: true, tint: () => "strong" },
+                { title: "APP", text: (row) => row.app },
+                { title: "TYPE", text: (row) => row.type },
+                { title: "EXAMPLE", text: (row) => row.example },
+                { title: "ERROR", text: (row) => row.error },
+              ],
+              groups,
+              paint,
+            ),
+    });
+    if (groups.length === 0) output.remark("no dead letters");
+    if (more) output.remark(`of the first ${count(COLLECT_MOST)} only`);
+    return partly(output, unreachable);
+  });
+}
+
+export function showDead({ args, settings, output }: CommandRun): Promise<number> {
+  return askNode(settings, async ({ client, call }) => {
+    const item = taskItem(await client.get(args[0] ?? "", call));
+    if (item.state !== "dead")
+      throw new CliError("TASK_NOT_FOUND", `task ${item.taskId} is ${item.state}, no dead letter`, {
+        exit: EXIT.notFound,
+      });
+    output.show({ kind: "Task", items: [item], lines: (paint) => taskLines(item, paint) });
+    output.remark(`next: ringctl dead retry ${item.taskId}, or ringctl dead drop ${item.taskId}`);
+    return EXIT.ok;
+  });
+}
+
+export function retryDead(run: CommandRun): Promise<number> {
+  return change(run, "retry");
+}
+
+export function dropDead(run: CommandRun): Promise<number> {
+  return change(run, "drop");
+}
+
+export interface DeadGroup {
+  readonly group: string;
+  readonly count: number;
+  readonly app: string;
+  readonly type: string;
+  readonly error: string;
+  /** Id of one of them. */
+  readonly example: string;
+}
+
+/** By app, type and error, largest first; numbers, ids and quoted texts inside a message do not tell two errors apart. */
+export function groupsOf(items: readonly TaskItem[]): readonly DeadGroup[] {
+  const groups = new Map<string, DeadGroup>();
+  for (const item of items) {
+    const error = `${item.error?.name ?? "Error"}: ${normalised(item.error?.message ?? "")}`;
+    const group = groupIdOf(item, error);
+    const known = groups.get(group);
+    groups.set(group, {
+      group,
+      count: (known?.count ?? 0) + 1,
+      app: item.app,
+      type: item.type,
+      error,
+      example: known?.example ?? item.taskId,
+    });
+  }
+  return [...groups.values()].sort((left, right) => right.count - left.count || (left.group < right.group ? -1 : 1));
+}
+
+export function normalised(message: string): string {
+  return message
+    .slice(0, MESSAGE_CHARACTERS)
+    .replace(/https?:\/\/[^\s"')]+/g, "<url>")
+    .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/gi, "<id>")
+    .replace(/\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b/gi, "<id>")
+    .replace(/"[^"]*"|'[^']*'|`[^`]*`/g, "<text>")
+    .replace(/\d+(?:\.\d+)?/g, "<n>");
+}
+
+function groupIdOf(item: TaskItem, error: string): string {
+  return createHash("sha256").update(`${item.app}\0${item.type}\0${error}`).digest("hex").slice(0, 8);
+}
+
+/** Those named, or all of an app, or of one group; in batches, not faster than `--rate` a second. */
+async function change({ args, settings, output, flags }: CommandRun, action: "retry" | "drop"): Promise<number> {
+  const rate = flags.rate === undefined ? undefined : rateOf(String(flags.rate));
+  const all = flags.all === true || flags.group !== undefined;
+  if (all === args.length > 0) throw usage(`dead ${action}: name task ids, or --group GROUP, or --all`);
+  if (action === "drop" && all)
+    await confirm("dead letters that are dropped are gone for good", { yes: flags.yes === true });
+  return askNode(settings, async (node) => {
+    const { client, call } = node;
+    const found = all ? await collect(node, { ...appOf(flags), most: COLLECT_MOST }) : undefined;
+    const ids = found === undefined ? args : chosen(found.items, flags).map(({ taskId }) => taskId);
+    const batch = rate === undefined ? BATCH : Math.max(1, Math.min(BATCH, Math.floor(rate)));
+    let changed = 0;
+    for (let at = 0; at < ids.length; at += batch) {
+      const begun = performance.now();
+      const part = ids.slice(at, at + batch);
+      changed +=
+        action === "retry" ? await client.tasks.retryDead(part, call) : await client.tasks.dropDead(part, call);
+      output.progress(Math.min(at + batch, ids.length), ids.length, "");
+      const restMs =
+        rate === undefined || at + batch >= ids.length ? 0 : (1_000 * batch) / rate - (performance.now() - begun);
+      if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
+    }
+    output.endProgress();
+    const more = found?.more ?? false;
+    output.show({
+      kind: "DeadChange",
+      items: [{ action, asked: ids.length, changed, more }],
+      lines: () => [
+        `${action === "retry" ? "runs again" : "dropped"}: ${plural(changed, "task")}${changed === ids.length ? "" : ` of ${count(ids.length)}`}`,
+      ],
+    });
+    if (more) output.remark("there are more: run it again");
+    if (changed === ids.length && !more && (found?.unreachable.length ?? 0) === 0) return EXIT.ok;
+    return !all && changed === 0 ? EXIT.notFound : EXIT.partly;
+  });
+}
+
+function chosen(items: readonly TaskItem[], flags: CommandRun["flags"]): readonly TaskItem[] {
+  if (flags.group === undefined) return items;
+  const wanted = String(flags.group);
+  const inGroup = items.filter(
+    (item) => groupIdOf(item, `${item.error?.name ?? "Error"}: ${normalised(item.error?.message ?? "")}`) === wanted,
+  );
+  if (inGroup.length === 0)
+    throw new CliError("NOT_FOUND", `no dead letters in group ${wanted}`, {
+      exit: EXIT.notFound,
+      hint: "ringctl dead groups",
+    });
+  return inGroup;
+}
+
+interface Collected {
+  readonly items: readonly TaskItem[];
+  readonly unreachable: readonly string[];
+  /** There were more than asked for. */
+  readonly more: boolean;
+}
+
+async function collect(
+  { client, call }: AskedNode,
+  { app, most }: { readonly app?: string; readonly most: number },
+): Promise<Collected> {
+  const tasks: Task[] = [];
+  const unreachable = new Set<string>();
+  let pageToken = "";
+  do {
+    const page = await client.tasks.listDead(
+      { ...(app === undefined ? {} : { app }), pageToken, limit: Math.min(PAGE, most) },
+      call,
+    );
+    tasks.push(...page.tasks);
+    for (const name of page.unreachable) unreachable.add(name);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "" && tasks.length < most);
+  return {
+    items: tasks.slice(0, most).map(taskItem),
+    unreachable: [...unreachable],
+    more: pageToken !== "" || tasks.length > most,
+  };
+}
+
+function appOf(flags: CommandRun["flags"]): { readonly app?: string } {
+  return flags.app === undefined ? {} : { app: String(flags.app) };
+}
+
+function rateOf(text: string): number {
+  const rate = Number(text);
+  if (!(rate > 0 && rate <= 100_000)) throw usage(`--rate ${text}: expected tasks a second, above 0`);
+  return rate;
+}
+
+const PAGE = 1_000;
+const BATCH = 500;
+const COLLECT_MOST = 20_000;
+const MESSAGE_CHARACTERS = 300;
