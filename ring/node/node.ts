@@ -580,7 +580,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const askId = -1;
     const role = this.#claimant.role();
     if (role === undefined) return;
-    this.#asks.forward({ type: "local", askId }, role, staged ? { type: "commit" } : { type: "stage", change: { type: "join", member: this.#options.member } }, OUTSIDE_EVERY_MS);
+    this.#asks.forward({ type: "local", askId }, role, staged ? { type: "commit" } : { type: "stage", change: { type: "join", member: this.#options.member } }, AUTO_JOIN_ASK_MS);
   }
 
   #peersOnMachine(name: NodeName): boolean {
@@ -756,7 +756,8 @@ function isNotice(effect: SwimEffect): effect is MemberNotice {
 const NODE_TERM = { history: 0, generation: 0, opens: 0 };
 const CANDIDATE_LIMIT = 64;
 const PEER_ASK_MS = 30_000;
-const OUTSIDE_EVERY_MS = 1_000;
+const OUTSIDE_EVERY_MS = 250;
+const AUTO_JOIN_ASK_MS = 2_000;
 /** A member that has left goes on answering late calls for this long. */
 const LATE_CALLS_MS = 2_000;
 const ABORT_GRACE_MS = 500;
