@@ -58,7 +58,8 @@ export function describeKey({ args, settings, output, flags }: CommandRun): Prom
   return askNode(settings, async ({ client, call }) => {
     const reply = await client.tasks.describeKey({ app, key }, call);
     const values = flags.state === true ? await client.tasks.readState({ app, key }, call) : undefined;
-    const state = values === undefined ? undefined : [...values].map(([name, bytes]) => ({ name, ...valueOf(bytes) }));
+    const state =
+      values === undefined ? undefined : [...values].map(([name, bytes]) => ({ name, ...shownValue(bytes) }));
     const { head, ...rest } = reply;
     output.show({
       kind: "Key",
@@ -217,7 +218,7 @@ function keyLines(reply: KeyReply, paint: Paint): readonly string[] {
   );
 }
 
-function valueOf(bytes: Uint8Array): { readonly value: unknown } | { readonly valueBase64: string } {
+function shownValue(bytes: Uint8Array): { readonly value: unknown } | { readonly valueBase64: string } {
   const value = decoded(bytes);
   return "result" in value ? { value: value.result } : { valueBase64: value.resultBase64 };
 }

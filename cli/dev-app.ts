@@ -5,6 +5,7 @@ import { type App, defineApp, PermanentError, task } from "../services/app.ts";
 const LONGEST_MS = 120_000;
 
 const hello: App = defineApp("hello", {
+  version: "1",
   tasks: {
     /** Counts the greetings of its key. */
     greet: task((view, context) => {

@@ -60,8 +60,8 @@ export async function dev({ flags, settings, output }: CommandRun): Promise<numb
         ...passedOn(settings),
       ],
       onLog: (line) => {
-        const { text, tint } = readLogLine(line);
-        say(name, text, tint);
+        const { text, tint, routine } = readLogLine(line);
+        if (!routine || flags.verbose === true) say(name, text, tint);
       },
       onReady: (node) => {
         const before = ready.get(name);

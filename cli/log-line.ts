@@ -6,11 +6,13 @@ import type { Tint } from "./tint.ts";
 export interface LogLine {
   readonly text: string;
   readonly tint: Tint;
+  /** One of many of its kind while partitions move: worth a line only to those who ask for all. */
+  readonly routine: boolean;
 }
 
 export function readLogLine(line: string): LogLine {
   const record = parse(line);
-  if (record === undefined) return { text: printable(line), tint: "plain" };
+  if (record === undefined) return { text: printable(line), tint: "plain", routine: false };
   const { level, time, msg = "", event, detail, err, node: _node, ...rest } = record;
   const words =
     event === undefined
@@ -21,7 +23,11 @@ export function readLogLine(line: string): LogLine {
   const reason = messageOf(err);
   if (reason !== undefined) words.push(`(${reason})`);
   const at = typeof time === "number" ? `${moment(time)} ` : "";
-  return { text: printable(`${at}${words.join(" ")}`), tint: tintOf(Number(level)) };
+  return {
+    text: printable(`${at}${words.join(" ")}`),
+    tint: tintOf(Number(level)),
+    routine: ROUTINE.has(String(event ?? msg)),
+  };
 }
 
 function parse(line: string): Record<string, unknown> | undefined {
@@ -45,3 +51,5 @@ function tintOf(level: number): Tint {
   if (level >= 50) return "bad";
   return level >= 40 ? "warn" : "plain";
 }
+
+const ROUTINE: ReadonlySet<string> = new Set(["ring-changed", "handoff-started", "handoff-done", "linked"]);

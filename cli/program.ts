@@ -43,6 +43,7 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
     .command("dev")
     .description("a working ring on this machine; Ctrl-C stops it")
     .option("--nodes <number>", "how many nodes (default: 3); node i adds i to each port")
+    .option("--verbose", "show each ring change and each transfer as well")
     .option("--ephemeral", "in a temporary folder that is removed at the end")
     .addOption(new Option("--ready-json", "when all serve, one line of JSON on stdout"));
   withSettings(dev, [

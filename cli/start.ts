@@ -101,7 +101,6 @@ async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: St
   say(readyLine(host, state(), readyJson));
   if (state() === "waiting-to-join")
     remark(`${host.name} waits to be let in: ringctl stage join ${host.name} && ringctl plan && ringctl commit`);
-  if (state() === "waiting-for-lease") remark(`${host.name} waits for its lease: a majority of voters has to answer`);
   if (state() === "joining") {
     remark(`${host.name} looks for ${plan.join.map(showHostPort).join(", ")}`);
     await until(() => state() !== "joining", plan.joinMs - (performance.now() - begun));
@@ -118,6 +117,8 @@ async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: St
       );
     }
   }
+  await until(() => state() !== "waiting-for-lease", LEASE_REMARK_MS);
+  if (state() === "waiting-for-lease") remark(`${host.name} waits for its lease: a majority of voters has to answer`);
   return undefined;
 }
 
@@ -220,5 +221,6 @@ async function until(holds: () => boolean, withinMs: number): Promise<void> {
 const LOOK_MS = 5;
 /** The ready line comes after this time even if the node cannot serve yet: it says what it waits for. */
 const READY_MS = 2_000;
+const LEASE_REMARK_MS = 10_000;
 const LOCK_REMARK_MS = 1_000;
 const JOIN_MS = 60_000;

@@ -81,7 +81,7 @@ function transfersSheet(reply: TransfersReply): Sheet {
     items: list,
     extra: { limit, paused, unreachable },
     lines: (paint) => [
-      `${plural(list.length, "transfer")} under way, at most ${limit} at once on a node${paused ? paint(", paused", "warn") : ""}`,
+      `${list.length === 0 ? "no transfers" : plural(list.length, "transfer")} under way, at most ${limit} at once on a node${paused ? paint(", paused", "warn") : ""}`,
       ...(list.length === 0 ? [] : ["", ...tableLines(COLUMNS, list, paint)]),
     ],
   };
