@@ -41,47 +41,62 @@ export class Admission {
   submit(now: Instant, partition: Partition, record: TaskRecord, token: number, origin: "client" | "child"): void {
     const core = this.#core;
     const vnode = core.vnodeAt(partition);
-    if (vnode === undefined) return this.#refuse(token, "NOT_OWNER", `partition ${partition} is not served here`);
-    if (vnode.phase === "loading") return this.#park(vnode, { record, token, origin });
+    if (vnode === undefined) {
+      this.#refuse(token, "NOT_OWNER", `partition ${partition} is not served here`);
+      return;
+    }
+    if (vnode.phase === "loading") {
+      this.#park(vnode, { record, token, origin });
+      return;
+    }
     const idHash = vnode.known.hash(record.id);
     const known = vnode.known.find(record.id, idHash);
-    if (known !== undefined) return this.#duplicate(vnode, known, token);
+    if (known !== undefined) {
+      this.#duplicate(vnode, known, token);
+      return;
+    }
     const ended = this.#results.plainState(vnode, record.id, idHash);
-    if (ended !== undefined) return this.#outcome(token, { type: "duplicate", id: record.id, state: ended });
+    if (ended !== undefined) {
+      this.#outcome(token, { type: "duplicate", id: record.id, state: ended });
+      return;
+    }
     if (record.idempotencyKey !== undefined) {
       const first = vnode.dedupe.get(dedupeName(record.app, record.key, record.idempotencyKey));
-      if (first !== undefined) return this.#duplicateOf(vnode, first, token);
+      if (first !== undefined) {
+        this.#duplicateOf(vnode, first, token);
+        return;
+      }
     }
     let app = core.apps.get(record.app);
     if (app === undefined) {
-      if (core.catalogue.find(record.app) === undefined)
-        return this.#refuse(
+      if (core.catalogue.find(record.app) === undefined) {
+        this.#refuse(
           token,
           origin === "client" ? "APP_UNKNOWN" : "APP_NOT_HERE",
           `app ${record.app} is not loaded here`,
         );
+        return;
+      }
       app = core.appOf(record.app);
     }
-    if (app.definition === undefined)
-      return this.#refuse(
-        token,
-        origin === "client" ? "APP_UNKNOWN" : "APP_NOT_HERE",
-        `app ${record.app} is not loaded here`,
-      );
-    if (!app.types.has(record.type))
-      return this.#refuse(
-        token,
-        "TASK_TYPE_UNKNOWN",
-        `app ${record.app} has no task type ${JSON.stringify(record.type)}`,
-      );
+    if (app.definition === undefined) {
+      this.#refuse(token, origin === "client" ? "APP_UNKNOWN" : "APP_NOT_HERE", `app ${record.app} is not loaded here`);
+      return;
+    }
+    if (!app.types.has(record.type)) {
+      this.#refuse(token, "TASK_TYPE_UNKNOWN", `app ${record.app} has no task type ${JSON.stringify(record.type)}`);
+      return;
+    }
     const full = this.fullness(app, record, origin);
-    if (full !== undefined)
-      return this.#refuse(
+    if (full !== undefined) {
+      this.#refuse(
         token,
         full.code,
         full.detail,
         full.code === "QUEUE_FULL" ? RETRY_MS + Math.round(core.random() * RETRY_MS) : undefined,
       );
+      return;
+    }
     this.admit(now, vnode, app, record, origin === "child" ? FLAG.deduped : 0, token);
   }
 
@@ -180,8 +195,10 @@ export class Admission {
   }
 
   #park(vnode: Vnode, submit: Parked): void {
-    if (this.#parkedCount >= this.#core.limits.parkedSubmits)
-      return this.#refuse(submit.token, "QUEUE_FULL", `partition ${vnode.partition} is being loaded`, RETRY_MS);
+    if (this.#parkedCount >= this.#core.limits.parkedSubmits) {
+      this.#refuse(submit.token, "QUEUE_FULL", `partition ${vnode.partition} is being loaded`, RETRY_MS);
+      return;
+    }
     this.#parkedCount++;
     const parked = this.#parked.get(vnode);
     if (parked === undefined) this.#parked.set(vnode, [submit]);

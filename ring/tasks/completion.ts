@@ -52,24 +52,37 @@ export class Completion {
     if (type.waiting.size > 0) ring.wakeType(lane.app, type);
     if (!lane.app.listed) ring.enlist(lane.app);
     const { outcome } = end;
-    if (attempt.aborted === "timeout")
-      return this.#failed(now, lane, task, type, { name: "TIMEOUT", message: `no end within ${attempt.timeoutMs} ms` }); // X2
-    if (attempt.aborted === "deadline")
-      return this.#options.dead.bury(now, task, DEADLINE_FAILURE, () => this.#tryAgainSlowly(now, lane, task));
+    if (attempt.aborted === "timeout") {
+      this.#failed(now, lane, task, type, { name: "TIMEOUT", message: `no end within ${attempt.timeoutMs} ms` });
+      return;
+    } // X2
+    if (attempt.aborted === "deadline") {
+      this.#options.dead.bury(now, task, DEADLINE_FAILURE, () => this.#tryAgainSlowly(now, lane, task));
+      return;
+    }
     switch (outcome.type) {
       case "done":
-        return this.#done(now, lane, task, type, attempt, end);
+        this.#done(now, lane, task, type, attempt, end);
+        return;
       case "state-away":
         type.usesState = true;
-        return this.#again(now, lane, task);
+        this.#again(now, lane, task);
+        return;
       case "failed":
-        if (attempt.aborted === "cancelled") return this.cancelled(now, task);
-        if (attempt.aborted !== undefined) return this.#again(now, lane, task); // X3
-        if (outcome.permanent)
-          return this.#options.dead.bury(now, task, bounded(outcome.error), () =>
-            this.#tryAgainSlowly(now, lane, task),
-          );
-        return this.#failed(now, lane, task, type, bounded(outcome.error), outcome.retryAfterMs);
+        if (attempt.aborted === "cancelled") {
+          this.cancelled(now, task);
+          return;
+        }
+        if (attempt.aborted !== undefined) {
+          this.#again(now, lane, task);
+          return;
+        } // X3
+        if (outcome.permanent) {
+          this.#options.dead.bury(now, task, bounded(outcome.error), () => this.#tryAgainSlowly(now, lane, task));
+          return;
+        }
+        this.#failed(now, lane, task, type, bounded(outcome.error), outcome.retryAfterMs);
+        return;
     }
   }
 
@@ -148,22 +161,30 @@ export class Completion {
     const { stateChanges, children } = end;
     if (stateChanges.length > 0) {
       type.usesState = true;
-      if (attempt.stateAway) return this.#again(now, lane, task);
+      if (attempt.stateAway) {
+        this.#again(now, lane, task);
+        return;
+      }
       const refusal = states.refusal(lane, stateChanges);
-      if (refusal !== undefined)
-        return this.#failed(now, lane, task, type, { name: "INVALID_ARGUMENT", message: refusal });
+      if (refusal !== undefined) {
+        this.#failed(now, lane, task, type, { name: "INVALID_ARGUMENT", message: refusal });
+        return;
+      }
     }
     const result = end.outcome.type === "done" ? end.outcome.result : undefined;
     if (result !== undefined && result.length > this.#core.limits.resultBytes) {
-      return this.#failed(now, lane, task, type, {
+      this.#failed(now, lane, task, type, {
         name: "INVALID_ARGUMENT",
         message: `result is longer than ${this.#core.limits.resultBytes} bytes`,
       });
+      return;
     }
     if (children.length > 0) {
       const refusal = outbox.add(task.vnode, children);
-      if (refusal !== undefined)
-        return this.#failed(now, lane, task, type, { name: "INVALID_ARGUMENT", message: refusal });
+      if (refusal !== undefined) {
+        this.#failed(now, lane, task, type, { name: "INVALID_ARGUMENT", message: refusal });
+        return;
+      }
     }
     if (stateChanges.length > 0) states.apply(lane, stateChanges);
     task.attempts++;
@@ -179,7 +200,8 @@ export class Completion {
     const most = task.record.maxAttempts > 0 ? task.record.maxAttempts : type.type.attempts;
     if (task.attempts >= most) {
       task.attempts--; // `bury` counts the last one
-      return this.#options.dead.bury(now, task, failure, () => this.#tryAgainSlowly(now, lane, task));
+      this.#options.dead.bury(now, task, failure, () => this.#tryAgainSlowly(now, lane, task));
+      return;
     }
     this.#retry(now, lane, task, type, retryAfterMs ?? this.#backoffMs(task, type));
   }

@@ -7,9 +7,9 @@
 import { partitionOfHash } from "../hash.ts";
 import type { AppName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
+import { AttemptTable } from "./attempt-table.ts";
 import type { AppCatalogue } from "./definition.ts";
 import type { EngineOutput } from "./engine-contract.ts";
-import { AttemptTable } from "./attempt-table.ts";
 import { Fifo } from "./fifo.ts";
 import type { EngineLimits } from "./limits.ts";
 import { AppRun, type Task, type Vnode, type Wake } from "./model.ts";
@@ -111,6 +111,22 @@ export class Core {
     }
     for (const name of app.types.keys())
       if (!found.definition.types.has(name) && app.types.get(name)?.running === 0) app.types.delete(name);
+  }
+
+  /** An app of a template costs nothing once nothing of it is left. */
+  forgetIdleApps(): void {
+    for (const app of this.apps.values()) {
+      const kept =
+        app.queued +
+        app.running +
+        app.dead +
+        app.schedules +
+        app.lanes.size +
+        app.plainEnds +
+        app.results.size +
+        app.deduped.size;
+      if (kept === 0 && !app.listed && app.rateTimer === undefined) this.apps.delete(app.name);
+    }
   }
 
   shareLimits(app: AppRun): void {

@@ -35,7 +35,10 @@ export class DeadLetters {
     const core = this.#core;
     if (task.phase === "running") task.attempts = Math.min(task.attempts + 1, 65_535);
     task.failure = failure;
-    if (task.app.dead >= core.limits.deadPerApp || core.dead >= core.limits.deadPerNode) return full();
+    if (task.app.dead >= core.limits.deadPerApp || core.dead >= core.limits.deadPerNode) {
+      full();
+      return;
+    }
     task.endState = "dead";
     core.erase(task.vnode, positionKey(KIND.task, task));
     this.#write(now, task.vnode, {
@@ -55,7 +58,8 @@ export class DeadLetters {
   /** The end of a buried task is durable. */
   buried(task: Task): void {
     const { record } = task;
-    task.vnode.known.set(new Dead(task.vnode, task.app, {
+    task.vnode.known.set(
+      new Dead(task.vnode, task.app, {
         id: record.id,
         type: record.type,
         key: record.key,

@@ -151,9 +151,7 @@ export interface TaskEngineContract {
   hold(now: Instant, partition: Partition): void;
   release(now: Instant, partition: Partition): void;
   /** Attempts under way; the cut-over waits for 0. Residents are aborted by `hold` and counted until they settle. */
-  inFlight(
-    partition: Partition,
-  ): readonly {
+  inFlight(partition: Partition): readonly {
     readonly attemptId: number;
     readonly taskType: string;
     readonly app: string;
@@ -196,9 +194,7 @@ export interface TaskEngineContract {
   view(partition: Partition): PartitionView | undefined;
   queuedOf(app: AppName): number;
   /** Busiest first, at most `limit`. */
-  appViews(
-    limit: number,
-  ): readonly {
+  appViews(limit: number): readonly {
     readonly app: string;
     readonly queued: number;
     readonly running: number;

@@ -15,20 +15,21 @@ import { AppRing } from "./app-ring.ts";
 import { Completion } from "./completion.ts";
 import { Core } from "./core.ts";
 import { DeadLetters } from "./dead.ts";
-import { Declarations, type Declared } from "./declared.ts";
+import { Declarations } from "./declared.ts";
 import type { AppCatalogue } from "./definition.ts";
 import type { EngineOutput, PartitionView, TaskEngineContract, TaskRequest } from "./engine-contract.ts";
 import { expireTask } from "./expiry.ts";
 import { Lanes } from "./lanes.ts";
 import { ENGINE_LIMITS, type EngineLimits } from "./limits.ts";
 import { Loader } from "./loader.ts";
-import { type AppRun, type Lane, type RunningAttempt, Task, Vnode } from "./model.ts";
+import type { Task } from "./model.ts";
 import { Outbox } from "./outbox.ts";
 import { Requests } from "./requests.ts";
 import { Residents } from "./residents.ts";
 import { Results } from "./results.ts";
 import { Scheduler } from "./scheduler.ts";
 import { Schedules } from "./schedules.ts";
+import { Serving } from "./serving.ts";
 import { States } from "./states.ts";
 import type { AbortReason, AttemptEnd, SubmitOutcome, TaskRecord } from "./task.ts";
 import { type AppView, appView, partitionView } from "./views.ts";
@@ -39,6 +40,18 @@ export interface TaskEngineOptions {
   readonly limits?: Partial<EngineLimits>;
   readonly random: Random;
   readonly wallOffsetMs?: number;
+}
+
+export interface EngineStats {
+  readonly apps: number;
+  readonly queuedTasks: number;
+  readonly queuedBytes: number;
+  readonly running: number;
+  readonly residents: number;
+  readonly dead: number;
+  readonly outbox: number;
+  readonly stateBytes: number;
+  readonly timers: number;
 }
 
 export class TaskEngine implements TaskEngineContract {
@@ -58,6 +71,7 @@ export class TaskEngine implements TaskEngineContract {
   readonly #waiters: Waiters;
   readonly #loader: Loader;
   readonly #requests: Requests;
+  readonly #serving: Serving;
   #sweeping = false;
 
   constructor(options: TaskEngineOptions) {
@@ -105,6 +119,21 @@ export class TaskEngine implements TaskEngineContract {
       dead: this.#dead,
       outbox: this.#outbox,
       schedules: this.#schedules,
+    });
+    this.#serving = new Serving({
+      core,
+      ring: this.#ring,
+      states: this.#states,
+      lanes: this.#lanes,
+      admission: this.#admission,
+      outbox: this.#outbox,
+      completion: this.#completion,
+      scheduler: this.#scheduler,
+      schedules: this.#schedules,
+      residents: this.#residents,
+      declarations: this.#declarations,
+      waiters: this.#waiters,
+      loader: this.#loader,
     });
     this.#requests = new Requests({
       core,
@@ -175,44 +204,51 @@ export class TaskEngine implements TaskEngineContract {
   }
 
   open(now: Instant, partition: Partition, term: Term, older: "none" | "awaited" | "away"): void {
-    if (this.#core.vnodeAt(partition) !== undefined) this.close(now, partition);
-    this.#core.vnodes[partition] = new Vnode(now, partition, term, older, Math.floor(this.#core.random() * 2 ** 32));
+    this.#serving.open(now, partition, term, older);
     if (!this.#sweeping) this.#sweep(now);
+    this.#proceed(now);
   }
 
   load(partition: Partition, rows: readonly Row[]): readonly Row[] {
-    const vnode = this.#core.vnodeAt(partition);
-    return vnode === undefined || vnode.phase !== "loading" ? [] : this.#loader.load(vnode, rows);
+    return this.#serving.load(partition, rows);
   }
 
   loaded(now: Instant, partition: Partition): void {
-    const vnode = this.#core.vnodeAt(partition);
-    if (vnode === undefined || vnode.phase !== "loading") return;
-    vnode.phase = "open";
-    this.#loader.loaded(now, vnode);
-    for (const declared of this.#declarations.ofPartition(partition)) this.#declare(now, vnode, declared);
-    this.#admission.loaded(now, vnode);
+    this.#serving.loaded(now, partition);
     this.#proceed(now);
   }
 
   hold(now: Instant, partition: Partition): void {
-    const vnode = this.#core.vnodeAt(partition);
-    if (vnode === undefined || vnode.phase !== "open") return;
-    vnode.phase = "held";
-    this.#residents.hold(vnode);
+    this.#serving.hold(partition);
     this.#proceed(now);
   }
 
   release(now: Instant, partition: Partition): void {
-    const vnode = this.#core.vnodeAt(partition);
-    if (vnode === undefined || vnode.phase !== "held") return;
-    vnode.phase = "open";
-    this.#resume(now, vnode);
+    this.#serving.release(now, partition);
+    this.#proceed(now);
   }
 
-  inFlight(
-    partition: Partition,
-  ): readonly {
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void {
+    this.#serving.absorb(now, partition, rows, options);
+    this.#proceed(now);
+  }
+
+  olderDone(now: Instant, partition: Partition): void {
+    this.#serving.olderDone(now, partition);
+    this.#proceed(now);
+  }
+
+  close(now: Instant, partition: Partition): void {
+    this.#serving.close(now, partition);
+    this.#proceed(now);
+  }
+
+  appChanged(now: Instant, app: AppName | undefined): void {
+    this.#serving.appChanged(now, app);
+    this.#proceed(now);
+  }
+
+  inFlight(partition: Partition): readonly {
     readonly attemptId: number;
     readonly taskType: string;
     readonly app: string;
@@ -229,45 +265,6 @@ export class TaskEngine implements TaskEngineContract {
       });
     }
     return inFlight;
-  }
-
-  absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void {
-    const vnode = this.#core.vnodeAt(partition);
-    if (vnode === undefined || vnode.phase === "loading") return;
-    this.#loader.absorb(now, vnode, rows, options);
-    this.#proceed(now);
-  }
-
-  olderDone(now: Instant, partition: Partition): void {
-    const vnode = this.#core.vnodeAt(partition);
-    if (vnode === undefined || vnode.older === "none") return;
-    this.#loader.olderDone(vnode);
-    this.#resume(now, vnode);
-  }
-
-  close(now: Instant, partition: Partition): void {
-    const core = this.#core;
-    const vnode = core.vnodeAt(partition);
-    if (vnode === undefined) return;
-    this.#admission.close(vnode);
-    this.#residents.close(vnode);
-    vnode.phase = "closed";
-    core.vnodes[partition] = undefined;
-    for (const attempt of core.running.values()) if (attempt.vnode === vnode) this.#orphan(attempt);
-    for (const known of vnode.known.values()) {
-      if (known instanceof Task) this.#forget(known);
-      else if ("retrying" in known) {
-        known.app.dead--;
-        core.dead--;
-      }
-    }
-    this.#states.closeReads(now, vnode);
-    this.#outbox.close(vnode);
-    this.#schedules.close(vnode);
-    this.#waiters.close(vnode);
-    this.#loader.close(vnode);
-    core.closeAfterwards(vnode);
-    this.#proceed(now);
   }
 
   allowStarts(now: Instant, allowed: boolean): void {
@@ -288,30 +285,6 @@ export class TaskEngine implements TaskEngineContract {
     core.ringSize = ringSize;
     for (const app of core.apps.values()) core.shareLimits(app);
     if (resized) this.#declarations.rebuild(ringSize);
-  }
-
-  appChanged(now: Instant, app: AppName | undefined): void {
-    const before =
-      app === undefined
-        ? [...this.#declarations.apps()].flatMap((name) => this.#declarations.ofApp(name))
-        : this.#declarations.ofApp(app);
-    if (app === undefined) this.#declarations.rebuild(this.#core.ringSize);
-    else this.#declarations.update(app);
-    const after =
-      app === undefined
-        ? [...this.#declarations.apps()].flatMap((name) => this.#declarations.ofApp(name))
-        : this.#declarations.ofApp(app);
-    const runs = app === undefined ? [...this.#core.apps.values()] : [this.#core.apps.get(app)];
-    for (const run of runs) if (run !== undefined) this.#resolve(now, run);
-    const kept = new Set(after);
-    for (const declared of before) if (!kept.has(declared)) this.#undeclare(declared);
-    const known = new Set(before);
-    for (const declared of after) {
-      const vnode = this.#core.vnodeOfHash(declared.hash);
-      if (!known.has(declared) && vnode !== undefined && vnode.phase !== "loading") this.#declare(now, vnode, declared);
-    }
-    this.#residents.appChanged(now);
-    this.#proceed(now);
   }
 
   submit(now: Instant, partition: Partition, record: TaskRecord, token: number, origin: "client" | "child"): void {
@@ -384,6 +357,22 @@ export class TaskEngine implements TaskEngineContract {
     return apps.slice(0, limit).map((app) => appView(this.#core, app));
   }
 
+  /** Totals of the node, for metrics and for the checks that memory stays flat. */
+  stats(): EngineStats {
+    const core = this.#core;
+    return {
+      apps: core.apps.size,
+      queuedTasks: core.queuedTasks,
+      queuedBytes: core.queuedBytes,
+      running: core.runningTasks,
+      residents: this.#residents.running,
+      dead: core.dead,
+      outbox: this.#outbox.size,
+      stateBytes: this.#states.bytes,
+      timers: core.timers.size,
+    };
+  }
+
   /** Starts and sends what may be started and sent. */
   #proceed(now: Instant): void {
     if (now > this.#core.newest) this.#core.newest = now;
@@ -392,73 +381,17 @@ export class TaskEngine implements TaskEngineContract {
     this.#outbox.flush();
   }
 
-  #resume(now: Instant, vnode: Vnode): void {
-    this.#lanes.release(now, vnode);
-    this.#outbox.release(vnode);
-    this.#schedules.rearm(now, vnode);
-    this.#residents.startAll(now);
-    this.#proceed(now);
-  }
-
-  #declare(now: Instant, vnode: Vnode, declared: Declared): void {
-    if (declared.type === "resident") this.#residents.add(now, declared, vnode);
-    else this.#schedules.declare(now, vnode, this.#core.appOf(declared.app), declared.spec);
-  }
-
-  #undeclare(declared: Declared): void {
-    if (declared.type === "resident") return this.#residents.remove(declared);
-    const vnode = this.#core.vnodeOfHash(declared.hash);
-    const app = this.#core.apps.get(declared.app);
-    if (vnode !== undefined && app !== undefined) this.#schedules.undeclare(vnode, app, declared.spec);
-  }
-
-  #resolve(now: Instant, app: AppRun): void {
-    const waiting: Lane[] = app.unknown;
-    app.unknown = [];
-    for (const type of app.types.values()) {
-      for (let lane = type.waiting.shift(); lane !== undefined; lane = type.waiting.shift()) {
-        if (lane.phase !== "type-full") continue;
-        lane.phase = "unknown";
-        waiting.push(lane);
-      }
-    }
-    this.#core.resolve(app);
-    this.#lanes.appChanged(now, waiting);
-    this.#ring.enlist(app);
-  }
-
   #onEnded(now: Instant, task: Task): void {
     const { id } = task.record;
     if (this.#waiters.size > 0) this.#waiters.ended(now, id, this.#results.find(task.vnode, id));
     this.#schedules.ended(now, id);
   }
 
-  /** An attempt whose partition goes: told to stop, its end will be ignored. */
-  #orphan(attempt: RunningAttempt): void {
-    this.#core.running.delete(attempt);
-    this.#scheduler.abort(attempt, "handoff");
-    const { task, type } = attempt;
-    if (task === undefined || type === undefined) return;
-    this.#completion.countEnded(attempt);
-    if (type.waiting.size > 0) this.#ring.wakeType(task.app, type);
-    this.#ring.enlist(task.app);
-  }
-
-  #forget(task: Task): void {
-    const { timers } = this.#core;
-    timers.remove(task.timer);
-    timers.remove(task.deadlineTimer);
-    if (task.lane !== undefined && task.lane.phase !== "gone") {
-      timers.remove(task.lane.timer);
-      this.#states.close(task.lane);
-    }
-    this.#core.countQueued(task, -1);
-  }
-
   /** Drops results past their window, each minute; sooner when there was more than one sweep's worth. */
   #sweep(now: Instant): void {
     this.#sweeping = true;
     const more = this.#results.sweep(now);
+    this.#core.forgetIdleApps();
     this.#core.timers.set(now + (more ? 100 : 60_000), { type: "subject", subject: { wake: (at) => this.#sweep(at) } });
   }
 }

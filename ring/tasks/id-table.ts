@@ -31,7 +31,11 @@ export class IdTable<T extends Identified> {
   hash(id: string): number {
     let hash = this.#seed;
     for (let at = 8; at < 32; at += 4) {
-      const block = id.charCodeAt(at) | (id.charCodeAt(at + 1) << 8) | (id.charCodeAt(at + 2) << 16) | (id.charCodeAt(at + 3) << 24);
+      const block =
+        id.charCodeAt(at) |
+        (id.charCodeAt(at + 1) << 8) |
+        (id.charCodeAt(at + 2) << 16) |
+        (id.charCodeAt(at + 3) << 24);
       hash = Math.imul(hash ^ block, 0x9e3779b1);
       hash ^= hash >>> 15;
     }

@@ -119,7 +119,8 @@ export class Loader {
     const { key, value } = row;
     switch (key[0]) {
       case KIND.task:
-        return this.#task(now, vnode, row, source);
+        this.#task(now, vnode, row, source);
+        return;
       case KIND.dead: {
         const dead = readDead(value);
         const record = parseRecord(dead.wire, 0, dead.wire.length);
@@ -143,19 +144,23 @@ export class Loader {
             source.type === "here" ? -1 : this.#core.group,
           ),
         );
-        return this.#copy(vnode, row, source);
+        this.#copy(vnode, row, source);
+        return;
       }
       case KIND.state:
-        return this.#state(vnode, row);
+        this.#state(vnode, row);
+        return;
       case KIND.dedupe: {
         const { app, key: laneKey, name } = readKeyed(key);
         const known = dedupeName(app, laneKey, name);
         if (vnode.dedupe.has(known)) return;
         vnode.dedupe.set(known, readId(value));
-        return this.#copy(vnode, row, source);
+        this.#copy(vnode, row, source);
+        return;
       }
       case KIND.result:
-        return this.#result(now, vnode, row, source);
+        this.#result(now, vnode, row, source);
+        return;
       case KIND.schedule: {
         const { app, key: laneKey, name } = readKeyed(key);
         const run = this.#appNamed(app);
@@ -165,7 +170,8 @@ export class Loader {
           this.#options.schedules.find(vnode, { app, key: laneKey, name }) === undefined
         )
           this.#copy(vnode, row, source);
-        return this.#options.schedules.load(now, vnode, { app: run, key: laneKey, name }, readSchedule(value));
+        this.#options.schedules.load(now, vnode, { app: run, key: laneKey, name }, readSchedule(value));
+        return;
       }
       case KIND.outbox: {
         const wire = readOutbox(value).slice();
@@ -173,14 +179,16 @@ export class Loader {
         if (isRefused(record)) return;
         this.#copy(vnode, row, source);
         this.#seen(vnode, readPosition(key));
-        return this.#options.outbox.load(vnode, readPosition(key), record);
+        this.#options.outbox.load(vnode, readPosition(key), record);
+        return;
       }
       case KIND.paused: {
         const { app, key: laneKey } = readKeyed(key);
         vnode.pausedKeys.add(laneName(app, laneKey));
         const lane = this.#core.apps.get(app)?.lanes.get(laneKey);
         if (lane !== undefined && lane.vnode === vnode) this.#options.lanes.setPaused(now, lane, true);
-        return this.#copy(vnode, row, source);
+        this.#copy(vnode, row, source);
+        return;
       }
       case KIND.stateHere: {
         if (source.type === "elsewhere") return;
@@ -210,7 +218,10 @@ export class Loader {
     vnode.known.set(task);
     vnode.arrivals.push(task);
     this.#core.countQueued(task, 1);
-    if (source.type === "here") return this.#options.lanes.enter(now, task);
+    if (source.type === "here") {
+      this.#options.lanes.enter(now, task);
+      return;
+    }
     this.#core.writeTask(now, task);
     this.#core.accepting.push(task); // enters its lane when it is durable here
   }
@@ -250,7 +261,20 @@ export class Loader {
     const endedAt = now - Math.max(0, this.#core.wallMs(now) - result.endedAtMs);
     const done = new Done(vnode, app, id, vnode.known.hash(id));
     const { type, key, state, attempts, acceptedAtMs, endedAtMs, failure, idempotencyKey, deduped } = result;
-    Object.assign(done, { type, key, state, attempts, acceptedAtMs, endedAtMs, endedAt, failure, idempotencyKey, deduped, result: result.result, hasRow: true });
+    Object.assign(done, {
+      type,
+      key,
+      state,
+      attempts,
+      acceptedAtMs,
+      endedAtMs,
+      endedAt,
+      failure,
+      idempotencyKey,
+      deduped,
+      result: result.result,
+      hasRow: true,
+    });
     this.#options.results.add(now, done);
   }
 

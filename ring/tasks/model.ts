@@ -279,7 +279,12 @@ export class Dead implements Position {
   /** The group that its row was written in, -1 when that is long durable. */
   readonly group: number;
 
-  constructor(vnode: Vnode, app: AppRun, from: Omit<Dead, "vnode" | "app" | "idHash" | "retrying" | "group">, group = -1) {
+  constructor(
+    vnode: Vnode,
+    app: AppRun,
+    from: Omit<Dead, "vnode" | "app" | "idHash" | "retrying" | "group">,
+    group = -1,
+  ) {
     this.vnode = vnode;
     this.app = app;
     this.id = from.id;
@@ -317,7 +322,14 @@ export class RunningAttempt implements Attempt {
   declare resident?: string;
 
   /** The maker fills in the rest, as with `Done`. */
-  constructor(vnode: Vnode, attemptId: number, record: TaskRecord, startedAt: Instant, task: Task | undefined, type: TypeRun | undefined) {
+  constructor(
+    vnode: Vnode,
+    attemptId: number,
+    record: TaskRecord,
+    startedAt: Instant,
+    task: Task | undefined,
+    type: TypeRun | undefined,
+  ) {
     this.attemptId = attemptId;
     this.vnode = vnode;
     this.record = record;

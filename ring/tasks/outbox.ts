@@ -105,11 +105,15 @@ export class Outbox {
     switch (outcome.type) {
       case "accepted":
       case "duplicate":
-        return this.#settle(entry); // O1
+        this.#settle(entry);
+        return; // O1
       case "refused":
         if (!ERRORS[outcome.code].retryable) {
           const failure = { name: outcome.code, message: outcome.detail.slice(0, 1_024) };
-          if (this.#dead.keepChild(now, entry.vnode, entry.record, failure)) return this.#settle(entry); // O1
+          if (this.#dead.keepChild(now, entry.vnode, entry.record, failure)) {
+            this.#settle(entry);
+            return;
+          } // O1
         }
         entry.tries++;
         entry.timer = this.#core.timers.set(now + this.#backoffMs(entry, outcome.retryAfterMs ?? 0), {

@@ -72,7 +72,12 @@ export class PlainEnds {
   }
 
   doneAt(row: number): Done {
-    const done = new Done(this.#vnodes[row] as Vnode, this.#apps[row] as AppRun, this.#ids[row] as string, this.#hashes[row] as number);
+    const done = new Done(
+      this.#vnodes[row] as Vnode,
+      this.#apps[row] as AppRun,
+      this.#ids[row] as string,
+      this.#hashes[row] as number,
+    );
     done.type = this.#types[row] as string;
     done.key = this.#keys[row] as string;
     done.state = this.stateAt(row);
@@ -86,7 +91,8 @@ export class PlainEnds {
   /** Rows of an app in a vnode, at most `limit`. */
   rowsOf(vnode: Vnode, app: AppRun, limit: number): number[] {
     const rows: number[] = [];
-    for (let row = app.firstEnd; row >= 0 && rows.length < limit; row = this.#next[row] as number) if (this.#vnodes[row] === vnode) rows.push(row);
+    for (let row = app.firstEnd; row >= 0 && rows.length < limit; row = this.#next[row] as number)
+      if (this.#vnodes[row] === vnode) rows.push(row);
     return rows;
   }
 

@@ -53,33 +53,47 @@ export class Requests {
     switch (request.type) {
       case "get": {
         const known = this.#options.results.find(vnode, request.id);
-        if (known === undefined) return this.#notFound(requestId, request.id);
-        return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+        if (known === undefined) {
+          this.#notFound(requestId, request.id);
+          return;
+        }
+        this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+        return;
       }
       case "wait":
-        return this.#wait(now, vnode, request, requestId);
+        this.#wait(now, vnode, request, requestId);
+        return;
       case "cancel":
-        return this.#cancel(now, vnode, request.id, requestId);
+        this.#cancel(now, vnode, request.id, requestId);
+        return;
       case "list":
-        return this.#answer(requestId, { type: "tasks", statuses: this.#list(now, vnode, request) });
+        this.#answer(requestId, { type: "tasks", statuses: this.#list(now, vnode, request) });
+        return;
       case "list-dead":
-        return this.#listDead(now, vnode, request, requestId);
+        this.#listDead(now, vnode, request, requestId);
+        return;
       case "retry-dead":
-        return this.#retryDead(vnode, request.ids, requestId);
+        this.#retryDead(vnode, request.ids, requestId);
+        return;
       case "drop-dead":
-        return this.#dropDead(vnode, request.ids, requestId);
+        this.#dropDead(vnode, request.ids, requestId);
+        return;
       case "key":
-        return this.#key(now, vnode, request, requestId);
+        this.#key(now, vnode, request, requestId);
+        return;
       case "put-schedule":
       case "schedule":
-        return this.#schedule(now, vnode, request, requestId);
+        this.#schedule(now, vnode, request, requestId);
+        return;
       case "list-schedules":
-        return this.#answer(requestId, {
+        this.#answer(requestId, {
           type: "schedules",
           schedules: this.#options.schedules.views(now, vnode, request.app, bound(request.limit)),
         });
+        return;
       case "read-state":
-        return this.#readState(vnode, request, requestId);
+        this.#readState(vnode, request, requestId);
+        return;
     }
   }
 
@@ -90,29 +104,43 @@ export class Requests {
     requestId: number,
   ): void {
     const known = this.#options.results.find(vnode, request.id);
-    if (known === undefined) return this.#notFound(requestId, request.id);
-    if (!(known instanceof Task))
-      return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+    if (known === undefined) {
+      this.#notFound(requestId, request.id);
+      return;
+    }
+    if (!(known instanceof Task)) {
+      this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+      return;
+    }
     if (!this.#options.waiters.add(now, known, requestId, request.timeoutMs))
       this.#refuse(requestId, "QUEUE_FULL", "too many calls wait for tasks on this node");
   }
 
   #cancel(now: Instant, vnode: Vnode, id: string, requestId: number): void {
     const known = this.#options.results.find(vnode, id);
-    if (known === undefined) return this.#notFound(requestId, id);
-    if (!(known instanceof Task) || known.phase === "ending")
-      return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+    if (known === undefined) {
+      this.#notFound(requestId, id);
+      return;
+    }
+    if (!(known instanceof Task) || known.phase === "ending") {
+      this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+      return;
+    }
     const attempt = known.lane?.attempt;
     if (known.phase === "running" && attempt !== undefined) {
       this.#options.scheduler.abort(attempt, "cancelled");
       known.waits = "CANCELLING";
-      return this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+      this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
+      return;
     }
     this.#options.completion.cancelled(now, known);
     this.#core.afterwards(vnode, (closed) => {
       if (closed) return this.#moved(requestId, vnode);
       // The end is told just before, in the same turn.
-      const status = { ...statusOf(this.#core, now, this.#options.results.find(vnode, id) ?? known), state: "cancelled" as const };
+      const status = {
+        ...statusOf(this.#core, now, this.#options.results.find(vnode, id) ?? known),
+        state: "cancelled" as const,
+      };
       this.#answer(requestId, { type: "task", status });
     });
   }
@@ -163,7 +191,10 @@ export class Requests {
     let wrote = false;
     const finished = (): void => {
       if (--open > 0) return;
-      if (vnode.phase === "closed") return this.#moved(requestId, vnode);
+      if (vnode.phase === "closed") {
+        this.#moved(requestId, vnode);
+        return;
+      }
       this.#counted(vnode, requestId, count, wrote);
     };
     for (const id of ids.slice(0, MOST_LISTED)) {
@@ -231,10 +262,14 @@ export class Requests {
     const lane = this.#core.apps.get(request.app)?.lanes.get(request.key);
     const describe = (): TaskAnswer => ({ type: "key", key: this.#keyView(now, vnode, request.app, request.key) });
     const paused = request.action === "pause";
-    if (request.action === "describe" || paused === vnode.pausedKeys.has(name))
-      return this.#answer(requestId, describe());
-    if (paused && vnode.pausedKeys.size >= this.#core.limits.pausedKeys)
-      return this.#refuse(requestId, "QUEUE_FULL", "too many keys are paused in this partition");
+    if (request.action === "describe" || paused === vnode.pausedKeys.has(name)) {
+      this.#answer(requestId, describe());
+      return;
+    }
+    if (paused && vnode.pausedKeys.size >= this.#core.limits.pausedKeys) {
+      this.#refuse(requestId, "QUEUE_FULL", "too many keys are paused in this partition");
+      return;
+    }
     const row = keyedRow(KIND.paused, request.app, request.key, "");
     if (paused) {
       vnode.pausedKeys.add(name);
@@ -277,16 +312,23 @@ export class Requests {
     const { schedules } = this.#options;
     let refusal: string | undefined;
     if (request.type === "put-schedule") {
-      if (this.#core.catalogue.find(request.app) === undefined)
-        return this.#refuse(requestId, "APP_UNKNOWN", `app ${request.app} is not loaded here`);
+      if (this.#core.catalogue.find(request.app) === undefined) {
+        this.#refuse(requestId, "APP_UNKNOWN", `app ${request.app} is not loaded here`);
+        return;
+      }
       refusal = schedules.put(now, vnode, this.#core.appOf(request.app), request.spec);
     } else {
       const schedule = schedules.find(vnode, request);
-      if (schedule === undefined)
-        return this.#refuse(requestId, "NOT_FOUND", `no schedule ${request.name} of key ${request.key}`);
+      if (schedule === undefined) {
+        this.#refuse(requestId, "NOT_FOUND", `no schedule ${request.name} of key ${request.key}`);
+        return;
+      }
       refusal = schedules.act(now, schedule, request.action);
     }
-    if (refusal !== undefined) return this.#refuse(requestId, "INVALID_ARGUMENT", refusal);
+    if (refusal !== undefined) {
+      this.#refuse(requestId, "INVALID_ARGUMENT", refusal);
+      return;
+    }
     this.#core.afterwards(vnode, (closed) =>
       closed ? this.#moved(requestId, vnode) : this.#answer(requestId, { type: "ok" }),
     );
@@ -301,7 +343,10 @@ export class Requests {
   }
 
   #counted(vnode: Vnode, requestId: number, count: number, wrote: boolean): void {
-    if (!wrote) return this.#answer(requestId, { type: "count", count });
+    if (!wrote) {
+      this.#answer(requestId, { type: "count", count });
+      return;
+    }
     this.#core.afterwards(vnode, (closed) =>
       closed ? this.#moved(requestId, vnode) : this.#answer(requestId, { type: "count", count }),
     );

@@ -117,7 +117,14 @@ export class Residents {
     if (resident.attempt !== undefined || !core.startsAllowed || !resident.vnode.mayStart) return; // N1
     const app = core.appOf(resident.declared.app);
     if (app.paused || app.definition === undefined || this.#byAttempt.size >= core.limits.residents) return;
-    const attempt = new RunningAttempt(resident.vnode, core.running.nextId(), resident.record, now, undefined, undefined);
+    const attempt = new RunningAttempt(
+      resident.vnode,
+      core.running.nextId(),
+      resident.record,
+      now,
+      undefined,
+      undefined,
+    );
     attempt.attempt = resident.failures + 1;
     attempt.resident = resident.declared.name;
     resident.attempt = attempt;

@@ -136,7 +136,8 @@ export class Results {
     const { limits } = this.#core;
     const most = Math.ceil(limits.resultsPerApp * this.#core.share);
     while (app.results.size + app.plainEnds > most) this.#evictOldest(app);
-    while (this.#results + this.#plain.size > limits.resultsPerNode) this.#evictOldest(this.#victim((each) => each.results.size + each.plainEnds));
+    while (this.#results + this.#plain.size > limits.resultsPerNode)
+      this.#evictOldest(this.#victim((each) => each.results.size + each.plainEnds));
   }
 
   #evictOldest(app: AppRun): void {

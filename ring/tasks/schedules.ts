@@ -273,7 +273,10 @@ export class Schedules {
   #due(now: Instant, schedule: Schedule): void {
     const wallMs = this.#core.wallMs(now);
     const dueMs = schedule.ticks.next(schedule.lastTickMs);
-    if (dueMs === undefined || dueMs > wallMs) return this.#arm(now, schedule); // H2
+    if (dueMs === undefined || dueMs > wallMs) {
+      this.#arm(now, schedule);
+      return;
+    } // H2
     if (schedule.paused || !schedule.vnode.mayStart) return;
     const tickMs = schedule.ticks.newest(dueMs, wallMs);
     const alive = schedule.firing === undefined ? undefined : schedule.vnode.known.get(schedule.firing);
@@ -285,7 +288,8 @@ export class Schedules {
     if (skips && (alive instanceof Task || wallMs - tickMs > LATE_MS)) {
       schedule.lastTickMs = tickMs;
       this.#write(schedule);
-      return this.#arm(now, schedule);
+      this.#arm(now, schedule);
+      return;
     }
     const refusal = this.#fire(now, schedule, { tickMs, byHand: false });
     if (refusal === undefined) this.#arm(now, schedule);

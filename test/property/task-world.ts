@@ -36,7 +36,7 @@ export class World {
   readonly options: WorldOptions;
   engine: TaskEngine;
   now = 1_000;
-  wallMs = WALL_MS;
+  wallMs: number = WALL_MS;
   group = 0;
   synced = 0;
   opens = 0;
@@ -144,11 +144,26 @@ export class World {
       this.unsynced = [];
       this.synced = this.group;
       this.call((engine) => engine.durable(this.now, this.synced));
-      const { reads } = this;
-      this.reads = [];
-      for (const read of reads)
-        this.call((engine) => engine.stateLoaded(this.now, read.readId, this.#under(read.partition, read.prefix)));
+      this.answerReads();
     } while (this.unsynced.length > 0 || this.reads.length > 0);
+  }
+
+  /** Reads see what is durable now. */
+  answerReads(): void {
+    const { reads } = this;
+    this.reads = [];
+    for (const read of reads) {
+      const rows = this.#under(read.partition, read.prefix);
+      this.call((engine) => engine.stateLoaded(this.now, read.readId, rows));
+    }
+  }
+
+  /** Makes durable what was written up to a group, as a commit does that was cut off while more was written. */
+  syncUpTo(group: number): void {
+    for (const each of this.unsynced) if (each.group <= group) this.#write(each.partition, each.change);
+    this.unsynced = this.unsynced.filter((each) => each.group > group);
+    this.synced = Math.max(this.synced, group);
+    this.call((engine) => engine.durable(this.now, this.synced));
   }
 
   /** The process dies: what was not synced is gone, what ran is gone. */

@@ -17,6 +17,8 @@ interface Modelled {
   readonly order: number;
   readonly delayed: boolean;
   readonly token: number;
+  /** The group its submit was written in. */
+  readonly group: number;
   accepted: boolean;
   /** Ended in memory, durable from this group on. */
   finalGroup: number | undefined;
@@ -82,6 +84,7 @@ function runSeed(seed: number, seen: Record<string, number>): void {
       order: order++,
       delayed: record.delayMs > 0,
       token,
+      group: world.group,
       accepted: false,
       finalGroup: undefined,
       final: undefined,
@@ -99,7 +102,7 @@ function runSeed(seed: number, seen: Record<string, number>): void {
     const lane = `${record.app}/${record.key}`;
     if (!task.durable) fail(`E1: ${record.id} started before it was durable`);
     if (task.final !== undefined) fail(`${record.id} started after it was ${task.final}`);
-    if (task.starts++ > 0) seen["reruns"] = (seen["reruns"] ?? 0) + 1;
+    if (task.starts++ > 0) seen.reruns = (seen.reruns ?? 0) + 1;
     if (busy.has(lane)) fail(`E2: two attempts of ${lane} at once`);
     busy.set(lane, attempt.attemptId);
     const fence = fences.get(lane) ?? -1n;
@@ -136,7 +139,7 @@ function runSeed(seed: number, seen: Record<string, number>): void {
       maxAttempts: pick(3),
     });
     const token = world.submit(record);
-    if (delayMs > 0) seen["delayed"] = (seen["delayed"] ?? 0) + 1;
+    if (delayMs > 0) seen.delayed = (seen.delayed ?? 0) + 1;
     model(record, token);
   };
 
@@ -145,13 +148,13 @@ function runSeed(seed: number, seen: Record<string, number>): void {
     if (luck >= 8) {
       const most = attempt.record.maxAttempts || 5;
       settle(attempt, attempt.attempt >= most ? "dead" : undefined);
-      if (attempt.attempt >= most) seen["dead"] = (seen["dead"] ?? 0) + 1;
-      else seen["retries"] = (seen["retries"] ?? 0) + 1;
+      if (attempt.attempt >= most) seen.dead = (seen.dead ?? 0) + 1;
+      else seen.retries = (seen.retries ?? 0) + 1;
       world.fail(attempt);
       return;
     }
     settle(attempt, "done");
-    seen["done"] = (seen["done"] ?? 0) + 1;
+    seen.done = (seen.done ?? 0) + 1;
     const { record } = attempt;
     const count = (attempt.state.get("count")?.[0] ?? 0) + 1;
     const stateChanges = record.type === "work" ? [{ name: "count", value: Uint8Array.of(count & 0xff) }] : [];
@@ -169,7 +172,7 @@ function runSeed(seed: number, seen: Record<string, number>): void {
       const known = tasks.get(child.record.id);
       const token = world.submit(child.record, "child");
       if (known === undefined) {
-        seen["children"] = (seen["children"] ?? 0) + 1;
+        seen.children = (seen.children ?? 0) + 1;
         model(child.record, token);
       }
       sync();
@@ -179,20 +182,20 @@ function runSeed(seed: number, seen: Record<string, number>): void {
     }
   };
 
-  world.onSync = (): void => {
-    const group = world.group;
+  const durableUpTo = (group: number): void => {
     for (const task of tasks.values()) {
-      task.durable = true; // everything submitted so far is in a group that is synced now
+      if (task.group <= group) task.durable = true;
       if (task.finalGroup !== undefined && task.finalGroup <= group) task.finalGroup = -1;
     }
   };
+  world.onSync = (): void => durableUpTo(world.group);
   const sync = (): void => {
     world.sync();
     for (const task of tasks.values()) if (world.outcomes.get(task.token)?.type === "accepted") task.accepted = true;
   };
 
   const crash = (): void => {
-    seen["crashes"] = (seen["crashes"] ?? 0) + 1;
+    seen.crashes = (seen.crashes ?? 0) + 1;
     busy.clear();
     for (const [id, task] of tasks) {
       if (!task.durable) {
@@ -216,12 +219,17 @@ function runSeed(seed: number, seen: Record<string, number>): void {
     const running = [...world.running.values()];
     if (dice < 35) submit();
     else if (dice < 65 && running.length > 0) end(running[pick(running.length)] as Attempt, false);
-    else if (dice < 82) sync();
+    else if (dice < 74) sync();
+    else if (dice < 82) {
+      const group = world.synced + pick(Math.max(1, world.group - world.synced));
+      durableUpTo(group);
+      world.syncUpTo(group);
+    } else if (dice < 85) world.answerReads();
     else if (dice < 90) world.advance(pick(400));
     else if (dice < 92) deliver();
     else if (dice < 94) cancel(world, tasks, pick, seen);
     else if (dice < 96) {
-      seen["holds"] = (seen["holds"] ?? 0) + 1;
+      seen.holds = (seen.holds ?? 0) + 1;
       const partition = partitionOf(pick(2 ** 32));
       world.call((engine) => engine.hold(world.now, partition));
       const before = world.started.length;
@@ -290,7 +298,7 @@ function cancel(
   const task = waiting[pick(Math.max(1, waiting.length))];
   if (task === undefined) return;
   const [app, key] = task.lane.split("/") as [string, string];
-  seen["cancelled"] = (seen["cancelled"] ?? 0) + 1;
+  seen.cancelled = (seen.cancelled ?? 0) + 1;
   task.final = "cancelled";
   task.finalGroup = world.group + 1;
   world.request(app, key, { type: "cancel", id: task.id });

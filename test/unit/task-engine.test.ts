@@ -63,7 +63,10 @@ describe("submit", () => {
       type: "task",
       status: { state: "done", result: Uint8Array.of(7), attempts: 1 },
     });
-    const other = world.submit(world.record({ app: "a", type: "work", key: "other", idempotencyKey: "once" }));
+    const near = Array.from({ length: 100 }, (_, index) => `near${index}`).find(
+      (key) => partitionOf(hashKey("a", key)) === partitionOf(first.hash),
+    ) as string;
+    const other = world.submit(world.record({ app: "a", type: "work", key: near, idempotencyKey: "once" }));
     world.sync();
     expect(outcomeOf(world, other)).toMatchObject({ type: "accepted" });
   });
@@ -508,6 +511,20 @@ describe("state", () => {
     });
   });
 
+  test("P1: that is not durable yet is not forgotten: the store would answer with older state", () => {
+    const world = new World({ seed: 1, limits: { stateCacheBytes: 1 } });
+    world.submit(world.record({ app: "a", type: "work", key: "k" }));
+    world.sync();
+    world.submit(world.record({ app: "a", type: "work", key: "k" }));
+    const submitted = world.group;
+    world.done(newest(world), { stateChanges: [{ name: "count", value: Uint8Array.of(1) }] });
+    world.syncUpTo(submitted);
+    world.answerReads();
+    world.sync();
+    expect(world.started).toHaveLength(2);
+    expect(newest(world).state.get("count")).toEqual(Uint8Array.of(1));
+  });
+
   test("of a failed attempt is not written, and too much of it fails the attempt", () => {
     const world = new World({ seed: 1, limits: { stateValueBytes: 10 } });
     world.submit(world.record({ app: "a", type: "work", key: "k", maxAttempts: 2 }));
@@ -764,7 +781,9 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(5);
     expect(new Set(world.started.map((attempt) => attempt.record.id)).size).toBe(5);
     world.crash();
-    world.run(1_000);
+    world.run(1);
+    expect(world.started).toHaveLength(5);
+    world.run(999);
     finish();
     expect(world.started).toHaveLength(6);
     world.now += 10_500;
@@ -841,6 +860,21 @@ describe("schedules", () => {
     });
     world.crash();
     expect(world.ask("a", "n", { type: "list-schedules", limit: 10 })).toEqual({ type: "schedules", schedules: [] });
+  });
+});
+
+describe("many apps", () => {
+  test("P5: an app costs nothing once nothing of it is left", () => {
+    const names = Array.from({ length: 200 }, (_, index) => `event-${index}`);
+    const world = new World({ seed: 1, apps: catalogue({ names, types: [taskType("plain", { state: "none" })] }) });
+    for (const app of names) world.submit(world.record({ app, type: "plain", key: "k" }));
+    world.sync();
+    expect(world.started).toHaveLength(200);
+    for (const attempt of [...world.running.values()]) world.done(attempt);
+    world.sync();
+    expect(world.engine.stats().apps).toBe(200);
+    world.run(2 * 3_600_000);
+    expect(world.engine.stats()).toMatchObject({ apps: 0, queuedTasks: 0, queuedBytes: 0, running: 0, outbox: 0 });
   });
 });
 
