@@ -16,6 +16,7 @@ import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import type { Incoming } from "./incoming.ts";
 import type { Liveness } from "./liveness.ts";
+import type { Loads } from "./loads.ts";
 import type { AppSource } from "./node.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { AppAction, Overrides } from "./overrides.ts";
@@ -32,6 +33,7 @@ export interface AnswerParts {
   readonly apps: AppSource;
   readonly liveness: Liveness;
   readonly adoption: Adoption;
+  readonly loads: Loads;
   readonly candidates: ReadonlyMap<NodeName, Omit<Member, "status">>;
   readonly member: Omit<Member, "status">;
   readonly version: string;
@@ -240,7 +242,11 @@ export class Answers {
       queued: partitions.reduce((sum, view) => sum + view.queued + view.delayed, 0),
       running: partitions.reduce((sum, view) => sum + view.running, 0),
       dead: partitions.reduce((sum, view) => sum + view.dead, 0),
-      stranded: (document?.stranded ?? []).map((entry) => ({ member: entry.member, partition: entry.partition, rows: -1, where: held.has(entry.member) ? ("adopter" as const) : entry.where.type })),
+      stranded: (document?.stranded ?? []).map((entry) => {
+        const rows = this.#parts.loads.of(entry.member, entry.partition);
+        const where = held.has(entry.member) ? ("adopter" as const) : entry.where.type;
+        return { member: entry.member, partition: entry.partition, where, ...(rows === undefined ? {} : { rows }) };
+      }),
       apps: apps.presence(),
       warnings: document === undefined ? [] : this.#warnings(document),
       store: { rows: 0, bytes: 0, commits: 0, syncs: 0, quarantined: 0 },

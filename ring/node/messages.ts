@@ -13,6 +13,7 @@ import type { RegisterMessage } from "../register/messages.ts";
 import type { RowChange } from "../store.ts";
 import type { AppOverride } from "../tasks/definition.ts";
 import type { SubmitOutcome, TaskRecord } from "../tasks/task.ts";
+import type { Counts } from "./loads.ts";
 import type { NodeAnswer, NodeRequest } from "./requests.ts";
 
 export interface Hello {
@@ -116,6 +117,8 @@ export type NodeMessage =
   | { readonly type: "absorbed"; readonly entries: readonly Stranded[] }
   /** A newcomer that waits to be staged and committed, and what its member record would be. */
   | { readonly type: "candidate"; readonly member: Omit<Member, "status"> }
+  /** Tasks waiting at the sender, of the partitions whose number has changed. */
+  | { readonly type: "loads"; readonly counts: Counts }
   /** A planned stop: nobody adopts the sender or marks it down for `graceMs`. */
   | { readonly type: "restarting"; readonly graceMs: number }
   | { readonly type: "refused"; readonly code: ErrorCode; readonly detail: string };

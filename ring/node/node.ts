@@ -29,6 +29,7 @@ import type { Here } from "./here.ts";
 import { Hosting } from "./hosting.ts";
 import { Incoming } from "./incoming.ts";
 import { Liveness } from "./liveness.ts";
+import { Loads } from "./loads.ts";
 import type { AppPresence, Giving, NodeMessage } from "./messages.ts";
 import { Outgoing } from "./outgoing.ts";
 import { NODE_ROWS, Overrides, overrideChange } from "./overrides.ts";
@@ -78,6 +79,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   readonly #asks: Asks;
   readonly #answers: Answers;
   readonly #overrides = new Overrides();
+  readonly #loads = new Loads();
   readonly #slots = new Slots();
   readonly #clients = new Map<number, ClientSink>();
   readonly #outboxes = new Map<Partition, OutboxSink>();
@@ -125,7 +127,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const parts = { engine, hosting: this.#hosting, commits: this.#commits };
     this.#router = new Router(here, {
       admission: (partition) => this.#admission(partition),
-      submit: (partition, record, sink, token) => engine.submit(here.now, partition, record, this.#slots.take(sink, token), sink.origin),
+      submit: (partition, record, sink, token) => {
+        const elsewhere = options.apps.find(record.app) === undefined ? this.#loadedElsewhere(record.app) : undefined;
+        if (elsewhere === undefined) return engine.submit(here.now, partition, record, this.#slots.take(sink, token), sink.origin);
+        const detail = `${member.name} owns the key but has not loaded ${record.app}; ${elsewhere} has`;
+        sink.settle(token, { type: "refused", code: "APP_NOT_HERE", detail, retryAfterMs: 1_000 });
+      },
     });
     this.#outgoing = new Outgoing(here, {
       ...parts,
@@ -163,7 +170,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#asks = new Asks(here);
     this.#answers = new Answers(here, {
       asks: this.#asks, engine, hosting: this.#hosting, claimant: this.#claimant, outgoing: this.#outgoing, incoming: this.#incoming,
-      overrides: this.#overrides, apps: options.apps, liveness, adoption: this.#adoption, candidates: this.#candidates, member,
+      overrides: this.#overrides, apps: options.apps, liveness, adoption: this.#adoption, loads: this.#loads, candidates: this.#candidates, member,
       version: options.version,
       state: () => this.#state(),
       leaseMs: () => (this.#leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#leaseUntil - here.now))),
@@ -207,7 +214,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     return {
       swim: this.#swim.nextDeadline(), register: this.#register.nextDeadline(), engine: this.#engine.nextDeadline(), router: this.#router.nextDeadline(),
       outgoing: this.#outgoing.nextDeadline(), incoming: this.#incoming.nextDeadline(), claimant: this.#claimant.nextDeadline(), adoption: this.#adoption.nextDeadline(),
-      asks: this.#asks.nextDeadline(), lease: this.#leaseUntil, outside: this.#outsideTickAt, left: this.#leftAt, stop: this.#stopping?.deadline,
+      asks: this.#asks.nextDeadline(), lease: this.#leaseUntil, loads: this.#started ? this.#loads.nextDeadline() : undefined, outside: this.#outsideTickAt, left: this.#leftAt, stop: this.#stopping?.deadline,
     };
   }
 
@@ -325,6 +332,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#claimant.tick();
     this.#asks.tick();
     if (this.#outsideTickAt !== undefined && this.#outsideTickAt <= now) this.#outside();
+    this.#tellLoads();
     if (this.#stopping !== undefined) this.#progressStop();
     if (this.#leftAt !== undefined && this.#leftAt <= now) {
       this.#leftAt = undefined;
@@ -377,6 +385,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "candidate":
         if (this.#candidates.has(message.member.name) || this.#candidates.size < CANDIDATE_LIMIT) this.#candidates.set(message.member.name, message.member);
         return;
+      case "loads":
+        return this.#loads.learn(from, message.counts);
       case "restarting":
         this.#liveness.restarting(from, this.#here.now + message.graceMs);
         this.#here.note("member-restarting", from);
@@ -549,6 +559,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       this.#here.send(peer, { type: "apps", loaded: this.#options.apps.presence(), overrides: this.#overrides.all() });
       if (this.#adoption.holding().length > 0) this.#here.send(peer, { type: "speaking-for", members: this.#adoption.holding() });
       this.#here.send(peer, { type: "pull-document", epoch: this.#here.document?.epoch ?? 0 });
+      if (this.#loads.all().length > 0) this.#here.send(peer, { type: "loads", counts: this.#loads.all() });
       this.#outsideTickAt = this.#outsideTickAt === undefined ? undefined : this.#here.now;
       this.#router.drain();
       this.#outgoing.pump();
@@ -588,6 +599,18 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const member = document === undefined ? undefined : findMember(document, name);
     if (document === undefined || member === undefined) return false;
     return document.members.some((other) => other.name !== name && other.machine === member.machine && this.#liveness.live(now, other.name));
+  }
+
+  #tellLoads(): void {
+    const counts = this.#loads.due(this.#here.now, () => {
+      const tasks = new Map<Partition, number>();
+      for (const partition of this.#hosting.partitions()) {
+        const view = this.#engine.view(partition);
+        if (view !== undefined) tasks.set(partition, view.queued + view.delayed + view.running);
+      }
+      return tasks;
+    });
+    if (counts !== undefined) this.#toAll({ type: "loads", counts });
   }
 
   #toAll(message: NodeMessage): void {
@@ -681,6 +704,14 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     if (output.starts.length > 0) this.#here.emit({ type: "start", attempts: output.starts.splice(0) });
     for (const { attemptId, reason } of output.aborts.splice(0)) this.#here.emit({ type: "abort", attemptId, reason });
     if (output.events.length > 0) this.#here.emit({ type: "task-events", events: output.events.splice(0) });
+  }
+
+  /** The peer that has loaded an app which this node has not. */
+  #loadedElsewhere(app: string): NodeName | undefined {
+    for (const [peer, loaded] of this.#presence) {
+      if (loaded.some(({ match }) => match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1))))) return peer;
+    }
+    return undefined;
   }
 
   #sendChild(partition: Partition, outboxId: number, record: TaskRecord): void {

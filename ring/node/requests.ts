@@ -73,7 +73,8 @@ export interface NodeStatus {
   readonly running: number;
   readonly dead: number;
   /** Tasks of other members held in directories that this node adopted, and its own that wait to be handed back. */
-  readonly stranded: readonly { readonly member: NodeName; readonly partition: Partition; readonly rows: number; readonly where: "adopter" | "away" }[];
+  /** `rows`: tasks, as the member last told; absent when it never did. */
+  readonly stranded: readonly { readonly member: NodeName; readonly partition: Partition; readonly rows?: number; readonly where: "adopter" | "away" }[];
   readonly apps: readonly { readonly match: string; readonly version: string }[];
   readonly warnings: readonly { readonly code: string; readonly detail: string }[];
   readonly store: { readonly rows: number; readonly bytes: number; readonly commits: number; readonly syncs: number; readonly quarantined: number; readonly broken?: string };

@@ -76,7 +76,7 @@ export function statusMessage(status: NodeStatus): messages.NodeStatus {
       runnable: view.runnable,
       oldestWaitMs: Math.round(view.oldestWaitMs),
     })),
-    stranded: status.stranded,
+    stranded: status.stranded.map((entry) => ({ ...entry, rows: entry.rows ?? 0 })),
     apps: status.apps,
     warnings: status.warnings,
     store: { ...status.store, broken: status.store.broken ?? "" },

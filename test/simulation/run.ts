@@ -40,6 +40,7 @@ async function runAll(jobs: Job[]): Promise<SimulationResult[]> {
     const worker = new Worker(fileURLToPath(import.meta.url));
     for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
       const result = await new Promise<SimulationResult>((resolve, reject) => {
+        worker.removeAllListeners();
         worker.once("message", resolve);
         worker.once("error", reject);
         worker.postMessage(job);

@@ -260,7 +260,7 @@ const nodeStatus = v.object({
   running: count,
   dead: count,
   stranded: list(
-    v.object({ member: nodeName, partition, rows: count, where: v.picklist(["adopter", "away"]) }),
+    v.object({ member: nodeName, partition, rows: v.optional(count), where: v.picklist(["adopter", "away"]) }),
     65_536,
   ),
   apps: list(matchAndVersion, 100_000),
@@ -360,6 +360,7 @@ const message = v.variant("type", [
   }),
   v.object({ type: v.literal("candidate"), member: v.object(memberFields) }),
   v.object({ type: v.literal("absorbed"), entries: list(stranded, 65_536) }),
+  v.object({ type: v.literal("loads"), counts: list(v.object({ partition, tasks: count }), 4_096) }),
   v.object({ type: v.literal("restarting"), graceMs: amount }),
   v.object({ type: v.literal("refused"), code: errorCode, detail: text }),
 ]);
