@@ -23,7 +23,6 @@ interface Watch {
   readonly since: Instant;
   nextTry: Instant | undefined;
   trying: boolean;
-  plannedSince: Instant | undefined;
 }
 
 interface Holding {
@@ -89,7 +88,7 @@ export class Adoption {
   /** The link to a member on this machine broke, or membership holds it dead: its process may be gone. */
   suspect(name: NodeName): void {
     if (this.#watched.has(name) || this.#holdings.has(name) || this.#candidate(name) === undefined) return;
-    this.#watched.set(name, { since: this.#here.now, nextTry: this.#here.now + FIRST_TRY_MS, trying: false, plannedSince: undefined });
+    this.#watched.set(name, { since: this.#here.now, nextTry: this.#here.now + FIRST_TRY_MS, trying: false });
   }
 
   trust(name: NodeName): void {
@@ -130,12 +129,11 @@ export class Adoption {
     }
     const member = this.#candidate(name);
     const unwanted = watch === undefined || member === undefined || member.id !== result.memberId;
-    const grace = result.planned && (watch?.plannedSince === undefined || now - watch.plannedSince < RESTART_GRACE_MS);
+    const grace = result.planned && (watch === undefined || now - watch.since < RESTART_GRACE_MS);
     if (unwanted || grace) {
       this.#here.emit({ type: "release-lock", member: name });
       if (watch === undefined) return;
       watch.trying = false;
-      watch.plannedSince ??= now;
       watch.nextTry = now + (grace ? RETRY_MOST_MS : RETRY_MS);
       return;
     }

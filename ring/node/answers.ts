@@ -125,6 +125,8 @@ export class Answers {
       return asks.forward(asker, owner, { type: "task", partition, request }, deadlineMs);
     }
     if (!hosting.loaded(partition)) throw new RingError("NO_OWNER", `partition ${partition} is not served yet: ${hosting.waitsFor(partition)}`, { retryAfterMs: 200 });
+    // What is changed during a cut-over would stay behind (outgoing.ts, O2).
+    if (!READS.has(request.type) && !hosting.serving(partition)) throw new RingError("NO_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
     const askId = asks.expect(asker, deadlineMs);
     if (askId === undefined) return;
     const requestId = ++this.#requestId;
@@ -300,6 +302,7 @@ function merge(gathering: Gathering): TaskAnswer {
   return { type: "tasks", statuses: answers.flatMap((answer) => (answer.type === "tasks" ? answer.statuses : [])).slice(0, limit) };
 }
 
+const READS: ReadonlySet<TaskRequest["type"]> = new Set(["get", "wait", "list", "list-dead", "list-schedules", "read-state"]);
 const NO_COUNTS = { queued: 0, running: 0, dead: 0, oldestWaitMs: 0 };
 const NO_LIMITS = { queued: 0, running: 0, perSecond: 0, weight: 1 };
 const LIST_LIMIT = 1_000;

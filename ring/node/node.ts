@@ -757,6 +757,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       return;
     }
     this.#stopping = { deadline: Number.POSITIVE_INFINITY, phase: "marking" };
+    this.#toAll({ type: "restarting", graceMs: RESTART_GRACE_MS });
     this.#commits.whenSynced(() => this.#here.emit({ type: "mark-stopping" }));
   }
 
