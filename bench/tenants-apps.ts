@@ -4,7 +4,7 @@ import { openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type App, defineApp, resident, task } from "../services/app.ts";
 
-const folder = process.env.TASKRING_TENANTS_DIR;
+const folder = process.env.TASKRING_APP_TENANTS_DIR;
 const file = folder === undefined ? undefined : openSync(join(folder, `${process.pid}.txt`), "a");
 let lines = "";
 let writing = false;

@@ -44,11 +44,12 @@ interface Outcome {
 
 async function once(): Promise<Outcome> {
   const folder = await mkdtemp(join(tmpdir(), "taskring-tenants-"));
-  await using lab = await Lab.open({ apps: [join(dirname(fileURLToPath(import.meta.url)), "tenants-apps.js")], env: { TASKRING_TENANTS_DIR: folder } });
+  await using lab = await Lab.open({ apps: [join(dirname(fileURLToPath(import.meta.url)), "tenants-apps.js")], env: { TASKRING_APP_TENANTS_DIR: folder } });
   try {
     for (const name of ["a", "b", "c"]) await lab.start(name);
     const client = connect({ addresses: lab.addresses });
-    await using _closing = { [Symbol.asyncDispose]: () => client.close() };
+    await using closing = { [Symbol.asyncDispose]: async () => void (await client.close()) };
+    void closing;
     const names = Array.from({ length: APPS }, (_, index) => (index % 10 === 0 ? `live-${index}` : `event-${index}`));
     const startedAt = performance.now();
     const live = names.filter((name) => name.startsWith("live-"));
