@@ -165,13 +165,25 @@ export class NodeDriver implements RingNode {
     this.step({ type: "forget", origin: id });
   }
 
-  ask(request: NodeRequest, options: { readonly deadlineMs: number; readonly to?: NodeName }): Promise<NodeAnswer> {
+  /** What is answered NOT_OWNER was not done: it is asked again, of whoever owns it by then, until the deadline. */
+  async ask(request: NodeRequest, options: { readonly deadlineMs: number; readonly to?: NodeName }): Promise<NodeAnswer> {
+    const end = performance.now() + options.deadlineMs;
+    for (;;) {
+      const deadlineMs = Math.max(1, end - performance.now());
+      const answer = await this.#askOnce(request, { ...options, deadlineMs });
+      const waitMs = answer.type === "refused" && answer.code === "NOT_OWNER" ? (answer.retryAfterMs ?? ASK_AGAIN_MS) : undefined;
+      if (waitMs === undefined || performance.now() + waitMs >= end || this.#closed) return answer;
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+  }
+
+  #askOnce(request: NodeRequest, options: { readonly deadlineMs: number; readonly to?: NodeName }): Promise<NodeAnswer> {
     return new Promise((resolve) => {
       if (this.#closed) return resolve({ type: "refused", code: "DRAINING", detail: "the node has stopped" });
       const askId = ++this.#askId;
       const timer = setTimeout(() => {
         this.#asks.delete(askId);
-        resolve({ type: "refused", code: "DEADLINE", detail: `no answer within ${options.deadlineMs} ms` });
+        resolve({ type: "refused", code: "DEADLINE", detail: `no answer within ${Math.round(options.deadlineMs)} ms` });
       }, options.deadlineMs + 250);
       timer.unref();
       this.#asks.set(askId, (answer) => {
@@ -393,5 +405,6 @@ const LAG_MS = 100;
 const RECENT_LIMIT = 1_000;
 const LISTENER_LIMIT = 1_000;
 const LONGEST_TIMER_MS = 60_000;
+const ASK_AGAIN_MS = 50;
 const DISK_FULL_RETRY_MS = 500;
 const EXIT_INVARIANT = 70;

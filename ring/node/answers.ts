@@ -124,9 +124,9 @@ export class Answers {
       if (asker.type === "peer") throw new RingError("NOT_OWNER", `${owner} owns partition ${partition}`, { retryAfterMs: 50 });
       return asks.forward(asker, owner, { type: "task", partition, request }, deadlineMs);
     }
-    if (!hosting.loaded(partition)) throw new RingError("NO_OWNER", `partition ${partition} is not served yet: ${hosting.waitsFor(partition)}`, { retryAfterMs: 200 });
+    if (!hosting.loaded(partition)) throw new RingError("NOT_OWNER", `partition ${partition} is not served yet: ${hosting.waitsFor(partition)}`, { retryAfterMs: 200 });
     // What is changed during a cut-over would stay behind (outgoing.ts, O2).
-    if (!READS.has(request.type) && !hosting.serving(partition)) throw new RingError("NO_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
+    if (!READS.has(request.type) && !hosting.serving(partition)) throw new RingError("NOT_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
     const askId = asks.expect(asker, deadlineMs);
     if (askId === undefined) return;
     const requestId = ++this.#requestId;
