@@ -3,6 +3,7 @@
 import type { RingClient } from "../../services/client/ring-client.ts";
 import { loadHistory } from "../../services/history/history.ts";
 import { isDone } from "../../services/history/rules.ts";
+import { decodeValue } from "../../services/runner/value.ts";
 
 /** Resolves when the ring was at rest twice in a row. Throws with what was still under way. */
 export async function untilAtRest(client: RingClient, deadlineMs: number): Promise<void> {
@@ -55,8 +56,7 @@ export async function wrongCounters(client: RingClient, historyDirectory: string
       continue;
     }
     const { state, result } = await client.wait(outcome.id, { timeoutMs: WAIT_MS });
-    const text = new TextDecoder().decode(result);
-    const said = state === "DONE" ? (JSON.parse(text) as { readonly count: number }).count : `${state} ${text}`;
+    const said = state === "DONE" ? (decodeValue(result) as { readonly count: number }).count : state;
     if (said !== ended.get(key)) wrong.push(`${key}: the counter says ${said}, ${ended.get(key)} tasks ended`);
   }
   return wrong;
