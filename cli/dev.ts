@@ -178,7 +178,8 @@ function passedOn(settings: CommandRun["settings"]): readonly string[] {
 
 function appFiles(given: readonly string[]): readonly string[] {
   if (given.length > 0) return given;
-  return [fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "./dev-app.ts" : "./dev-app.js", import.meta.url))];
+  const file = fileURLToPath(new URL("./dev-app.ts", import.meta.url));
+  return [import.meta.url.endsWith(".ts") ? file : file.replace(/\.ts$/, ".js")];
 }
 
 function baseOf(text: string | undefined, kind: "grpc" | "http" | "gossip"): HostPort {

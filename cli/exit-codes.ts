@@ -48,7 +48,7 @@ export function cliErrorOf(error: unknown): CliError {
 }
 
 /** An error that came over the wire with its code. A code of a newer version counts as a failure. */
-export function fromCode(code: string, message: string, cause?: unknown): CliError {
+function fromCode(code: string, message: string, cause?: unknown): CliError {
   const known = isErrorCode(code) ? ERRORS[code] : undefined;
   return new CliError(code, message, {
     exit: isErrorCode(code) ? exitOf(code) : EXIT.failure,

@@ -23,7 +23,7 @@ export async function observe({ client, call }: AskedNode): Promise<Observed> {
 }
 
 /** Undefined if the node is not part of a ring yet. */
-export async function inRing<T>(answer: Promise<T>): Promise<T | undefined> {
+async function inRing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
   } catch (error) {

@@ -19,10 +19,12 @@ import { declareRing } from "./program-ring.ts";
 import { declareTasks } from "./program-tasks.ts";
 import type { Flags, SettingName } from "./settings.ts";
 
-export function buildProgram(exit: (code: number) => void): Command {
+/** `silent`: errors of the command line are not printed here, since the caller does it in its own way. */
+export function buildProgram(exit: (code: number) => void, { silent }: { readonly silent: boolean }): Command {
   const program = new Command("ringctl")
     .description("one ring over Node processes: every (app, key) has one owner that runs its tasks in order, durably")
     .exitOverride()
+    .configureOutput(silent ? { writeErr: () => undefined } : {})
     .showHelpAfterError("(ringctl help COMMAND says more)")
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false });
   withSettings(program, CLIENT_SETTINGS);
@@ -64,14 +66,11 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
   const demo = program
     .command("demo")
     .description("dev, real work and a killed node, in under a minute, with a verdict")
+    .option("--tasks <number>", "about how many tasks")
     .option("--keep", "keep the folder with data, logs and histories")
-    .option("--feeds <dir>", "read the feeds in this folder instead of the packaged ones");
-  declare(demo, async () => {
-    // By a name that the compiler does not follow: the demo comes with the examples.
-    const module = "./demo.js";
-    const { demo: body } = (await import(module)) as { readonly demo: (options: Flags) => Promise<number> };
-    return ({ flags }) => body(flags);
-  });
+    .option("--tasks <number>", "how many tasks (default: 40000)")
+    .option("--feeds <source>", "read the feeds in this folder, or at these addresses, instead of the packaged ones");
+  declare(demo, async () => (await import("./demo.ts")).demo);
 
   const starting = program
     .command("start")

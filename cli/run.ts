@@ -8,9 +8,10 @@ export async function run(args: readonly string[]): Promise<number> {
   process.stdout.on("error", leaveOnClosedPipe);
   process.stderr.on("error", leaveOnClosedPipe);
   let code: number = EXIT.ok;
-  const program = buildProgram((exit) => {
+  const takeExit = (exit: number): void => {
     code = exit;
-  });
+  };
+  const program = buildProgram(takeExit, { silent: wantsJson(args) });
   try {
     await program.parseAsync(args, { from: "user" });
     return code;

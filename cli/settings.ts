@@ -145,7 +145,7 @@ export function variableOf(name: string): string {
   return `TASKRING_${name.toUpperCase().replaceAll("-", "_")}`;
 }
 
-export function camelCase(name: string): string {
+function camelCase(name: string): string {
   return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
@@ -197,7 +197,7 @@ function readConfigFile(named: string, cwd: string): ConfigFile | undefined {
 }
 
 /** `; did you mean X?` if some known name is at most two letters away. */
-export function nearest(name: string, known: Iterable<string>): string {
+function nearest(name: string, known: Iterable<string>): string {
   let best: string | undefined;
   let least = 3;
   for (const candidate of known) {

@@ -6,6 +6,7 @@
 
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { RingError } from "../ring/errors.ts";
 import { isRingSize } from "../ring/limits.ts";
 import type { Host, HostOptions } from "../services/host/node-host.ts";
 import { type HostPort, isLoopback, parseHostPort, showHostPort } from "./address.ts";
@@ -48,8 +49,10 @@ export async function start(run: StartRun): Promise<number> {
       .on("end", () => void host.stop())
       .on("error", () => void host.stop())
       .resume();
-  const code = await Promise.race([host.ended, serve(host, plan, run)]);
-  return code ?? host.ended;
+  const gaveUp = await Promise.race([host.ended.then(() => undefined), serve(host, plan, run)]);
+  if (gaveUp === undefined) return host.ended;
+  await host.stop();
+  throw gaveUp;
 }
 
 interface StartPlan extends Omit<HostOptions, "apps"> {
@@ -90,11 +93,12 @@ export function planStart(settings: Settings): StartPlan {
   };
 }
 
-/** Says that the node answers, and gives up a join that finds nobody. Resolves with a code only if it gave up. */
-async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: StartRun): Promise<number | undefined> {
+/** Says that the node answers, and gives up a join that finds nobody: then it resolves with the error. */
+async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: StartRun): Promise<CliError | undefined> {
   const begun = performance.now();
   const state = (): ReadyState => {
-    if (host.node.document() === undefined) return host.node.members().length > 1 ? "waiting-to-join" : "joining";
+    if (host.node.document()?.members.some((member) => member.name === host.name) !== true)
+      return host.node.members().length > 1 ? "waiting-to-join" : "joining";
     return host.node.holdsLease() ? "serving" : "waiting-for-lease";
   };
   await until(() => state() === "serving", READY_MS);
@@ -105,8 +109,7 @@ async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: St
     remark(`${host.name} looks for ${plan.join.map(showHostPort).join(", ")}`);
     await until(() => state() !== "joining", plan.joinMs - (performance.now() - begun));
     if (state() === "joining") {
-      await host.stop();
-      throw new CliError(
+      return new CliError(
         "UNREACHABLE",
         `no member answered at ${plan.join.map(showHostPort).join(", ")} within ${plan.joinMs / 1_000} s`,
         {
@@ -158,7 +161,8 @@ async function explainWait(data: string, remark: (line: string) => void): Promis
 }
 
 function portTaken(error: unknown, plan: StartPlan): CliError | undefined {
-  const { code, port, syscall } = error as NodeJS.ErrnoException & { port?: number };
+  const { code, port, syscall, cause } = error as NodeJS.ErrnoException & { port?: number };
+  if (error instanceof RingError && cause !== undefined) return portTaken(cause, plan);
   if (code === "EADDRNOTAVAIL" || code === "EACCES") {
     return new CliError("INVALID_ARGUMENT", `cannot listen: ${(error as Error).message}`, {
       exit: EXIT.usage,
