@@ -66,7 +66,6 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
   const demo = program
     .command("demo")
     .description("dev, real work and a killed node, in under a minute, with a verdict")
-    .option("--tasks <number>", "about how many tasks")
     .option("--keep", "keep the folder with data, logs and histories")
     .option("--tasks <number>", "how many tasks (default: 40000)")
     .option("--feeds <source>", "read the feeds in this folder, or at these addresses, instead of the packaged ones");
