@@ -83,6 +83,8 @@ function finish(response: ServerResponse, status: number): void {
 /** No charset: the documents say theirs themselves. */
 const TYPES: ReadonlyMap<string, string> = new Map([
   [".xml", "application/xml"],
+  [".rss", "application/rss+xml"],
+  [".rdf", "application/rdf+xml"],
   [".atom", "application/atom+xml"],
   [".json", "application/feed+json"],
 ]);

@@ -48,6 +48,9 @@ export class Lab implements AsyncDisposable {
   readonly #options: LabOptions;
   readonly #own: boolean;
   readonly #running = new Map<string, Running>();
+  /** Every process that lives, those that are not ready yet included. */
+  readonly #children = new Set<ChildProcess>();
+  readonly #atExit = (): void => this.#killAll();
   readonly #known = new Map<string, readonly string[]>();
 
   static async open(options: LabOptions): Promise<Lab> {
@@ -60,6 +63,7 @@ export class Lab implements AsyncDisposable {
     this.#options = options;
     this.folder = folder;
     this.#own = own;
+    process.on("exit", this.#atExit);
   }
 
   /** gRPC addresses of the nodes that run. */
@@ -80,12 +84,28 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Starts a node and resolves when it says it is ready. The first one founds, the others join it and are committed at once unless `flags` say otherwise. */
-  async start(name: string, options: { readonly flags?: readonly string[]; readonly autoJoin?: boolean; readonly deadlineMs?: number } = {}): Promise<LabNode> {
+  async start(
+    name: string,
+    options: { readonly flags?: readonly string[]; readonly autoJoin?: boolean; readonly deadlineMs?: number } = {},
+  ): Promise<LabNode> {
     const flags = options.flags ?? this.#known.get(name) ?? [];
     this.#known.set(name, flags);
     const seeds = [...this.#running.values()].map(({ node }) => node.gossip);
     const args = [
-      RINGCTL, "start", "--name", name, "--data", join(this.folder, name), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--ready-json",
+      RINGCTL,
+      "start",
+      "--name",
+      name,
+      "--data",
+      join(this.folder, name),
+      "--grpc",
+      "127.0.0.1:0",
+      "--http",
+      "127.0.0.1:0",
+      "--gossip",
+      "127.0.0.1:0",
+      "--ready-json",
+      "--stop-with-stdin",
       ...this.#options.apps.flatMap((app) => ["--app", app]),
       ...seeds.slice(0, 3).flatMap((seed) => ["--join", seed]),
       ...(this.#options.ringSize === undefined ? [] : ["--ring-size", String(this.#options.ringSize)]),
@@ -94,19 +114,38 @@ export class Lab implements AsyncDisposable {
       ...flags,
     ];
     const startedAt = performance.now();
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.#options.env, TASKRING_NODE: name } });
+    // Its stdin ends with this process, however that ends: no node stays behind.
+    const child = spawn(process.execPath, args, {
+      stdio: ["pipe", "pipe", "pipe"],
+      env: { ...process.env, ...this.#options.env, TASKRING_NODE: name },
+    });
+    this.#children.add(child);
+    child.once("exit", () => this.#children.delete(child));
     const log = createWriteStream(this.logFile(name), { flags: "a" });
     child.stderr!.pipe(log);
-    const exited = once(child, "exit").then(([code, signal]) => (typeof code === "number" ? code : signal === null ? 1 : 128));
+    const exited = once(child, "exit").then(([code, signal]) =>
+      typeof code === "number" ? code : signal === null ? 1 : 128,
+    );
     const ready = new Promise<LabNode>((resolve, reject) => {
       const lines = createInterface({ input: child.stdout! });
       lines.on("line", (line) => {
         const said = readyLine(line);
         if (said !== undefined) resolve({ ...said, name, pid: child.pid!, startMs: performance.now() - startedAt });
       });
-      void exited.then((code) => reject(new RingError("INTERNAL", `${name} exited with ${code} before it was ready; its log: ${this.logFile(name)}`)));
+      void exited.then((code) =>
+        reject(
+          new RingError("INTERNAL", `${name} exited with ${code} before it was ready; its log: ${this.logFile(name)}`),
+        ),
+      );
     });
-    const node = await within(ready, options.deadlineMs ?? READY_MS, `${name} is not ready; its log: ${this.logFile(name)}`);
+    const node = await within(
+      ready,
+      options.deadlineMs ?? READY_MS,
+      `${name} is not ready; its log: ${this.logFile(name)}`,
+    ).catch((error: unknown) => {
+      child.kill("SIGKILL");
+      throw error;
+    });
     this.#running.set(name, { child, node, exited, flags });
     void exited.then(() => {
       if (this.#running.get(name)?.child === child) this.#running.delete(name);
@@ -146,11 +185,16 @@ export class Lab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const running = [...this.#running.values()];
+    process.off("exit", this.#atExit);
     this.#running.clear();
-    for (const { child } of running) child.kill("SIGKILL");
-    await Promise.all(running.map(({ exited }) => exited));
+    const gone = [...this.#children].map((child) => once(child, "exit"));
+    this.#killAll();
+    await Promise.all(gone);
     if (this.#own) await rm(this.folder, { recursive: true, force: true });
+  }
+
+  #killAll(): void {
+    for (const child of this.#children) child.kill("SIGKILL");
   }
 
   #of(name: string): Running {
@@ -161,7 +205,11 @@ export class Lab implements AsyncDisposable {
 }
 
 /** Asks again until the answer is neither undefined nor false. Throws `DEADLINE` with `what`. */
-export async function waitUntil<T>(what: string, ask: () => T | undefined | false | Promise<T | undefined | false>, deadlineMs: number): Promise<T> {
+export async function waitUntil<T>(
+  what: string,
+  ask: () => T | undefined | false | Promise<T | undefined | false>,
+  deadlineMs: number,
+): Promise<T> {
   const end = performance.now() + deadlineMs;
   for (;;) {
     const answer = await ask();

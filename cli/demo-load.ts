@@ -1,0 +1,117 @@
+/**
+ * The client of `ringctl demo`: submits numbered tasks at a steady pace and writes down each acknowledgement.
+ *
+ * L1  A task's number is its place among the submits of its key, so the history shows the order that was asked for.
+ * L2  Never more than `PENDING_MOST` tasks without an acknowledgement: a ring that is slow slows the demo down.
+ */
+
+import { setTimeout as delay } from "node:timers/promises";
+import { RingError } from "../ring/errors.ts";
+import type { RingClient } from "../services/client/ring-client.ts";
+import type { HistoryWriter } from "../services/history/writer.ts";
+
+export interface LoadOptions {
+  readonly client: RingClient;
+  readonly writer: HistoryWriter;
+  readonly tasks: number;
+  readonly perSecond: number;
+  readonly signal: AbortSignal;
+}
+
+export class Load {
+  /** Resolves when every task has its answer. */
+  readonly finished: Promise<void>;
+  readonly #options: LoadOptions;
+  /** Submits by app and key. */
+  readonly #numbers = new Map<string, number>();
+  readonly #acceptedByProfile = new Map<string, number>();
+  readonly #refusals = new Map<string, number>();
+  #submitted = 0;
+  #accepted = 0;
+  #answered = 0;
+  /** Tasks to submit at once, before the pace goes on. */
+  #ahead = 0;
+
+  constructor(options: LoadOptions) {
+    this.#options = options;
+    this.finished = this.#run();
+    this.finished.catch(() => {}); // Whoever awaits it hears of it.
+  }
+
+  get submitted(): number {
+    return this.#submitted;
+  }
+
+  get accepted(): number {
+    return this.#accepted;
+  }
+
+  /** By error code. */
+  get refusals(): ReadonlyMap<string, number> {
+    return this.#refusals;
+  }
+
+  /** How many touches of each session were acknowledged. */
+  get acceptedByProfile(): ReadonlyMap<string, number> {
+    return this.#acceptedByProfile;
+  }
+
+  /** So many tasks come at once, ahead of time: queues fill. */
+  burst(tasks: number): void {
+    this.#ahead += tasks;
+  }
+
+  async #run(): Promise<void> {
+    const { tasks, perSecond, signal } = this.#options;
+    let credit = 0;
+    let last = performance.now();
+    while (this.#answered < tasks) {
+      await delay(TICK_MS);
+      signal.throwIfAborted();
+      const now = performance.now();
+      // What could not be submitted while the ring was slow is not made up for: the pace goes on from here.
+      credit = Math.min(credit + (perSecond * (now - last)) / 1_000, perSecond / 4);
+      last = now;
+      const most = Math.min(tasks - this.#submitted, PENDING_MOST - (this.#submitted - this.#answered)); // L2
+      const due = Math.max(0, Math.min(Math.floor(credit) + this.#ahead, most));
+      const early = Math.min(due, this.#ahead);
+      this.#ahead -= early;
+      credit -= due - early;
+      for (let count = 0; count < due; count += 1) this.#submit();
+    }
+  }
+
+  #submit(): void {
+    const { client, writer } = this.#options;
+    this.#submitted += 1;
+    const { app, type, key } = taskAt(this.#submitted);
+    const lane = `${app}/${key}`;
+    const seq = this.#numbers.get(lane) ?? 0;
+    this.#numbers.set(lane, seq + 1); // L1
+    client.submit({ app, type, key, payload: { seq } }).then(
+      ({ taskId }) => {
+        this.#answered += 1;
+        this.#accepted += 1;
+        writer.accepted({ id: taskId, app, key, seq });
+        if (app === "auth") this.#acceptedByProfile.set(key, (this.#acceptedByProfile.get(key) ?? 0) + 1);
+      },
+      (error: unknown) => {
+        this.#answered += 1;
+        const code = error instanceof RingError ? error.code : "INTERNAL";
+        this.#refusals.set(code, (this.#refusals.get(code) ?? 0) + 1);
+      },
+    );
+  }
+}
+
+/** Three of five touch a session, two of five notify a device; some keys are busier than others. */
+function taskAt(index: number): { readonly app: string; readonly type: string; readonly key: string } {
+  const draw = Math.random() ** 1.3;
+  if (index % 5 < 3) return { app: "auth", type: "session.touch", key: `profile-${Math.floor(draw * PROFILES)}` };
+  return { app: "notifier", type: "notify", key: `device-${Math.floor(draw * DEVICES)}` };
+}
+
+const TICK_MS = 10;
+const PENDING_MOST = 10_000;
+const PROFILES = 1_000;
+const DEVICES = 500;
