@@ -45,7 +45,7 @@ export function findingsOf(observed: Observed): readonly Finding[] {
     ...strandedFindings(observed.status.nodes),
     ...appFindings(observed),
     ...transferFindings(observed.transfers),
-    ...planFindings(observed.plan),
+    ...planFindings(observed),
   ];
   const told = new Set<string>();
   return SEVERITIES.flatMap((severity) => found.filter((finding) => finding.severity === severity)).filter(
@@ -301,7 +301,7 @@ function transferFindings(transfers: TransfersReply | undefined): readonly Findi
 }
 
 /** What the ring itself warns of: with nothing staged the plan shows the ring as it is. */
-function planFindings(plan: PlanReply | undefined): readonly Finding[] {
+function planFindings({ plan, status }: Observed): readonly Finding[] {
   if (plan === undefined) return [];
   if (plan.staged.length > 0)
     return [
@@ -312,9 +312,10 @@ function planFindings(plan: PlanReply | undefined): readonly Finding[] {
         "ringctl plan && ringctl commit, or ringctl clear",
       ),
     ];
-  return plan.warnings.map(({ code, detail }) =>
-    (ERRORS.has(code) ? error : warning)(code, "", detail, ADVICE.get(code) ?? ""),
-  );
+  const told = new Set(status.nodes.flatMap((node) => node.warnings.map(({ code }) => code)));
+  return plan.warnings
+    .filter(({ code }) => !told.has(code))
+    .map(({ code, detail }) => (ERRORS.has(code) ? error : warning)(code, "", detail, ADVICE.get(code) ?? ""));
 }
 
 function isOpen(address: string): boolean {
