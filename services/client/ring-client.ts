@@ -25,6 +25,8 @@ export interface ConnectOptions {
   readonly addresses: readonly string[];
   readonly token?: string;
   readonly tls?: ClientTls;
+  /** Everything goes through `addresses`, whoever owns it: for clients that reach the ring through a gateway. Costs a hop. */
+  readonly onlyAddresses?: boolean;
   /** For the nodes' logs. */
   readonly clientId?: string;
   /** Tasks and bytes without an outcome before `submit` waits. Defaults 16,384 and 32 MiB. */
@@ -54,6 +56,7 @@ export class RingClient implements AsyncDisposable {
   readonly apps: AppCalls;
   readonly tasks: TaskCalls;
   readonly #seeds: readonly string[];
+  readonly #onlySeeds: boolean;
   readonly #map = new RingMap();
   readonly #links: Links;
   readonly #caller: Caller;
@@ -64,6 +67,7 @@ export class RingClient implements AsyncDisposable {
   constructor(options: ConnectOptions) {
     if (options.addresses.length === 0) throw new RingError("INVALID_ARGUMENT", "addresses is empty");
     this.#seeds = options.addresses;
+    this.#onlySeeds = options.onlyAddresses ?? false;
     const metadata = () => metadataOf(options.token);
     this.#links = new Links({
       credentials: credentialsOf(options.tls),
@@ -203,7 +207,7 @@ export class RingClient implements AsyncDisposable {
 
   /** The owner if it can be reached, else anybody: nodes forward. */
   #streamFor(hash: number): NodeStream | undefined {
-    const owner = this.#map.addressOf(hash);
+    const owner = this.#onlySeeds ? undefined : this.#map.addressOf(hash);
     const direct = owner === undefined ? undefined : this.#links.stream(owner);
     if (direct !== undefined) return direct;
     for (const address of this.#addresses()) {
@@ -214,6 +218,7 @@ export class RingClient implements AsyncDisposable {
   }
 
   #addresses(): readonly string[] {
+    if (this.#onlySeeds) return this.#seeds;
     return [...new Set([...this.#map.addresses, ...this.#seeds])];
   }
 
