@@ -86,7 +86,14 @@ export class Lab implements AsyncDisposable {
   /** Starts a node and resolves when it says it is ready. The first one founds, the others join it and are committed at once unless `flags` say otherwise. */
   async start(
     name: string,
-    options: { readonly flags?: readonly string[]; readonly autoJoin?: boolean; readonly deadlineMs?: number } = {},
+    options: {
+      /** Kept for later starts of the node. */
+      readonly flags?: readonly string[];
+      /** For this start only; they win over all others. */
+      readonly extra?: readonly string[];
+      readonly autoJoin?: boolean;
+      readonly deadlineMs?: number;
+    } = {},
   ): Promise<LabNode> {
     const flags = options.flags ?? this.#known.get(name) ?? [];
     this.#known.set(name, flags);
@@ -112,6 +119,7 @@ export class Lab implements AsyncDisposable {
       ...(options.autoJoin === false || seeds.length === 0 ? [] : ["--auto-join"]),
       ...(this.#options.flags ?? []),
       ...flags,
+      ...(options.extra ?? []),
     ];
     const startedAt = performance.now();
     // Its stdin ends with this process, however that ends: no node stays behind.
@@ -242,8 +250,14 @@ function readyLine(line: string): Pick<LabNode, "grpc" | "http" | "gossip"> | un
   }
 }
 
-/** dist/services/lab → dist/cli. */
-const RINGCTL = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "cli", "ringctl.js");
+/** A file of the build, by its path in the checkout: tests run this file from source, but nodes from the build. */
+export function builtFile(path: string): string {
+  const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+  const build = import.meta.url.endsWith(".ts") ? join(root, "dist") : root;
+  return join(build, path.replace(/\.ts$/, ".js"));
+}
+
+const RINGCTL = builtFile("cli/ringctl.ts");
 const READY_MS = 30_000;
 const STOP_MS = 60_000;
 const POLL_MS = 20;

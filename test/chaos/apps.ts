@@ -1,5 +1,5 @@
 /**
- * The app of the chaos runs: numbered work per key with a state counter, children, and first attempts that fail; every
+ * The apps of the chaos runs and of the tests on real processes: numbered work per key with a state counter, children, and first attempts that fail; every
  * attempt is written to the history.
  *
  * The counter is written with the acknowledgement, so at rest it equals the number of tasks of its key that ended, however
@@ -56,7 +56,34 @@ const chaos: App = defineApp("chaos", {
   limits: { running: 2_048, queued: 1_000_000 },
 });
 
-export const apps: readonly App[] = [chaos];
+/** Payload of `hold`. */
+export interface Hold {
+  readonly seq: number;
+  readonly ms: number;
+}
+
+/** Takes its time whatever the signal says, as a careless handler would. */
+const hold: TaskHandler = async (view) => {
+  await delay(view.json<Hold>().ms);
+};
+
+const note: TaskHandler = () => undefined;
+
+const slow: App = defineApp("slow", {
+  tasks: {
+    hold: task(recorded(hold, { place: (view) => ({ seq: view.json<Hold>().seq }) }), { ...options, state: "none" }),
+    note: task(recorded(note), { ...options, state: "none" }),
+  },
+  limits: { running: 2_048 },
+});
+
+/** Its queue is soon full. */
+const tiny: App = defineApp("tiny", {
+  tasks: { hold: task(hold, { state: "none" }) },
+  limits: { queued: 8, running: 1 },
+});
+
+export const apps: readonly App[] = [chaos, slow, tiny];
 
 function childPlace(view: TaskView): TaskPlace {
   return view.json<Child>();
