@@ -12,15 +12,17 @@ import type { DecodeReason } from "../membership/decode-error.ts";
 import { DecodeError } from "../membership/decode-error.ts";
 import type { SwimEffect, SwimEvent } from "../membership/events.ts";
 import type { StreamMessage, StreamRequest, StreamResponse } from "../membership/messages.ts";
-import { encodeStream, StreamDecoder } from "../membership/stream.ts";
+import { encodeStream } from "../membership/stream.ts";
 import type { GossipCounters } from "./gossip-counters.ts";
 import { countDrops } from "./gossip-counters.ts";
+import type { Envelope, StreamReader } from "./gossip-crypto.ts";
 
 type ExchangeEffect = Extract<SwimEffect, { type: "exchange" }>;
 
 export class GossipStreams {
   readonly #server: Server;
   readonly #counters: GossipCounters;
+  readonly #envelope: Envelope;
   readonly #onEvent: (event: SwimEvent) => void;
   /** Requests read and not yet answered. */
   readonly #waiting = new Map<number, Socket>();
@@ -32,10 +34,12 @@ export class GossipStreams {
   constructor(parts: {
     readonly server: Server;
     readonly counters: GossipCounters;
+    readonly envelope: Envelope;
     readonly onEvent: (event: SwimEvent) => void;
   }) {
     this.#server = parts.server;
     this.#counters = parts.counters;
+    this.#envelope = parts.envelope;
     this.#onEvent = parts.onEvent;
     this.#server.maxConnections = STREAM_LIMIT;
     this.#server.on("drop", () => this.#counters.streamsRefused++);
@@ -55,15 +59,17 @@ export class GossipStreams {
     const socket = connect({ host: to.host, port: to.port, noDelay: true });
     let outcome: SwimEvent | undefined;
     let why = "it closed the connection without an answer";
+    let refused = false;
     this.#own(socket, timeoutMs, () => {
       why = `no answer within ${timeoutMs} ms`;
     });
-    socket.on("error", (error) => {
+    socket.on("error", (error: NodeJS.ErrnoException) => {
       why = error.message;
+      refused = error.code === "ECONNREFUSED";
     });
     socket.on("close", () => {
       this.#asking--;
-      if (outcome === undefined) this.#failed(exchange, to, why);
+      if (outcome === undefined) this.#failed(exchange, to, why, refused);
       else this.#onEvent(outcome);
     });
     this.#read(socket, {
@@ -77,13 +83,13 @@ export class GossipStreams {
         socket.destroy();
       },
     });
-    socket.write(this.#counted(encodeStream(request)));
+    socket.write(this.#sealed(request));
   }
 
   reply(stream: number, response: StreamResponse): void {
     const socket = this.#waiting.get(stream);
     this.#waiting.delete(stream);
-    socket?.end(this.#counted(encodeStream(response)));
+    socket?.end(this.#sealed(response));
   }
 
   refuse(stream: number): void {
@@ -115,7 +121,7 @@ export class GossipStreams {
         this.#onEvent({ type: "stream-request", stream, from, request });
       },
       unreadable: (reason) => {
-        socket.end(this.#counted(encodeStream({ type: "error", text: `cannot read the request: ${reason}` })));
+        socket.end(this.#sealed({ type: "error", text: `cannot read the request: ${reason}` }));
       },
     });
   }
@@ -125,7 +131,7 @@ export class GossipStreams {
     socket: Socket,
     on: { readonly message: (message: StreamMessage) => void; readonly unreadable: (reason: DecodeReason) => void },
   ): void {
-    let decoder: StreamDecoder | undefined = new StreamDecoder();
+    let decoder: StreamReader | undefined = this.#envelope.reader();
     let held = 0;
     const release = (): void => {
       decoder = undefined;
@@ -169,12 +175,14 @@ export class GossipStreams {
     });
   }
 
-  #failed(exchange: number, to: Address, why: string): void {
+  #failed(exchange: number, to: Address, why: string, refused = false): void {
     this.#counters.streamsFailed++;
-    this.#onEvent({ type: "exchange-failed", exchange, reason: `${addressText(to)}: ${why}` });
+    const reason = `${addressText(to)}: ${why}`;
+    this.#onEvent({ type: "exchange-failed", exchange, reason, ...(refused && { refused }) });
   }
 
-  #counted(bytes: Uint8Array): Uint8Array {
+  #sealed(message: StreamMessage): Uint8Array {
+    const bytes = this.#envelope.sealStream(encodeStream(message));
     this.#counters.bytesOut += bytes.length;
     return bytes;
   }

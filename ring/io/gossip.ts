@@ -15,11 +15,14 @@ import { createServer } from "node:net";
 import { RingError } from "../errors.ts";
 import type { Address } from "../membership/address.ts";
 import { addressText, canonicalHost } from "../membership/address.ts";
+import { DecodeError } from "../membership/decode-error.ts";
 import type { SwimEffect, SwimEvent } from "../membership/events.ts";
 import { PROFILES } from "../membership/profile.ts";
+import type { Packet } from "../membership/wire.ts";
 import { decodePacket, encodePackets } from "../membership/wire.ts";
 import type { GossipCounters } from "./gossip-counters.ts";
 import { countDrops, noGossipCounts } from "./gossip-counters.ts";
+import { Envelope, Keyring } from "./gossip-crypto.ts";
 import { GossipStreams } from "./gossip-streams.ts";
 
 export interface GossipOptions {
@@ -27,6 +30,10 @@ export interface GossipOptions {
   readonly bind: Address;
   /** What others are told to send to, where that differs (containers, NAT). Without a port: the bound one. */
   readonly advertise?: { readonly host: string; readonly port?: number };
+  /** Keys of an encrypted ring; may change while it runs. Default: gossip in clear. */
+  readonly keyring?: Keyring;
+  /** Memberlist's label; others with another one, or none, are not heard. Default: none. */
+  readonly label?: string;
   /** Never called before `openGossip` has resolved, never from inside `perform`, never after disposal has begun. */
   readonly onEvent: (event: SwimEvent) => void;
 }
@@ -46,9 +53,10 @@ export async function openGossip(options: GossipOptions): Promise<Gossip> {
   if (UNSPECIFIED.has(host) && options.advertise === undefined)
     throw new RingError("INVALID_ARGUMENT", `bound to ${host}, others need an address to reach: pass --advertise`);
   const advertised = options.advertise && (await resolveHost(options.advertise.host));
+  const envelope = new Envelope({ keyring: options.keyring ?? new Keyring([]), label: options.label ?? "" });
   const { udp, server, port } = await bindBoth({ host, port: options.bind.port });
   const address = { host: advertised ?? host, port: options.advertise?.port ?? port };
-  return new GossipSockets({ udp, server, address, bound: { host, port }, onEvent: options.onEvent });
+  return new GossipSockets({ udp, server, address, bound: { host, port }, envelope, onEvent: options.onEvent });
 }
 
 interface Parts {
@@ -56,6 +64,7 @@ interface Parts {
   readonly server: Server;
   readonly address: Address;
   readonly bound: Address;
+  readonly envelope: Envelope;
   readonly onEvent: (event: SwimEvent) => void;
 }
 
@@ -65,17 +74,19 @@ class GossipSockets implements Gossip {
   readonly counters: GossipCounters = noGossipCounts();
   readonly #udp: UdpSocket;
   readonly #streams: GossipStreams;
+  readonly #envelope: Envelope;
   readonly #onEvent: (event: SwimEvent) => void;
   #closed: Promise<void> | undefined;
 
-  constructor({ udp, server, address, bound, onEvent }: Parts) {
+  constructor({ udp, server, address, bound, envelope, onEvent }: Parts) {
     this.address = address;
     this.bound = bound;
     this.#udp = udp;
+    this.#envelope = envelope;
     this.#onEvent = (event) => {
       if (this.#closed === undefined) onEvent(event);
     };
-    this.#streams = new GossipStreams({ server, counters: this.counters, onEvent: this.#onEvent });
+    this.#streams = new GossipStreams({ server, counters: this.counters, envelope, onEvent: this.#onEvent });
     udp.on("message", (bytes, from) => this.#received(bytes, { host: from.address, port: from.port }));
     // Errors of single sends come to their callbacks; one here means only that some packet was lost.
     udp.on("error", () => this.counters.sendsFailed++);
@@ -86,9 +97,9 @@ class GossipSockets implements Gossip {
       case "send":
         for (const packet of encodePackets(effect.messages, {
           checksum: effect.checksum,
-          byteLimit: PACKET_BYTE_LIMIT,
+          byteLimit: PACKET_BYTE_LIMIT - this.#envelope.packetOverheadBytes,
         }))
-          this.#send(effect.to, packet);
+          this.#send(effect.to, this.#envelope.sealPacket(packet));
         return true;
       case "exchange":
         if (this.#closed === undefined) this.#streams.exchange(effect);
@@ -127,7 +138,7 @@ class GossipSockets implements Gossip {
   #received(bytes: Uint8Array, from: Address): void {
     this.counters.packetsIn++;
     this.counters.bytesIn += bytes.length;
-    const { messages, drops } = decodePacket(bytes);
+    const { messages, drops } = this.#open(bytes);
     for (const reason of drops) countDrops(this.counters, reason, 1);
     if (messages.length === 0) return;
     this.#onEvent({
@@ -135,6 +146,15 @@ class GossipSockets implements Gossip {
       from: { host: canonicalHost(from.host) ?? from.host, port: from.port },
       messages,
     });
+  }
+
+  #open(bytes: Uint8Array): Packet {
+    try {
+      return decodePacket(this.#envelope.openPacket(bytes));
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      return { messages: [], drops: [error.reason] };
+    }
   }
 }
 

@@ -17,8 +17,18 @@ export type DecodeReason =
   | "bad-checksum"
   /** A message type that does not belong on this transport, or is not known. */
   | "unknown-type"
-  /** Known, but this node does not speak it: compressed, encrypted or labelled. */
-  | "unsupported";
+  /** Known, but this node does not speak it: another compression. */
+  | "unsupported"
+  /** Compressed bytes that do not unpack. */
+  | "bad-compression"
+  /** From another ring on the same network. */
+  | "foreign-label"
+  /** In clear, where this ring encrypts. */
+  | "not-encrypted"
+  /** None of this node's keys opens it. */
+  | "undecryptable"
+  /** The same encrypted packet once more. */
+  | "replayed";
 
 export class DecodeError extends Error {
   readonly reason: DecodeReason;

@@ -17,7 +17,13 @@ export type SwimEvent =
       readonly request: StreamRequest;
     }
   | { readonly type: "exchange-replied"; readonly exchange: number; readonly response: StreamResponse }
-  | { readonly type: "exchange-failed"; readonly exchange: number; readonly reason: string }
+  /** `refused`: the machine answered that nothing listens there. */
+  | {
+      readonly type: "exchange-failed";
+      readonly exchange: number;
+      readonly reason: string;
+      readonly refused?: boolean;
+    }
   /** Asks each address for its members. Outcomes: `joined` or `join-failed`, one per address. */
   | { readonly type: "join"; readonly addresses: readonly Address[] }
   /** For good; outcome: `left`, when it is spread. Go on feeding events until then. */

@@ -18,8 +18,13 @@ export function readFields(
   bytes: Uint8Array,
   offset: number,
   order: readonly string[],
+  blobByteLimit: number = BLOB_BYTE_LIMIT,
 ): { readonly fields: Fields; readonly next: number } {
-  const { value, next } = decodeMsgpackAt(bytes, offset, LIMITS);
+  const { value, next } = decodeMsgpackAt(bytes, offset, {
+    dialect: "memberlist",
+    blobByteLimit,
+    itemLimit: ITEM_LIMIT,
+  });
   if (Array.isArray(value)) {
     return {
       fields: new Fields(Object.fromEntries(value.slice(0, order.length).map((item, at) => [order[at]!, item]))),
@@ -105,6 +110,7 @@ export class Fields {
 
 const NAME_BYTE_LIMIT = 255;
 /** No message of memberlist has more than 8 fields; strangers may add some. */
-const LIMITS = { dialect: "memberlist", blobByteLimit: 65_536, itemLimit: 256 } as const;
+const ITEM_LIMIT = 256;
+const BLOB_BYTE_LIMIT = 65_536;
 const EMPTY: Uint8Array = new Uint8Array(0);
 const DECODER = new TextDecoder();

@@ -12,7 +12,7 @@ import { readFields } from "./fields.ts";
 import type { NodeState, PushPull, StreamMessage } from "./messages.ts";
 import { encodeMsgpack } from "./msgpack.ts";
 import { META_BYTE_LIMIT } from "./tags.ts";
-import { concat, decodeMessage, encodeMessage, KIND, typed } from "./wire.ts";
+import { concat, decodeMessage, encodeMessage, KIND, typed, unpack } from "./wire.ts";
 
 export function encodeStream(message: StreamMessage): Uint8Array {
   switch (message.type) {
@@ -87,12 +87,24 @@ export class StreamDecoder {
       case KIND.ack:
         return decodeMessage(bytes) as StreamMessage;
       case KIND.compress:
+        return this.#unpacked(bytes);
       case KIND.encrypt:
       case KIND.label:
         throw new DecodeError("unsupported", `stream type ${bytes[0]}`);
       default:
         throw new DecodeError("unknown-type", `stream type ${bytes[0]}`);
     }
+  }
+
+  /** Once all of it is there; what is inside must be whole and not compressed again. */
+  #unpacked(bytes: Uint8Array): StreamMessage {
+    const inside = unpack(bytes, { byteLimit: STREAM_BYTE_LIMIT, packedByteLimit: STREAM_BYTE_LIMIT });
+    if (inside[0] === KIND.compress) throw new DecodeError("bad-compression", "compressed twice");
+    const decoder = new StreamDecoder();
+    const message = decoder.push(inside);
+    this.dropped += decoder.dropped;
+    if (message === undefined) throw new DecodeError("bad-compression", "a compressed stream that ends early");
+    return message;
   }
 
   #readNodes(bytes: Uint8Array, open: OpenPushPull): PushPull {
@@ -173,5 +185,6 @@ const ERROR_FIELDS = ["Error"] as const;
 const NODE_LIMIT = 16_384;
 /** As memberlist. */
 const USER_STATE_BYTE_LIMIT = 20 * 1024 * 1024;
+/** Also for what a compressed one unpacks to; memberlist allows 40 MiB. */
 const STREAM_BYTE_LIMIT = 32 * 1024 * 1024;
 const ERROR_BYTE_LIMIT = 1_024;

@@ -1,9 +1,9 @@
 /**
  * Memberlist's UDP packets: messages to bytes and back.
  *
- * Layers, outermost first: label, encryption, checksum, compression, compound, message. Label, encryption and compression
- * are not spoken here yet; `readPart` is where they come in. What cannot be read is dropped part by part and its reason
- * returned for counting: decoding a packet never throws.
+ * Layers, outermost first: label, encryption, checksum, compression, compound, message. Label and encryption are taken off
+ * before (`ring/io/gossip-crypto.ts`); compression is read, never written: others must take what is not compressed. What
+ * cannot be read is dropped part by part and its reason returned for counting: decoding a packet never throws.
  */
 
 import { hostBytes } from "./address.ts";
@@ -11,6 +11,7 @@ import { crc32 } from "./crc32.ts";
 import type { DecodeReason } from "./decode-error.ts";
 import { DecodeError } from "./decode-error.ts";
 import { readFields } from "./fields.ts";
+import { decompress } from "./lzw.ts";
 import type { Source, SwimMessage } from "./messages.ts";
 import { encodeMsgpack } from "./msgpack.ts";
 import { META_BYTE_LIMIT } from "./tags.ts";
@@ -24,14 +25,14 @@ export interface Packet {
 export function decodePacket(bytes: Uint8Array): Packet {
   const messages: SwimMessage[] = [];
   const drops: DecodeReason[] = [];
-  const packet = { messages, drops, partsLeft: PART_LIMIT };
+  const packet = { messages, drops, partsLeft: PART_LIMIT, roomBytes: UNPACKED_BYTE_LIMIT };
   try {
     const body = bytes[0] === KIND.checksum ? checked(bytes) : bytes;
     readPart(body, 0, packet);
   } catch (error) {
     drops.push(reasonOf(error));
   }
-  return packet;
+  return { messages, drops };
 }
 
 /**
@@ -169,12 +170,18 @@ interface OpenPacket {
   readonly messages: SwimMessage[];
   readonly drops: DecodeReason[];
   partsLeft: number;
+  /** How much may still be unpacked. */
+  roomBytes: number;
 }
 
 function readPart(bytes: Uint8Array, depth: number, packet: OpenPacket): void {
   if (packet.partsLeft-- <= 0 || depth > PART_DEPTH_LIMIT) throw new DecodeError("too-large", "too many parts");
   if (bytes[0] === KIND.compound) readCompound(bytes, depth, packet);
-  else packet.messages.push(decodeMessage(bytes));
+  else if (bytes[0] === KIND.compress) {
+    const unpacked = unpack(bytes, { byteLimit: packet.roomBytes, packedByteLimit: UNPACKED_BYTE_LIMIT });
+    packet.roomBytes -= unpacked.length;
+    readPart(unpacked, depth + 1, packet);
+  } else packet.messages.push(decodeMessage(bytes));
 }
 
 function readCompound(bytes: Uint8Array, depth: number, packet: OpenPacket): void {
@@ -192,6 +199,17 @@ function readCompound(bytes: Uint8Array, depth: number, packet: OpenPacket): voi
     }
     start = end;
   }
+}
+
+/** What a compressed message holds. Throws `DecodeError`, `truncated` only if bytes of the message are missing. */
+export function unpack(
+  bytes: Uint8Array,
+  { byteLimit, packedByteLimit }: { readonly byteLimit: number; readonly packedByteLimit: number },
+): Uint8Array {
+  const { fields } = readFields(bytes, 1, FIELDS.compress, packedByteLimit);
+  const algorithm = fields.unsigned("Algo", 0xff);
+  if (algorithm !== LZW) throw new DecodeError("unsupported", `compression ${algorithm}`);
+  return decompress(fields.blob("Buf", packedByteLimit), byteLimit);
 }
 
 function checked(bytes: Uint8Array): Uint8Array {
@@ -270,6 +288,7 @@ const FIELDS = {
   nack: ["SeqNo"],
   accusation: ["Incarnation", "Node", "From"],
   alive: ["Incarnation", "Node", "Addr", "Port", "Meta", "Vsn"],
+  compress: ["Algo", "Buf"],
 } as const;
 
 const CHECKSUM_BYTES = 5;
@@ -279,5 +298,8 @@ const COMPOUND_PART_LIMIT = 255;
 /** Compounds may nest; four levels and 1,024 parts are more than anyone sends. */
 const PART_DEPTH_LIMIT = 4;
 const PART_LIMIT = 1_024;
+/** A sender packs at most what would fit a packet: no packet unpacks to more than the largest. */
+const UNPACKED_BYTE_LIMIT = 65_536;
+const LZW = 0;
 /** An ack's payload is serf's coordinate, 130 bytes. */
 const PAYLOAD_BYTE_LIMIT = 1_400;

@@ -92,7 +92,12 @@ test("garbage over UDP and TCP is counted, answered with an error on TCP, and ha
     udp.send(Uint8Array.from(bytes), port, host);
   await until(() => node.gossip.counters.packetsIn === 5);
   udp.close();
-  expect(node.gossip.counters.drops).toEqual({ "unknown-type": 2, "bad-checksum": 1, unsupported: 1, truncated: 1 });
+  expect(node.gossip.counters.drops).toEqual({
+    "unknown-type": 2,
+    "bad-checksum": 1,
+    "bad-compression": 1,
+    truncated: 1,
+  });
   const socket = connect(port, host);
   socket.write(Uint8Array.of(9, 0x80));
   const [chunk] = (await once(socket, "data")) as [Uint8Array];
@@ -132,6 +137,7 @@ test("an exchange with nobody, or with one that never answers, fails with a reas
     type: "exchange-failed",
     exchange: 2,
     reason: expect.stringContaining("ECONNREFUSED"),
+    refused: true,
   });
   silent.close();
 });
