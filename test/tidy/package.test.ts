@@ -1,0 +1,67 @@
+/** The package's face: entries that exist, what the archive holds, and nothing of the machine that it was made on. */
+
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { importsOf, packageOf, ROOT, sourceFiles, textOf, treeFiles } from "./tree.ts";
+
+interface PackageFile {
+  readonly exports: Readonly<Record<string, { readonly types: string; readonly default: string }>>;
+  readonly bin: Readonly<Record<string, string>>;
+  readonly files: readonly string[];
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+}
+
+const face = JSON.parse(textOf("package.json")) as PackageFile;
+const tree = new Set(treeFiles());
+
+describe("package", () => {
+  test("each export and bin is built from a file of the tree", () => {
+    for (const { types, default: code } of Object.values(face.exports)) {
+      expect(tree).toContain(code.replace("./dist/", "").replace(/\.js$/, ".ts"));
+      expect(types).toBe(code.replace(/\.js$/, ".d.ts"));
+    }
+    for (const code of Object.values(face.bin))
+      expect(tree).toContain(code.replace("dist/", "").replace(/\.js$/, ".ts"));
+  });
+
+  test("the archive takes code, contracts, documents and examples", () => {
+    expect(face.files).toEqual(
+      expect.arrayContaining(["dist", "proto/**/*.proto", "docs", "examples", "README.md", "LICENSE"]),
+    );
+  });
+
+  test("what the product imports are its dependencies, and nothing else is", () => {
+    const imported = new Set<string>();
+    for (const path of sourceFiles().filter((path) => /^(ring|pipe|services|proto|cli|examples)\//.test(path)))
+      for (const { to, kind } of importsOf(path)) if (kind === "package") imported.add(packageOf(to));
+    expect([...imported].filter((name) => name !== "taskring" && !Object.hasOwn(face.dependencies, name))).toEqual([]);
+    expect(Object.keys(face.dependencies).filter((name) => !imported.has(name))).toEqual([]);
+  });
+
+  test("nothing tells of the machine or the network it was made on", () => {
+    const wrong = [...tree]
+      .filter((path) => !BINARY.test(path))
+      .flatMap((path) =>
+        textOf(path)
+          .split("\n")
+          .flatMap((line, index) =>
+            MACHINE.some((rule) => rule.test(line)) ? [`${path}:${index + 1}: ${line.trim().slice(0, 120)}`] : [],
+          ),
+      );
+    expect(wrong).toEqual([]);
+  });
+
+  test("every committed fault applies exactly once and names its test", () => {
+    const output = execFileSync(process.execPath, [join(ROOT, "scripts/mutants.mjs"), "--check"], { encoding: "utf8" });
+    expect(output).toMatch(/^\d+ mutants apply\n$/);
+  });
+});
+
+const BINARY = /\.(png|ico|woff2?|gz|lmdb)$/;
+/** Home and working folders of people and machines; where a lock file or a setting says packages come from. */
+const MACHINE: readonly RegExp[] = [
+  /(^|["'`\s(=:])\/(home|[r]oot|[w]ork|Users)\/\w/,
+  /"[r]esolved":|\b[r]egistry=|https?:\/\/(?![r]egistry\.npmjs\.org)[\w.-]*([r]egistry|artifactory|nexus|verdaccio)[\w.-]*\//,
+];
