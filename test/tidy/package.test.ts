@@ -40,6 +40,17 @@ describe("package", () => {
     expect(Object.keys(face.dependencies).filter((name) => !imported.has(name))).toEqual([]);
   });
 
+  test("the lock file has every platform's optional packages (node scripts/complete-lock.mjs)", () => {
+    const { packages } = JSON.parse(textOf("package-lock.json")) as {
+      readonly packages: Readonly<Record<string, { readonly optionalDependencies?: Readonly<Record<string, string>> }>>;
+    };
+    const paths = Object.keys(packages);
+    const missing = Object.values(packages)
+      .flatMap(({ optionalDependencies = {} }) => Object.keys(optionalDependencies))
+      .filter((name) => !paths.some((path) => path.endsWith(`node_modules/${name}`)));
+    expect(missing).toEqual([]);
+  });
+
   test("nothing tells of the machine or the network it was made on", () => {
     const wrong = [...tree]
       .filter((path) => !BINARY.test(path))
