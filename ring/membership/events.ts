@@ -59,7 +59,14 @@ export type SwimEffect =
   | { readonly type: "left" }
   /** Two nodes use one name: `address` is the one we believe, `claimed` the other. */
   | { readonly type: "conflict"; readonly name: NodeName; readonly address: Address; readonly claimed: Address }
-  | { readonly type: "user-message"; readonly from: Address; readonly payload: Uint8Array };
+  /** Serf's user event, once each. */
+  | {
+      readonly type: "user-event";
+      readonly name: string;
+      readonly payload: Uint8Array;
+      /** Serf's logical time of it. */
+      readonly lamport: number;
+    };
 
 /** A change in what this node believes of another. Never about itself. */
 export type MemberNotice =
@@ -84,6 +91,14 @@ export interface MemberView {
 export interface SwimCounters {
   probes: number;
   probesFailed: number;
+  /** Probes to whose member's port the machine said that nothing listens. */
+  probesRefused: number;
+  /** Suspicions that began here, by own probes or by word of others. */
+  suspicions: number;
+  /** Suspects that were alive again. */
+  suspicionsRefuted: number;
+  /** Dead members that came back as the process they were: flaps. */
+  flaps: number;
   /** Probes that only TCP answered: UDP to that member is broken. */
   probesOverStreamOnly: number;
   refutations: number;

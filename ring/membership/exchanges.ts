@@ -10,7 +10,7 @@ export type Purpose =
   | { readonly type: "reconnect"; readonly address: Address; readonly name: NodeName }
   /** A second round, so that both sides see what the first made the other refute. */
   | { readonly type: "follow-up"; readonly address: Address }
-  | { readonly type: "fallback-ping"; readonly address: Address };
+  | { readonly type: "fallback-ping"; readonly address: Address; readonly sequence: number };
 
 export class Exchanges {
   readonly #open = new Map<number, Purpose>();

@@ -19,11 +19,12 @@ export function readFields(
   offset: number,
   order: readonly string[],
   blobByteLimit: number = BLOB_BYTE_LIMIT,
+  itemLimit: number = ITEM_LIMIT,
 ): { readonly fields: Fields; readonly next: number } {
   const { value, next } = decodeMsgpackAt(bytes, offset, {
     dialect: "memberlist",
     blobByteLimit,
-    itemLimit: ITEM_LIMIT,
+    itemLimit,
   });
   if (Array.isArray(value)) {
     return {

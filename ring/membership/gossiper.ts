@@ -34,7 +34,17 @@ export class Gossiper {
 
   spread(now: Instant, message: Broadcast): void {
     this.#queue.push(message);
-    this.#nextAt ??= Math.max(now, this.#lastAt + this.#profile.gossipIntervalMs);
+    this.#plan(now);
+  }
+
+  /** A message of the layer above. */
+  spreadUser(now: Instant, payload: Uint8Array): void {
+    this.#queue.pushUser(payload);
+    this.#plan(now);
+  }
+
+  isSpreadingUser(): boolean {
+    return this.#queue.userSize > 0;
   }
 
   /** True until what was said about this member has been sent often enough. */
@@ -53,5 +63,9 @@ export class Gossiper {
     this.#lastAt = now;
     // With nobody to tell, rumours wait for the first member: its arrival is a rumour itself, and begins this again.
     this.#nextAt = this.#queue.size > 0 && targets.length > 0 ? now + gossipIntervalMs : undefined;
+  }
+
+  #plan(now: Instant): void {
+    this.#nextAt ??= Math.max(now, this.#lastAt + this.#profile.gossipIntervalMs);
   }
 }

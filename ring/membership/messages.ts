@@ -71,7 +71,7 @@ export interface Dead {
   readonly from: NodeName;
 }
 
-/** Bytes of the layer above (serf's messages). Never sent by us yet. */
+/** Bytes of the layer above: serf's messages, see `serf.ts`. */
 export interface User {
   readonly type: "user";
   readonly payload: Uint8Array;

@@ -5,6 +5,8 @@
  * R1  At most one probe runs at a time. An ack by any way before the deadline is a success; a nack does not end a probe.
  * R2  A suspect is told so in the same packet (Lifeguard's buddy system), so that it can refute at once.
  * R3  Nacks are expected only from those who were really asked. Missing ones count against this node's own health.
+ * R4  A machine that answers that nothing listens at the member's port gives evidence: the probe waits only a little longer
+ *     for word from the others, and the suspicion that follows is short. It is no verdict: the member may refute as ever.
  */
 
 import type { Instant, Random } from "../machine.ts";
@@ -60,7 +62,7 @@ export class Prober {
   }
 
   /** Does what is due. Returns a member that did not answer, for the caller to suspect. */
-  due(now: Instant): MemberRecord | undefined {
+  due(now: Instant): Silent | undefined {
     this.#relaysDue(now);
     const silent = this.#runningDue(now);
     if (this.#running === undefined && this.#nextAt !== undefined && now >= this.#nextAt) this.#begin(now);
@@ -82,6 +84,16 @@ export class Prober {
   ackedOverStream(now: Instant, sequence: number): void {
     if (this.#running?.sequence === sequence) this.#parts.counters.probesOverStreamOnly++;
     this.acked(now, sequence);
+  }
+
+  /** The machine of the member says that nothing listens at its TCP port (R4). */
+  refused(now: Instant, sequence: number): void {
+    const running = this.#running;
+    if (running?.sequence !== sequence || running.refused) return;
+    running.refused = true;
+    this.#parts.counters.probesRefused++;
+    const soon = now + Math.ceil(this.#parts.profile.probeTimeoutMs * REFUSED_SHARE);
+    running.deadlineAt = Math.min(running.deadlineAt, soon);
   }
 
   nacked(sequence: number): void {
@@ -120,6 +132,7 @@ export class Prober {
       nacks: 0,
       nacksExpected: 0,
       extended: false,
+      refused: false,
     };
     const ping: Ping = { type: "ping", sequence, node: member.name, source: this.#source() };
     if (member.state.type !== "suspect") {
@@ -130,16 +143,18 @@ export class Prober {
     outbox.sendToMember(member, [ping, { type: "suspect", incarnation: member.incarnation, node: member.name, from }]); // R2
   }
 
-  #runningDue(now: Instant): MemberRecord | undefined {
+  #runningDue(now: Instant): Silent | undefined {
     const running = this.#running;
     if (running === undefined) return undefined;
     if (!running.asked && now >= running.timeoutAt) this.#askOthers(now, running);
     if (now < running.deadlineAt) return undefined;
     this.#running = undefined;
     this.#parts.counters.probesFailed++;
-    this.#parts.health.change(running.nacksExpected > 0 ? Math.max(0, running.nacksExpected - running.nacks) : 1); // R3
+    const missing = running.nacksExpected > 0 ? Math.max(0, running.nacksExpected - running.nacks) : 1;
+    // What was refused was heard: nothing speaks against this node's own health.
+    if (!running.refused) this.#parts.health.change(missing); // R3
     const member = this.#parts.members.get(running.member.name);
-    return member !== undefined && isLive(member) ? member : undefined;
+    return member !== undefined && isLive(member) ? { member, refused: running.refused } : undefined;
   }
 
   #askOthers(now: Instant, running: Running): void {
@@ -164,7 +179,7 @@ export class Prober {
     }
     const timeoutMs = running.deadlineAt - now;
     if (member.versions[1] < SPEAKS.tcpPing || timeoutMs <= 0) return;
-    const exchange = exchanges.begin({ type: "fallback-ping", address: member.address });
+    const exchange = exchanges.begin({ type: "fallback-ping", address: member.address, sequence });
     const request: Ping = { type: "ping", sequence, node: member.name, source: this.#source() };
     outbox.push({ type: "exchange", exchange, to: member.address, request, timeoutMs });
   }
@@ -210,6 +225,14 @@ interface Running {
   nacks: number;
   nacksExpected: number;
   extended: boolean;
+  refused: boolean;
+}
+
+/** A member that did not answer. */
+export interface Silent {
+  readonly member: MemberRecord;
+  /** Its machine says that nothing listens there. */
+  readonly refused: boolean;
 }
 
 /** A ping on behalf of another. */
@@ -230,5 +253,7 @@ function earliestOf(running: Running): Instant {
  * timeout of half the interval its nacks come just after the asker's deadline.
  */
 const NACK_SHARE = 0.8;
+/** How much of a probe timeout the others still get after a refusal: a relayed ping and its ack take far less. */
+const REFUSED_SHARE = 0.4;
 /** Pings for others under way; each lives for one probe timeout. */
 const RELAY_LIMIT = 1_024;

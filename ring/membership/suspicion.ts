@@ -73,6 +73,11 @@ export class Suspicion {
     return true;
   }
 
+  /** There is evidence. */
+  hasten(at: Instant): void {
+    this.#firesAt = Math.min(this.#firesAt, at);
+  }
+
   /** This process stood still: the refutation may wait in its socket. Granted once, or a slow node would never accuse. */
   extendTo(at: Instant): void {
     if (this.#extended || at <= this.#firesAt) return;

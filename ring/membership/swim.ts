@@ -4,7 +4,7 @@
  * Das, Gupta, Motivala, "SWIM" (2002); Dadgar, Phillips, Currey, "Lifeguard" (2018); message semantics of HashiCorp's
  * memberlist, so that stock agents can share a ring with us. It suggests; the ring register decides. This file receives
  * events and hands them on: `beliefs.ts` holds the rules, `prober.ts` finds failures, `gossiper.ts` spreads news,
- * `push-pull.ts` exchanges full state.
+ * `push-pull.ts` exchanges full state, `serf.ts` speaks with agents of the layer above.
  */
 
 import type { NodeName } from "../ids.ts";
@@ -25,6 +25,7 @@ import { Outbox } from "./outbox.ts";
 import { Prober } from "./prober.ts";
 import type { SwimProfile } from "./profile.ts";
 import { PushPuller } from "./push-pull.ts";
+import { SerfLayer } from "./serf.ts";
 import type { Tags } from "./tags.ts";
 import { encodeTags } from "./tags.ts";
 import { OUR_VERSIONS } from "./versions.ts";
@@ -56,6 +57,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
   readonly #beliefs: Beliefs;
   readonly #prober: Prober;
   readonly #pushPuller: PushPuller;
+  readonly #serf: SerfLayer;
   readonly #counters: SwimCounters = { ...NO_COUNTS };
   #lastStallAt: Instant = Number.NEGATIVE_INFINITY;
   #leave: Leave = { type: "staying" };
@@ -85,6 +87,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
     this.#beliefs = new Beliefs({ members, gossiper, outbox, health, profile, counters, supersedes });
     this.#prober = new Prober({ members, outbox, exchanges, health, profile, random, counters });
     this.#pushPuller = new PushPuller({ members, outbox, exchanges, profile, random });
+    this.#serf = new SerfLayer({ members, gossiper, outbox, counters });
     queue.push(aliveOf(self));
   }
 
@@ -122,7 +125,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
     let next = this.#gossiper.nextDeadline() ?? Number.POSITIVE_INFINITY;
     next = Math.min(next, this.#prober.nextDeadline() ?? next, this.#pushPuller.nextDeadline() ?? next);
     next = Math.min(next, this.#beliefs.nextDeadline() ?? next);
-    if (this.#leave.type === "spreading" || this.#leave.type === "lingering") next = Math.min(next, this.#leave.until);
+    if (this.#leave.type !== "staying" && this.#leave.type !== "left") next = Math.min(next, this.#leave.until);
     return Number.isFinite(next) ? next : undefined;
   }
 
@@ -140,7 +143,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
         this.#replied(now, event.exchange, event.response);
         return;
       case "exchange-failed":
-        this.#failed(event.exchange, event.reason);
+        this.#failed(now, event);
         return;
       case "join":
         if (this.#leave.type === "staying") this.#pushPuller.join(event.addresses);
@@ -181,7 +184,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
         this.#beliefs.dead(now, message);
         return;
       case "user":
-        this.#outbox.push({ type: "user-message", from, payload: message.payload });
+        this.#serf.receive(now, message.payload, { leaving: this.#leave.type !== "staying" });
         return;
     }
   }
@@ -190,12 +193,12 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
     if (this.#isForMe(ping)) this.#outbox.send(ping.source?.address ?? from, { type: "ack", sequence: ping.sequence });
   }
 
-  #answer(now: Instant, { stream, from, request }: IncomingRequest): void {
+  #answer(now: Instant, { stream, request }: IncomingRequest): void {
     switch (request.type) {
       case "push-pull":
         // Answered first, merged then: the asker must see what we believed before it spoke.
         this.#outbox.push({ type: "reply", stream, response: this.#pushPuller.state({ join: false }) });
-        this.#beliefs.merge(now, request);
+        if (this.#beliefs.merge(now, request)) this.#serf.merge(request.userState);
         return;
       case "ping":
         this.#outbox.push(
@@ -206,7 +209,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
         return;
       case "user":
         this.#outbox.push({ type: "refuse", stream });
-        this.#outbox.push({ type: "user-message", from, payload: request.payload });
+        this.#serf.receive(now, request.payload, { leaving: this.#leave.type !== "staying" });
         return;
     }
   }
@@ -234,7 +237,9 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
       this.#exchangeFailed(purpose, "its protocol versions do not fit ours");
       return;
     }
+    this.#serf.merge(response.userState);
     if (purpose.type === "join") {
+      this.#serf.joined(now);
       this.#outbox.push({ type: "joined", address: purpose.address, members: response.nodes.length });
       this.#pushPuller.joinEnded();
     }
@@ -248,9 +253,11 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
     if (refuted || stillDead) this.#pushPuller.exchange({ type: "follow-up", address: purpose.address });
   }
 
-  #failed(exchange: number, reason: string): void {
+  #failed(now: Instant, { exchange, reason, refused }: Extract<SwimEvent, { type: "exchange-failed" }>): void {
     const purpose = this.#exchanges.end(exchange);
-    if (purpose !== undefined) this.#exchangeFailed(purpose, reason);
+    if (purpose === undefined) return;
+    if (purpose.type === "fallback-ping" && refused === true) this.#prober.refused(now, purpose.sequence);
+    this.#exchangeFailed(purpose, reason);
   }
 
   #exchangeFailed(purpose: Purpose, reason: string): void {
@@ -261,18 +268,26 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
 
   #beginLeave(now: Instant): void {
     if (this.#leave.type !== "staying") return;
-    this.#leave = { type: "spreading", until: now + this.#profile.leaveTimeoutMs };
-    this.#beliefs.leave(now);
     this.#prober.stop();
     this.#pushPuller.stop();
+    const told = this.#members.hasOtherLive() && this.#serf.leaving(now);
+    if (told) this.#leave = { type: "announcing", until: now + this.#profile.leaveTimeoutMs };
+    else this.#spreadLeave(now);
+  }
+
+  #spreadLeave(now: Instant): void {
+    this.#leave = { type: "spreading", until: now + this.#profile.leaveTimeoutMs };
+    this.#beliefs.leave(now);
   }
 
   #runDue(now: Instant): void {
     if (this.#leave.type === "staying") this.#wake(now);
     const silent = this.#prober.due(now);
     if (silent !== undefined) {
-      const { incarnation, name: node } = silent;
-      this.#beliefs.suspect(now, { type: "suspect", incarnation, node, from: this.#members.self.name });
+      const { incarnation, name: node } = silent.member;
+      const accusation = { type: "suspect", incarnation, node, from: this.#members.self.name } as const;
+      this.#beliefs.suspect(now, accusation);
+      if (silent.refused) this.#beliefs.hasten(now, accusation);
     }
     this.#beliefs.due(now);
     this.#pushPuller.due(now);
@@ -290,6 +305,10 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
   }
 
   #leaveDue(now: Instant, leave: Leave): void {
+    if (leave.type === "announcing" && (!this.#gossiper.isSpreadingUser() || now >= leave.until)) {
+      this.#spreadLeave(now);
+      this.#gossiper.due(now);
+    }
     if (leave.type === "spreading") {
       const spread = !this.#gossiper.isSpreading(this.#members.self.name) || now >= leave.until;
       if (!this.#members.hasOtherLive()) this.#leave = { type: "lingering", until: now };
@@ -320,12 +339,13 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
 
 interface IncomingRequest {
   readonly stream: number;
-  readonly from: Address;
   readonly request: StreamRequest;
 }
 
 type Leave =
   | { readonly type: "staying" }
+  /** Serf agents are told that this is no failure, before it happens. */
+  | { readonly type: "announcing"; readonly until: Instant }
   /** The news waits in the queue. */
   | { readonly type: "spreading"; readonly until: Instant }
   /** It is spread; pings of those who have not heard are still answered. */
@@ -339,6 +359,10 @@ function refusalText(response: StreamResponse): string {
 const NO_COUNTS: SwimCounters = {
   probes: 0,
   probesFailed: 0,
+  probesRefused: 0,
+  suspicions: 0,
+  suspicionsRefuted: 0,
+  flaps: 0,
   probesOverStreamOnly: 0,
   refutations: 0,
   stalls: 0,

@@ -63,7 +63,7 @@ describe("compression", () => {
     const part = compressed(pack(zeros.subarray(0, 60_000)));
     const { drops } = decodePacket(compoundOf(Array.from({ length: 64 }, () => part)));
     expect(drops.filter((reason) => reason === "too-large").length).toBeGreaterThan(60);
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(performance.now() - began).toBeLessThan(10_000);
   });
 
   test("a packet inside compression inside compression is read to a depth and no further", () => {
