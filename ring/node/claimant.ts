@@ -6,16 +6,27 @@
  *     both believe to have it cost a lost ballot, never a wrong ring.
  * K2  Partitions are taken from a member that gave no consent only after a majority of voters said that its grant has
  *     run out (ownership rule 11).
- * K3  A burst of deaths is one change: the first one waits `SETTLE_MS` for the others.
+ * K3  Cut-overs whose consent came too late for an epoch seal again for the next one: the claimant waits `LATE_MS` for
+ *     them, or the first of them would take each epoch for itself and the others would seal again and again.
+ * K4  A burst of deaths is one change: the first one waits `SETTLE_MS` for the others.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
 import { asOneChange, findMember } from "../draft.ts";
 import { RingError } from "../errors.ts";
-import type { Epoch, NodeName } from "../ids.ts";
+import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Consent } from "../register/messages.ts";
-import { isPlanned, markDown, markReturned, moveDone, type Move, removeStranded, retireMembers, setAdopter } from "../transition.ts";
+import {
+  isPlanned,
+  type Move,
+  markDown,
+  markReturned,
+  moveDone,
+  removeStranded,
+  retireMembers,
+  setAdopter,
+} from "../transition.ts";
 import { nextVoters, setVoters } from "../voters.ts";
 import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
@@ -38,10 +49,15 @@ export class Claimant {
   readonly #here: Here;
   readonly #liveness: Liveness;
   readonly #hooks: ClaimantHooks;
-  #proposing: { readonly document: RingDocument; readonly wishes: readonly Wish[]; readonly since: Instant } | undefined;
+  #proposing:
+    | { readonly document: RingDocument; readonly wishes: readonly Wish[]; readonly since: Instant }
+    | undefined;
   #notBefore: Instant = 0;
   /** Consents by member, for one epoch. */
   #consents = new Map<NodeName, { readonly epoch: Epoch; readonly gives: Giving }>();
+  /** Partitions whose owner consented to an epoch that decided something else, and is about to consent again (K3). */
+  readonly #late = new Set<Partition>();
+  #lateUntil: Instant = Number.NEGATIVE_INFINITY;
   #absorbed = new Map<string, Stranded>();
   #wishes: Wish[] = [];
   /** Dead members that a majority said may be taken from, and until when that is believed. */
@@ -71,9 +87,13 @@ export class Claimant {
   consent(member: NodeName, epoch: Epoch, gives: Giving, insist: boolean): void {
     const known = this.#consents.get(member);
     if (known !== undefined && known.epoch === epoch && known.gives.type === "moves" && gives.type === "moves") {
-      const moves = [...known.gives.moves.filter((old) => !gives.moves.some((move) => move.partition === old.partition)), ...gives.moves];
+      const moves = [
+        ...known.gives.moves.filter((old) => !gives.moves.some((move) => move.partition === old.partition)),
+        ...gives.moves,
+      ];
       this.#consents.set(member, { epoch, gives: { type: "moves", moves } });
     } else if (known === undefined || known.epoch <= epoch) this.#consents.set(member, { epoch, gives });
+    if (gives.type === "moves") for (const { partition } of gives.moves) this.#late.delete(partition);
     if (insist) this.#dutyUntil = this.#here.now + DUTY_MS;
     this.#soon(CUT_OVER_SETTLE_MS);
   }
@@ -85,7 +105,8 @@ export class Claimant {
 
   /** A change that somebody asked for. `done` gets the decided document, or why not. */
   wish(apply: Wish["apply"], done: Wish["done"], deadlineMs: number): void {
-    if (this.#wishes.length >= WISH_LIMIT) return done(new RingError("RING_BUSY", "too many ring changes are waiting", { retryAfterMs: 500 }));
+    if (this.#wishes.length >= WISH_LIMIT)
+      return done(new RingError("RING_BUSY", "too many ring changes are waiting", { retryAfterMs: 500 }));
     this.#wishes.push({ apply, done, deadline: this.#here.now + deadlineMs });
     this.#dutyUntil = this.#here.now + DUTY_MS;
     this.#soon(0);
@@ -105,14 +126,25 @@ export class Claimant {
     if (outcome === "chosen") for (const wish of flight.wishes) wish.done(flight.document);
     else this.#wishes.unshift(...flight.wishes);
     if (outcome === "refused") this.#revocable.clear();
-    this.#notBefore = outcome === "chosen" || outcome === "lost" ? this.#here.now : this.#here.now + BACK_OFF_MS * (0.5 + jitter);
+    this.#notBefore =
+      outcome === "chosen" || outcome === "lost" ? this.#here.now : this.#here.now + BACK_OFF_MS * (0.5 + jitter);
     this.#soon(0);
   }
 
   follow(document: RingDocument): void {
-    for (const [member, consent] of this.#consents) if (consent.epoch <= document.epoch) this.#consents.delete(member);
-    for (const [key, entry] of this.#absorbed) if (!document.stranded.some((other) => entryKey(other) === entryKey(entry))) this.#absorbed.delete(key);
-    for (const name of this.#revocable.keys()) if (findMember(document, name)?.status === "down") this.#revocable.delete(name);
+    this.#late.clear();
+    for (const [member, consent] of this.#consents) {
+      if (consent.epoch > document.epoch) continue;
+      this.#consents.delete(member);
+      if (consent.gives.type !== "moves") continue;
+      for (const move of consent.gives.moves)
+        if (isPlanned(document, { ...move, from: member })) this.#late.add(move.partition);
+    }
+    if (this.#late.size > 0) this.#lateUntil = this.#here.now + LATE_MS;
+    for (const [key, entry] of this.#absorbed)
+      if (!document.stranded.some((other) => entryKey(other) === entryKey(entry))) this.#absorbed.delete(key);
+    for (const name of this.#revocable.keys())
+      if (findMember(document, name)?.status === "down") this.#revocable.delete(name);
     this.#soon(0);
   }
 
@@ -132,7 +164,7 @@ export class Claimant {
     const mine = this.role() === this.#here.self;
     if (mine) this.#watchDead(document);
     if (!mine && now >= this.#dutyUntil) return;
-    const at = Math.max(this.#notBefore, this.#settleUntil ?? 0);
+    const at = Math.max(this.#notBefore, this.#settleUntil ?? 0, this.#late.size > 0 ? this.#lateUntil : 0);
     if (at > now) {
       this.#lookAgainAt = Math.min(this.#lookAgainAt, at);
       return;
@@ -182,7 +214,11 @@ export class Claimant {
     this.#hooks.propose(next, consents);
   }
 
-  #addConsents(document: RingDocument, consents: Consent[], attempt: (change: (document: RingDocument) => RingDocument) => void): void {
+  #addConsents(
+    document: RingDocument,
+    consents: Consent[],
+    attempt: (change: (document: RingDocument) => RingDocument) => void,
+  ): void {
     const epoch = (document.epoch + 1) as Epoch;
     const moves: Move[] = [];
     const dead = new Map<NodeName, NodeName>();
@@ -190,7 +226,9 @@ export class Claimant {
       if (consent.epoch !== epoch) continue;
       const { gives } = consent;
       if (gives.type === "moves") {
-        const planned = gives.moves.map((move) => ({ ...move, from: member })).filter((move) => isPlanned(document, move));
+        const planned = gives.moves
+          .map((move) => ({ ...move, from: member }))
+          .filter((move) => isPlanned(document, move));
         moves.push(...planned);
         consents.push({ member, epoch, partitions: planned.map((move) => move.partition) });
       } else if (findMember(document, member) !== undefined) {
@@ -199,31 +237,47 @@ export class Claimant {
       }
     }
     if (moves.length > 0) attempt((current) => moveDone(current, moves));
-    if (dead.size > 0) attempt((current) => markDown(current, [...dead.keys()], { adopters: dead, keepStranded: true }));
+    if (dead.size > 0)
+      attempt((current) => markDown(current, [...dead.keys()], { adopters: dead, keepStranded: true }));
   }
 
   #addAutomatic(document: RingDocument, attempt: (change: (document: RingDocument) => RingDocument) => void): void {
     const { now } = this.#here;
-    const live = new Set(document.members.map((member) => member.name).filter((name) => this.#liveness.live(now, name)));
-    const gone = [...this.#revocable].filter(([name, until]) => until > now && !this.#liveness.linked(name) && findMember(document, name)?.status !== "down").map(([name]) => name);
+    const live = new Set(
+      document.members.map((member) => member.name).filter((name) => this.#liveness.live(now, name)),
+    );
+    const gone = [...this.#revocable]
+      .filter(
+        ([name, until]) => until > now && !this.#liveness.linked(name) && findMember(document, name)?.status !== "down",
+      )
+      .map(([name]) => name);
     if (gone.length > 0) attempt((current) => markDown(current, gone, { keepStranded: true }));
     for (const member of document.members) {
-      if (member.status === "down" && live.has(member.name) && this.#liveness.linked(member.name) && this.#mayReturn(member.name)) {
+      if (
+        member.status === "down" &&
+        live.has(member.name) &&
+        this.#liveness.linked(member.name) &&
+        this.#mayReturn(member.name)
+      ) {
         attempt((current) => markReturned(current, member.name));
       }
     }
     attempt(retireMembers);
     for (const entry of document.stranded) {
-      if (entry.where.type !== "adopter" || live.has(entry.where.adopter) || this.#hooks.peersOnMachine(entry.member)) continue;
+      if (entry.where.type !== "adopter" || live.has(entry.where.adopter) || this.#hooks.peersOnMachine(entry.member))
+        continue;
       attempt((current) => setAdopter(current, { member: entry.member, memberId: entry.memberId }));
     }
     attempt((current) => {
-      const voters = nextVoters(current, { live, answered: new Set([...live].filter((name) => this.#liveness.linked(name))) });
+      const voters = nextVoters(current, {
+        live,
+        answered: new Set([...live].filter((name) => this.#liveness.linked(name))),
+      });
       return voters === current.voters ? current : setVoters(current, voters);
     });
   }
 
-  /** K2, K3. */
+  /** K2, K4. */
   #watchDead(document: RingDocument): void {
     const { now } = this.#here;
     for (const { name, status } of document.members) {
@@ -231,7 +285,11 @@ export class Claimant {
       const since = this.#liveness.deadSince(now, name);
       if (since === undefined || now - since < SETTLE_MS) continue;
       if (this.#liveness.speakerFor(name) !== undefined && now - since < ADOPTION_FIRST_MS) continue;
-      if ((this.#revocable.get(name) ?? 0) > now || now - (this.#askedRevocable.get(name) ?? Number.NEGATIVE_INFINITY) < REVOCABLE_ASK_MS) continue;
+      if (
+        (this.#revocable.get(name) ?? 0) > now ||
+        now - (this.#askedRevocable.get(name) ?? Number.NEGATIVE_INFINITY) < REVOCABLE_ASK_MS
+      )
+        continue;
       this.#askedRevocable.set(name, now);
       this.#hooks.askRevocable(name);
     }
@@ -253,7 +311,8 @@ export class Claimant {
     const late = this.#wishes.filter((wish) => wish.deadline <= now);
     if (late.length === 0) return;
     this.#wishes = this.#wishes.filter((wish) => wish.deadline > now);
-    for (const wish of late) wish.done(new RingError("RING_BUSY", "the voters did not decide in time", { retryAfterMs: 1_000 }));
+    for (const wish of late)
+      wish.done(new RingError("RING_BUSY", "the voters did not decide in time", { retryAfterMs: 1_000 }));
   }
 
   #soon(delayMs: number): void {
@@ -271,6 +330,8 @@ function entryKey(entry: Stranded): string {
 const SETTLE_MS = 200;
 /** Partitions that are ready to cut over together share one epoch. */
 const CUT_OVER_SETTLE_MS = 4;
+/** A seal is one sync of the owner's disk and one message away. */
+const LATE_MS = 100;
 const LOOK_EVERY_MS = 500;
 const PROPOSAL_LIMIT_MS = 10_000;
 const BACK_OFF_MS = 150;
