@@ -2,7 +2,9 @@
  * The client of `ringctl demo`: submits numbered tasks at a steady pace and writes down each acknowledgement.
  *
  * L1  A task's number is its place among the submits of its key, so the history shows the order that was asked for.
- * L2  Never more than `PENDING_MOST` tasks without an acknowledgement: a ring that is slow slows the demo down.
+ * L2  Work goes on for as long as the ring is changed: a reserve is kept, and when it is used up a trickle goes on beyond
+ *     the number asked for.
+ * L3  Never more than `PENDING_MOST` tasks without an acknowledgement: a ring that is slow slows the demo down.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
@@ -13,14 +15,14 @@ import type { HistoryWriter } from "../services/history/writer.ts";
 export interface LoadOptions {
   readonly client: RingClient;
   readonly writer: HistoryWriter;
+  /** At least. */
   readonly tasks: number;
   readonly perSecond: number;
   readonly signal: AbortSignal;
 }
 
 export class Load {
-  /** Resolves when every task has its answer. */
-  readonly finished: Promise<void>;
+  readonly #ended: Promise<void>;
   readonly #options: LoadOptions;
   /** Submits by app and key. */
   readonly #numbers = new Map<string, number>();
@@ -31,11 +33,12 @@ export class Load {
   #answered = 0;
   /** Tasks to submit at once, before the pace goes on. */
   #ahead = 0;
+  #last = false;
 
   constructor(options: LoadOptions) {
     this.#options = options;
-    this.finished = this.#run();
-    this.finished.catch(() => {}); // Whoever awaits it hears of it.
+    this.#ended = this.#run();
+    this.#ended.catch(() => {}); // Whoever awaits `finish` hears of it.
   }
 
   get submitted(): number {
@@ -61,24 +64,38 @@ export class Load {
     this.#ahead += tasks;
   }
 
+  /** No more than asked for from now on; resolves when every task has its answer. */
+  async finish(): Promise<void> {
+    this.#last = true;
+    await this.#ended;
+  }
+
   async #run(): Promise<void> {
-    const { tasks, perSecond, signal } = this.#options;
+    const { tasks, signal } = this.#options;
     let credit = 0;
     let last = performance.now();
-    while (this.#answered < tasks) {
+    while (!this.#last || this.#answered < Math.max(tasks, this.#submitted)) {
       await delay(TICK_MS);
       signal.throwIfAborted();
       const now = performance.now();
       // What could not be submitted while the ring was slow is not made up for: the pace goes on from here.
+      const perSecond = this.#pace();
       credit = Math.min(credit + (perSecond * (now - last)) / 1_000, perSecond / 4);
       last = now;
-      const most = Math.min(tasks - this.#submitted, PENDING_MOST - (this.#submitted - this.#answered)); // L2
+      const pending = PENDING_MOST - (this.#submitted - this.#answered); // L3
+      const most = this.#last ? Math.min(pending, tasks - this.#submitted) : pending;
       const due = Math.max(0, Math.min(Math.floor(credit) + this.#ahead, most));
       const early = Math.min(due, this.#ahead);
       this.#ahead -= early;
       credit -= due - early;
       for (let count = 0; count < due; count += 1) this.#submit();
     }
+  }
+
+  /** L2 */
+  #pace(): number {
+    const { tasks, perSecond } = this.#options;
+    return this.#last || this.#submitted < tasks * (1 - RESERVE) ? perSecond : perSecond * TRICKLE;
   }
 
   #submit(): void {
@@ -113,5 +130,7 @@ function taskAt(index: number): { readonly app: string; readonly type: string; r
 
 const TICK_MS = 10;
 const PENDING_MOST = 10_000;
+const RESERVE = 0.25;
+const TRICKLE = 0.1;
 const PROFILES = 1_000;
 const DEVICES = 500;

@@ -45,14 +45,14 @@ export async function play(stage: Stage, tasks: number): Promise<StoryFacts> {
   narrator.say(`submitting ${count(tasks)} tasks, ${count(Math.round(tasks / LOAD_SECONDS))} a second`);
   const showing = setInterval(() => narrator.progress(load.accepted, tasks, "accepted"), SHOW_MS);
   try {
-    await atShare(stage, load, tasks * 0.1);
+    await until(stage, "the first tasks are accepted", LOAD_MS, () => load.accepted >= tasks * FIRST_SHARE);
     await publisher.publish();
     const join = await joinFourth(stage);
-    await atShare(stage, load, tasks * 0.5);
+    await until(stage, "half of the tasks are accepted", LOAD_MS, () => load.accepted >= tasks / 2);
     await publisher.publish();
     const takeover = await killOne(stage, load);
     await publisher.publish();
-    await load.finished;
+    await load.finish();
     narrator.say(`${count(load.accepted)} tasks are accepted; waiting until all have run`);
     const entries = await readEntries(stage);
     await pausePolls(stage);
@@ -240,10 +240,6 @@ async function stopAll(lab: Lab): Promise<void> {
   await Promise.all(lab.names().map((name) => lab.stop(name)));
 }
 
-async function atShare(stage: Stage, load: Load, accepted: number): Promise<void> {
-  await until(stage, `${count(accepted)} tasks are accepted`, LOAD_MS, () => load.accepted >= accepted);
-}
-
 /** D1; a node that refuses or does not answer for a moment ends nothing. */
 function until<T>(
   { signal }: Stage,
@@ -282,6 +278,7 @@ async function each<In, Out>(items: readonly In[], act: (item: In) => Promise<Ou
 
 const NEWCOMER = "n4";
 const LOAD_SECONDS = 12;
+const FIRST_SHARE = 0.05;
 const BURST = 6_000;
 const SHOW_MS = 250;
 const CALL = { deadlineMs: 3_000 } as const;
