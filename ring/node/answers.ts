@@ -10,14 +10,14 @@ import type { AppDefinition, AppOverride } from "../tasks/definition.ts";
 import type { TaskAnswer, TaskEngineContract, TaskRequest } from "../tasks/engine-contract.ts";
 import { hasFailover } from "../voters.ts";
 import type { Adoption } from "./adoption.ts";
+import type { AppSource } from "./app-source.ts";
 import type { Asker, Asks } from "./asks.ts";
 import type { Claimant } from "./claimant.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import type { Incoming } from "./incoming.ts";
 import type { Liveness } from "./liveness.ts";
-import type { Loads } from "./loads.ts";
-import type { AppSource } from "./node.ts";
+import type { Neighbours } from "./neighbours.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { AppAction, Overrides } from "./overrides.ts";
 import type { AppView, NodeAnswer, NodeRequest, NodeStatus } from "./requests.ts";
@@ -33,8 +33,7 @@ export interface AnswerParts {
   readonly apps: AppSource;
   readonly liveness: Liveness;
   readonly adoption: Adoption;
-  readonly loads: Loads;
-  readonly candidates: ReadonlyMap<NodeName, Omit<Member, "status">>;
+  readonly neighbours: Neighbours;
   readonly member: Omit<Member, "status">;
   readonly version: string;
   state(): NodeStatus["state"];
@@ -168,7 +167,7 @@ export class Answers {
   #complete(document: RingDocument, change: StagedChange): StagedChange {
     if (change.type !== "join" || change.member.directory !== "") return change;
     const { name } = change.member;
-    const candidate = name === this.#here.self ? this.#parts.member : this.#parts.candidates.get(name);
+    const candidate = name === this.#here.self ? this.#parts.member : this.#parts.neighbours.candidates.get(name);
     if (candidate === undefined) {
       const known = findMember(document, name) !== undefined;
       throw new RingError("MEMBER_UNKNOWN", known ? `${name} is a member already` : `no newcomer named ${name} has contacted this node; start it with --join`);
@@ -245,7 +244,7 @@ export class Answers {
       running: partitions.reduce((sum, view) => sum + view.running, 0),
       dead: partitions.reduce((sum, view) => sum + view.dead, 0),
       stranded: (document?.stranded ?? []).map((entry) => {
-        const rows = this.#parts.loads.of(entry.member, entry.partition);
+        const rows = this.#parts.neighbours.loads.of(entry.member, entry.partition);
         const where = held.has(entry.member) ? ("adopter" as const) : entry.where.type;
         return { member: entry.member, partition: entry.partition, where, ...(rows === undefined ? {} : { rows }) };
       }),

@@ -3,6 +3,8 @@
  *
  * C1  Changes of one partition reach the store in the order in which they were added.
  * C2  What waits for group n runs only when every group up to n is synced.
+ * C3  A change enters under the term at which it was made, or not at all: what a partition wanted before it was closed is
+ *     nobody's, also when it has been opened again since.
  */
 
 import type { Partition } from "../ids.ts";
@@ -16,7 +18,7 @@ export interface CommitListener {
 export class Commits {
   readonly #termOf: (partition: Partition) => Term | undefined;
   #group = 1;
-  #collecting = new Map<Partition, RowChange[]>();
+  #collecting = new Map<Partition, { readonly term: Term; readonly changes: RowChange[] }>();
   #waiting: { readonly group: number; readonly run: () => void }[] = [];
   #inFlight: { readonly group: number; readonly groups: readonly RowGroup[] } | undefined;
 
@@ -40,9 +42,11 @@ export class Commits {
   }
 
   add(partition: Partition, change: RowChange): void {
-    const changes = this.#collecting.get(partition);
-    if (changes === undefined) this.#collecting.set(partition, [change]);
-    else changes.push(change);
+    const term = this.#termOf(partition);
+    if (term === undefined) return; // C3
+    const known = this.#collecting.get(partition);
+    if (known?.term === term) known.changes.push(change);
+    else this.#collecting.set(partition, { term, changes: [change] });
   }
 
   /** Runs when everything added so far is synced; never inside this call. */
@@ -54,22 +58,27 @@ export class Commits {
   flush(): { readonly group: number; readonly groups: readonly RowGroup[] } | undefined {
     if (!this.wanting) return undefined;
     const groups: RowGroup[] = [];
-    for (const [partition, changes] of this.#collecting) {
-      const term = this.#termOf(partition);
-      // A partition that was closed since: its changes belong to nobody any more.
-      if (term !== undefined) groups.push({ partition, term, changes });
+    for (const [partition, { term, changes }] of this.#collecting) {
+      if (this.#termOf(partition) === term) groups.push({ partition, term, changes }); // C3
     }
     this.#collecting = new Map();
     this.#inFlight = { group: this.#group++, groups };
     return this.#inFlight;
   }
 
-  /** The commit in flight is synced. */
-  settled(group: number, listener: CommitListener): void {
+  /** Of these partitions of the commit in flight, those that are still written under the term that was refused. */
+  fenced(group: number, refused: readonly Partition[]): readonly Partition[] {
+    if (this.#inFlight?.group !== group) return [];
+    const { groups } = this.#inFlight;
+    return refused.filter((partition) => groups.some((each) => each.partition === partition && this.#termOf(partition) === each.term));
+  }
+
+  /** The commit in flight is synced, but for the partitions that were refused. */
+  settled(group: number, listener: CommitListener, refused: readonly Partition[] = []): void {
     const done = this.#inFlight;
     if (done === undefined || done.group !== group) return;
     this.#inFlight = undefined;
-    for (const { partition, changes } of done.groups) listener.synced(partition, changes);
+    for (const { partition, changes } of done.groups) if (!refused.includes(partition)) listener.synced(partition, changes);
     if (this.#waiting.length === 0) return;
     const ready = this.#waiting.filter((waiter) => waiter.group <= group);
     this.#waiting = this.#waiting.filter((waiter) => waiter.group > group);

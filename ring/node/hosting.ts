@@ -2,8 +2,8 @@
  * The partitions that this node serves: brings each from its rows to service, and closes it when the ring says so.
  *
  * H1  A partition is served only while the newest document known names this node as its owner at that generation.
- * H2  A copy of rows is used only at the generation it was made for: opened here, arrived whole by handoff, or listed as
- *     stranded; anything else is dropped (consented) or quarantined (unexplained).
+ * H2  A copy of rows is used only at the generation it was made for: opened here, arrived whole by a handoff that was
+ *     consented to, or listed as stranded; anything else is dropped (consented) or quarantined (unexplained).
  * H3  A sealed partition starts nothing until the document of the seal's epoch is known (ownership rule 13).
  */
 
@@ -92,6 +92,13 @@ export class Hosting {
     return this.#hosted.keys();
   }
 
+  /** The epochs that served partitions are sealed for and that are not known yet (H3). */
+  doubts(): readonly number[] {
+    const epochs = new Set<number>();
+    for (const { phase } of this.#hosted.values()) if (phase.type === "serving" && phase.sealedFor !== undefined) epochs.add(phase.sealedFor);
+    return [...epochs];
+  }
+
   /** How a partition that is not served yet explains itself. */
   waitsFor(partition: Partition): string | undefined {
     const phase = this.#hosted.get(partition)?.phase;
@@ -125,6 +132,7 @@ export class Hosting {
     if (hosted?.phase.type !== "opening" || term.generation !== hosted.generation) return;
     hosted.term = term;
     this.#copies.set(partition, term);
+    this.#sealed.delete(partition);
     this.#engine.open(this.#here.now, partition, term, hosted.older);
     this.#readFrom(hosted, undefined);
   }
@@ -207,6 +215,7 @@ export class Hosting {
     if (this.#dropping.has(partition)) hosted.phase = { type: "clearing" };
     else if (copy === undefined || sameCopy(copy, document.history, generation)) this.#open(hosted);
     else if (arrived === undefined && strandedHere(document, this.#here, partition)) this.#open(hosted);
+    else if (takenByForce(document, partition, copy.generation)) this.#clear(hosted);
     else {
       const readId = this.#nextReadId();
       hosted.phase = { type: "inspecting", readId };
@@ -220,8 +229,12 @@ export class Hosting {
     if (splitRows(rows).node.arrivedFor === hosted.generation) return this.#open(hosted);
     const copy = this.#copies.get(hosted.partition);
     if (rows.length > 0) this.#here.note("copy-refused", `partition ${hosted.partition}: rows of generation ${copy?.generation ?? "?"} are not those of generation ${hosted.generation}`);
-    hosted.phase = { type: "clearing" };
     if (rows.length > 0) this.#here.emit({ type: "quarantine", partition: hosted.partition, why: `not of generation ${hosted.generation}` });
+    this.#clear(hosted);
+  }
+
+  #clear(hosted: Hosted): void {
+    hosted.phase = { type: "clearing" };
     this.#drop(hosted.partition);
   }
 
@@ -248,8 +261,9 @@ export class Hosting {
     if (unreadable.length > 0) this.#here.note("unreadable-rows", `partition ${hosted.partition}: ${unreadable.length} rows set aside`);
     if (node.sealedFor !== undefined && node.sealedFor > this.#here.document!.epoch) this.#sealed.set(hosted.partition, node.sealedFor);
     if (next !== undefined) return this.#readFrom(hosted, next);
-    const sealedFor = this.#sealed.get(hosted.partition);
+    const sealed = this.#sealed.get(hosted.partition) ?? 0;
     this.#sealed.delete(hosted.partition);
+    const sealedFor = sealed > this.#here.document!.epoch ? sealed : undefined; // it may have become known meanwhile
     hosted.phase = { type: "serving", sealedFor };
     if (sealedFor !== undefined) this.#engine.hold(this.#here.now, hosted.partition); // H3
     this.#engine.loaded(this.#here.now, hosted.partition);
@@ -284,10 +298,14 @@ export class Hosting {
   /** A copy without the right to be served: kept while it is listed as stranded, else dropped. */
   #discard(partition: Partition, document: RingDocument): void {
     if (strandedHere(document, this.#here, partition) || this.#dropping.has(partition)) return;
+    if ((this.#copies.get(partition)?.history ?? 0) < document.history) this.#here.emit({ type: "quarantine", partition, why: "of an older history of the ring" });
     this.#drop(partition);
   }
 
-  /** The ring has moved on from the copy: a forced change would have listed it as stranded, so this one was consented. */
+  /**
+   * The ring has moved on from the copy: a forced change would have listed it as stranded, so this one was consented. Of an
+   * older history nothing is known: what it decided last may have been lost with its voters.
+   */
   #outdated(partition: Partition, document: RingDocument): boolean {
     const copy = this.#copies.get(partition);
     if (copy === undefined) return false;
@@ -306,6 +324,11 @@ function strandedHere(document: RingDocument | undefined, here: Here, partition:
   return document?.stranded.some((entry) => entry.partition === partition && entry.member === here.self) ?? false;
 }
 
+/** The owner of that generation gave no consent: its own rows are the ones that count, and the ring lists them. */
+function takenByForce(document: RingDocument, partition: Partition, generation: number): boolean {
+  return document.stranded.some((entry) => entry.partition === partition && entry.generation === generation);
+}
+
 function olderOf(document: RingDocument, here: Here, partition: Partition): Older {
   let older: Older = "none";
   for (const entry of document.stranded) {
@@ -321,8 +344,9 @@ function inPlace(entry: Stranded, here: Here): boolean {
   return entry.member === here.self;
 }
 
+/** A recovery leaves owners and generations as they were (ownership rule 6). */
 function sameCopy(copy: Term, history: number, generation: number): boolean {
-  return copy.history === history && copy.generation === generation;
+  return copy.history <= history && copy.generation === generation;
 }
 
 const PAGE_ROWS = 1_000;

@@ -8,42 +8,34 @@
 
 import type { Member, RingDocument } from "../document.ts";
 import { findMember } from "../draft.ts";
-import type { NodeName, Partition } from "../ids.ts";
+import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant, Machine, Random } from "../machine.ts";
-import type { MemberNotice, SwimEffect, SwimEvent } from "../membership/events.ts";
+import type { MemberView } from "../membership/events.ts";
 import type { Swim } from "../membership/swim.ts";
-import type { RegisterMessage, RegisterState } from "../register/messages.ts";
-import type { RegisterEffect } from "../register/events.ts";
-import { Register } from "../register/register.ts";
+import type { RegisterState } from "../register/messages.ts";
 import type { Row } from "../store.ts";
-import type { AppCatalogue, AppDefinition, AppOverride } from "../tasks/definition.ts";
+import type { AppOverride } from "../tasks/definition.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
-import type { TaskRecord } from "../tasks/task.ts";
-import { Adoption, RESTART_GRACE_MS } from "./adoption.ts";
+import { Adoption } from "./adoption.ts";
 import { Answers } from "./answers.ts";
+import type { AppSource } from "./app-source.ts";
 import { Asks } from "./asks.ts";
 import { Claimant } from "./claimant.ts";
 import { Commits } from "./commits.ts";
+import { Desk } from "./desk.ts";
 import type { Copy, NodeEffect, NodeEvent } from "./effects.ts";
 import type { Here } from "./here.ts";
 import { Hosting } from "./hosting.ts";
 import { Incoming } from "./incoming.ts";
 import { Liveness } from "./liveness.ts";
-import { Loads } from "./loads.ts";
-import type { AppPresence, Giving, NodeMessage } from "./messages.ts";
+import type { Giving, NodeMessage } from "./messages.ts";
+import { Neighbours } from "./neighbours.ts";
 import { Outgoing } from "./outgoing.ts";
 import { NODE_ROWS, Overrides, overrideChange } from "./overrides.ts";
-import type { TransferView } from "./requests.ts";
+import type { NodeRequest, NodeStatus, TransferView } from "./requests.ts";
 import { type Admission, Router } from "./router.ts";
-import { ClientSink, ForwardSink, OutboxSink, Slots } from "./sinks.ts";
-
-/** Where app definitions come from; overrides go back to it. */
-export interface AppSource extends AppCatalogue {
-  override(override: AppOverride): boolean;
-  /** Names and templates with their versions, as told to other members. */
-  presence(): readonly { readonly match: string; readonly version: string }[];
-  definitions(): Iterable<AppDefinition>;
-}
+import { Seat } from "./seat.ts";
+import { Stopping } from "./stopping.ts";
 
 export interface NodeOptions {
   /** What this node's member record is, or would be. */
@@ -66,48 +58,38 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   readonly #options: NodeOptions;
   readonly #here: Here & { now: Instant; document: RingDocument | undefined };
   readonly #engine: TaskEngineContract;
-  readonly #swim: Swim;
-  readonly #register: Register;
   readonly #liveness: Liveness;
   readonly #commits: Commits;
+  readonly #seat: Seat;
+  readonly #neighbours: Neighbours;
   readonly #hosting: Hosting;
   readonly #router: Router;
+  readonly #desk: Desk;
   readonly #outgoing: Outgoing;
   readonly #incoming: Incoming;
   readonly #claimant: Claimant;
   readonly #adoption: Adoption;
   readonly #asks: Asks;
   readonly #answers: Answers;
+  readonly #stopping: Stopping;
   readonly #overrides = new Overrides();
-  readonly #loads = new Loads();
-  readonly #slots = new Slots();
-  readonly #clients = new Map<number, ClientSink>();
-  readonly #outboxes = new Map<Partition, OutboxSink>();
-  readonly #stateReads = new Map<number, number>();
-  readonly #candidates = new Map<NodeName, Omit<Member, "status">>();
-  readonly #presence = new Map<NodeName, readonly { readonly match: string; readonly version: string }[]>();
   #effects: NodeEffect[] = [];
   #loopback: NodeMessage[] = [];
-  #touched: ClientSink[] = [];
   #readId = 0;
   #nodeRowsRead: number | undefined;
   #started = false;
   #flushAsked = false;
-  #leaseUntil: Instant | undefined;
-  #stopping: { readonly deadline: Instant; readonly phase: "draining" | "aborted" | "marking" } | undefined;
   #broken: string | undefined;
   #diskFull = false;
-  #outsideTickAt: Instant | undefined;
   #leftAt: Instant | undefined;
 
   constructor(options: NodeOptions) {
+    const { member, engine, random, leaseMs, apps } = options;
     this.#options = options;
-    const { member, engine, random, leaseMs } = options;
     this.#engine = engine;
-    this.#swim = options.swim;
-    this.#liveness = new Liveness(member.name);
-    const liveness = this.#liveness;
-    this.#here = {
+    const liveness = new Liveness(member.name);
+    this.#liveness = liveness;
+    const here: Here & { now: Instant; document: RingDocument | undefined } = {
       self: member.name,
       now: 0,
       document: undefined,
@@ -119,19 +101,68 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       linked: (name) => liveness.linked(name),
       note: (what, detail) => void this.#effects.push({ type: "note", what, detail }),
     };
-    const here = this.#here;
-    this.#register = new Register({ state: options.register, leaseMs, random });
-    this.#commits = new Commits((partition) => (partition === NODE_ROWS ? NODE_TERM : this.#hosting.termOf(partition)));
+    this.#here = here;
     const nextReadId = (): number => ++this.#readId;
+    this.#commits = new Commits((partition) => (partition === NODE_ROWS ? NODE_TERM : this.#hosting.termOf(partition)));
     this.#hosting = new Hosting(here, engine, options.copies, nextReadId);
     const parts = { engine, hosting: this.#hosting, commits: this.#commits };
+    this.#asks = new Asks(here);
+    this.#desk = new Desk(here, { engine, commits: this.#commits, router: () => this.#router, nextReadId, answered: (id, answer) => this.#answers.answered(id, answer) });
     this.#router = new Router(here, {
       admission: (partition) => this.#admission(partition),
       submit: (partition, record, sink, token) => {
-        const elsewhere = options.apps.find(record.app) === undefined ? this.#loadedElsewhere(record.app) : undefined;
-        if (elsewhere === undefined) return engine.submit(here.now, partition, record, this.#slots.take(sink, token), sink.origin);
+        const elsewhere = apps.find(record.app) === undefined ? this.#neighbours.loadedElsewhere(record.app) : undefined;
+        if (elsewhere === undefined) return this.#desk.submit(partition, record, sink, token);
         const detail = `${member.name} owns the key but has not loaded ${record.app}; ${elsewhere} has`;
         sink.settle(token, { type: "refused", code: "APP_NOT_HERE", detail, retryAfterMs: 1_000 });
+      },
+    });
+    this.#seat = new Seat(here, {
+      state: options.register,
+      leaseMs,
+      random,
+      hooks: {
+        decided: (document) => this.#follow(document),
+        proposalEnded: (outcome) => this.#claimant.ended(outcome === "unknown" ? "lost" : outcome, random()),
+        revocable: (name, majority) => this.#claimant.revocable(name, majority),
+        leaseChanged: (held) => this.#leaseChanged(held),
+        leaseWarning: () => engine.abortAll(here.now, "lease"),
+        speakerFor: (name) => liveness.speakerFor(name),
+        holds: (name) => this.#adoption.holding().includes(name),
+        toHeld: (of, from, message) => void this.#adoption.receive(of, from, message),
+      },
+    });
+    this.#claimant = new Claimant(here, liveness, {
+      propose: (document, consents) => this.#seat.propose(document, consents),
+      askRevocable: (name) => this.#seat.askRevocable(name),
+      peersOnMachine: (name) => this.#neighbours.sharesMachine(name),
+    });
+    this.#adoption = new Adoption(here, {
+      random,
+      leaseMs,
+      hooks: {
+        consent: (name, epoch, gives) => this.#giveConsent(name, epoch, gives, true),
+        registerEffects: (of, effects) => this.#seat.perform(of, effects),
+        learn: (document) => this.#seat.learn(document),
+        announce: (members) => this.#neighbours.toAll({ type: "speaking-for", members }),
+        isRestarting: (name) => liveness.isRestarting(here.now, name),
+        live: (name) => liveness.live(here.now, name),
+      },
+    });
+    this.#neighbours = new Neighbours(here, {
+      swim: options.swim,
+      liveness,
+      member,
+      autoJoin: options.autoJoin,
+      hooks: {
+        presence: () => apps.presence(),
+        overrides: () => this.#overrides.all(),
+        speaksFor: () => this.#adoption.holding(),
+        suspect: (name) => this.#adoption.suspect(name),
+        linkChanged: (name, up) => this.#linkChanged(name, up),
+        changed: () => this.#claimant.nudge(),
+        askClaimant: (request) => this.#askClaimant(request),
+        counts: () => this.#counts(),
       },
     });
     this.#outgoing = new Outgoing(here, {
@@ -143,38 +174,30 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         holds: (entry) => (entry.member === member.name ? (entry.memberId === member.id ? { type: "own" } : undefined) : this.#adoption.holds(entry)),
       },
     });
+    this.#stopping = new Stopping(here, {
+      holdAll: () => {
+        engine.allowStarts(here.now, false);
+        for (const partition of this.#hosting.partitions()) engine.hold(here.now, partition);
+      },
+      running: () => [...this.#hosting.partitions()].reduce((sum, partition) => sum + engine.inFlight(partition).length, 0),
+      abortAll: () => engine.abortAll(here.now, "shutdown"),
+      whenSynced: (run) => this.#commits.whenSynced(run),
+      toAll: (message) => this.#neighbours.toAll(message),
+    });
     this.#incoming = new Incoming(here, {
       ...parts,
       hooks: {
         absorbed: (entries) => this.#toClaimant({ type: "absorbed", entries }),
-        busy: () => (this.#stopping === undefined ? undefined : "the receiver is stopping"),
+        busy: () => (this.#stopping.begun ? "the receiver is stopping" : undefined),
       },
     });
-    this.#claimant = new Claimant(here, liveness, {
-      propose: (document, consents) => this.#fromRegister(member.name, this.#register.step(here.now, { type: "propose", document, consents })),
-      askRevocable: (name) => this.#fromRegister(member.name, this.#register.step(here.now, { type: "ask-revocable", member: name })),
-      peersOnMachine: (name) => this.#peersOnMachine(name),
-    });
-    this.#adoption = new Adoption(here, {
-      random,
-      leaseMs,
-      hooks: {
-        consent: (name, epoch, gives) => this.#giveConsent(name, epoch, gives, true),
-        registerEffects: (of, effects) => this.#fromRegister(of, effects),
-        learn: (document) => this.#learn(document),
-        announce: (members) => this.#toAll({ type: "speaking-for", members }),
-        isRestarting: (name) => liveness.isRestarting(here.now, name),
-        live: (name) => liveness.live(here.now, name),
-      },
-    });
-    this.#asks = new Asks(here);
     this.#answers = new Answers(here, {
       asks: this.#asks, engine, hosting: this.#hosting, claimant: this.#claimant, outgoing: this.#outgoing, incoming: this.#incoming,
-      overrides: this.#overrides, apps: options.apps, liveness, adoption: this.#adoption, loads: this.#loads, candidates: this.#candidates, member,
+      overrides: this.#overrides, apps, liveness, adoption: this.#adoption, neighbours: this.#neighbours, member,
       version: options.version,
       state: () => this.#state(),
-      leaseMs: () => (this.#leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#leaseUntil - here.now))),
-      changed: (override) => this.#overrideChanged(override),
+      leaseMs: () => (this.#seat.leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#seat.leaseUntil - here.now))),
+      changed: (override) => this.#overrideChanged(override, true),
     });
   }
 
@@ -182,12 +205,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     return this.#here.document;
   }
 
-  members(): ReturnType<Swim["members"]> {
-    return this.#swim.members();
+  members(): readonly MemberView[] {
+    return this.#neighbours.members();
   }
 
   holdsLease(now: Instant): boolean {
-    return this.#leaseUntil !== undefined && this.#leaseUntil > now;
+    return this.#seat.leaseUntil !== undefined && this.#seat.leaseUntil > now;
   }
 
   /** Transfers that this node sends. */
@@ -197,7 +220,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
 
   /** Partitions whose tasks this node would start now. For checkers. */
   active(now: Instant): readonly Partition[] {
-    if (!this.holdsLease(now) || this.#stopping !== undefined || this.#broken !== undefined) return [];
+    if (!this.holdsLease(now) || this.#stopping.begun || this.#broken !== undefined) return [];
     return [...this.#hosting.partitions()].filter((partition) => this.#hosting.serving(partition));
   }
 
@@ -212,15 +235,24 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   /** When each part wants to be woken. */
   deadlines(): Readonly<Record<string, Instant | undefined>> {
     return {
-      swim: this.#swim.nextDeadline(), register: this.#register.nextDeadline(), engine: this.#engine.nextDeadline(), router: this.#router.nextDeadline(),
-      outgoing: this.#outgoing.nextDeadline(), incoming: this.#incoming.nextDeadline(), claimant: this.#claimant.nextDeadline(), adoption: this.#adoption.nextDeadline(),
-      asks: this.#asks.nextDeadline(), lease: this.#leaseUntil, loads: this.#started ? this.#loads.nextDeadline() : undefined, outside: this.#outsideTickAt, left: this.#leftAt, stop: this.#stopping?.deadline,
+      neighbours: this.#neighbours.nextDeadline(),
+      seat: this.#seat.nextDeadline(),
+      lease: this.#seat.leaseUntil,
+      engine: this.#engine.nextDeadline(),
+      router: this.#router.nextDeadline(),
+      outgoing: this.#outgoing.nextDeadline(),
+      incoming: this.#incoming.nextDeadline(),
+      claimant: this.#claimant.nextDeadline(),
+      adoption: this.#adoption.nextDeadline(),
+      asks: this.#asks.nextDeadline(),
+      stopping: this.#stopping.nextDeadline(),
+      left: this.#leftAt,
     };
   }
 
   step(now: Instant, event: NodeEvent): readonly NodeEffect[] {
     this.#here.now = now;
-    if (this.#leaseUntil !== undefined && this.#leaseUntil <= now) this.#loseLease();
+    if (this.#seat.leaseUntil !== undefined && this.#seat.leaseUntil <= now) this.#seat.loseLease({ suspended: false });
     this.#handle(event);
     this.#settle();
     const effects = this.#effects;
@@ -232,12 +264,11 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const { now } = this.#here;
     switch (event.type) {
       case "submit":
-        return this.#router.submit(this.#client(event.origin), event.tokens, event.records);
+        return this.#desk.fromClient(event.origin, event.tokens, event.records);
       case "ended":
         this.#engine.ended(now, event.ends);
         this.#outgoing.attemptsEnded();
-        if (this.#stopping !== undefined) this.#progressStop();
-        return;
+        return this.#stopping.progress();
       case "committed":
         for (const partition of event.refused) this.#hosting.fenced(partition);
         this.#engine.durable(now, event.group);
@@ -252,13 +283,13 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "rows":
         return this.#rows(event.readId, event.rows, event.next);
       case "swim":
-        return this.#swimStep(event.event);
+        return this.#neighbours.step(event.event);
       case "register-persisted":
-        if (event.of === this.#here.self) this.#fromRegister(event.of, this.#register.step(now, { type: "persisted", sequence: event.sequence }));
+        if (event.of === this.#here.self) this.#seat.persisted(event.sequence);
         else this.#adoption.persisted(event.of, event.sequence);
         return;
       case "link":
-        return this.#link(event.peer, event.up);
+        return this.#neighbours.link(event.peer, event.up);
       case "opened":
         return this.#hosting.opened(event.partition, event.term);
       case "dropped":
@@ -272,25 +303,21 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "ask":
         return this.#answers.ask({ type: "local", askId: event.askId }, event.request, { to: event.to, deadlineMs: event.deadlineMs });
       case "forget":
-        this.#clients.delete(event.origin);
-        return;
+        return this.#desk.forget(event.origin);
       case "wall":
         return this.#engine.setWallOffset(event.offsetMs);
       case "suspended":
         this.#here.note("suspended", "the clock jumped: the lease is void");
-        this.#fromRegister(this.#here.self, this.#register.step(now, { type: "suspended" }));
-        return this.#loseLease();
+        return this.#seat.loseLease({ suspended: true });
       case "start":
         return this.#start(event.wallOffsetMs);
       case "stop":
-        return this.#stop(event.graceMs);
+        return this.#stopping.begin(event.graceMs);
       case "marked":
-        this.#here.emit({ type: "exit", code: 0, reason: "stopped" });
-        return;
+        return this.#here.emit({ type: "exit", code: 0, reason: "stopped" });
       case "store-full":
         this.#diskFull = event.full;
-        this.#here.note(event.full ? "disk-full" : "disk-has-room", event.full ? "new tasks are refused" : "new tasks are taken again");
-        return;
+        return this.#here.note(event.full ? "disk-full" : "disk-has-room", event.full ? "new tasks are refused" : "new tasks are taken again");
       case "store-broken":
         return this.#break(event.detail);
     }
@@ -300,58 +327,35 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#engine.setWallOffset(wallOffsetMs);
     this.#engine.allowStarts(this.#here.now, false);
     this.#started = true;
-    this.#outsideTickAt = this.#here.now;
+    this.#neighbours.start();
     this.#readNodeRows(undefined);
-  }
-
-  #readNodeRows(after: Uint8Array | undefined): void {
-    this.#nodeRowsRead = ++this.#readId;
-    const request = { partition: NODE_ROWS, rowLimit: 5_000, byteLimit: 4_194_304, ...(after === undefined ? {} : { after }) };
-    this.#here.emit({ type: "read", readId: this.#nodeRowsRead, directory: { type: "own" }, request });
-  }
-
-  /** Once all app overrides are known, partitions may open. */
-  #nodeRows(rows: readonly Row[], next: Uint8Array | undefined): void {
-    for (const override of this.#overrides.load(rows)) this.#options.apps.override(override);
-    if (next !== undefined) return this.#readNodeRows(next);
-    this.#fromRegister(this.#here.self, this.#register.step(this.#here.now, { type: "start" }));
-    const { document } = this.#options.register;
-    if (document !== undefined && this.#here.document === undefined) this.#follow(document);
   }
 
   #tick(): void {
     const { now } = this.#here;
-    this.#swimStep({ type: "tick" });
-    this.#fromRegister(this.#here.self, this.#register.step(now, { type: "tick" }));
+    this.#neighbours.tick();
+    this.#seat.tick();
     this.#engine.tick(now);
-    const drainAt = this.#router.nextDeadline();
-    if (drainAt !== undefined && drainAt <= now) this.#router.drain();
+    this.#router.tick();
     this.#outgoing.pump();
     this.#incoming.tick();
     this.#adoption.tick();
     this.#claimant.tick();
     this.#asks.tick();
-    if (this.#outsideTickAt !== undefined && this.#outsideTickAt <= now) this.#outside();
-    this.#tellLoads();
-    if (this.#stopping !== undefined) this.#progressStop();
-    if (this.#leftAt !== undefined && this.#leftAt <= now) {
-      this.#leftAt = undefined;
-      this.#here.emit({ type: "exit", code: 0, reason: "left the ring" });
-    }
+    this.#stopping.progress();
+    if (this.#leftAt === undefined || this.#leftAt > now) return;
+    this.#leftAt = undefined;
+    this.#here.emit({ type: "exit", code: 0, reason: "left the ring" });
   }
 
   #message(from: NodeName, message: NodeMessage): void {
     switch (message.type) {
-      case "forward": {
-        const sink = new ForwardSink({ from, forwardId: message.forwardId, origin: message.origin, count: message.records.length }, (done) =>
-          this.#here.send(done.from, { type: "forwarded", forwardId: done.forwardId, epoch: this.#here.document?.epoch ?? message.epoch, outcomes: done.outcomes }),
-        );
-        return this.#router.submit(sink, message.records.map((_, index) => index), message.records);
-      }
+      case "forward":
+        return this.#desk.fromPeer(from, message);
       case "forwarded":
         return this.#router.forwarded(from, message);
       case "register":
-        return this.#registerMessage(message.for, message.as, message.message);
+        return this.#seat.receive(message.for, message.as, message.message);
       case "ask":
         return this.#answers.ask({ type: "peer", name: from, askId: message.askId }, message.request, { to: this.#here.self, deadlineMs: PEER_ASK_MS });
       case "answer":
@@ -371,97 +375,41 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "absorbed":
         return this.#claimant.absorbed(message.entries);
       case "document":
-        return this.#learn(message.document);
+        return this.#seat.learn(message.document);
       case "pull-document": {
         const { document } = this.#here;
         if (document !== undefined && document.epoch > message.epoch) this.#here.send(from, { type: "document", document });
         return;
       }
       case "apps":
-        return this.#appPresence(from, message);
+        this.#neighbours.learnApps(from, message.loaded);
+        for (const override of message.overrides) this.#overrideChanged(override, false);
+        return;
       case "speaking-for":
         this.#liveness.speaks(from, message.members);
         return this.#claimant.nudge();
       case "candidate":
-        if (this.#candidates.has(message.member.name) || this.#candidates.size < CANDIDATE_LIMIT) this.#candidates.set(message.member.name, message.member);
-        return;
+        return this.#neighbours.learnCandidate(message.member);
       case "loads":
-        return this.#loads.learn(from, message.counts);
+        return this.#neighbours.learnLoads(from, message.counts);
       case "restarting":
         this.#liveness.restarting(from, this.#here.now + message.graceMs);
-        this.#here.note("member-restarting", from);
-        return;
+        return this.#here.note("member-restarting", from);
       case "refused":
-        this.#here.note("refused", `${from}: ${message.code} ${message.detail}`);
-        return;
+        return this.#here.note("refused", `${from}: ${message.code} ${message.detail}`);
       case "hello":
         return;
     }
   }
 
-  // Register, document and lease.
-
-  #registerMessage(to: NodeName, from: NodeName, message: RegisterMessage): void {
-    if (to === this.#here.self) this.#fromRegister(to, this.#register.step(this.#here.now, { type: "message", from, message }));
-    else this.#adoption.receive(to, from, message);
-  }
-
-  #fromRegister(of: NodeName, effects: readonly RegisterEffect[]): void {
-    for (const effect of effects) {
-      switch (effect.type) {
-        case "send":
-          this.#sendRegister(of, effect.to, effect.message);
-          break;
-        case "persist":
-          this.#here.emit({ type: "persist-register", of, sequence: effect.sequence, state: effect.state });
-          break;
-        case "decided":
-          if (of === this.#here.self) this.#follow(effect.document);
-          else this.#learn(effect.document);
-          break;
-        case "proposal-ended":
-          if (of === this.#here.self) {
-            const { type } = effect.outcome;
-            this.#claimant.ended(type === "unknown" ? "lost" : type, this.#options.random());
-          }
-          break;
-        case "revocable":
-          this.#claimant.revocable(effect.member, effect.majority);
-          break;
-        case "lease":
-          if (of === this.#here.self) this.#lease(effect.heldUntil);
-          break;
-        case "lease-warning":
-          if (of === this.#here.self) this.#engine.abortAll(this.#here.now, "lease");
-          break;
-        case "superseded":
-          if (of === this.#here.self) this.#here.emit({ type: "exit", code: 1, reason: "the ring was recovered without this node: it belongs to an older history" });
-          break;
-        case "restored":
-          if (of === this.#here.self) this.#here.emit({ type: "exit", code: 1, reason: "the data directory was restored from a copy, or two processes use it: start with an empty one" });
-          break;
-        default:
-          this.#here.note(effect.type, JSON.stringify(effect).slice(0, 200));
-      }
-    }
-  }
-
-  #sendRegister(of: NodeName, to: NodeName, message: RegisterMessage): void {
-    if (to === this.#here.self) this.#loopback.push({ type: "register", for: to, as: of, message });
-    else if (this.#adoption.holding().includes(to)) this.#loopback.push({ type: "register", for: to, as: of, message });
-    else this.#here.send(this.#liveness.speakerFor(to) ?? to, { type: "register", for: to, as: of, message });
-  }
-
-  #learn(document: RingDocument): void {
-    this.#fromRegister(this.#here.self, this.#register.step(this.#here.now, { type: "learn", document }));
-  }
+  // Ring and lease.
 
   /** A newer document is decided and on this node's disk. */
   #follow(document: RingDocument): void {
+    const { self } = this.#here;
     const before = this.#here.document;
     this.#here.document = document;
-    const owned = document.owners.filter((owner) => owner === this.#here.self).length;
-    this.#engine.setShare(owned, document.ringSize);
+    this.#engine.setShare(document.owners.filter((owner) => owner === self).length, document.ringSize);
     this.#hosting.follow(document);
     this.#incoming.follow(document);
     this.#outgoing.follow(document);
@@ -470,51 +418,37 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#settleInPlace();
     this.#router.drain();
     this.#here.emit({ type: "document" });
-    this.#swimStep({ type: "set-tags", tags: new Map([...this.#ownTags(), ["epoch", String(document.epoch)]]) });
-    this.#linkUp();
-    const self = findMember(document, this.#here.self);
-    if (before !== undefined && self === undefined && findMember(before, this.#here.self) !== undefined) {
-      this.#here.note("left", "this node is no longer a member of the ring");
-      this.#leftAt = this.#here.now + LATE_CALLS_MS;
-    }
+    this.#neighbours.follow(document);
+    if (before === undefined || findMember(before, self) === undefined || findMember(document, self) !== undefined) return;
+    this.#here.note("left", "this node is no longer a member of the ring");
+    this.#leftAt = this.#here.now + LATE_CALLS_MS;
   }
 
   /** This node's own stranded rows of partitions that it owns again lie where they are needed. */
   #settleInPlace(): void {
     const { document, self } = this.#here;
     for (const entry of document?.stranded ?? []) {
-      if (entry.member === self && entry.memberId === this.#options.member.id && document?.owners[entry.partition] === self && this.#hosting.loaded(entry.partition)) this.#incoming.settle(entry);
+      const mine = entry.member === self && entry.memberId === this.#options.member.id && document?.owners[entry.partition] === self;
+      if (mine && this.#hosting.loaded(entry.partition)) this.#incoming.settle(entry);
     }
   }
 
-  #ownTags(): ReadonlyMap<string, string> {
-    return this.#swim.members()[0]?.tags ?? new Map();
-  }
-
-  #lease(heldUntil: Instant | undefined): void {
-    const had = this.#leaseUntil !== undefined;
-    this.#leaseUntil = heldUntil;
-    if (had === (heldUntil !== undefined)) return;
-    this.#engine.allowStarts(this.#here.now, heldUntil !== undefined && this.#stopping === undefined && this.#broken === undefined);
-    if (heldUntil !== undefined) this.#router.drain();
+  #leaseChanged(held: boolean): void {
+    this.#engine.allowStarts(this.#here.now, held && !this.#stopping.begun && this.#broken === undefined);
+    if (held) this.#router.drain();
     else this.#here.note("lease-lost", "no majority of voters renewed it");
   }
 
-  #loseLease(): void {
-    this.#lease(undefined);
-    this.#engine.abortAll(this.#here.now, "lease");
-  }
-
   #admission(partition: Partition): Admission {
-    if (this.#stopping !== undefined || this.#broken !== undefined) return "draining";
+    if (this.#stopping.begun || this.#broken !== undefined) return "draining";
     if (!this.#hosting.serving(partition)) return "wait";
-    if (this.#leaseUntil === undefined) return "no-lease";
+    if (this.#seat.leaseUntil === undefined) return "no-lease";
     return this.#diskFull ? "disk-full" : "serve";
   }
 
-  #giveConsent(member: NodeName, epoch: import("../ids.ts").Epoch, gives: Giving, insist: boolean): void {
-    if (insist || this.#claimant.role() === this.#here.self) this.#claimant.consent(member, epoch, gives, insist);
+  #giveConsent(member: NodeName, epoch: Epoch, gives: Giving, insist: boolean): void {
     const role = this.#claimant.role();
+    if (insist || role === this.#here.self) this.#claimant.consent(member, epoch, gives, insist);
     if (role !== undefined && role !== this.#here.self) this.#here.send(role, { type: "consent", member, epoch, gives });
   }
 
@@ -524,122 +458,63 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     else this.#here.send(role, message);
   }
 
-  // Membership and links.
-
-  #swimStep(event: SwimEvent): void {
-    for (const effect of this.#swim.step(this.#here.now, event)) {
-      if (isNotice(effect)) this.#notice(effect);
-      else this.#here.emit({ type: "swim", effect });
-    }
+  /** Nobody waits for the answer: the ring tells. */
+  #askClaimant(request: NodeRequest): void {
+    const role = this.#claimant.role();
+    if (role !== undefined) this.#asks.forward({ type: "local", askId: NOBODY }, role, request, AUTO_JOIN_ASK_MS);
   }
 
-  #notice(notice: MemberNotice): void {
-    const { name } = notice.member;
-    this.#liveness.notice(this.#here.now, notice);
-    if (notice.type === "member-dead") this.#adoption.suspect(name);
-    if (notice.type !== "member-updated") this.#here.note(notice.type, name);
-    this.#linkUp();
-    this.#claimant.nudge();
-    const epoch = Number(notice.member.tags.get("epoch") ?? 0);
-    if (epoch > (this.#here.document?.epoch ?? 0) && this.#liveness.linked(name)) this.#here.send(name, { type: "pull-document", epoch: this.#here.document?.epoch ?? 0 });
-  }
-
-  #linkUp(): void {
-    const wanted = new Set<NodeName>();
-    for (const member of this.#swim.members()) if (member.state !== "left" && member.state !== "dead") wanted.add(member.name);
-    for (const member of this.#here.document?.members ?? []) wanted.add(member.name);
-    wanted.delete(this.#here.self);
-    this.#here.emit({ type: "links", to: [...wanted] });
-  }
-
-  #link(peer: NodeName, up: boolean): void {
-    this.#liveness.link(peer, up);
+  #linkChanged(peer: NodeName, up: boolean): void {
     if (up) {
       this.#adoption.trust(peer);
-      this.#here.send(peer, { type: "apps", loaded: this.#options.apps.presence(), overrides: this.#overrides.all() });
-      if (this.#adoption.holding().length > 0) this.#here.send(peer, { type: "speaking-for", members: this.#adoption.holding() });
-      this.#here.send(peer, { type: "pull-document", epoch: this.#here.document?.epoch ?? 0 });
-      if (this.#loads.all().length > 0) this.#here.send(peer, { type: "loads", counts: this.#loads.all() });
-      this.#outsideTickAt = this.#outsideTickAt === undefined ? undefined : this.#here.now;
       this.#router.drain();
-      this.#outgoing.pump();
-    } else {
-      this.#liveness.speaks(peer, []);
-      this.#router.linkDown(peer);
-      this.#outgoing.linkDown(peer);
-      this.#asks.linkDown(peer);
-      this.#presence.delete(peer);
-      this.#adoption.suspect(peer);
+      return this.#outgoing.pump();
     }
-    this.#claimant.nudge();
+    this.#router.linkDown(peer);
+    this.#outgoing.linkDown(peer);
+    this.#asks.linkDown(peer);
+    this.#adoption.suspect(peer);
   }
 
-  /** While this node is not a member: tells the ring of itself, and with `autoJoin` asks to be taken in. */
-  #outside(): void {
-    const { now, document, self } = this.#here;
-    this.#outsideTickAt = now + OUTSIDE_EVERY_MS;
-    for (const peer of this.#liveness.links()) if (document === undefined) this.#here.send(peer, { type: "pull-document", epoch: 0 });
-    if (document === undefined) return;
-    const member = findMember(document, self);
-    if (member?.id === this.#options.member.id) {
-      this.#outsideTickAt = undefined;
-      return;
+  #counts(): ReadonlyMap<Partition, number> {
+    const tasks = new Map<Partition, number>();
+    for (const partition of this.#hosting.partitions()) {
+      const view = this.#engine.view(partition);
+      if (view !== undefined) tasks.set(partition, view.queued + view.delayed + view.running);
     }
-    this.#toAll({ type: "candidate", member: this.#options.member });
-    if (!this.#options.autoJoin) return;
-    const staged = document.staged.some((change) => change.type === "join" && change.member.name === self);
-    const askId = -1;
-    const role = this.#claimant.role();
-    if (role === undefined) return;
-    this.#asks.forward({ type: "local", askId }, role, staged ? { type: "commit" } : { type: "stage", change: { type: "join", member: this.#options.member } }, AUTO_JOIN_ASK_MS);
-  }
-
-  #peersOnMachine(name: NodeName): boolean {
-    const { document, now } = this.#here;
-    const member = document === undefined ? undefined : findMember(document, name);
-    if (document === undefined || member === undefined) return false;
-    return document.members.some((other) => other.name !== name && other.machine === member.machine && this.#liveness.live(now, other.name));
-  }
-
-  #tellLoads(): void {
-    const counts = this.#loads.due(this.#here.now, () => {
-      const tasks = new Map<Partition, number>();
-      for (const partition of this.#hosting.partitions()) {
-        const view = this.#engine.view(partition);
-        if (view !== undefined) tasks.set(partition, view.queued + view.delayed + view.running);
-      }
-      return tasks;
-    });
-    if (counts !== undefined) this.#toAll({ type: "loads", counts });
-  }
-
-  #toAll(message: NodeMessage): void {
-    for (const peer of this.#liveness.links()) this.#here.send(peer, message);
+    return tasks;
   }
 
   // Apps.
 
-  #appPresence(from: NodeName, message: AppPresence): void {
-    this.#presence.set(from, message.loaded);
-    for (const override of message.overrides) this.#overrideChanged(override, false);
+  #readNodeRows(after: Uint8Array | undefined): void {
+    this.#nodeRowsRead = ++this.#readId;
+    const request = { partition: NODE_ROWS, rowLimit: 5_000, byteLimit: 4_194_304, ...(after === undefined ? {} : { after }) };
+    this.#here.emit({ type: "read", readId: this.#nodeRowsRead, directory: { type: "own" }, request });
   }
 
-  #overrideChanged(override: AppOverride, tell = true): void {
+  /** Once all app overrides are known, partitions may open. */
+  #nodeRows(rows: readonly Row[], next: Uint8Array | undefined): void {
+    for (const override of this.#overrides.load(rows)) this.#options.apps.override(override);
+    if (next !== undefined) return this.#readNodeRows(next);
+    this.#seat.start();
+    const { document } = this.#options.register;
+    if (document !== undefined && this.#here.document === undefined) this.#follow(document);
+  }
+
+  #overrideChanged(override: AppOverride, tell: boolean): void {
     if (!this.#overrides.learn(override)) return;
+    const { apps } = this.#options;
     this.#commits.add(NODE_ROWS, overrideChange(override));
-    this.#options.apps.override(override);
+    apps.override(override);
     this.#engine.appChanged(this.#here.now, override.app);
-    if (tell) this.#toAll({ type: "apps", loaded: this.#options.apps.presence(), overrides: [override] });
+    if (tell) this.#neighbours.toAll({ type: "apps", loaded: apps.presence(), overrides: [override] });
   }
 
-  // Rows, commits and what the engine wants.
+  // Rows and commits.
 
   #rows(readId: number, rows: readonly Row[], next: Uint8Array | undefined): void {
-    const stateRead = this.#stateReads.get(readId);
-    if (stateRead !== undefined) {
-      this.#stateReads.delete(readId);
-      return this.#engine.stateLoaded(this.#here.now, stateRead, rows);
-    }
+    if (this.#desk.rows(readId, rows)) return;
     if (readId === this.#nodeRowsRead) {
       this.#nodeRowsRead = undefined;
       return this.#nodeRows(rows, next);
@@ -656,109 +531,25 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const commit = this.#commits.flush();
     this.#engine.group = this.#commits.group;
     if (commit === undefined) return;
-    if (commit.groups.length > 0) this.#here.emit({ type: "commit", ...commit });
-    else {
-      // Nothing to write: what waited may run, but not before earlier groups, and none is in flight.
-      this.#engine.durable(this.#here.now, commit.group);
-      this.#commits.settled(commit.group, this.#outgoing);
-    }
+    if (commit.groups.length > 0) return this.#here.emit({ type: "commit", ...commit });
+    // Nothing to write: what waited may run, but not before earlier groups, and none is in flight.
+    this.#engine.durable(this.#here.now, commit.group);
+    this.#commits.settled(commit.group, this.#outgoing);
   }
 
   /** Carries what the engine and this node's own messages want until nothing more comes of it. */
   #settle(): void {
-    const { output } = this.#engine;
     for (;;) {
-      this.#drain(output);
+      this.#desk.drain();
       if (this.#loopback.length === 0) break;
       const messages = this.#loopback;
       this.#loopback = [];
       for (const message of messages) this.#message(this.#here.self, message);
     }
-    for (const sink of this.#touched) {
-      if (this.#clients.has(sink.id)) this.#here.emit({ type: "outcomes", origin: sink.id, tokens: sink.tokens, outcomes: sink.outcomes });
-      sink.tokens = [];
-      sink.outcomes = [];
-    }
-    this.#touched.length = 0;
-    if (this.#commits.wanting && !this.#flushAsked) {
-      this.#flushAsked = true;
-      this.#here.emit({ type: "flush-soon" });
-    }
-  }
-
-  #drain(output: TaskEngineContract["output"]): void {
-    while (output.outbox.length > 0 || output.outcomes.length > 0 || output.changes.length > 0 || output.stateReads.length > 0 || output.answers.length > 0) {
-      for (const { partition, change } of output.changes) this.#commits.add(partition, change);
-      output.changes.length = 0;
-      const outcomes = output.outcomes.splice(0);
-      for (const { token, outcome } of outcomes) this.#slots.settle(token, outcome);
-      for (const { partition, prefix, readId } of output.stateReads) {
-        const own = ++this.#readId;
-        this.#stateReads.set(own, readId);
-        this.#here.emit({ type: "read", readId: own, directory: { type: "own" }, request: { partition, prefix, rowLimit: 10_000, byteLimit: 16_777_216 } });
-      }
-      output.stateReads.length = 0;
-      for (const { requestId, answer } of output.answers.splice(0)) this.#answers.answered(requestId, answer);
-      for (const { partition, outboxId, record } of output.outbox.splice(0)) this.#sendChild(partition, outboxId, record);
-    }
-    if (output.starts.length > 0) this.#here.emit({ type: "start", attempts: output.starts.splice(0) });
-    for (const { attemptId, reason } of output.aborts.splice(0)) this.#here.emit({ type: "abort", attemptId, reason });
-    if (output.events.length > 0) this.#here.emit({ type: "task-events", events: output.events.splice(0) });
-  }
-
-  /** The peer that has loaded an app which this node has not. */
-  #loadedElsewhere(app: string): NodeName | undefined {
-    for (const [peer, loaded] of this.#presence) {
-      if (loaded.some(({ match }) => match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1))))) return peer;
-    }
-    return undefined;
-  }
-
-  #sendChild(partition: Partition, outboxId: number, record: TaskRecord): void {
-    let sink = this.#outboxes.get(partition);
-    if (sink === undefined) {
-      sink = new OutboxSink(partition, (of, id, outcome) => this.#engine.childSent(this.#here.now, of, id, outcome));
-      this.#outboxes.set(partition, sink);
-    }
-    this.#router.submit(sink, [outboxId], [record]);
-  }
-
-  #client(origin: number): ClientSink {
-    let sink = this.#clients.get(origin);
-    if (sink === undefined) {
-      sink = new ClientSink(origin, (touched) => void this.#touched.push(touched));
-      this.#clients.set(origin, sink);
-    }
-    return sink;
-  }
-
-  // The end.
-
-  #stop(graceMs: number): void {
-    if (this.#stopping !== undefined) return;
-    const { now } = this.#here;
-    this.#stopping = { deadline: now + graceMs, phase: "draining" };
-    this.#engine.allowStarts(now, false);
-    for (const partition of this.#hosting.partitions()) this.#engine.hold(now, partition);
-    this.#toAll({ type: "restarting", graceMs: graceMs + RESTART_GRACE_MS });
-    this.#progressStop();
-  }
-
-  #progressStop(): void {
-    const stopping = this.#stopping;
-    if (stopping === undefined || stopping.phase === "marking") return;
-    const { now } = this.#here;
-    let running = 0;
-    for (const partition of this.#hosting.partitions()) running += this.#engine.inFlight(partition).length;
-    if (running > 0 && now < stopping.deadline) return;
-    if (running > 0 && stopping.phase === "draining") {
-      this.#engine.abortAll(now, "shutdown");
-      this.#stopping = { deadline: now + ABORT_GRACE_MS, phase: "aborted" };
-      return;
-    }
-    this.#stopping = { deadline: Number.POSITIVE_INFINITY, phase: "marking" };
-    this.#toAll({ type: "restarting", graceMs: RESTART_GRACE_MS });
-    this.#commits.whenSynced(() => this.#here.emit({ type: "mark-stopping" }));
+    this.#desk.flushOutcomes();
+    if (!this.#commits.wanting || this.#flushAsked) return;
+    this.#flushAsked = true;
+    this.#here.emit({ type: "flush-soon" });
   }
 
   #break(detail: string): void {
@@ -769,29 +560,23 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#here.emit({ type: "exit", code: EXIT_BROKEN_STORE, reason: `the store failed: ${detail}` });
   }
 
-  #state(): "starting" | "waiting-to-join" | "serving" | "draining" | "stopping" | "broken" {
+  #state(): NodeStatus["state"] {
     if (this.#broken !== undefined) return "broken";
-    if (this.#stopping !== undefined) return "stopping";
-    const { document, self } = this.#here;
+    if (this.#stopping.begun) return "stopping";
     if (!this.#started) return "starting";
+    const { document, self } = this.#here;
     const member = document === undefined ? undefined : findMember(document, self);
     if (member === undefined || member.id !== this.#options.member.id) return "waiting-to-join";
-    if (this.#leaseUntil === undefined) return "starting";
+    if (this.#seat.leaseUntil === undefined) return "starting";
     return member.weight === 0 ? "draining" : "serving";
   }
 }
 
-function isNotice(effect: SwimEffect): effect is MemberNotice {
-  return effect.type.startsWith("member-");
-}
-
 const NODE_TERM = { history: 0, generation: 0, opens: 0 };
-const CANDIDATE_LIMIT = 64;
 const PEER_ASK_MS = 30_000;
-const OUTSIDE_EVERY_MS = 250;
 const AUTO_JOIN_ASK_MS = 2_000;
+const NOBODY = -1;
 /** A member that has left goes on answering late calls for this long. */
 const LATE_CALLS_MS = 2_000;
-const ABORT_GRACE_MS = 500;
 /** sysexits.h EX_IOERR: the supervisor should look at the disk. */
 const EXIT_BROKEN_STORE = 74;

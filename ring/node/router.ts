@@ -63,6 +63,10 @@ export class Router {
     return this.#nextDrain;
   }
 
+  tick(): void {
+    if (this.#nextDrain !== undefined && this.#nextDrain <= this.#here.now) this.drain();
+  }
+
   submit(sink: OutcomeSink, tokens: readonly number[], records: readonly TaskRecord[]): void {
     const document = this.#here.document;
     for (let index = 0; index < records.length; index++) {

@@ -1,7 +1,7 @@
 /** The apps of a simulation: two task types whose handlers bump a counter in the key's state; one of them submits a child. */
 
 import type { AppName } from "../../ring/ids.ts";
-import type { AppSource } from "../../ring/node/node.ts";
+import type { AppSource } from "../../ring/node/app-source.ts";
 import type { AppDefinition, AppOverride, TaskType } from "../../ring/tasks/definition.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import { deriveId } from "../../ring/tasks/task-id.ts";

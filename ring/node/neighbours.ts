@@ -1,0 +1,197 @@
+/**
+ * The other nodes as this one sees them: membership, links, what they have loaded and how much waits at them. Tells them
+ * of this node, and while it is not a member yet, asks to be taken in.
+ */
+
+import type { Member, RingDocument } from "../document.ts";
+import { findMember } from "../draft.ts";
+import type { NodeName } from "../ids.ts";
+import type { Instant } from "../machine.ts";
+import type { MemberNotice, MemberView, SwimEffect, SwimEvent } from "../membership/events.ts";
+import type { Swim } from "../membership/swim.ts";
+import type { AppOverride } from "../tasks/definition.ts";
+import type { Here } from "./here.ts";
+import type { Liveness } from "./liveness.ts";
+import { type Counts, Loads } from "./loads.ts";
+import type { NodeMessage } from "./messages.ts";
+import type { NodeRequest } from "./requests.ts";
+
+export type LoadedApps = readonly { readonly match: string; readonly version: string }[];
+
+export interface NeighbourHooks {
+  /** What this node has loaded and knows of apps. */
+  presence(): LoadedApps;
+  overrides(): readonly AppOverride[];
+  /** Members whose directories this node holds. */
+  speaksFor(): readonly NodeName[];
+  /** A process may be gone. */
+  suspect(name: NodeName): void;
+  linkChanged(name: NodeName, up: boolean): void;
+  /** Somebody came, went or changed. */
+  changed(): void;
+  /** Asks the claimant for a ring change; the answer does not matter, the ring tells. */
+  askClaimant(request: NodeRequest): void;
+  /** Tasks waiting in each partition served here. */
+  counts(): ReadonlyMap<import("../ids.ts").Partition, number>;
+}
+
+export class Neighbours {
+  readonly #here: Here;
+  readonly #swim: Swim;
+  readonly #liveness: Liveness;
+  readonly #hooks: NeighbourHooks;
+  readonly #member: Omit<Member, "status">;
+  readonly #autoJoin: boolean;
+  readonly #loaded = new Map<NodeName, LoadedApps>();
+  readonly loads: Loads = new Loads();
+  /** Newcomers that wait to be staged, by their own word. */
+  readonly candidates: Map<NodeName, Omit<Member, "status">> = new Map();
+  #outsideAt: Instant | undefined;
+  #started = false;
+
+  constructor(here: Here, parts: { swim: Swim; liveness: Liveness; member: Omit<Member, "status">; autoJoin: boolean; hooks: NeighbourHooks }) {
+    this.#here = here;
+    this.#swim = parts.swim;
+    this.#liveness = parts.liveness;
+    this.#hooks = parts.hooks;
+    this.#member = parts.member;
+    this.#autoJoin = parts.autoJoin;
+  }
+
+  members(): readonly MemberView[] {
+    return this.#swim.members();
+  }
+
+  nextDeadline(): Instant | undefined {
+    if (!this.#started) return undefined;
+    const soonest = Math.min(this.#swim.nextDeadline() ?? Number.POSITIVE_INFINITY, this.#outsideAt ?? Number.POSITIVE_INFINITY, this.loads.nextDeadline());
+    return soonest === Number.POSITIVE_INFINITY ? undefined : soonest;
+  }
+
+  start(): void {
+    this.#started = true;
+    this.#outsideAt = this.#here.now;
+  }
+
+  tick(): void {
+    const { now } = this.#here;
+    this.step({ type: "tick" });
+    if (this.#outsideAt !== undefined && this.#outsideAt <= now) this.#askIn();
+    const counts = this.loads.due(now, () => this.#hooks.counts());
+    if (counts !== undefined) this.toAll({ type: "loads", counts });
+  }
+
+  step(event: SwimEvent): void {
+    for (const effect of this.#swim.step(this.#here.now, event)) {
+      if (isNotice(effect)) this.#notice(effect);
+      else this.#here.emit({ type: "swim", effect });
+    }
+  }
+
+  link(peer: NodeName, up: boolean): void {
+    this.#liveness.link(peer, up);
+    if (up) this.#greet(peer);
+    else {
+      this.#liveness.speaks(peer, []);
+      this.#loaded.delete(peer);
+    }
+    this.#hooks.linkChanged(peer, up);
+    this.#hooks.changed();
+  }
+
+  follow(document: RingDocument): void {
+    const tags = this.#swim.members()[0]?.tags ?? new Map<string, string>();
+    this.step({ type: "set-tags", tags: new Map([...tags, ["epoch", String(document.epoch)]]) });
+    this.#keepLinks();
+  }
+
+  toAll(message: NodeMessage): void {
+    for (const peer of this.#liveness.links()) this.#here.send(peer, message);
+  }
+
+  learnApps(from: NodeName, loaded: LoadedApps): void {
+    this.#loaded.set(from, loaded);
+  }
+
+  learnLoads(from: NodeName, counts: Counts): void {
+    this.loads.learn(from, counts);
+  }
+
+  learnCandidate(member: Omit<Member, "status">): void {
+    if (this.candidates.has(member.name) || this.candidates.size < CANDIDATE_LIMIT) this.candidates.set(member.name, member);
+  }
+
+  /** The peer that has loaded an app which this node has not. */
+  loadedElsewhere(app: string): NodeName | undefined {
+    for (const [peer, loaded] of this.#loaded) {
+      if (loaded.some(({ match }) => match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1))))) return peer;
+    }
+    return undefined;
+  }
+
+  /** A live member shares that one's machine, so its directory may still be adopted. */
+  sharesMachine(name: NodeName): boolean {
+    const { document, now } = this.#here;
+    const member = document === undefined ? undefined : findMember(document, name);
+    if (document === undefined || member === undefined) return false;
+    return document.members.some((other) => other.name !== name && other.machine === member.machine && this.#liveness.live(now, other.name));
+  }
+
+  #notice(notice: MemberNotice): void {
+    const { name } = notice.member;
+    this.#liveness.notice(this.#here.now, notice);
+    if (notice.type === "member-dead") this.#hooks.suspect(name);
+    if (notice.type !== "member-updated") this.#here.note(notice.type, name);
+    this.#keepLinks();
+    this.#hooks.changed();
+    const epoch = this.#here.document?.epoch ?? 0;
+    if (Number(notice.member.tags.get("epoch") ?? 0) > epoch && this.#liveness.linked(name)) this.#here.send(name, { type: "pull-document", epoch });
+  }
+
+  #keepLinks(): void {
+    const wanted = new Set<NodeName>();
+    for (const member of this.#swim.members()) if (member.state !== "left" && member.state !== "dead") wanted.add(member.name);
+    for (const member of this.#here.document?.members ?? []) wanted.add(member.name);
+    wanted.delete(this.#here.self);
+    this.#here.emit({ type: "links", to: [...wanted] });
+  }
+
+  /** What a peer must know of this node when a link comes up. */
+  #greet(peer: NodeName): void {
+    const overrides = this.#hooks.overrides();
+    const loaded = this.#hooks.presence();
+    for (let first = 0; first === 0 || first < overrides.length; first += OVERRIDES_PER_MESSAGE) {
+      this.#here.send(peer, { type: "apps", loaded, overrides: overrides.slice(first, first + OVERRIDES_PER_MESSAGE) });
+    }
+    const members = this.#hooks.speaksFor();
+    if (members.length > 0) this.#here.send(peer, { type: "speaking-for", members });
+    this.#here.send(peer, { type: "pull-document", epoch: this.#here.document?.epoch ?? 0 });
+    const counts = this.loads.all();
+    if (counts.length > 0) this.#here.send(peer, { type: "loads", counts });
+    if (this.#outsideAt !== undefined) this.#outsideAt = this.#here.now;
+  }
+
+  /** While this node is not a member: tells the ring of itself, and with `autoJoin` asks to be taken in. */
+  #askIn(): void {
+    const { now, document, self } = this.#here;
+    this.#outsideAt = now + OUTSIDE_EVERY_MS;
+    if (document === undefined) return this.toAll({ type: "pull-document", epoch: 0 });
+    if (findMember(document, self)?.id === this.#member.id) {
+      this.#outsideAt = undefined;
+      return;
+    }
+    this.toAll({ type: "candidate", member: this.#member });
+    if (!this.#autoJoin) return;
+    const staged = document.staged.some((change) => change.type === "join" && change.member.name === self);
+    this.#hooks.askClaimant(staged ? { type: "commit" } : { type: "stage", change: { type: "join", member: this.#member } });
+  }
+}
+
+function isNotice(effect: SwimEffect): effect is MemberNotice {
+  return effect.type.startsWith("member-");
+}
+
+const CANDIDATE_LIMIT = 64;
+const OUTSIDE_EVERY_MS = 250;
+/** A message between nodes stays below 4 MiB. */
+const OVERRIDES_PER_MESSAGE = 5_000;
