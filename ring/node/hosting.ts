@@ -95,7 +95,8 @@ export class Hosting {
   /** The epochs that served partitions are sealed for and that are not known yet (H3). */
   doubts(): readonly number[] {
     const epochs = new Set<number>();
-    for (const { phase } of this.#hosted.values()) if (phase.type === "serving" && phase.sealedFor !== undefined) epochs.add(phase.sealedFor);
+    for (const { phase } of this.#hosted.values())
+      if (phase.type === "serving" && phase.sealedFor !== undefined) epochs.add(phase.sealedFor);
     return [...epochs];
   }
 
@@ -103,7 +104,8 @@ export class Hosting {
   waitsFor(partition: Partition): string | undefined {
     const phase = this.#hosted.get(partition)?.phase;
     if (phase === undefined) return "not owned here";
-    if (phase.type === "serving") return phase.sealedFor === undefined ? undefined : `in doubt until epoch ${phase.sealedFor} is known`;
+    if (phase.type === "serving")
+      return phase.sealedFor === undefined ? undefined : `in doubt until epoch ${phase.sealedFor} is known`;
     return phase.type;
   }
 
@@ -113,9 +115,11 @@ export class Hosting {
       const partition = index as Partition;
       const mine = document.owners[index] === this.#here.self;
       const hosted = this.#hosted.get(partition);
-      if (hosted !== undefined && (!mine || hosted.generation !== document.generations[index])) this.#close(hosted, document);
+      if (hosted !== undefined && (!mine || hosted.generation !== document.generations[index]))
+        this.#close(hosted, document);
       if (!mine) {
-        if (hosted === undefined && !this.#incoming.has(partition) && this.#outdated(partition, document)) this.#discard(partition, document);
+        if (hosted === undefined && !this.#incoming.has(partition) && this.#outdated(partition, document))
+          this.#discard(partition, document);
         continue;
       }
       const now = this.#hosted.get(partition);
@@ -123,7 +127,12 @@ export class Hosting {
       else this.#followOlder(now, document);
     }
     for (const hosted of this.#hosted.values()) {
-      if (hosted.phase.type === "serving" && hosted.phase.sealedFor !== undefined && document.epoch >= hosted.phase.sealedFor) this.#unseal(hosted);
+      if (
+        hosted.phase.type === "serving" &&
+        hosted.phase.sealedFor !== undefined &&
+        document.epoch >= hosted.phase.sealedFor
+      )
+        this.#unseal(hosted);
     }
   }
 
@@ -207,7 +216,13 @@ export class Hosting {
 
   #begin(partition: Partition, document: RingDocument): void {
     const generation = document.generations[partition]!;
-    const hosted: Hosted = { partition, generation, phase: { type: "opening" }, term: undefined, older: olderOf(document, this.#here, partition) };
+    const hosted: Hosted = {
+      partition,
+      generation,
+      phase: { type: "opening" },
+      term: undefined,
+      older: olderOf(document, this.#here, partition),
+    };
     this.#hosted.set(partition, hosted);
     const arrived = this.#incoming.get(partition);
     this.#incoming.delete(partition);
@@ -220,7 +235,12 @@ export class Hosting {
       const readId = this.#nextReadId();
       hosted.phase = { type: "inspecting", readId };
       this.#reads.set(readId, partition);
-      this.#here.emit({ type: "read", readId, directory: { type: "own" }, request: { partition, rowLimit: 8, byteLimit: 4_096 } });
+      this.#here.emit({
+        type: "read",
+        readId,
+        directory: { type: "own" },
+        request: { partition, rowLimit: 8, byteLimit: 4_096 },
+      });
     }
   }
 
@@ -228,8 +248,17 @@ export class Hosting {
   #inspected(hosted: Hosted, rows: readonly Row[]): void {
     if (splitRows(rows).node.arrivedFor === hosted.generation) return this.#open(hosted);
     const copy = this.#copies.get(hosted.partition);
-    if (rows.length > 0) this.#here.note("copy-refused", `partition ${hosted.partition}: rows of generation ${copy?.generation ?? "?"} are not those of generation ${hosted.generation}`);
-    if (rows.length > 0) this.#here.emit({ type: "quarantine", partition: hosted.partition, why: `not of generation ${hosted.generation}` });
+    if (rows.length > 0)
+      this.#here.note(
+        "copy-refused",
+        `partition ${hosted.partition}: rows of generation ${copy?.generation ?? "?"} are not those of generation ${hosted.generation}`,
+      );
+    if (rows.length > 0)
+      this.#here.emit({
+        type: "quarantine",
+        partition: hosted.partition,
+        why: `not of generation ${hosted.generation}`,
+      });
     this.#clear(hosted);
   }
 
@@ -240,7 +269,12 @@ export class Hosting {
 
   #open(hosted: Hosted): void {
     hosted.phase = { type: "opening" };
-    this.#here.emit({ type: "open", partition: hosted.partition, history: this.#here.document!.history, generation: hosted.generation });
+    this.#here.emit({
+      type: "open",
+      partition: hosted.partition,
+      history: this.#here.document!.history,
+      generation: hosted.generation,
+    });
   }
 
   #readFrom(hosted: Hosted, after: Uint8Array | undefined): void {
@@ -251,15 +285,22 @@ export class Hosting {
       type: "read",
       readId,
       directory: { type: "own" },
-      request: { partition: hosted.partition, rowLimit: PAGE_ROWS, byteLimit: PAGE_BYTES, ...(after === undefined ? {} : { after }) },
+      request: {
+        partition: hosted.partition,
+        rowLimit: PAGE_ROWS,
+        byteLimit: PAGE_BYTES,
+        ...(after === undefined ? {} : { after }),
+      },
     });
   }
 
   #page(hosted: Hosted, rows: readonly Row[], next: Uint8Array | undefined): void {
     const { node, module } = splitRows(rows);
     const unreadable = this.#engine.load(hosted.partition, module);
-    if (unreadable.length > 0) this.#here.note("unreadable-rows", `partition ${hosted.partition}: ${unreadable.length} rows set aside`);
-    if (node.sealedFor !== undefined && node.sealedFor > this.#here.document!.epoch) this.#sealed.set(hosted.partition, node.sealedFor);
+    if (unreadable.length > 0)
+      this.#here.note("unreadable-rows", `partition ${hosted.partition}: ${unreadable.length} rows set aside`);
+    if (node.sealedFor !== undefined && node.sealedFor > this.#here.document!.epoch)
+      this.#sealed.set(hosted.partition, node.sealedFor);
     if (next !== undefined) return this.#readFrom(hosted, next);
     const sealed = this.#sealed.get(hosted.partition) ?? 0;
     this.#sealed.delete(hosted.partition);
@@ -298,7 +339,9 @@ export class Hosting {
   /** A copy without the right to be served: kept while it is listed as stranded, else dropped. */
   #discard(partition: Partition, document: RingDocument): void {
     if (strandedHere(document, this.#here, partition) || this.#dropping.has(partition)) return;
-    if ((this.#copies.get(partition)?.history ?? 0) < document.history) this.#here.emit({ type: "quarantine", partition, why: "of an older history of the ring" });
+    const copy = this.#copies.get(partition);
+    if (copy !== undefined && copy.history < document.history)
+      this.#here.emit({ type: "quarantine", partition, why: "of an older history of the ring" });
     this.#drop(partition);
   }
 
@@ -309,7 +352,10 @@ export class Hosting {
   #outdated(partition: Partition, document: RingDocument): boolean {
     const copy = this.#copies.get(partition);
     if (copy === undefined) return false;
-    return copy.history < document.history || (copy.history === document.history && copy.generation < document.generations[partition]!);
+    return (
+      copy.history < document.history ||
+      (copy.history === document.history && copy.generation < document.generations[partition]!)
+    );
   }
 
   #drop(partition: Partition): void {

@@ -5,12 +5,15 @@
  * I1  An acknowledgement says "durable here", never "received" (reliability rule 3).
  * I2  `complete` is said only when count and hash of the whole stream are equal; a handoff's copy is then marked as good
  *     for the next generation, in the same commit.
+ * I3  A copy that was said to be complete is kept until the ring or its sender says otherwise, however long that takes: the
+ *     sender may have consented by now.
+ * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
-import type { Row } from "../store.ts";
+import type { Row, Term } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import type { Commits } from "./commits.ts";
 import type { Here } from "./here.ts";
@@ -23,9 +26,13 @@ interface Arrival {
   readonly id: TransferId;
   readonly from: NodeName;
   readonly stranded: Stranded | undefined;
+  /** Under which its rows are written (I4). */
+  readonly term: Term | undefined;
   sequence: number;
   changes: number;
   hash: number;
+  /** Count and hash of the whole are equal (I3). */
+  whole: boolean;
   lastProgress: Instant;
 }
 
@@ -48,7 +55,10 @@ export class Incoming {
   #tellAt: Instant | undefined;
   limit: number = ARRIVAL_LIMIT;
 
-  constructor(here: Here, parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: IncomingHooks }) {
+  constructor(
+    here: Here,
+    parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: IncomingHooks },
+  ) {
     this.#here = here;
     this.#engine = parts.engine;
     this.#hosting = parts.hosting;
@@ -58,14 +68,18 @@ export class Incoming {
 
   nextDeadline(): Instant | undefined {
     let earliest = this.#tellAt;
-    for (const arrival of this.#arrivals.values()) if (earliest === undefined || arrival.lastProgress + STALL_MS < earliest) earliest = arrival.lastProgress + STALL_MS;
+    for (const arrival of this.#arrivals.values()) {
+      if (!arrival.whole && (earliest === undefined || arrival.lastProgress + STALL_MS < earliest))
+        earliest = arrival.lastProgress + STALL_MS;
+    }
     return earliest;
   }
 
   /** Gives the slots of senders that fell silent free again. */
   tick(): void {
     const { now } = this.#here;
-    for (const [key, arrival] of this.#arrivals) if (arrival.lastProgress + STALL_MS <= now) this.#end(key, arrival, false);
+    for (const [key, arrival] of this.#arrivals)
+      if (!arrival.whole && arrival.lastProgress + STALL_MS <= now) this.#end(key, arrival, false); // I3
     if (this.#tellAt === undefined || this.#tellAt > now) return;
     this.#tellAt = now + TELL_EVERY_MS;
     this.#hooks.absorbed([...this.#absorbed.values()]);
@@ -110,7 +124,8 @@ export class Incoming {
       if (arrival.stranded !== undefined) {
         if (document.owners[partition] !== this.#here.self) this.#end(key, arrival, false);
       } else if (document.owners[partition] === this.#here.self) this.#end(key, arrival, true);
-      else if (document.next[partition] !== this.#here.self || document.generations[partition] !== generation) this.#end(key, arrival, false);
+      else if (document.next[partition] !== this.#here.self || document.generations[partition] !== generation)
+        this.#end(key, arrival, false);
     }
   }
 
@@ -120,8 +135,10 @@ export class Incoming {
     if (document === undefined) return wait("the receiver has no ring yet");
     const busy = this.#hooks.busy();
     if (busy !== undefined) return wait(busy);
+    if (this.#arrivals.has(keyOf(id))) return; // said twice
     for (const [key, arrival] of this.#arrivals) {
-      if (arrival.id.partition === id.partition && arrival.from === from && arrival.id.kind === id.kind) this.#end(key, arrival, false);
+      if (arrival.id.partition === id.partition && arrival.from === from && arrival.id.kind === id.kind)
+        this.#end(key, arrival, false);
     }
     if (this.#arrivals.size >= this.limit) return wait(`the receiver takes ${this.limit} at once`);
     const { partition } = id;
@@ -129,19 +146,41 @@ export class Incoming {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");
       if (!this.#hosting.loaded(partition)) return wait("the receiver opens the partition");
     } else {
-      if (document.next[partition] !== this.#here.self || document.owners[partition] !== from) return wait("the receiver knows another plan");
+      if (document.next[partition] !== this.#here.self || document.owners[partition] !== from)
+        return wait("the receiver knows another plan");
       const room = this.#hosting.expect(partition, { history: document.history, generation: id.generation, opens: 0 });
-      if (room !== "ready") return wait(room === "clearing" ? "the receiver clears an old copy" : "the receiver still holds older tasks of it");
+      if (room !== "ready")
+        return wait(
+          room === "clearing" ? "the receiver clears an old copy" : "the receiver still holds older tasks of it",
+        );
     }
-    this.#arrivals.set(keyOf(id), { id, from, stranded, sequence: 0, changes: 0, hash: 0, lastProgress: this.#here.now });
+    const term = this.#hosting.termOf(partition);
+    this.#arrivals.set(keyOf(id), {
+      id,
+      from,
+      stranded,
+      term,
+      sequence: 0,
+      changes: 0,
+      hash: 0,
+      whole: false,
+      lastProgress: this.#here.now,
+    });
     this.#here.send(from, { type: "transfer-begin", transfer: id });
   }
 
   #chunk(from: NodeName, message: Extract<TransferMessage, { type: "transfer-chunk" }>): void {
     const key = keyOf(message.transfer);
     const arrival = this.#arrivals.get(key);
-    if (arrival === undefined || arrival.from !== from) return this.#here.send(from, { type: "transfer-abort", transfer: message.transfer, reason: "the receiver does not know the transfer" });
-    if (message.sequence !== arrival.sequence + 1) return this.#refuse(key, arrival, `chunk ${message.sequence} after ${arrival.sequence}`);
+    if (arrival === undefined || arrival.from !== from)
+      return this.#here.send(from, {
+        type: "transfer-abort",
+        transfer: message.transfer,
+        reason: "the receiver does not know the transfer",
+      });
+    if (!this.#standing(arrival)) return this.#refuse(key, arrival, "the receiver opens the partition anew"); // I4
+    if (message.sequence !== arrival.sequence + 1)
+      return this.#refuse(key, arrival, `chunk ${message.sequence} after ${arrival.sequence}`);
     arrival.sequence = message.sequence;
     arrival.lastProgress = this.#here.now;
     arrival.changes += message.changes.length;
@@ -151,7 +190,8 @@ export class Incoming {
       if (arrival.stranded === undefined) for (const change of message.changes) this.#commits.add(partition, change);
       else {
         const rows: Row[] = [];
-        for (const { key: rowKey, value } of message.changes) if (value !== undefined) rows.push({ key: rowKey, value });
+        for (const { key: rowKey, value } of message.changes)
+          if (value !== undefined) rows.push({ key: rowKey, value });
         this.#engine.absorb(this.#here.now, partition, rows, { behind: arrival.stranded.where.type === "away" });
       }
     }
@@ -160,17 +200,34 @@ export class Incoming {
         this.#here.note("transfer-mismatch", `partition ${partition} from ${from}: count or hash differs`);
         return this.#refuse(key, arrival, "count or hash differs");
       }
+      arrival.whole = true;
       if (arrival.stranded === undefined) this.#commits.add(partition, arrivedChange(arrival.id.generation + 1)); // I2
     }
     const { sequence } = message;
     const complete = message.last !== undefined;
     this.#commits.whenSynced(() => {
       if (this.#arrivals.get(key) !== arrival) return;
+      if (!this.#standing(arrival)) return this.#refuse(key, arrival, "the receiver opens the partition anew"); // I4
       this.#here.send(from, { type: "transfer-ack", transfer: arrival.id, sequence, complete });
       if (!complete || arrival.stranded === undefined) return;
       this.#arrivals.delete(key);
       this.settle(arrival.stranded);
     });
+  }
+
+  /** The store refused rows of the partition: what was said of them is void. */
+  fenced(partition: Partition): void {
+    for (const [key, arrival] of this.#arrivals)
+      if (arrival.id.partition === partition) this.#refuse(key, arrival, "the receiver's disk knows a newer owner");
+  }
+
+  /** Still written under the term that it began with, into a partition that takes rows. */
+  #standing(arrival: Arrival): boolean {
+    const { partition } = arrival.id;
+    return (
+      this.#hosting.termOf(partition) === arrival.term &&
+      (arrival.stranded === undefined || this.#hosting.loaded(partition))
+    );
   }
 
   #refuse(key: string, arrival: Arrival, reason: string): void {

@@ -8,6 +8,7 @@
  * O2  Cut-over, in this order: submits parked and starts held, attempts ended, everything durable here, the last chunk
  *     durable there with equal count and hash, the seal durable here, consent given (ownership rules 13, 14).
  * O3  From consent until the document of that epoch is known the partition stays parked: neither resumed nor dropped.
+ * O4  What waits to be sent is bounded: when rows change faster than the receiver takes them, submits wait.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
@@ -68,7 +69,10 @@ export class Outgoing {
   limit: number = TRANSFER_LIMIT;
   paused: boolean = false;
 
-  constructor(here: Here, parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: OutgoingHooks }) {
+  constructor(
+    here: Here,
+    parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: OutgoingHooks },
+  ) {
     this.#here = here;
     this.#engine = parts.engine;
     this.#hosting = parts.hosting;
@@ -112,14 +116,21 @@ export class Outgoing {
   /** What the document asks for, begun; what it no longer asks for, ended. */
   follow(document: RingDocument): void {
     for (const [key, transfer] of this.#transfers) {
-      if (transfer.stranded === undefined ? !this.#wanted(transfer, document) : !strandedWanted(transfer, document)) this.#end(key, transfer);
+      if (transfer.stranded === undefined ? !this.#wanted(transfer, document) : !strandedWanted(transfer, document))
+        this.#end(key, transfer);
       else if (transfer.cut === "consented" && document.epoch >= transfer.sealedFor) this.#reseal(transfer); // the epoch went to another change
     }
     for (let index = 0; index < document.ringSize; index++) {
       const to = document.next[index];
       const partition = index as Partition;
-      if (to === undefined || document.owners[index] !== this.#here.self || this.#transfers.has(handoffKey(partition))) continue;
-      const id: TransferId = { partition, kind: "handoff", generation: document.generations[index]!, nonce: this.#hooks.nonce() };
+      if (to === undefined || document.owners[index] !== this.#here.self || this.#transfers.has(handoffKey(partition)))
+        continue;
+      const id: TransferId = {
+        partition,
+        kind: "handoff",
+        generation: document.generations[index]!,
+        nonce: this.#hooks.nonce(),
+      };
       this.#transfers.set(handoffKey(partition), this.#fresh(id, to, { type: "own" }, undefined));
     }
     for (const entry of document.stranded) {
@@ -129,7 +140,12 @@ export class Outgoing {
       const source = this.#hooks.holds(entry);
       if (source === undefined) continue;
       if (source.type === "own" && to === this.#here.self) continue; // lies where it is needed
-      const id: TransferId = { partition: entry.partition, kind: "stranded", generation: entry.generation, nonce: this.#hooks.nonce() };
+      const id: TransferId = {
+        partition: entry.partition,
+        kind: "stranded",
+        generation: entry.generation,
+        nonce: this.#hooks.nonce(),
+      };
       this.#transfers.set(key, this.#fresh(id, to, source, entry));
     }
     this.pump();
@@ -155,7 +171,12 @@ export class Outgoing {
         transfer.retryAt = undefined;
         transfer.lastProgress = now;
         const stranded = transfer.stranded;
-        this.#send(transfer, { type: "transfer-offer", transfer: transfer.id, epoch: this.#here.document!.epoch, ...(stranded === undefined ? {} : { stranded }) });
+        this.#send(transfer, {
+          type: "transfer-offer",
+          transfer: transfer.id,
+          epoch: this.#here.document!.epoch,
+          ...(stranded === undefined ? {} : { stranded }),
+        });
       } else if (transfer.retryAt !== undefined && transfer.retryAt <= now) {
         transfer.retryAt = undefined;
         this.#advance(transfer);
@@ -170,7 +191,7 @@ export class Outgoing {
     if (transfer === undefined || transfer.to !== from) return;
     switch (message.type) {
       case "transfer-wait":
-        this.#restart(transfer, message.reason);
+        if (transfer.phase === "offered") this.#restart(transfer, message.reason);
         return;
       case "transfer-abort":
         if (transfer.cut !== "sealing" && transfer.cut !== "consented") this.#restart(transfer, message.reason);
@@ -183,7 +204,7 @@ export class Outgoing {
         this.#read(transfer);
         return;
       case "transfer-ack":
-        if (message.sequence <= transfer.acked && !message.complete) return;
+        if (message.sequence > transfer.sequence || (message.sequence <= transfer.acked && !message.complete)) return;
         transfer.acked = Math.max(transfer.acked, message.sequence);
         transfer.lastProgress = this.#here.now;
         if (message.complete && transfer.cut === "last-sent") transfer.cut = "complete";
@@ -196,7 +217,13 @@ export class Outgoing {
 
   linkDown(peer: NodeName): void {
     for (const transfer of this.#transfers.values()) {
-      if (transfer.to === peer && transfer.phase !== "waiting" && transfer.cut !== "sealing" && transfer.cut !== "consented") this.#restart(transfer, "the link broke");
+      if (
+        transfer.to === peer &&
+        transfer.phase !== "waiting" &&
+        transfer.cut !== "sealing" &&
+        transfer.cut !== "consented"
+      )
+        this.#restart(transfer, "the link broke");
     }
   }
 
@@ -225,6 +252,8 @@ export class Outgoing {
       transfer.reading?.touched.add(keyText(change.key));
       transfer.backlog.push(change);
     }
+    if (!transfer.scanned && transfer.backlog.length > BACKLOG_MOST)
+      return this.#restart(transfer, "rows change faster than the receiver takes them");
     this.#advance(transfer);
   }
 
@@ -235,14 +264,33 @@ export class Outgoing {
 
   #fresh(id: TransferId, to: NodeName, source: Directory, stranded: Stranded | undefined): Transfer {
     return {
-      id, to, source, stranded, startedAt: this.#here.now, phase: "waiting", reason: "", retryAt: undefined, reading: undefined,
-      scanned: false, cursor: undefined, backlog: [], sequence: 0, acked: 0, changes: 0, bytes: 0, hash: 0,
-      lastProgress: this.#here.now, cut: "no", sealedFor: 0, forced: false,
+      id,
+      to,
+      source,
+      stranded,
+      startedAt: this.#here.now,
+      phase: "waiting",
+      reason: "",
+      retryAt: undefined,
+      reading: undefined,
+      scanned: false,
+      cursor: undefined,
+      backlog: [],
+      sequence: 0,
+      acked: 0,
+      changes: 0,
+      bytes: 0,
+      hash: 0,
+      lastProgress: this.#here.now,
+      cut: "no",
+      sealedFor: 0,
+      forced: false,
     };
   }
 
   #find(id: TransferId): Transfer | undefined {
-    for (const transfer of this.#transfers.values()) if (transfer.id.nonce === id.nonce && transfer.id.partition === id.partition) return transfer;
+    for (const transfer of this.#transfers.values())
+      if (transfer.id.nonce === id.nonce && transfer.id.partition === id.partition) return transfer;
     return undefined;
   }
 
@@ -251,8 +299,10 @@ export class Outgoing {
     if (active >= this.limit) return `${this.limit} transfers at once`;
     if (!this.#here.linked(transfer.to)) return `${transfer.to} cannot be reached`;
     if (transfer.stranded !== undefined) return undefined;
-    if (!this.#hosting.serving(transfer.id.partition)) return this.#hosting.waitsFor(transfer.id.partition) ?? "not served";
-    if (this.#here.document!.stranded.some((entry) => entry.partition === transfer.id.partition)) return "stranded tasks come first";
+    if (!this.#hosting.serving(transfer.id.partition))
+      return this.#hosting.waitsFor(transfer.id.partition) ?? "not served";
+    if (this.#here.document!.stranded.some((entry) => entry.partition === transfer.id.partition))
+      return "stranded tasks come first";
     return undefined;
   }
 
@@ -267,7 +317,7 @@ export class Outgoing {
     if (transfer.cut === "no") {
       transfer.phase = "catch-up";
       const behind = transfer.backlog.length + (transfer.sequence - transfer.acked) * 100;
-      if (behind > CATCH_UP_CLOSE) return;
+      if (behind > CATCH_UP_CLOSE && transfer.backlog.length <= BACKLOG_MOST) return; // O4
       transfer.phase = "cut-over";
       transfer.cut = "draining";
       this.#hosting.park(transfer.id.partition, true);
@@ -283,7 +333,9 @@ export class Outgoing {
       if (running.length > 0 && !transfer.forced) {
         const oldest = running.reduce((a, b) => (a.sinceMs < b.sinceMs ? a : b));
         const stuck = this.#here.now - oldest.sinceMs > HANDLER_GRACE_MS;
-        transfer.reason = stuck ? `HANDLER_STUCK: ${oldest.app} ${oldest.taskType} does not return` : `waiting for ${running.length} handlers`;
+        transfer.reason = stuck
+          ? `HANDLER_STUCK: ${oldest.app} ${oldest.taskType} does not return`
+          : `waiting for ${running.length} handlers`;
         transfer.retryAt = this.#here.now + 1_000;
         return;
       }
@@ -307,7 +359,13 @@ export class Outgoing {
     transfer.reason = "waiting until the receiver has it on disk";
     transfer.lastProgress = this.#here.now;
     transfer.sequence++;
-    this.#send(transfer, { type: "transfer-chunk", transfer: transfer.id, sequence: transfer.sequence, changes: [], last: { changes: transfer.changes, hash: transfer.hash } });
+    this.#send(transfer, {
+      type: "transfer-chunk",
+      transfer: transfer.id,
+      sequence: transfer.sequence,
+      changes: [],
+      last: { changes: transfer.changes, hash: transfer.hash },
+    });
   }
 
   #seal(transfer: Transfer): void {
@@ -349,7 +407,12 @@ export class Outgoing {
       type: "read",
       readId,
       directory: transfer.source,
-      request: { partition: transfer.id.partition, rowLimit: 1_000, byteLimit: CHUNK_BYTES, ...(transfer.cursor === undefined ? {} : { after: transfer.cursor }) },
+      request: {
+        partition: transfer.id.partition,
+        rowLimit: 1_000,
+        byteLimit: CHUNK_BYTES,
+        ...(transfer.cursor === undefined ? {} : { after: transfer.cursor }),
+      },
     });
   }
 
@@ -359,7 +422,8 @@ export class Outgoing {
 
   #sendChunk(transfer: Transfer): void {
     let count = 0;
-    for (let bytes = 0; count < transfer.backlog.length && count < CHUNK_ROWS && bytes < CHUNK_BYTES; count++) bytes += changesBytes(transfer.backlog[count]!);
+    for (let bytes = 0; count < transfer.backlog.length && count < CHUNK_ROWS && bytes < CHUNK_BYTES; count++)
+      bytes += changesBytes(transfer.backlog[count]!);
     const changes = transfer.backlog.splice(0, count);
     transfer.sequence++;
     transfer.changes += changes.length;
@@ -375,7 +439,12 @@ export class Outgoing {
   #restart(transfer: Transfer, reason: string): void {
     const key = transfer.stranded === undefined ? handoffKey(transfer.id.partition) : strandedKey(transfer.stranded);
     if (transfer.cut !== "no" && transfer.stranded === undefined) this.#hosting.park(transfer.id.partition, false);
-    const again = this.#fresh({ ...transfer.id, nonce: this.#hooks.nonce() }, transfer.to, transfer.source, transfer.stranded);
+    const again = this.#fresh(
+      { ...transfer.id, nonce: this.#hooks.nonce() },
+      transfer.to,
+      transfer.source,
+      transfer.stranded,
+    );
     again.reason = reason;
     again.retryAt = this.#here.now + RETRY_MS;
     this.#transfers.set(key, again);
@@ -383,7 +452,11 @@ export class Outgoing {
 
   #wanted(transfer: Transfer, document: RingDocument): boolean {
     const { partition, generation } = transfer.id;
-    return document.owners[partition] === this.#here.self && document.next[partition] === transfer.to && document.generations[partition] === generation;
+    return (
+      document.owners[partition] === this.#here.self &&
+      document.next[partition] === transfer.to &&
+      document.generations[partition] === generation
+    );
   }
 
   #end(key: string, transfer: Transfer): void {
@@ -395,7 +468,10 @@ export class Outgoing {
       this.#send(transfer, { type: "transfer-abort", transfer: transfer.id, reason: "the plan changed" });
       if (transfer.cut !== "no") this.#hosting.park(transfer.id.partition, false);
     } else if (transfer.cut !== "no") {
-      this.#here.note("handoff-done", `partition ${transfer.id.partition} to ${transfer.to}: ${transfer.changes} rows, paused ${Math.round(this.#here.now - transfer.lastProgress)} ms after the last row`);
+      this.#here.note(
+        "handoff-done",
+        `partition ${transfer.id.partition} to ${transfer.to}: ${transfer.changes} rows, paused ${Math.round(this.#here.now - transfer.lastProgress)} ms after the last row`,
+      );
     }
   }
 }
@@ -407,7 +483,10 @@ function watched(transfer: Transfer): boolean {
 
 function strandedWanted(transfer: Transfer, document: RingDocument): boolean {
   const entry = transfer.stranded!;
-  return document.owners[entry.partition] === transfer.to && document.stranded.some((other) => strandedKey(other) === strandedKey(entry));
+  return (
+    document.owners[entry.partition] === transfer.to &&
+    document.stranded.some((other) => strandedKey(other) === strandedKey(entry))
+  );
 }
 
 function handoffKey(partition: Partition): string {
@@ -426,6 +505,8 @@ const CHUNK_ROWS = 1_000;
 const WINDOW_CHUNKS = 8;
 /** Read the next page when fewer changes than this wait. */
 const BACKLOG_LOW = 2_000;
+/** Changes that wait for the receiver. */
+const BACKLOG_MOST = 20_000;
 /** Cut over when at most about this many changes are not durable at the receiver. */
 const CATCH_UP_CLOSE = 500;
 const RETRY_MS = 250;

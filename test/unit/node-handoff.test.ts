@@ -1,0 +1,393 @@
+/** How partitions move between nodes: hosting, outgoing and incoming against each other, and against bad moments. */
+
+import { describe, expect, test } from "vitest";
+import type { MemberId, NodeName } from "../../ring/ids.ts";
+import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
+import { sealChange } from "../../ring/node/rows.ts";
+import { Disk } from "../simulation/disk.ts";
+import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
+
+const PLANNED = documentOf({ epoch: 5, owner: "a", next: "b" });
+const MOVED = documentOf({ epoch: 6, owner: "b", generation: 2 });
+
+/** a serves partition 0 with two tasks and hands it to b, up to a's consent for epoch 6. */
+function handedOver(): { a: Parts; b: Parts; ids: string[] } {
+  const a = new Parts("a");
+  a.follow(documentOf({ epoch: 4 }));
+  const ids = [a.submit(P0), a.submit(P0, keyIn(0, 1))];
+  const b = new Parts("b");
+  b.follow(documentOf({ epoch: 4 }));
+  b.follow(PLANNED);
+  a.follow(PLANNED);
+  talk(a, b);
+  return { a, b, ids };
+}
+
+describe("a handoff", () => {
+  test("P1: moves every task, and the old copy goes only when the new epoch is known", () => {
+    const { a, b, ids } = handedOver();
+    expect(a.consents).toEqual([{ epoch: 6, partition: 0, to: "b" }]);
+    expect(a.hosting.serving(P0)).toBe(false);
+    expect(a.stored(P0)).toEqual(ids);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.hosting.serving(P0)).toBe(true);
+    expect(b.stored(P0)).toEqual(ids);
+    expect(a.stored(P0)).toEqual([]);
+  });
+
+  test("P1: the receiver keeps what it has said to be complete, however long the decision takes", () => {
+    const { a, b, ids } = handedOver();
+    b.tick(31_000);
+    b.tick(300_000);
+    expect(b.dropped).toEqual([]);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.stored(P0)).toEqual(ids);
+  });
+
+  test("an arrival that is not complete gives its place free when its sender is silent for 30 s", () => {
+    const { b } = handedOver();
+    const c = new Parts("c");
+    const id = { partition: P0, kind: "handoff", generation: 1, nonce: 7 } as const;
+    c.follow(documentOf({ epoch: 5, owner: "a", next: "c" }));
+    c.receive("a", { type: "transfer-offer", transfer: id, epoch: PLANNED.epoch });
+    expect(c.said("transfer-begin")).toHaveLength(1);
+    c.tick(30_000);
+    c.receive("a", { type: "transfer-chunk", transfer: id, sequence: 1, changes: [] });
+    expect(c.said("transfer-abort")).toHaveLength(1);
+    expect(b.dropped).toEqual([]);
+  });
+
+  test("P1: an offer that comes twice does not cost the copy that it began", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    const id = a.submit(P0);
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    const offer = a.said("transfer-offer")[0] as TransferMessage;
+    talk(a, b);
+    b.receive("a", offer);
+    expect(b.dropped).toEqual([]);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
+  test.each(["transfer-wait", "transfer-abort"] as const)(
+    "P3: a late %s does not wake a partition that was consented away",
+    (type) => {
+      const { a } = handedOver();
+      const nonce = 101;
+      for (let tried = nonce; tried < nonce + 20; tried++) {
+        a.receive("b", {
+          type,
+          transfer: { partition: P0, kind: "handoff", generation: 1, nonce: tried },
+          reason: "late",
+        });
+      }
+      expect(a.hosting.serving(P0)).toBe(false);
+      expect(a.outgoing.views()[0]?.phase).toBe("cut-over");
+    },
+  );
+
+  test("a consent for an epoch that decided something else is given again for the next one", () => {
+    const { a } = handedOver();
+    a.follow({ ...PLANNED, epoch: 6 as typeof PLANNED.epoch });
+    expect(a.consents.at(-1)).toEqual({ epoch: 7, partition: 0, to: "b" });
+    expect(a.hosting.serving(P0)).toBe(false);
+  });
+
+  test("a plan that was cancelled brings the partition back into service", () => {
+    const { a, b, ids } = handedOver();
+    const cancelled = documentOf({ epoch: 6, owner: "a" });
+    a.follow(cancelled);
+    b.follow(cancelled);
+    talk(a, b);
+    expect(a.hosting.serving(P0)).toBe(true);
+    expect(a.stored(P0)).toEqual(ids);
+    expect(b.stored(P0)).toEqual([]);
+  });
+
+  test("P2: a copy that arrived whole is not used when the ring changed by force: the owner has gone on since", () => {
+    const { b } = handedOver();
+    const forced = documentOf({
+      epoch: 6,
+      owner: "b",
+      generation: 2,
+      stranded: [strandedOn("a", 1, { type: "adopter", adopter: "c" as NodeName })],
+    });
+    b.follow(forced);
+    expect(b.stored(P0)).toEqual([]);
+    expect(b.hosting.loaded(P0)).toBe(true);
+  });
+
+  test("P1: a copy that arrived whole is used after a restart", () => {
+    const { b, ids } = handedOver();
+    const again = new Parts("b", b.disk);
+    again.follow(PLANNED);
+    again.follow(MOVED);
+    expect(again.hosting.serving(P0)).toBe(true);
+    expect(again.stored(P0)).toEqual(ids);
+  });
+
+  test("a partial copy is set aside when its partition becomes this node's own by force", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    a.submit(P0);
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    for (const { message } of a.taken()) if (message.type === "transfer-offer") b.receive("a", message);
+    for (const { message } of b.taken()) if (message.type === "transfer-begin") a.receive("b", message);
+    const first = a.taken().find(({ message }) => message.type === "transfer-chunk")?.message as TransferMessage;
+    b.receive("a", first);
+    expect(b.stored(P0)).toHaveLength(1);
+    b.follow(documentOf({ epoch: 6, owner: "b", generation: 2 }));
+    expect(b.stored(P0)).toEqual([]);
+    expect(b.quarantined).toEqual([0]);
+    expect(b.hosting.serving(P0)).toBe(true);
+  });
+
+  test("a transfer that breaks starts anew and ends well", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    const id = a.submit(P0);
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    for (const { message } of a.taken()) if (message.type === "transfer-offer") b.receive("a", message);
+    b.taken();
+    a.unlinked.add("b" as NodeName);
+    a.outgoing.linkDown("b" as NodeName);
+    a.tick(250);
+    expect(a.outgoing.views()[0]?.reason).toBe("b cannot be reached");
+    a.unlinked.clear();
+    for (let turn = 0; turn < 4; turn++) {
+      a.tick(250);
+      talk(a, b);
+    }
+    expect(a.consents[0]).toEqual({ epoch: 6, partition: 0, to: "b" });
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
+  test("a stream that does not hash to what was sent is refused and sent anew", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    a.submit(P0);
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    let spoilt = false;
+    for (let turn = 0; turn < 40; turn++) {
+      for (const { message } of a.taken()) {
+        const wrong = message.type === "transfer-chunk" && message.last !== undefined && !spoilt;
+        if (wrong) spoilt = true;
+        b.receive("a", (wrong ? { ...message, last: { ...message.last, hash: 1 } } : message) as TransferMessage);
+      }
+      for (const { message } of b.taken()) a.receive("b", message as TransferMessage);
+      a.tick(100);
+    }
+    expect(b.notes.filter((note) => note.startsWith("transfer-mismatch"))).toHaveLength(1);
+    expect(a.consents[0]).toEqual({ epoch: 6, partition: 0, to: "b" });
+  });
+
+  test("P5: when the receiver is slower than the load, what waits for it stays bounded: submits wait instead", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    for (let count = 0; count < 6_000; count++) a.submit(P0);
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    for (const { message } of a.taken()) if (message.type === "transfer-offer") b.receive("a", message);
+    for (const { message } of b.taken()) if (message.type === "transfer-begin") a.receive("b", message);
+    expect(a.hosting.serving(P0)).toBe(true);
+    for (let count = 0; count < 40_000 && a.hosting.serving(P0); count++) a.submit(P0);
+    expect(a.hosting.serving(P0)).toBe(false);
+    expect(a.outgoing.views()[0]?.phase).toBe("cut-over");
+  }, 60_000);
+});
+
+describe("seals", () => {
+  test("P3: a partition sealed for the next epoch starts nothing after a restart, until that epoch is known", () => {
+    const { a } = handedOver();
+    const again = new Parts("a", a.disk);
+    again.follow(PLANNED);
+    expect(again.hosting.serving(P0)).toBe(false);
+    expect(again.hosting.doubts()).toEqual([6]);
+    again.follow({ ...PLANNED, epoch: 6 as typeof PLANNED.epoch });
+    expect(again.hosting.serving(P0)).toBe(true);
+    expect(again.hosting.doubts()).toEqual([]);
+  });
+
+  test("a seal whose epoch becomes known while the rows are read leaves no doubt behind", () => {
+    const { a } = handedOver();
+    const again = new Parts("a", a.disk);
+    for (let count = 0; count < 1_200; count++) {
+      a.disk.commit([
+        {
+          partition: P0,
+          term: { history: 1, generation: 1, opens: 1 },
+          changes: [{ key: Uint8Array.of(0xf0, count >> 8, count & 255), value: Uint8Array.of(1) }],
+        },
+      ]);
+    }
+    again.here.document = PLANNED;
+    again.hosting.follow(PLANNED);
+    again.delayed.add("read");
+    again.run();
+    again.release("read");
+    expect(again.hosting.doubts()).toEqual([6]);
+    const third = new Parts("a", a.disk);
+    third.delayed.add("open");
+    third.follow(PLANNED);
+    third.delayed.add("read");
+    third.release("open");
+    third.here.document = PLANNED;
+    // The first page is read at epoch 5, the last one at epoch 6.
+    const later = { ...PLANNED, epoch: 6 as typeof PLANNED.epoch };
+    third.releaseOne();
+    third.follow(later);
+    third.release("read");
+    expect(third.hosting.serving(P0)).toBe(true);
+  });
+});
+
+describe("stranded rows", () => {
+  const AWAY = strandedOn("c", 1);
+  const HELD = strandedOn("a", 2, { type: "adopter", adopter: "a" as NodeName });
+
+  /** c, back again, has a task of partition 0, which b owns at generation 3. */
+  function back(stranded: readonly ReturnType<typeof strandedOn>[]): { b: Parts; c: Parts; id: string } {
+    const c = new Parts("c");
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const id = c.submit(P0);
+    const b = new Parts("b");
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded });
+    b.follow(document);
+    c.follow(document);
+    return { b, c, id };
+  }
+
+  test("P1: what a returning member held is absorbed, and its copy goes only with the entry", () => {
+    const { b, c, id } = back([AWAY]);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([id]);
+    expect(c.stored(P0)).toEqual([id]);
+    c.follow(documentOf({ epoch: 10, owner: "b", generation: 3 }));
+    expect(c.stored(P0)).toEqual([]);
+  });
+
+  test("P1: rows that come while the owner opens the partition anew are not acknowledged", () => {
+    const { b, c, id } = back([AWAY, HELD]);
+    for (const { message } of c.taken()) if (message.type === "transfer-offer") b.receive("c", message);
+    const begin = b.taken().filter(({ message }) => message.type === "transfer-begin");
+    expect(begin).toHaveLength(1);
+    // The other directory's adopter is gone: the owner starts at once, by opening the partition anew.
+    b.delayed.add("open");
+    b.follow(documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] }));
+    for (const { message } of begin) c.receive("b", message as TransferMessage);
+    for (let turn = 0; turn < 4; turn++) {
+      talk(c, b);
+      c.tick(300);
+    }
+    expect(b.absorbed).toEqual([]);
+    b.release("open");
+    for (let turn = 0; turn < 4; turn++) {
+      talk(c, b);
+      c.tick(300);
+    }
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
+  test("P1: rows that were taken but not yet on disk when the partition was opened anew are not acknowledged", () => {
+    const { b, c, id } = back([AWAY, HELD]);
+    b.delayed.add("flush");
+    for (let turn = 0; turn < 3; turn++) {
+      for (const { message } of c.taken()) b.receive("c", message as TransferMessage);
+      for (const { message } of b.taken())
+        if (message.type.startsWith("transfer-")) c.receive("b", message as TransferMessage);
+    }
+    b.follow(documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] }));
+    b.release("flush");
+    expect(b.absorbed.length === 0 || b.stored(P0).includes(id)).toBe(true);
+    for (let turn = 0; turn < 8; turn++) {
+      talk(c, b);
+      c.tick(300);
+    }
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
+  test("a copy listed as stranded is not dropped, not even to make room for a handoff", () => {
+    const { c } = back([AWAY]);
+    const id = { partition: P0, kind: "handoff", generation: 3, nonce: 9 } as const;
+    c.follow(documentOf({ epoch: 10, owner: "b", next: "c", generation: 3, stranded: [AWAY] }));
+    c.receive("b", { type: "transfer-offer", transfer: id, epoch: PLANNED.epoch });
+    expect(c.said("transfer-wait").map(reasonOf)).toContain("the receiver still holds older tasks of it");
+    expect(c.dropped).toEqual([]);
+  });
+
+  test("a directory taken over is emptied to the owner", () => {
+    const dead = new Disk("c" as NodeName, "id-c" as MemberId);
+    const c = new Parts("c", dead);
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const id = c.submit(P0);
+    const entry = strandedOn("c", 1, { type: "adopter", adopter: "a" as NodeName });
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [entry] });
+    const a = new Parts("a");
+    const b = new Parts("b");
+    a.follow(document);
+    b.follow(document);
+    expect(a.outgoing.views()).toEqual([]);
+    a.adopted.set("c" as NodeName, dead);
+    a.follow(document);
+    talk(a, b);
+    expect(b.absorbed).toEqual([entry]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+});
+
+describe("a new history", () => {
+  test("P1: after a recovery the owner goes on with its rows", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    const id = a.submit(P0);
+    const again = new Parts("a", a.disk);
+    again.follow(documentOf({ epoch: 5, history: 2 }));
+    expect(again.quarantined).toEqual([]);
+    expect(again.hosting.serving(P0)).toBe(true);
+    expect(again.stored(P0)).toEqual([id]);
+  });
+
+  test("P1: rows of an older history that the new one does not know of are set aside, not dropped", () => {
+    const b = new Parts("b");
+    b.follow(MOVED);
+    b.submit(P0);
+    const again = new Parts("b", b.disk);
+    again.follow(documentOf({ epoch: 6, history: 2, owner: "a" }));
+    expect(again.quarantined).toEqual([0]);
+  });
+});
+
+describe("commits", () => {
+  test("changes of a partition that was closed and opened again do not enter under the new term", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    a.delayed.add("flush");
+    const refused = a.submit(P0);
+    a.commits.add(P0, sealChange(99));
+    // Away and back by force while nothing could be written.
+    a.follow(documentOf({ epoch: 6, owner: "a", generation: 3, stranded: [strandedOn("a", 1)] }));
+    a.release("flush");
+    expect(a.stored(P0)).not.toContain(refused);
+    expect(a.hosting.serving(P0)).toBe(true);
+  });
+});
+
+function reasonOf(message: NodeMessage): string {
+  return "reason" in message ? message.reason : "";
+}
