@@ -13,7 +13,7 @@ export function members({ settings, output, flags }: CommandRun): Promise<undefi
       return {
         kind: "Member",
         items: reply.members,
-        extra: { epoch: reply.epoch },
+        extra: { epoch: reply.epoch, viewChecksum: reply.viewChecksum, ringChecksum: reply.ringChecksum },
         lines: (paint) => tableLines(columnsOf(reply.members), reply.members, paint),
       };
     };

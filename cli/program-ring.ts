@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import type { Declare } from "./declare.ts";
+import { declareKeys } from "./keys.ts";
 import type { StageKind } from "./stage.ts";
 
 export function declareRing(program: Command, declare: Declare): void {
@@ -49,6 +50,8 @@ function declareLooking(program: Command, declare: Declare): void {
       .option("--recent <number>", "at most this many old ones (default: 100)"),
     async () => (await import("./events.ts")).events,
   );
+
+  declareKeys(program, declare);
 
   const moving = program
     .command("transfers")

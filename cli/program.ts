@@ -54,6 +54,8 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
     "grpc",
     "http",
     "gossip",
+  "gossip-keys",
+  "gossip-label",
     "ring-size",
     "profile",
     "log-level",

@@ -36,6 +36,8 @@ export type SettingName =
   | "grpc"
   | "http"
   | "gossip"
+  | "gossip-keys"
+  | "gossip-label"
   | "advertise"
   | "weight"
   | "zone"
@@ -272,6 +274,16 @@ export const SETTINGS: readonly Setting[] = [
   },
   { name: "http", flag: "--http <host:port>", about: "where metrics and probes listen", fallback: "127.0.0.1:7480" },
   { name: "gossip", flag: "--gossip <host:port>", about: "where gossip listens", fallback: "127.0.0.1:7946" },
+  {
+    name: "gossip-keys",
+    flag: "--gossip-keys <file>",
+    about: "encrypt gossip: JSON list of keys in base64, as serf's keyring file (default: gossip in clear)",
+  },
+  {
+    name: "gossip-label",
+    flag: "--gossip-label <label>",
+    about: "keeps rings on one network apart; serf agents before memberlist 0.3 do not know it",
+  },
   {
     name: "advertise",
     flag: "--advertise <address>",

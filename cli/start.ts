@@ -72,12 +72,16 @@ export function planStart(settings: Settings): StartPlan {
   const machine = settings.text("machine");
   const advertise = advertised(settings.list("advertise"));
   const timeout = settings.find("timeout");
+  const gossipKeys = settings.text("gossip-keys");
+  const gossipLabel = settings.text("gossip-label");
   return {
     name,
     data: settings.text("data") ?? join(".taskring", name),
     join: settings.list("join").map((text) => parseHostPort(text, { flag: "--join", fallback: defaultOf("gossip") })),
     ...binds,
     ...(advertise === undefined ? {} : { advertise }),
+    ...(gossipKeys === undefined ? {} : { gossipKeys }),
+    ...(gossipLabel === undefined ? {} : { gossipLabel }),
     ringSize,
     weight: settings.integer("weight", { least: 0, most: 1_000 })!,
     ...(zone === undefined ? {} : { zone }),

@@ -231,11 +231,32 @@ export interface Member {
   readonly grpcAddress: string;
   readonly httpAddress: string;
   readonly machine: string;
+  readonly gossipAddress: string;
+  readonly incarnation: number;
+  readonly health: string;
 }
 
 export interface MembersReply {
   readonly members: readonly Member[];
   readonly epoch: number;
+  readonly viewChecksum: string;
+  readonly ringChecksum: string;
+}
+
+export interface KeysRequest {
+  readonly action: string;
+  readonly key: string;
+}
+
+export interface GossipKey {
+  readonly fingerprint: string;
+  readonly bits: number;
+  readonly primary: boolean;
+}
+
+export interface KeysReply {
+  readonly node: string;
+  readonly keys: readonly GossipKey[];
 }
 
 export interface RingReply {

@@ -253,7 +253,8 @@ export class NodeDriver implements RingNode {
         this.#world.peers().send(effect.to, effect.message);
         return;
       case "swim":
-        this.#world.gossip().perform(effect.effect);
+        if (this.#world.gossip().perform(effect.effect)) return;
+        if (effect.effect.type === "user-event") this.#note("user-event", userEventText(effect.effect.name, effect.effect.payload));
         return;
       case "answered":
         this.#asks.get(effect.askId)?.(effect.answer);
@@ -386,6 +387,11 @@ export class NodeDriver implements RingNode {
   }
 }
 
+/** As far as people can read it. */
+function userEventText(name: string, payload: Uint8Array): string {
+  return payload.length === 0 ? name : `${name} ${new TextDecoder().decode(payload.subarray(0, USER_EVENT_BYTES))}`;
+}
+
 function addressOf(host: string, tag: string | undefined): string {
   if (tag === undefined) return "";
   const shown = host.includes(":") ? `[${host}]` : host;
@@ -408,3 +414,4 @@ const LONGEST_TIMER_MS = 60_000;
 const ASK_AGAIN_MS = 50;
 const DISK_FULL_RETRY_MS = 500;
 const EXIT_INVARIANT = 70;
+const USER_EVENT_BYTES = 512;

@@ -27,6 +27,7 @@ export class Prober {
   #running: Running | undefined;
   #nextAt: Instant | undefined;
   #sequence: number;
+  #roundTrips: number[] = [];
 
   constructor(parts: ProberParts) {
     this.#parts = parts;
@@ -75,6 +76,7 @@ export class Prober {
       this.#relays.delete(sequence);
       this.#parts.outbox.send(relay.to, { type: "ack", sequence: relay.sequence });
     } else if (this.#running?.sequence === sequence && now <= this.#running.deadlineAt) {
+      if (!this.#running.asked) this.#noteRoundTrip(now - this.#running.begunAt);
       this.#running = undefined;
       this.#parts.health.change(-1);
     }
@@ -98,6 +100,18 @@ export class Prober {
 
   nacked(sequence: number): void {
     if (this.#running?.sequence === sequence) this.#running.nacks++;
+  }
+
+  /** In ms, of direct answers since the last call. */
+  takeRoundTrips(): readonly number[] {
+    const roundTrips = this.#roundTrips;
+    this.#roundTrips = [];
+    return roundTrips;
+  }
+
+  #noteRoundTrip(ms: number): void {
+    this.#roundTrips.push(ms);
+    if (this.#roundTrips.length > ROUND_TRIPS_KEPT) this.#roundTrips.shift();
   }
 
   /** Somebody asks us to ping another member. */
@@ -126,6 +140,7 @@ export class Prober {
     this.#running = {
       member,
       sequence,
+      begunAt: now,
       timeoutAt: now + profile.probeTimeoutMs,
       deadlineAt: now + health.scale(profile.probeIntervalMs),
       asked: false,
@@ -218,6 +233,7 @@ interface ProberParts {
 interface Running {
   readonly member: MemberRecord;
   readonly sequence: number;
+  readonly begunAt: Instant;
   /** When others are asked. */
   readonly timeoutAt: Instant;
   deadlineAt: Instant;
@@ -257,3 +273,5 @@ const NACK_SHARE = 0.8;
 const REFUSED_SHARE = 0.4;
 /** Pings for others under way; each lives for one probe timeout. */
 const RELAY_LIMIT = 1_024;
+/** About a quarter of an hour of probes. */
+const ROUND_TRIPS_KEPT = 1_000;

@@ -114,6 +114,11 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
     return this.#counters;
   }
 
+  /** From ping to ack, in ms, of the probes answered since the last call; at most the last thousand. */
+  takeRoundTrips(): readonly number[] {
+    return this.#prober.takeRoundTrips();
+  }
+
   step(now: Instant, event: SwimEvent): readonly SwimEffect[] {
     this.#noticeStall(now);
     this.#handle(now, event);

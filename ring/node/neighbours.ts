@@ -48,6 +48,7 @@ export class Neighbours {
   readonly candidates: Map<NodeName, Omit<Member, "status">> = new Map();
   #outsideAt: Instant | undefined;
   #started = false;
+  #left = false;
 
   constructor(here: Here, parts: { swim: Swim; liveness: Liveness; member: Omit<Member, "status">; autoJoin: boolean; hooks: NeighbourHooks }) {
     this.#here = here;
@@ -79,6 +80,14 @@ export class Neighbours {
     if (this.#outsideAt !== undefined && this.#outsideAt <= now) this.#askIn();
     const counts = this.loads.due(now, () => this.#hooks.counts());
     if (counts !== undefined) this.toAll({ type: "loads", counts });
+  }
+
+  /** Tells membership that this node leaves for good. False if it has been told. */
+  leave(): boolean {
+    if (this.#left) return false;
+    this.#left = true;
+    this.step({ type: "leave" });
+    return true;
   }
 
   step(event: SwimEvent): void {

@@ -344,6 +344,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#asks.tick();
     this.#stopping.progress();
     if (this.#leftAt === undefined || this.#leftAt > now) return;
+    if (this.#neighbours.leave()) {
+      this.#leftAt = now + PARTING_MS;
+      return;
+    }
     this.#leftAt = undefined;
     this.#here.emit({ type: "exit", code: 0, reason: "left the ring" });
   }
@@ -578,5 +582,7 @@ const AUTO_JOIN_ASK_MS = 2_000;
 const NOBODY = -1;
 /** A member that has left goes on answering late calls for this long. */
 const LATE_CALLS_MS = 2_000;
+/** As long as membership takes to tell of a leave: all shall see `left`, not a death. */
+const PARTING_MS = 2_500;
 /** sysexits.h EX_IOERR: the supervisor should look at the disk. */
 const EXIT_BROKEN_STORE = 74;

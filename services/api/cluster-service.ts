@@ -16,15 +16,17 @@ import {
   statusMessage,
   transferMessage,
 } from "./cluster-views.ts";
+import { type GossipKeys, keysHandlers } from "./gossip-keys.ts";
 import type { ApiLimits } from "./limits.ts";
 import { stagedChangeOf } from "./staged-change.ts";
 
 export interface ClusterOptions {
   readonly node: RingNode;
   readonly limits: ApiLimits;
+  readonly keys?: GossipKeys | undefined;
 }
 
-export function clusterHandlers({ node, limits }: ClusterOptions): Handlers {
+export function clusterHandlers({ node, limits, keys }: ClusterOptions): Handlers {
   async function status(request: { readonly node: string }, deadlineMs: number): Promise<messages.StatusReply> {
     const names = request.node === "" ? memberNames(node) : [knownName(node, request.node)];
     const patience = Math.min(deadlineMs, STATUS_MS);
@@ -127,6 +129,7 @@ export function clusterHandlers({ node, limits }: ClusterOptions): Handlers {
 
   return {
     unary: {
+      ...keysHandlers(node.name, keys),
       Status: (request: { readonly node: string }, { deadlineMs }) => status(request, deadlineMs),
       Members: async () => membersMessage(node),
       Ring: async () => ringMessage(node, documentOf(node)),

@@ -2,7 +2,12 @@
 
 import type * as messages from "../../proto/messages.ts";
 import type { Member, RingDocument, StagedChange } from "../../ring/document.ts";
+import { encodeDocument } from "../../ring/document-codec.ts";
+import { murmur3 } from "../../ring/hash.ts";
 import type { NodeName } from "../../ring/ids.ts";
+import { addressText } from "../../ring/membership/address.ts";
+import { viewChecksum } from "../../ring/membership/checksum.ts";
+import { encodeMsgpack } from "../../ring/membership/msgpack.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import type { NodeStatus, TransferView } from "../../ring/node/requests.ts";
 import type { Plan, PlanTransition } from "../../ring/plan.ts";
@@ -51,9 +56,23 @@ export function membersMessage(node: RingNode): messages.MembersReply {
       grpcAddress: addresses?.grpc ?? "",
       httpAddress: addresses?.http ?? "",
       machine: member?.machine ?? seen?.tags.get("machine") ?? "",
+      gossipAddress: seen === undefined ? "" : addressText(seen.address),
+      incarnation: seen?.incarnation ?? 0,
+      health: seen === undefined ? "" : (seen.tags.get("health") ?? "ok"),
     };
   });
-  return { members, epoch: document?.epoch ?? 0 };
+  return {
+    members,
+    epoch: document?.epoch ?? 0,
+    viewChecksum: viewChecksum(node.members()),
+    ringChecksum: document === undefined ? "" : ringChecksum(document),
+  };
+}
+
+function ringChecksum(document: RingDocument): string {
+  return murmur3(encodeMsgpack(encodeDocument(document), { dialect: "modern" }))
+    .toString(16)
+    .padStart(8, "0");
 }
 
 export function statusMessage(status: NodeStatus): messages.NodeStatus {

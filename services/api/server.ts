@@ -18,6 +18,7 @@ import type { RingNode } from "../../ring/node/port.ts";
 import { appsHandlers } from "./apps-service.ts";
 import { bindService, type CallOptions, type Identify } from "./calls.ts";
 import { clusterHandlers } from "./cluster-service.ts";
+import type { GossipKeys } from "./gossip-keys.ts";
 import { API_LIMITS, type ApiLimits } from "./limits.ts";
 import { statusOf } from "./status.ts";
 import { StreamSession } from "./stream-session.ts";
@@ -29,6 +30,8 @@ export interface ApiOptions {
   readonly bind: { readonly host: string; readonly port: number };
   readonly limits?: Partial<ApiLimits>;
   readonly log: ApiLog;
+  /** The node's gossip keys. Absent: calls about them are refused. */
+  readonly keys?: GossipKeys;
   /** Who calls; throws UNAUTHENTICATED. Default: everybody is `local`. */
   readonly identify?: Identify;
   /** Default: no TLS. */
@@ -89,7 +92,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   for (const [name, handlers] of [
     ["taskring.v1.Tasks", { ...tasks, raw }],
     ["taskring.v1.Apps", appsHandlers(node)],
-    ["taskring.v1.Cluster", clusterHandlers({ node, limits })],
+    ["taskring.v1.Cluster", clusterHandlers({ node, limits, keys: options.keys })],
   ] as const) {
     const { definition, implementation } = bindService(name, handlers, callOptions);
     server.addService(definition, implementation);

@@ -56,6 +56,14 @@ export class ClusterCalls {
     await this.#caller.unary(CLUSTER, "Drain", request, options);
   }
 
+  /** The gossip keys of the node that is asked: name it by `address`. */
+  keys(
+    change: { readonly action: "list" | "install" | "use" | "remove"; readonly key?: string },
+    options?: CallOptions,
+  ): Promise<messages.KeysReply> {
+    return this.#caller.unary(CLUSTER, "Keys", change, options);
+  }
+
   events(query: { readonly recent?: number } = {}, options?: CallOptions): AsyncIterable<messages.ClusterEvent> {
     return this.#caller.stream(CLUSTER, "Events", query, options);
   }

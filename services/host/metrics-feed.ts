@@ -3,12 +3,15 @@
 import type { NodeDriver } from "../../ring/io/node.ts";
 import type { TaskEngineContract } from "../../ring/tasks/engine-contract.ts";
 import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
+import type { Gossip } from "../../ring/io/gossip.ts";
+import type { Swim } from "../../ring/membership/swim.ts";
 import { createNodeMetrics, watchEventLoopLag } from "../metrics/node-metrics.ts";
 import type { Registry } from "../metrics/registry.ts";
 import type { Runner } from "../runner/runner.ts";
+import { feedGossipMetrics } from "./gossip-feed.ts";
 
-export function feedMetrics(parts: { readonly node: NodeDriver; readonly store: EmbeddedStore; readonly runner: Runner; readonly appViews: TaskEngineContract["appViews"] }): { readonly registry: Registry; stop(): void } {
-  const { node, store, runner, appViews } = parts;
+export function feedMetrics(parts: { readonly node: NodeDriver; readonly store: EmbeddedStore; readonly runner: Runner; readonly swim: Swim; readonly gossip: Gossip; readonly appViews: TaskEngineContract["appViews"] }): { readonly registry: Registry; stop(): void } {
+  const { node, store, runner, swim, gossip, appViews } = parts;
   const metrics = createNodeMetrics();
   const stopTasks = node.onTaskEvents((events) => {
     for (const event of events) {
@@ -21,6 +24,7 @@ export function feedMetrics(parts: { readonly node: NodeDriver; readonly store: 
     }
   });
   const lag = watchEventLoopLag(metrics.eventloopLagSeconds);
+  feedGossipMetrics(metrics, { swim, gossip });
   let syncs = 0;
   metrics.registry.onCollect(() => {
     const document = node.document();

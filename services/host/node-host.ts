@@ -14,6 +14,7 @@ import { type NodeName, parseNodeName, type RingId } from "../../ring/ids.ts";
 import { AdoptedDirectories, PARTITION_MOST } from "../../ring/io/adopted.ts";
 import { waitForLock } from "../../ring/io/directory.ts";
 import { openGossip } from "../../ring/io/gossip.ts";
+import { KeyFile } from "../../ring/io/gossip-keys.ts";
 import { NodeDriver } from "../../ring/io/node.ts";
 import { openPeers } from "../../ring/io/peer/peers.ts";
 import { decodeRegisterState } from "../../ring/io/register-codec.ts";
@@ -52,6 +53,10 @@ export interface HostOptions {
   readonly grpc: Endpoint;
   readonly gossip: Endpoint;
   readonly http: Endpoint;
+  /** File of gossip keys, in serf's format. Absent: gossip in clear. */
+  readonly gossipKeys?: string;
+  /** Keeps rings on one network apart. */
+  readonly gossipLabel?: string;
   /** What others are told to connect to, where that is not what is bound. */
   readonly advertise?: { readonly host?: string; readonly grpcPort?: number; readonly httpPort?: number; readonly gossipPort?: number };
   readonly ringSize?: number;
@@ -92,11 +97,14 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const adopted = opened.use(new AdoptedDirectories(log));
   const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
 
+  const keys = await KeyFile.open(options.gossipKeys);
   let driver: NodeDriver | undefined;
   let joinTimer: NodeJS.Timeout | undefined;
   const gossip = opened.use(
     await openGossip({
       bind: options.gossip,
+      keyring: keys.keyring,
+      ...(options.gossipLabel === undefined ? {} : { label: options.gossipLabel }),
       ...(options.advertise?.host === undefined ? {} : { advertise: { host: options.advertise.host, ...(options.advertise.gossipPort === undefined ? {} : { port: options.advertise.gossipPort }) } }),
       onEvent: (event) => driver?.step({ type: "swim", event }),
     }),
@@ -117,7 +125,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       }
     : decodeRegisterState(bytes);
   const apps = new Catalogue(options.apps);
-  const tags = new Map([["role", "taskring"], ["id", directory.id.slice(0, 16)], ["starts", String(register.starts + 1)], ["v", VERSION]]);
+  const tags = new Map([["role", "taskring"], ["id", directory.id.slice(0, 16)], ["starts", String(register.starts + 1)], ["v", VERSION], ["weight", String(member.weight)], ...(member.zone === undefined ? [] : [["zone", member.zone] as const])]);
   const engine = new TaskEngine({ apps, random: Math.random });
   const swim = new Swim({
     name, address: gossip.address, tags, profile: PROFILES[options.profile ?? "lan"], random: Math.random,
@@ -164,9 +172,9 @@ export async function startHost(options: HostOptions): Promise<Host> {
       log,
     }),
   );
-  const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service] });
+  const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service], keys });
   opened.defer(() => api.close({ graceMs: 200 }));
-  const { registry, stop: stopMetrics } = feedMetrics({ node, store, runner, appViews: (limit) => engine.appViews(limit) });
+  const { registry, stop: stopMetrics } = feedMetrics({ node, store, runner, swim, gossip, appViews: (limit) => engine.appViews(limit) });
   opened.defer(stopMetrics);
   const { stop: stopHealth, ...checks } = health(node, store);
   opened.defer(stopHealth);

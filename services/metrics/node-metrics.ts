@@ -30,6 +30,13 @@ export interface NodeMetrics {
   readonly peerMessages: Counter;
   readonly peerBytes: Counter;
   readonly gossipPackets: Counter;
+  readonly gossipBytes: Counter;
+  readonly gossipProbes: Counter;
+  readonly gossipRttSeconds: HistogramMetric;
+  readonly suspicions: Counter;
+  readonly refutations: Counter;
+  readonly flaps: Counter;
+  readonly localHealth: Gauge;
   readonly eventloopLagSeconds: HistogramMetric;
   readonly eventloopBlocked: Counter;
   readonly leaseHeld: Gauge;
@@ -98,6 +105,31 @@ export function createNodeMetrics(registry: Registry = new Registry()): NodeMetr
       name: "gossip_packets_total",
       help: "Gossip packets; refused ones carry the reason.",
       labels: ["direction", "reason"],
+    }),
+    gossipBytes: registry.counter({
+      name: "gossip_bytes_total",
+      help: "Bytes of gossip, packets and streams, without IP headers.",
+      labels: ["direction"],
+    }),
+    gossipProbes: registry.counter({
+      name: "gossip_probes_total",
+      help: "Members probed: answered, over TCP only, refused by their machine, or failed.",
+      labels: ["outcome"],
+    }),
+    gossipRttSeconds: registry.histogram({ name: "gossip_rtt_seconds", help: "From a probe to its answer." }),
+    suspicions: registry.counter({
+      name: "suspicions_total",
+      help: "Members that were suspected; refuted ones were alive after all.",
+      labels: ["outcome"],
+    }),
+    refutations: registry.counter({ name: "refutations_total", help: "Times this node had to say that it is alive." }),
+    flaps: registry.counter({
+      name: "member_flaps_total",
+      help: "Dead members that came back as the process they were.",
+    }),
+    localHealth: registry.gauge({
+      name: "local_health_score",
+      help: "0 is well; with each point this node is slower to accuse others.",
     }),
     eventloopLagSeconds: registry.histogram({ name: "eventloop_lag_seconds", help: "How late a timer came." }),
     eventloopBlocked: registry.counter({

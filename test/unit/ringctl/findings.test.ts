@@ -18,6 +18,9 @@ const member = (name: string, more: Partial<Member> = {}): Member => ({
   grpcAddress: "127.0.0.1:7400",
   httpAddress: "127.0.0.1:7480",
   machine: "m",
+  gossipAddress: "127.0.0.1:7946",
+  incarnation: 1,
+  health: "ok",
   ...more,
 });
 const node = (name: string, more: Partial<NodeStatus> = {}): NodeStatus => ({
@@ -57,7 +60,7 @@ const observed = (
   more: Partial<Observed> & { readonly nodes?: readonly NodeStatus[]; readonly list?: readonly Member[] } = {},
 ): Observed => ({
   status: { nodes: more.nodes ?? [node("a"), node("b")], unreachable: [] },
-  members: { members: more.list ?? [member("a"), member("b")], epoch: 5 },
+  members: { members: more.list ?? [member("a"), member("b")], epoch: 5, viewChecksum: "", ringChecksum: "" },
   ring: {
     ringId: "0123456789abcdef",
     history: 1,
@@ -176,7 +179,7 @@ describe("findings", () => {
   });
 
   test("a node that is not part of a ring yet is unhealthy and says what lets it in", () => {
-    const alone: Observed = { status: { nodes: [], unreachable: [] }, members: { members: [], epoch: 0 } };
+    const alone: Observed = { status: { nodes: [], unreachable: [] }, members: { members: [], epoch: 0, viewChecksum: "", ringChecksum: "" } };
     expect(findingsOf(alone)).toMatchObject([{ severity: "error", code: "NO_RING" }]);
   });
 });
