@@ -21,12 +21,19 @@ export interface LoadOptions {
   readonly signal: AbortSignal;
 }
 
+export interface AnswerTimes {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly worstMs: number;
+}
+
 export class Load {
   readonly #ended: Promise<void>;
   readonly #options: LoadOptions;
   /** Submits by app and key. */
   readonly #numbers = new Map<string, number>();
   readonly #acceptedByProfile = new Map<string, number>();
+  readonly #answerMs: number[] = [];
   readonly #refusals = new Map<string, number>();
   #submitted = 0;
   #accepted = 0;
@@ -57,6 +64,13 @@ export class Load {
   /** How many touches of each session were acknowledged. */
   get acceptedByProfile(): ReadonlyMap<string, number> {
     return this.#acceptedByProfile;
+  }
+
+  /** From submit to acknowledgement, in ms. */
+  answerTimes(): AnswerTimes {
+    const sorted = Float64Array.from(this.#answerMs).sort();
+    const at = (share: number): number => sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
+    return { p50Ms: at(0.5), p99Ms: at(0.99), worstMs: at(1) };
   }
 
   /** So many tasks come at once, ahead of time: queues fill. */
@@ -105,10 +119,12 @@ export class Load {
     const lane = `${app}/${key}`;
     const seq = this.#numbers.get(lane) ?? 0;
     this.#numbers.set(lane, seq + 1); // L1
+    const begun = performance.now();
     client.submit({ app, type, key, payload: { seq } }).then(
       ({ taskId }) => {
         this.#answered += 1;
         this.#accepted += 1;
+        this.#answerMs.push(performance.now() - begun);
         writer.accepted({ id: taskId, app, key, seq });
         if (app === "auth") this.#acceptedByProfile.set(key, (this.#acceptedByProfile.get(key) ?? 0) + 1);
       },

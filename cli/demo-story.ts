@@ -13,7 +13,7 @@ import { readKeyOf } from "../services/feeds/app.ts";
 import type { HistoryWriter } from "../services/history/writer.ts";
 import { type Lab, waitUntil } from "../services/lab/lab.ts";
 import type { Publisher } from "./demo-feeds.ts";
-import { Load } from "./demo-load.ts";
+import { type AnswerTimes, Load } from "./demo-load.ts";
 import type { Narrator } from "./demo-narrator.ts";
 import type { CounterCheck, JoinFacts, TakeoverFacts } from "./demo-verdict.ts";
 import { planSheet } from "./plan.ts";
@@ -31,6 +31,7 @@ export interface Stage {
 export interface StoryFacts {
   readonly submitted: number;
   readonly refusals: ReadonlyMap<string, number>;
+  readonly answers: AnswerTimes;
   readonly join: JoinFacts;
   readonly takeover: TakeoverFacts;
   readonly touches: CounterCheck;
@@ -45,9 +46,8 @@ export async function play(stage: Stage, tasks: number): Promise<StoryFacts> {
   narrator.say(`submitting ${count(tasks)} tasks, ${count(Math.round(tasks / LOAD_SECONDS))} a second`);
   const showing = setInterval(() => narrator.progress(load.accepted, tasks, "accepted"), SHOW_MS);
   try {
-    await until(stage, "the first tasks are accepted", LOAD_MS, () => load.accepted >= tasks * FIRST_SHARE);
-    await publisher.publish();
     const join = await joinFourth(stage);
+    await publisher.publish();
     await until(stage, "half of the tasks are accepted", LOAD_MS, () => load.accepted >= tasks / 2);
     await publisher.publish();
     const takeover = await killOne(stage, load);
@@ -63,6 +63,7 @@ export async function play(stage: Stage, tasks: number): Promise<StoryFacts> {
     return {
       submitted: load.submitted,
       refusals: load.refusals,
+      answers: load.answerTimes(),
       join,
       takeover,
       touches,
@@ -278,7 +279,6 @@ async function each<In, Out>(items: readonly In[], act: (item: In) => Promise<Ou
 
 const NEWCOMER = "n4";
 const LOAD_SECONDS = 12;
-const FIRST_SHARE = 0.05;
 const BURST = 6_000;
 const SHOW_MS = 250;
 const CALL = { deadlineMs: 3_000 } as const;

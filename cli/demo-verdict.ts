@@ -1,6 +1,7 @@
 /** What `ringctl demo` found out, promise by promise: measured, compared with its limit, held or broken. */
 
 import type { RuleResult, Verdict } from "../services/history/check.ts";
+import type { AnswerTimes } from "./demo-load.ts";
 import type { Sheet } from "./output.ts";
 import { count, fieldLines, plural, tableLines } from "./table.ts";
 import type { Paint } from "./tint.ts";
@@ -31,6 +32,7 @@ export interface DemoFacts {
   readonly seconds: number;
   readonly submitted: number;
   readonly refusals: ReadonlyMap<string, number>;
+  readonly answers: AnswerTimes;
   readonly join: JoinFacts;
   readonly takeover: TakeoverFacts;
   readonly touches: CounterCheck;
@@ -90,7 +92,7 @@ export function judgeDemo(facts: DemoFacts): readonly DemoCheck[] {
 }
 
 export function verdictSheet(facts: DemoFacts, checks: readonly DemoCheck[]): Sheet {
-  const { history, feedAnswers } = facts;
+  const { history, feedAnswers, answers } = facts;
   const ok = checks.every((each) => each.ok);
   const { rules, moves, takeovers } = history;
   return {
@@ -112,6 +114,7 @@ export function verdictSheet(facts: DemoFacts, checks: readonly DemoCheck[]): Sh
         keys: history.keys,
         attempts: history.attempts,
         ranAgain: history.duplicates,
+        answers: facts.answers,
         pauseOfMovedKeys: moves,
         takeover: { node: facts.takeover.node, tookMs: round(facts.takeover.tookMs), ...takeovers },
         join: { ...facts.join, tookMs: round(facts.join.tookMs) },
@@ -137,9 +140,13 @@ export function verdictSheet(facts: DemoFacts, checks: readonly DemoCheck[]): Sh
       ),
       ...checks.filter((each) => !each.ok).flatMap((each) => brokenLines(each, paint)),
       "",
-      ...fieldLines([["ran again", `${count(history.duplicates)} after the kill, as P2 allows`]], paint),
       ...fieldLines(
         [
+          [
+            "submits",
+            `acknowledged in p50 ${ms(answers.p50Ms)}, p99 ${ms(answers.p99Ms)}, worst ${ms(answers.worstMs)}`,
+          ],
+          ["ran again", `${count(history.duplicates)} after the kill, as P2 allows`],
           [
             "judged by",
             `the files of ${history.processes} processes, ${count(history.lines)} lines; no node was asked`,

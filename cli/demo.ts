@@ -6,6 +6,7 @@
  */
 
 import { execFile } from "node:child_process";
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,9 +28,9 @@ export async function demo({ flags, output }: CommandRun): Promise<number> {
   const tasks = taskCount(String(flags.tasks ?? TASKS));
   const source = flags.feeds === undefined ? undefined : String(flags.feeds);
   const narrator = new Narrator(output);
-  const folder = await mkdtemp(join(tmpdir(), "taskring-demo-"));
-  const interrupt = interrupting();
-  const story = rehearsed({ folder, source, tasks, narrator, signal: interrupt.signal });
+  const folder = await mkdtemp(join(tmpdir(), FOLDER));
+  const interrupt = interrupting(folder);
+  const story = rehearsed({ folder, source, tasks, narrator, interrupt });
   try {
     const facts = await Promise.race([story, interrupt.happened]);
     narrator.say("the nodes are stopped; another program judges the history");
@@ -37,18 +38,21 @@ export async function demo({ flags, output }: CommandRun): Promise<number> {
     const whole = { ...facts, history, seconds: narrator.seconds };
     const checks = judgeDemo(whole);
     output.show(verdictSheet(whole, checks));
-    return checks.every((each) => each.ok) ? EXIT.ok : EXIT.failure;
+    if (checks.every((each) => each.ok)) return EXIT.ok;
+    if (flags.keep !== true) narrator.say(KEEP_HINT, "dim");
+    return EXIT.failure;
   } catch (error) {
     if (interrupt.signal.aborted) {
       narrator.say("interrupted; killing the nodes");
-      await story.catch(() => {});
+      await interrupt.cleaned();
       return EXIT.interrupted;
     }
+    if (flags.keep !== true && !(error instanceof CliError)) narrator.say(KEEP_HINT, "dim");
     throw error;
   } finally {
-    interrupt.end();
     if (flags.keep === true) narrator.say(`data, logs and history are in ${folder}`, "dim");
     else await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    interrupt.end();
   }
 }
 
@@ -58,9 +62,10 @@ async function rehearsed(options: {
   readonly source: string | undefined;
   readonly tasks: number;
   readonly narrator: Narrator;
-  readonly signal: AbortSignal;
+  readonly interrupt: Interrupt;
 }): Promise<StoryFacts> {
-  const { folder, narrator, signal } = options;
+  const { folder, narrator, interrupt } = options;
+  const { signal } = interrupt;
   const history = join(folder, "history");
   await using publisher = await openPublisher(options);
   await using lab = await Lab.open({
@@ -72,8 +77,7 @@ async function rehearsed(options: {
       TASKRING_DEMO_POLL_MS: String(POLL_MS),
     },
   });
-  // What waits for a node that does not start must not hold up Ctrl-C.
-  signal.addEventListener("abort", () => void lab[Symbol.asyncDispose]());
+  interrupt.undo(() => lab[Symbol.asyncDispose]());
   narrator.say(
     `starting n1, n2 and n3: three processes, three apps (auth, feeds, notifier), ${count(publisher.feeds.length)} feeds`,
   );
@@ -111,26 +115,41 @@ interface Interrupt {
   readonly signal: AbortSignal;
   /** Rejects at the first Ctrl-C; the second ends the process. */
   readonly happened: Promise<never>;
+  /** Done at the first Ctrl-C, whatever else is being waited for. Throws if that has been. */
+  undo(what: () => Promise<void>): void;
+  /** Resolves when all that is undone. */
+  cleaned(): Promise<void>;
   end(): void;
 }
 
-function interrupting(): Interrupt {
+function interrupting(folder: string): Interrupt {
   const controller = new AbortController();
+  const undone: (() => Promise<void>)[] = [];
+  let cleaned: Promise<unknown> = Promise.resolve();
   let reject: (error: unknown) => void = () => {};
   const happened = new Promise<never>((_, no) => {
     reject = no;
   });
   happened.catch(() => {});
   const onSignal = (): void => {
-    if (controller.signal.aborted) process.exit(EXIT.interrupted);
+    if (controller.signal.aborted) {
+      rmSync(folder, { recursive: true, force: true });
+      process.exit(EXIT.interrupted);
+    }
     const error = new CliError("CANCELLED", "interrupted", { exit: EXIT.interrupted });
     controller.abort(error);
+    cleaned = Promise.allSettled(undone.map((what) => what()));
     reject(error);
   };
   for (const name of SIGNALS) process.on(name, onSignal);
   return {
     signal: controller.signal,
     happened,
+    undo: (what) => {
+      controller.signal.throwIfAborted();
+      undone.push(what);
+    },
+    cleaned: async () => void (await cleaned),
     end: () => {
       for (const name of SIGNALS) process.off(name, onSignal);
     },
@@ -144,6 +163,7 @@ function taskCount(text: string): number {
   return value;
 }
 
+const FOLDER = "taskring-demo-";
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const APPS = fileURLToPath(new URL("../examples/demo-apps.js", import.meta.url));
 const CHECKER = fileURLToPath(new URL("../services/history/check.js", import.meta.url));
@@ -151,4 +171,5 @@ const POLL_MS = 1_500;
 const TASKS = 40_000;
 const TASKS_LEAST = 10_000;
 const TASKS_MOST = 200_000;
+const KEEP_HINT = "run it with --keep to look at data, logs and history";
 const VERDICT_BYTES = 64 * 1024 * 1024;
