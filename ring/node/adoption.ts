@@ -189,7 +189,7 @@ export class Adoption {
     };
     this.#holdings.set(name, holding);
     this.#here.note("adoption-started", `${name}: its process is gone, ${holding.copies.size} partitions on its disk`);
-    this.#hooks.announce(this.holding());
+    this.#announce();
     if (register !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "start" }));
     if (lock.register?.document !== undefined) this.#hooks.learn(lock.register.document);
     if (register !== undefined && this.#here.document !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "learn", document: this.#here.document }));
@@ -235,8 +235,15 @@ export class Adoption {
     const holding = this.#holdings.get(name);
     this.#holdings.delete(name);
     this.#here.emit({ type: "release-lock", member: name });
-    this.#hooks.announce(this.holding());
+    this.#announce();
     this.#here.note("adoption-done", `${name}: after ${Math.round(this.#here.now - (holding?.since ?? this.#here.now))} ms`);
+  }
+
+  /** To all, this node's own claimant included. */
+  #announce(): void {
+    const members = this.holding();
+    this.#hooks.announce(members);
+    this.#here.send(this.#here.self, { type: "speaking-for", members });
   }
 
   /** A member on this machine, not this node, that matters to the ring. */

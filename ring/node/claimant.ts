@@ -78,10 +78,17 @@ export class Claimant {
     return this.#lookAgainAt;
   }
 
-  /** The lowest-named live voter. */
+  /** The lowest-named live voter; with none alive, who holds the directory of one: its acceptor decides meanwhile. */
   role(): NodeName | undefined {
     const { document, now } = this.#here;
-    return document?.voters.find((name) => this.#liveness.live(now, name)) ?? document?.voters[0];
+    if (document === undefined) return undefined;
+    const live = document.voters.find((name) => this.#liveness.live(now, name));
+    if (live !== undefined) return live;
+    for (const name of document.voters) {
+      const speaker = this.#liveness.speakerFor(name);
+      if (speaker !== undefined) return speaker;
+    }
+    return document.voters[0];
   }
 
   consent(member: NodeName, epoch: Epoch, gives: Giving, insist: boolean): void {

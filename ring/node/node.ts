@@ -382,7 +382,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         return this.#seat.learn(message.document);
       case "pull-document": {
         const { document } = this.#here;
-        if (document !== undefined && document.epoch > message.epoch) this.#here.send(from, { type: "document", document });
+        const epoch = document?.epoch ?? 0;
+        if (document !== undefined && epoch > message.epoch) this.#here.send(from, { type: "document", document });
+        // It knows more: its answer to our own question may have come before its link to us was up.
+        else if (epoch < message.epoch) this.#here.send(from, { type: "pull-document", epoch });
         return;
       }
       case "apps":

@@ -1,5 +1,6 @@
 /** A whole simulated cluster with its workload and faults, from one seed. */
 
+import type { StagedChange } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { MemberId, NodeName, RingId } from "../../ring/ids.ts";
@@ -228,13 +229,19 @@ export class World implements Surroundings {
       case "fsync":
         host.syncFails = true;
         return;
-      case "weight": {
-        const weight = random.pick([50, 100, 200]);
-        const asked = random.pick(this.hosts);
-        asked.step({ type: "ask", askId: 1, request: { type: "stage", change: { type: "set-weight", name: host.name, weight } }, deadlineMs: 3_000 });
-        return this.agenda.after(1_500, () => asked.step({ type: "ask", askId: 2, request: { type: "commit" }, deadlineMs: 3_000 }));
-      }
+      case "weight":
+        return this.#change({ type: "set-weight", name: host.name, weight: random.pick([50, 100, 200]) });
+      case "leave":
+        // It ends by itself when it has left, is started again, and asks to be taken in.
+        return this.#change({ type: "leave", name: host.name });
     }
+  }
+
+  /** Staged and committed by way of any node. */
+  #change(change: StagedChange): void {
+    const asked = this.random.pick(this.hosts);
+    asked.step({ type: "ask", askId: 1, request: { type: "stage", change }, deadlineMs: 3_000 });
+    this.agenda.after(1_500, () => asked.step({ type: "ask", askId: 2, request: { type: "commit" }, deadlineMs: 3_000 }));
   }
 
   #heal(): void {
@@ -299,5 +306,5 @@ export function simulate(options: SimulationOptions): SimulationResult {
   return new World(options).run();
 }
 
-const FAULTS = ["crash", "crash", "pause", "pause", "stop", "cut", "one-way", "loss", "reorder", "fsync", "weight"] as const;
+const FAULTS = ["crash", "crash", "pause", "pause", "stop", "cut", "one-way", "loss", "reorder", "fsync", "weight", "leave", "leave"] as const;
 const CONVERGE_MS = 120_000;
