@@ -9,14 +9,20 @@ import type { Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
 
 export class SimulatedApps implements AppSource {
   readonly #overrides = new Map<AppName, AppOverride>();
+  readonly #definitions: readonly AppDefinition[];
+
+  /** `running`: attempts of one app at once on one node. Few of them make queues. */
+  constructor(options: { readonly running: number }) {
+    this.#definitions = definitionsOf(options.running);
+  }
 
   find(app: AppName): { definition: AppDefinition; override: AppOverride | undefined } | undefined {
-    const definition = DEFINITIONS.find((known) => known.match === app);
+    const definition = this.#definitions.find((known) => known.match === app);
     return definition === undefined ? undefined : { definition, override: this.#overrides.get(app) };
   }
 
   active(): Iterable<AppName> {
-    return DEFINITIONS.map((definition) => definition.match as AppName);
+    return this.#definitions.map((definition) => definition.match as AppName);
   }
 
   override(override: AppOverride): boolean {
@@ -25,11 +31,11 @@ export class SimulatedApps implements AppSource {
   }
 
   presence(): readonly { match: string; version: string }[] {
-    return DEFINITIONS;
+    return this.#definitions;
   }
 
   definitions(): Iterable<AppDefinition> {
-    return DEFINITIONS;
+    return this.#definitions;
   }
 }
 
@@ -51,12 +57,13 @@ function type(name: string): [string, TaskType] {
   return [name, { name, concurrency: 64, attempts: 50, backoff: { baseMs: 50, maxMs: 1_000 }, timeoutMs: 30_000, order: "strict", state: "detect", onAway: "wait" }];
 }
 
-const LIMITS = { queued: 100_000, running: 64, perSecond: 0, weight: 1 };
-const DEFINITIONS: readonly AppDefinition[] = ["alpha", "beta"].map((match) => ({
-  match,
-  version: "1",
-  types: new Map([type("bump"), type("parent"), type("child")]),
-  residents: new Map(),
-  schedules: new Map(),
-  limits: LIMITS,
-}));
+function definitionsOf(running: number): readonly AppDefinition[] {
+  return ["alpha", "beta"].map((match) => ({
+    match,
+    version: "1",
+    types: new Map([type("bump"), type("parent"), type("child")]),
+    residents: new Map(),
+    schedules: new Map(),
+    limits: { queued: 100_000, running, perSecond: 0, weight: 1 },
+  }));
+}

@@ -25,6 +25,8 @@ export interface Surroundings {
   readonly agenda: Agenda;
   readonly network: Network;
   readonly random: SeededRandom;
+  /** Attempts of one app at once on one node. */
+  readonly running: number;
   hostAt(host: string): Host | undefined;
   hostOf(name: NodeName): Host | undefined;
   diskOf(name: NodeName): Disk | undefined;
@@ -102,7 +104,7 @@ export class Host {
     const register: RegisterState = this.disk.register ?? {
       version: 1, member: this.name, memberId: this.#member.id, starts: 0, document: options.founding, promised: undefined, accepted: undefined,
     };
-    const apps = new SimulatedApps();
+    const apps = new SimulatedApps({ running: this.#world.running });
     this.#engineOf = new TaskEngine({ apps, random });
     const tags = new Map([["id", this.#member.id], ["starts", String(this.life)]]);
     const swim = new Swim({

@@ -22,6 +22,8 @@ export interface SimulationOptions {
   readonly tasksPerSecond?: number;
   readonly faults?: boolean;
   readonly ringSize?: number;
+  /** Attempts of one app at once on one node. Default 64: nothing queues for long. */
+  readonly running?: number;
   readonly onTrace?: (line: string) => void;
 }
 
@@ -48,6 +50,7 @@ interface Wanted {
 export class World implements Surroundings {
   readonly agenda: Agenda = new Agenda();
   readonly random: SeededRandom;
+  readonly running: number;
   readonly network: Network;
   readonly hosts: Host[] = [];
   readonly checkers: Checkers;
@@ -64,7 +67,8 @@ export class World implements Surroundings {
   #submitting = true;
 
   constructor(options: SimulationOptions) {
-    this.#options = { nodes: 5, minutes: 10, tasksPerSecond: 20, faults: true, ringSize: 16, ...options };
+    this.#options = { nodes: 5, minutes: 10, tasksPerSecond: 20, faults: true, ringSize: 16, running: 64, ...options };
+    this.running = this.#options.running;
     this.#onTrace = options.onTrace;
     this.random = seededRandom(options.seed);
     this.network = new Network(this.agenda, this.random);
