@@ -16,6 +16,7 @@ import { asOneChange, findMember } from "../draft.ts";
 import { RingError } from "../errors.ts";
 import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
+import type { MemberNotice } from "../membership/events.ts";
 import type { Consent } from "../register/messages.ts";
 import {
   isPlanned,
@@ -31,6 +32,7 @@ import { nextVoters, setVoters } from "../voters.ts";
 import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Giving } from "./messages.ts";
+import { Returns } from "./returns.ts";
 
 export interface ClaimantHooks {
   propose(document: RingDocument, consents: readonly Consent[]): void;
@@ -63,7 +65,8 @@ export class Claimant {
   /** Dead members that a majority said may be taken from, and until when that is believed. */
   readonly #revocable = new Map<NodeName, Instant>();
   readonly #askedRevocable = new Map<NodeName, Instant>();
-  readonly #returns = new Map<NodeName, { readonly times: number; readonly last: Instant }>();
+  readonly #returns = new Returns();
+  #before: RingDocument | undefined;
   #dutyUntil: Instant = Number.NEGATIVE_INFINITY;
   #settleUntil: Instant | undefined;
   #lookAgainAt: Instant | undefined;
@@ -139,6 +142,12 @@ export class Claimant {
   }
 
   follow(document: RingDocument): void {
+    const before = this.#before;
+    this.#before = document;
+    for (const { name, status } of document.members) {
+      if (status !== "down" && before !== undefined && findMember(before, name)?.status === "down")
+        this.#returns.returned(this.#here.now, name);
+    }
     this.#late.clear();
     for (const [member, consent] of this.#consents) {
       if (consent.epoch > document.epoch) continue;
@@ -153,6 +162,12 @@ export class Claimant {
     for (const name of this.#revocable.keys())
       if (findMember(document, name)?.status === "down") this.#revocable.delete(name);
     this.#soon(0);
+  }
+
+  /** What membership says of a member. */
+  noticed(notice: MemberNotice): void {
+    this.#returns.notice(this.#here.now, notice);
+    this.nudge();
   }
 
   /** Something may have changed: look at the ring soon. */
@@ -264,7 +279,7 @@ export class Claimant {
         member.status === "down" &&
         live.has(member.name) &&
         this.#liveness.linked(member.name) &&
-        this.#mayReturn(member.name)
+        this.#returns.mayReturn(now, member.name)
       ) {
         attempt((current) => markReturned(current, member.name));
       }
@@ -300,17 +315,6 @@ export class Claimant {
       this.#askedRevocable.set(name, now);
       this.#hooks.askRevocable(name);
     }
-  }
-
-  /** Each return within an hour doubles the wait before a member gets partitions again. */
-  #mayReturn(name: NodeName): boolean {
-    const { now } = this.#here;
-    const known = this.#returns.get(name);
-    const times = known === undefined || now - known.last > FLAP_MEMORY_MS ? 0 : known.times;
-    const waitMs = times === 0 ? 0 : Math.min(RETURN_WAIT_MOST_MS, RETURN_WAIT_MS * 2 ** (times - 1));
-    if (known !== undefined && now - known.last < waitMs) return false;
-    this.#returns.set(name, { times: times + 1, last: now });
-    return true;
   }
 
   #expireWishes(): void {
@@ -350,6 +354,3 @@ const ADOPTION_FIRST_MS = 10_000;
 const DUTY_MS = 5_000;
 const WISH_LIMIT = 64;
 const ABSORBED_LIMIT = 8_192;
-const FLAP_MEMORY_MS = 3_600_000;
-const RETURN_WAIT_MS = 4_000;
-const RETURN_WAIT_MOST_MS = 600_000;

@@ -27,6 +27,7 @@ export interface NeighbourHooks {
   /** A process may be gone. */
   suspect(name: NodeName): void;
   linkChanged(name: NodeName, up: boolean): void;
+  noticed(notice: MemberNotice): void;
   /** Somebody came, went or changed. */
   changed(): void;
   /** Asks the claimant for a ring change; the answer does not matter, the ring tells. */
@@ -152,7 +153,7 @@ export class Neighbours {
     if (notice.type === "member-dead") this.#hooks.suspect(name);
     if (notice.type !== "member-updated") this.#here.note(notice.type, name);
     this.#keepLinks();
-    this.#hooks.changed();
+    this.#hooks.noticed(notice);
     const epoch = this.#here.document?.epoch ?? 0;
     if (Number(notice.member.tags.get("epoch") ?? 0) > epoch && this.#liveness.linked(name)) this.#here.send(name, { type: "pull-document", epoch });
   }

@@ -160,6 +160,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         speaksFor: () => this.#adoption.holding(),
         suspect: (name) => this.#adoption.suspect(name),
         linkChanged: (name, up) => this.#linkChanged(name, up),
+        noticed: (notice) => this.#claimant.noticed(notice),
         changed: () => this.#claimant.nudge(),
         askClaimant: (request) => this.#askClaimant(request),
         counts: () => this.#counts(),
