@@ -27,6 +27,11 @@ export interface AnswerTimes {
   readonly worstMs: number;
 }
 
+/** Keys of the notifier. */
+export function devices(): readonly string[] {
+  return Array.from({ length: DEVICES }, (_, index) => deviceAt(index));
+}
+
 export class Load {
   readonly #ended: Promise<void>;
   readonly #options: LoadOptions;
@@ -38,8 +43,6 @@ export class Load {
   #submitted = 0;
   #accepted = 0;
   #answered = 0;
-  /** Tasks to submit at once, before the pace goes on. */
-  #ahead = 0;
   #last = false;
 
   constructor(options: LoadOptions) {
@@ -73,9 +76,20 @@ export class Load {
     return { p50Ms: at(0.5), p99Ms: at(0.99), worstMs: at(1) };
   }
 
-  /** So many tasks come at once, ahead of time: queues fill. */
-  burst(tasks: number): void {
-    this.#ahead += tasks;
+  /** Notifies these devices many times at once, slowly, so that tasks queue up; resolves when half are acknowledged. */
+  async flood(devices: readonly string[]): Promise<void> {
+    const { signal } = this.#options;
+    let answered = 0;
+    for (let times = 0; times < FLOOD_TASKS; times += 1) {
+      for (const key of devices)
+        void this.#submit({ app: "notifier", type: "notify", key, tookMs: FLOOD_MS }).then(() => {
+          answered += 1;
+        });
+    }
+    while (answered < (devices.length * FLOOD_TASKS) / 2) {
+      signal.throwIfAborted();
+      await delay(TICK_MS);
+    }
   }
 
   /** No more than asked for from now on; resolves when every task has its answer. */
@@ -98,11 +112,9 @@ export class Load {
       last = now;
       const pending = PENDING_MOST - (this.#submitted - this.#answered); // L3
       const most = this.#last ? Math.min(pending, tasks - this.#submitted) : pending;
-      const due = Math.max(0, Math.min(Math.floor(credit) + this.#ahead, most));
-      const early = Math.min(due, this.#ahead);
-      this.#ahead -= early;
-      credit -= due - early;
-      for (let count = 0; count < due; count += 1) this.#submit();
+      const due = Math.max(0, Math.min(Math.floor(credit), most));
+      credit -= due;
+      for (let count = 0; count < due; count += 1) void this.#submit(taskAt(this.#submitted));
     }
   }
 
@@ -112,15 +124,15 @@ export class Load {
     return this.#last || this.#submitted < tasks * (1 - RESERVE) ? perSecond : perSecond * TRICKLE;
   }
 
-  #submit(): void {
+  #submit({ app, type, key, tookMs }: LoadTask): Promise<void> {
     const { client, writer } = this.#options;
     this.#submitted += 1;
-    const { app, type, key } = taskAt(this.#submitted);
     const lane = `${app}/${key}`;
     const seq = this.#numbers.get(lane) ?? 0;
     this.#numbers.set(lane, seq + 1); // L1
     const begun = performance.now();
-    client.submit({ app, type, key, payload: { seq } }).then(
+    const payload = tookMs === undefined ? { seq } : { seq, tookMs };
+    return client.submit({ app, type, key, payload }).then(
       ({ taskId }) => {
         this.#answered += 1;
         this.#accepted += 1;
@@ -137,13 +149,26 @@ export class Load {
   }
 }
 
-/** Three of five touch a session, two of five notify a device; some keys are busier than others. */
-function taskAt(index: number): { readonly app: string; readonly type: string; readonly key: string } {
-  const draw = Math.random() ** 1.3;
-  if (index % 5 < 3) return { app: "auth", type: "session.touch", key: `profile-${Math.floor(draw * PROFILES)}` };
-  return { app: "notifier", type: "notify", key: `device-${Math.floor(draw * DEVICES)}` };
+interface LoadTask {
+  readonly app: string;
+  readonly type: string;
+  readonly key: string;
+  readonly tookMs?: number;
 }
 
+/** Three of five touch a session, two of five notify a device; some keys are busier than others. */
+function taskAt(index: number): LoadTask {
+  const draw = Math.random() ** 1.3;
+  if (index % 5 < 3) return { app: "auth", type: "session.touch", key: `profile-${Math.floor(draw * PROFILES)}` };
+  return { app: "notifier", type: "notify", key: deviceAt(Math.floor(draw * DEVICES)) };
+}
+
+function deviceAt(index: number): string {
+  return `device-${index}`;
+}
+
+const FLOOD_TASKS = 12;
+const FLOOD_MS = 40;
 const TICK_MS = 10;
 const PENDING_MOST = 10_000;
 const RESERVE = 0.25;

@@ -7,13 +7,15 @@
 
 import type { Member, PlanReply } from "../proto/messages.ts";
 import { RingError } from "../ring/errors.ts";
+import { partitionOf } from "../ring/hash.ts";
+import type { AppName } from "../ring/ids.ts";
 import type { RingClient } from "../services/client/ring-client.ts";
 import { decodeResult } from "../services/client/task-calls.ts";
 import { readKeyOf } from "../services/feeds/app.ts";
 import type { HistoryWriter } from "../services/history/writer.ts";
 import { type Lab, waitUntil } from "../services/lab/lab.ts";
 import type { Publisher } from "./demo-feeds.ts";
-import { type AnswerTimes, Load } from "./demo-load.ts";
+import { type AnswerTimes, devices, Load } from "./demo-load.ts";
 import type { Narrator } from "./demo-narrator.ts";
 import type { CounterCheck, JoinFacts, TakeoverFacts } from "./demo-verdict.ts";
 import { planSheet } from "./plan.ts";
@@ -129,14 +131,14 @@ async function owners(client: RingClient): Promise<readonly string[]> {
 }
 
 async function killOne(stage: Stage, load: Load): Promise<TakeoverFacts> {
-  const { lab, writer, narrator } = stage;
+  const { lab, client, writer, narrator } = stage;
   // Never the newcomer: what it owns has only just moved, and the demo is to show an older owner's death.
   const candidates = lab.names().filter((name) => name !== NEWCOMER);
   const victim = candidates[Math.floor(Math.random() * candidates.length)] ?? "n1";
   const { pid } = lab.node(victim);
-  const before = load.accepted;
-  load.burst(BURST); // In the middle of which it dies, so that tasks are queued on it.
-  await until(stage, "a burst is accepted", SETTLE_MS, () => load.accepted >= before + BURST / 2);
+  const owner = await owners(client);
+  const its = devices().filter((key) => owner[partitionOf({ app: NOTIFIER, key }, owner.length)] === victim);
+  await load.flood(its); // In the middle of which it dies, so that tasks are queued on it.
   const begun = performance.now();
   const gone = lab.kill(victim);
   writer.killed(pid);
@@ -279,7 +281,7 @@ async function each<In, Out>(items: readonly In[], act: (item: In) => Promise<Ou
 
 const NEWCOMER = "n4";
 const LOAD_SECONDS = 12;
-const BURST = 6_000;
+const NOTIFIER = "notifier" as AppName;
 const SHOW_MS = 250;
 const CALL = { deadlineMs: 3_000 } as const;
 const AT_ONCE = 32;

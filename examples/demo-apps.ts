@@ -18,6 +18,8 @@ import { recorded, type TaskPlace } from "../services/history/recorded.ts";
 /** Payload of `session.touch` and `notify`: place among the submits of the same key, from 0. */
 export interface Numbered {
   readonly seq?: number;
+  /** How long the push takes. Default: 0 to 5 ms. */
+  readonly tookMs?: number;
 }
 
 /** Bumps the counter of a profile's session; the key is the profile. Result: the counter. */
@@ -27,9 +29,9 @@ const touch: TaskHandler = (_task, context) => {
   return { touches: count };
 };
 
-/** Stands for a push to a device, which takes 0 to 5 ms; the key is the device. */
-const notify: TaskHandler = async () => {
-  const tookMs = Math.random() * NOTIFY_LIMIT_MS;
+/** Stands for a push to a device, which takes a moment; the key is the device. */
+const notify: TaskHandler = async (view) => {
+  const tookMs = view.json<Numbered>().tookMs ?? Math.random() * NOTIFY_MS;
   if (tookMs >= 1) await delay(tookMs);
 };
 
@@ -71,4 +73,4 @@ function entryPlace(view: TaskView): TaskPlace {
   return { child: `${feedUrl} ${entry.id} ${entry.contentHash}` };
 }
 
-const NOTIFY_LIMIT_MS = 5;
+const NOTIFY_MS = 5;
