@@ -11,9 +11,9 @@ export class SimulatedApps implements AppSource {
   readonly #overrides = new Map<AppName, AppOverride>();
   readonly #definitions: readonly AppDefinition[];
 
-  /** `running`: attempts of one app at once on one node. Few of them make queues. */
-  constructor(options: { readonly running: number }) {
-    this.#definitions = definitionsOf(options.running);
+  /** `running`: attempts of one app at once on one node, 64 if absent. Few of them make queues. */
+  constructor(options: { readonly running?: number } = {}) {
+    this.#definitions = definitionsOf(options.running ?? 64);
   }
 
   find(app: AppName): { definition: AppDefinition; override: AppOverride | undefined } | undefined {
