@@ -1,0 +1,9 @@
+/** What `batch([...])` makes: many outputs of one yield. */
+
+export class Batch<T> {
+  readonly items: readonly T[];
+
+  constructor(items: readonly T[]) {
+    this.items = items;
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * One call of a fitting that is not over when it returns: a promise, an iterator, outputs that wait for room, or a retry.
+ *
+ * L1  A call emits in order and holds its worker's slot until its last output has a place; its input's token is settled once.
+ * L2  An iterator's outputs are counted in segments that end at checkpoints: a cursor is kept when its segment and all before
+ *     it are settled, in order.
+ */
+
+import { Batch } from "./batch.ts";
+import type { Context } from "./context.ts";
+import { SEGMENTS_MOST } from "./limits.ts";
+import type { Room, Sender } from "./room.ts";
+import { settle, Token, type TokenOwner } from "./token.ts";
+import type { Worker } from "./worker.ts";
+
+/** Work that a node does a part of at a time. */
+export interface Runnable {
+  /** Returns how much was done, in inputs or outputs. */
+  step(): number;
+}
+
+interface Segment {
+  readonly token: Token;
+  readonly cursor: unknown;
+}
+
+export class Call implements Sender, TokenOwner, Runnable {
+  readonly worker: Worker;
+  readonly input: unknown;
+  readonly token: Token;
+  readonly attempt: number;
+  /** `done` was called, not `process`. */
+  readonly last: boolean;
+  /** Given up: what it still does is ignored. */
+  over = false;
+  kept: unknown;
+  /** Another call for the same input has begun: its cursors count from now on. */
+  replaced = false;
+  readonly onPulled: (result: IteratorResult<unknown>) => void = (result) => this.pulled(result);
+  readonly onRejected: (error: unknown) => void = (error) => this.rejected(error);
+  /** Reused for each single output of an iterator. */
+  readonly #one: [unknown] = [undefined];
+  #items: readonly unknown[] = NONE;
+  #index = 0;
+  #partition = 0;
+  #iterator: Iterator<unknown> | AsyncIterator<unknown> | undefined = undefined;
+  #pulls = false;
+  #segment: Token | undefined = undefined;
+  #segments: Segment[] = [];
+  #finished = false;
+  #roomAfterCheckpoint: (() => void) | undefined = undefined;
+
+  constructor(context: Context, input: unknown, options: { readonly token: Token; readonly last: boolean }) {
+    this.worker = context.worker;
+    this.input = input;
+    this.token = options.token;
+    this.last = options.last;
+    this.attempt = context.attempt;
+    this.kept = context.cursor;
+    context.call = this;
+    this.worker.took(this);
+  }
+
+  /** What `process` returned. */
+  handle(result: unknown): void {
+    if (this.over) return;
+    if (result === undefined) return this.#finish();
+    if (typeof result !== "object" || result === null) return this.#emit([result]);
+    if (Array.isArray(result)) return this.#emit(result);
+    if (result instanceof Batch) return this.#emit(result.items);
+    const { host } = this.worker.stage.run.node;
+    if (isThenable(result)) return host.settle(result, this);
+    const many = result as Partial<AsyncIterable<unknown> & Iterable<unknown>>;
+    if (typeof many[Symbol.asyncIterator] === "function")
+      return this.#iterate(() => (many as AsyncIterable<unknown>)[Symbol.asyncIterator](), true);
+    if (typeof many[Symbol.iterator] === "function" && !ArrayBuffer.isView(result))
+      return this.#iterate(() => (many as Iterable<unknown>)[Symbol.iterator](), false);
+    this.#emit([result]);
+  }
+
+  /** Outputs of a plain return for which there was no room: from `index` on. Their token counts them already. */
+  parkAt(room: Room, items: readonly unknown[], index: number): void {
+    this.#items = items;
+    this.#index = index;
+    this.#park(room);
+  }
+
+  resolved(value: unknown): void {
+    this.handle(value);
+  }
+
+  rejected(error: unknown): void {
+    if (this.over) return;
+    this.over = true;
+    this.#closeSegment();
+    this.worker.crashed(this, error);
+  }
+
+  /** The next of an async iterator. */
+  pulled(result: IteratorResult<unknown>): void {
+    if (this.over) return;
+    if (result.done === true) {
+      this.#iterator = undefined;
+      return this.#finish();
+    }
+    this.#take(result.value);
+    this.#advance();
+  }
+
+  resume(room: Room): void {
+    if (this.over) return;
+    room.force(this.#items[this.#index++], this.#segment ?? this.token, this.#partition);
+    this.#advance();
+  }
+
+  step(): number {
+    if (this.over) return 0;
+    this.#advance();
+    return SLICE;
+  }
+
+  checkpoint(cursor: unknown): Promise<void> {
+    const segment = this.#segment;
+    if (segment === undefined || this.over) return Promise.resolve();
+    this.#segments.push({ token: segment, cursor });
+    this.#segment = new Token(this, 1);
+    settle(segment, 1);
+    if (this.#segments.length < SEGMENTS_MOST) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#roomAfterCheckpoint = resolve;
+    });
+  }
+
+  settled(): void {
+    while (this.#segments.length > 0 && (this.#segments[0] as Segment).token.pending === 0) {
+      const { token, cursor } = this.#segments.shift() as Segment;
+      this.token.add(token);
+      if (cursor === NO_CURSOR || this.replaced) continue;
+      this.kept = cursor;
+      if (token.failed === 0) this.token.owner.checkpointed(this.token, cursor); // L2
+    }
+    this.#roomAfterCheckpoint?.();
+    this.#roomAfterCheckpoint = undefined;
+    if (this.#finished && this.#segments.length === 0) settle(this.token, 1);
+  }
+
+  checkpointed(): void {}
+
+  /** The input goes elsewhere, or the run is over. */
+  abandon(): void {
+    this.over = true;
+    this.#roomAfterCheckpoint?.();
+    this.#roomAfterCheckpoint = undefined;
+    const iterator = this.#iterator;
+    this.#iterator = undefined;
+    if (iterator !== undefined) this.worker.stage.run.node.host.close(iterator);
+  }
+
+  #emit(items: readonly unknown[]): void {
+    this.token.pending += items.length;
+    this.#items = items;
+    this.#index = 0;
+    this.#advance();
+  }
+
+  #iterate(open: () => Iterator<unknown> | AsyncIterator<unknown>, pulls: boolean): void {
+    this.#segment = new Token(this, 1);
+    try {
+      this.#iterator = open();
+    } catch (error) {
+      return this.rejected(error);
+    }
+    this.#pulls = pulls;
+    this.#advance();
+  }
+
+  #take(value: unknown): void {
+    const segment = this.#segment as Token;
+    this.#index = 0;
+    if (value instanceof Batch) {
+      this.#items = value.items;
+      segment.pending += value.items.length;
+      return;
+    }
+    if (value === undefined) {
+      this.#items = NONE;
+      return;
+    }
+    this.#one[0] = value;
+    this.#items = this.#one;
+    segment.pending += 1;
+  }
+
+  #advance(): void {
+    const { next } = this.worker.stage;
+    let left = SLICE;
+    for (;;) {
+      const items = this.#items;
+      const token = this.#segment ?? this.token;
+      while (this.#index < items.length) {
+        const room = next.deliver(items[this.#index], token, this.worker.partition);
+        if (room !== undefined) return this.#park(room);
+        this.#index += 1;
+      }
+      const iterator = this.#iterator;
+      if (iterator === undefined) return this.#finish();
+      this.#items = NONE;
+      const { node } = this.worker.stage.run;
+      if (this.#pulls) return node.host.pull(iterator as AsyncIterator<unknown>, this);
+      left -= items.length + 1;
+      if (left <= 0) return node.soon(this);
+      try {
+        const result = (iterator as Iterator<unknown>).next();
+        if (result.done === true) {
+          this.#iterator = undefined;
+          return this.#finish();
+        }
+        this.#take(result.value);
+      } catch (error) {
+        return this.rejected(error);
+      }
+    }
+  }
+
+  #park(room: Room): void {
+    this.#partition = this.worker.stage.next.blockedAt;
+    this.worker.stage.blocked(this.worker);
+    room.park(this);
+  }
+
+  #finish(): void {
+    if (this.over) return;
+    this.over = true;
+    this.worker.released(this);
+    if (this.#segment === undefined) return settle(this.token, 1);
+    this.#finished = true;
+    this.#closeSegment();
+  }
+
+  /** The outputs so far stay; a crash leaves the token to whoever tries again. */
+  #closeSegment(): void {
+    const segment = this.#segment;
+    if (segment === undefined) return;
+    this.#segment = undefined;
+    this.#segments.push({ token: segment, cursor: NO_CURSOR });
+    if (!this.#finished) {
+      // The retry has the input's leaf; this call's outputs need one of their own.
+      this.#finished = true;
+      this.token.pending += 1;
+    }
+    settle(segment, 1);
+  }
+}
+
+function isThenable(value: object): value is PromiseLike<unknown> {
+  return typeof (value as { readonly then?: unknown }).then === "function";
+}
+
+const NONE: readonly unknown[] = [];
+const NO_CURSOR: unique symbol = Symbol("no cursor");
+/** Outputs of one sync iterator before others have their turn. */
+const SLICE = 1_024;

@@ -1,0 +1,165 @@
+/**
+ * Messages to one peer arrive once and in order, over links that break, for as long as both processes live.
+ *
+ * Frames are numbered within a session and kept until the peer has confirmed them; a new link repeats them. Layout: version,
+ * sender's session, the peer's session as known (0: unknown), number (0: nothing but the header), confirmed number, body.
+ * C1  A session is one process, or one life of it in the eyes of the peer: a new one means that everything sent and not
+ *     confirmed by its owner's runs is lost, and `lost` says so once.
+ * C2  Frames for a session that is not mine any more are answered with mine and dropped.
+ */
+
+export interface ChannelOptions {
+  /** A new session number, unique in the ring's life: 1 to 2^52. */
+  readonly newSession: () => number;
+  readonly send: (bytes: Uint8Array) => boolean;
+  readonly receive: (body: string) => void;
+  /** The peer has forgotten us, or is another process (C1). */
+  readonly lost: () => void;
+}
+
+export class Channel {
+  readonly #options: ChannelOptions;
+  #session: number;
+  #peerSession = 0;
+  #nextOut = 1;
+  #confirmedOut = 0;
+  #kept: Uint8Array[] = [];
+  #received = 0;
+  #confirmedIn = 0;
+  #pending: string[] = [];
+  #pendingCharacters = 0;
+  #sentAt = 0;
+  #gap = false;
+  garbage = 0;
+
+  constructor(options: ChannelOptions) {
+    this.#options = options;
+    this.#session = options.newSession();
+  }
+
+  /** Encoded messages that leave with the next `flush`. */
+  push(message: string): void {
+    this.#pending.push(message);
+    this.#pendingCharacters += message.length;
+    if (this.#pendingCharacters > FRAME_CHARACTERS) this.#frame();
+  }
+
+  flush(now: number): void {
+    if (this.#pending.length > 0) this.#frame();
+    if (this.#confirmedIn < this.#received || this.#gap) this.#bare();
+    this.#gap = false;
+    if (this.#kept.length > 0 && this.#sentAt === 0) this.#sentAt = now;
+  }
+
+  /** Something was sent and is not confirmed. */
+  get waits(): boolean {
+    return this.#kept.length > 0;
+  }
+
+  /** Repeats what is not confirmed: the link is new, or nothing was confirmed for long. */
+  repeat(now: number): void {
+    this.#sentAt = now;
+    for (const frame of this.#kept) this.#transmit(frame);
+    if (this.#kept.length === 0) this.#bare();
+  }
+
+  tick(now: number): void {
+    if (this.#kept.length > 0 && this.#sentAt > 0 && now - this.#sentAt > REPEAT_MS) this.repeat(now);
+  }
+
+  /** The peer counts as lost: what it still says belongs to a life that is over. */
+  forget(): void {
+    this.#session = this.#options.newSession();
+    this.#peerSession = 0;
+    this.#reset();
+  }
+
+  take(bytes: Uint8Array): void {
+    if (bytes.length < HEADER_BYTES || bytes[0] !== VERSION) {
+      this.garbage += 1;
+      return;
+    }
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const session = view.getFloat64(1);
+    const mine = view.getFloat64(9);
+    const number = view.getUint32(17);
+    const confirmed = view.getUint32(21);
+    if (!(session >= 1)) {
+      this.garbage += 1;
+      return;
+    }
+    if (this.#peerSession !== session) {
+      const known = this.#peerSession !== 0;
+      if (known) {
+        // C1
+        this.#session = this.#options.newSession();
+        this.#reset();
+      }
+      this.#peerSession = session;
+      if (known) this.#options.lost();
+    }
+    if (mine !== 0 && mine !== this.#session) {
+      this.#bare(); // C2
+      return;
+    }
+    if (mine !== 0) this.#confirm(confirmed);
+    if (number === 0) return;
+    if (number !== this.#received + 1) {
+      this.#gap = true; // Repeated, or something before it is missing: say how far it has come.
+      return;
+    }
+    this.#received = number;
+    this.#options.receive(decoder.decode(bytes.subarray(HEADER_BYTES)));
+  }
+
+  #confirm(confirmed: number): void {
+    if (confirmed <= this.#confirmedOut || confirmed >= this.#nextOut) return;
+    this.#kept = this.#kept.slice(confirmed - this.#confirmedOut);
+    this.#confirmedOut = confirmed;
+    this.#sentAt = 0;
+  }
+
+  #frame(): void {
+    const body = encoder.encode(this.#pending.join(","));
+    this.#pending = [];
+    this.#pendingCharacters = 0;
+    const frame = new Uint8Array(HEADER_BYTES + body.length);
+    frame.set(body, HEADER_BYTES);
+    new DataView(frame.buffer).setUint32(17, this.#nextOut++);
+    this.#kept.push(frame);
+    this.#transmit(frame);
+  }
+
+  #bare(): void {
+    this.#transmit(new Uint8Array(HEADER_BYTES));
+  }
+
+  #transmit(frame: Uint8Array): void {
+    const view = new DataView(frame.buffer);
+    view.setUint8(0, VERSION);
+    view.setFloat64(1, this.#session);
+    view.setFloat64(9, this.#peerSession);
+    view.setUint32(21, this.#received);
+    this.#confirmedIn = this.#received;
+    this.#options.send(frame);
+  }
+
+  #reset(): void {
+    this.#nextOut = 1;
+    this.#confirmedOut = 0;
+    this.#kept = [];
+    this.#received = 0;
+    this.#confirmedIn = 0;
+    this.#pending = [];
+    this.#pendingCharacters = 0;
+    this.#sentAt = 0;
+  }
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const VERSION = 1;
+const HEADER_BYTES = 25;
+const FRAME_CHARACTERS = 256 * 1024;
+/** Without a word of confirmation the frames are sent again; on a link that works they arrive twice and are dropped. */
+const REPEAT_MS = 1_000;

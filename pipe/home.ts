@@ -1,0 +1,236 @@
+/**
+ * A run's coordinator, on the node that opened it: takes the inputs, sees to the end of inputs, and reports.
+ *
+ * M1  An accepted input is counted as acknowledged when its whole tree has an end, with what failed in it. Nothing is taken
+ *     after the report.
+ * M2  A fitting with `done` is told the end when everything before it is acknowledged, one fitting after the other, on every
+ *     node that may have a worker; who has got a worker's archive is asked as well (ownership rule 23).
+ * M3  The loss of a node that may have held state fails the run with `STATE_LOST`: a short result never looks complete.
+ */
+
+import { type ErrorCode, isErrorCode } from "../ring/errors.ts";
+import { FAILURES_KEPT, SENDERS_MOST } from "./limits.ts";
+import type { Room, Sender } from "./room.ts";
+import type { Run } from "./run.ts";
+import { type Failure, type Outcome, Token, type TokenOwner } from "./token.ts";
+import type { Progress, Report } from "./views.ts";
+import type { PipeMessage } from "./wire.ts";
+
+export interface HomeEvents {
+  readonly finished: (report: Report) => void;
+  /** The cursor of the (single) input is safe: everything before it is acknowledged. */
+  readonly checkpoint?: (cursor: unknown) => void;
+}
+
+export class Home implements TokenOwner {
+  readonly run: Run;
+  accepted = 0;
+  acknowledged = 0;
+  failed = 0;
+  failures: Failure[] = [];
+  resent = 0;
+  total: number | undefined = undefined;
+  report: Report | undefined = undefined;
+  #ending = false;
+  #phase = -1;
+  readonly #asked = new Set<number>();
+  readonly #waiting = new Set<number>();
+  /** Every peer that may have a worker of this run. */
+  readonly #touched = new Set<number>();
+  readonly #events: HomeEvents;
+  readonly #startedAt: number;
+  #senders = 0;
+
+  constructor(run: Run, events: HomeEvents) {
+    this.run = run;
+    this.#events = events;
+    this.#startedAt = run.node.host.now();
+    this.#touch();
+  }
+
+  get open(): number {
+    return this.accepted - this.acknowledged;
+  }
+
+  /** False: there was no room; nothing was taken. */
+  offer(value: unknown): Room | undefined {
+    const token = new Token(this, 1);
+    const room = this.run.targets[0]?.deliver(value, token, 0);
+    if (room === undefined) this.accepted += 1;
+    return room;
+  }
+
+  /** Gives inputs as there is room, and calls `taken` when all are. False: too many senders wait already. */
+  send(values: readonly unknown[], taken: () => void): boolean {
+    if (this.#senders >= SENDERS_MOST) return false;
+    this.#senders += 1;
+    new ClientSend(this, values, () => {
+      this.#senders -= 1;
+      taken();
+      if (this.#ending) this.#proceed();
+    }).advance();
+    return true;
+  }
+
+  end(): void {
+    this.#ending = true;
+    this.#proceed();
+  }
+
+  settled(token: Token): void {
+    this.acknowledged += token.inputs;
+    if (token.failed > 0 || token.resent > 0) this.#add(token);
+    if (this.#ending && this.acknowledged === this.accepted) this.#proceed();
+  }
+
+  checkpointed(_token: Token, cursor: unknown): void {
+    this.#events.checkpoint?.(cursor);
+  }
+
+  take(peer: number, message: PipeMessage): void {
+    if (message[0] === "fail") return this.fail(isErrorCode(message[2]) ? message[2] : "RUN_FAILED", message[3]);
+    if (message[0] === "ended" && message[2] === this.#phase) {
+      const failures = message[4].map(([fitting, partition, input, error]) => ({ fitting, partition, input, error }));
+      this.#ended(peer, { failed: message[3], failures, resent: message[5] }, message[6]);
+    }
+  }
+
+  lost(peer: number): void {
+    this.#waiting.delete(peer);
+    if (this.report !== undefined) return;
+    if (this.#touched.has(peer) && this.accepted > 0 && this.run.stages.some((stage) => stage.fitting.stateful))
+      return this.fail("STATE_LOST", `${this.run.node.nameOf(peer)} was lost with what its workers had absorbed`); // M3
+    if (this.#phase >= 0 && this.#waiting.size === 0) this.#nextPhase();
+  }
+
+  rerouted(): void {
+    this.#touch();
+    if (this.#phase >= 0 && this.report === undefined) for (const peer of this.run.node.ownerPeers()) this.#ask(peer);
+  }
+
+  fail(code: ErrorCode, detail: string): void {
+    this.#finish(code === "CANCELLED" ? "cancelled" : "failed", { code, detail });
+  }
+
+  progress(): Progress {
+    const seconds = Math.max(0.001, (this.run.node.host.now() - this.#startedAt) / 1_000);
+    const perSecond = this.acknowledged / seconds;
+    const etaMs =
+      this.total === undefined || perSecond === 0 ? undefined : ((this.total - this.acknowledged) / perSecond) * 1_000;
+    return {
+      accepted: this.accepted,
+      acknowledged: this.acknowledged,
+      inFlight: this.open,
+      emitted: this.run.sink?.received ?? 0,
+      failed: this.failed,
+      perSecond: Math.round(perSecond),
+      ...(etaMs === undefined ? {} : { etaMs: Math.max(0, Math.round(etaMs)) }),
+    };
+  }
+
+  #proceed(): void {
+    if (this.#phase < 0 && this.open === 0 && this.#senders === 0 && this.report === undefined) this.#nextPhase();
+  }
+
+  #nextPhase(): void {
+    this.#phase += 1;
+    const { stages, node } = this.run;
+    while (this.#phase < stages.length && stages[this.#phase]?.fitting.done === undefined) this.#phase += 1;
+    const stage = stages[this.#phase];
+    if (stage === undefined) return this.#finish("done");
+    this.#asked.clear();
+    const local = new Token(
+      { settled: (token) => this.#ended(0, token, [...stage.archivedTo]), checkpointed: () => {} },
+      1,
+    );
+    this.#asked.add(0);
+    this.#waiting.add(0);
+    for (const peer of [...node.ownerPeers(), ...this.run.peers.keys()]) this.#ask(peer);
+    stage.end(local);
+  }
+
+  #ask(peer: number): void {
+    if (peer === 0 || this.#asked.has(peer)) return;
+    this.#asked.add(peer);
+    this.#waiting.add(peer);
+    this.run.peer(peer).say(["end", this.run.id, this.#phase]);
+  }
+
+  #ended(peer: number, outcome: Outcome, archivedTo: readonly string[]): void {
+    if (this.report !== undefined || !this.#waiting.delete(peer)) return;
+    this.#add(outcome);
+    for (const name of archivedTo) this.#ask(this.run.node.peerOf(name)); // M2
+    if (this.#waiting.size === 0) this.#nextPhase();
+  }
+
+  #add(outcome: Outcome): void {
+    this.failed += outcome.failed;
+    this.resent += outcome.resent;
+    for (const failure of outcome.failures) if (this.failures.length < FAILURES_KEPT) this.failures.push(failure);
+  }
+
+  #touch(): void {
+    for (const peer of this.run.node.ownerPeers()) this.#touched.add(peer);
+  }
+
+  #finish(state: Report["state"], error?: { readonly code: ErrorCode; readonly detail: string }): void {
+    if (this.report !== undefined) return;
+    const { run } = this;
+    this.report = {
+      run: run.id,
+      pipeline: run.pipeline.name,
+      state,
+      accepted: this.accepted,
+      acknowledged: this.acknowledged,
+      failed: this.failed,
+      failures: this.failures,
+      outputs: run.sink?.acknowledged ?? 0,
+      resent: this.resent,
+      elapsedMs: run.node.host.now() - this.#startedAt,
+      ...(error === undefined ? {} : { error }),
+    };
+    for (const peer of run.peers.values()) peer.say(["close", run.id]);
+    run.close();
+    this.#events.finished(this.report);
+  }
+}
+
+/** Inputs of one `send`, in chunks that are acknowledged together. */
+class ClientSend implements Sender {
+  readonly #home: Home;
+  readonly #values: readonly unknown[];
+  readonly #taken: () => void;
+  #index = 0;
+  #chunkEnd = 0;
+  #token: Token | undefined = undefined;
+
+  constructor(home: Home, values: readonly unknown[], taken: () => void) {
+    this.#home = home;
+    this.#values = values;
+    this.#taken = taken;
+  }
+
+  advance(): void {
+    const values = this.#values;
+    const target = this.#home.run.targets[0];
+    while (this.#index < values.length && !this.#home.run.over) {
+      if (this.#index === this.#chunkEnd || this.#token === undefined) {
+        const count = Math.min(CHUNK, values.length - this.#index);
+        this.#token = new Token(this.#home, count);
+        this.#chunkEnd = this.#index + count;
+        this.#home.accepted += count;
+      }
+      const room = target?.deliver(values[this.#index], this.#token, 0);
+      if (room !== undefined) return room.park(this);
+      this.#index += 1;
+    }
+    this.#taken();
+  }
+
+  resume(room: Room): void {
+    room.force(this.#values[this.#index++], this.#token as Token, this.#home.run.targets[0]?.blockedAt ?? 0);
+    this.advance();
+  }
+}
+
+const CHUNK = 64;

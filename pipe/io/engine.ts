@@ -1,0 +1,246 @@
+/**
+ * Drives the pipe part of a node: gives it turns of the event loop, waits for what fitting code promises, and keeps its timers.
+ *
+ * E1  Work is done in slices of `SLICE_MS`; after each the event loop has its turn, so that sockets and timers stay alive. Small
+ *     amounts are done in a microtask, for the latency of a single input.
+ */
+
+import { randomBytes } from "node:crypto";
+import type { RingDocument } from "../../ring/document.ts";
+import { RingError } from "../../ring/errors.ts";
+import type { NodeName } from "../../ring/ids.ts";
+import { isPipeline, type Pipeline } from "../fitting.ts";
+import { type PipeHost, PipeNode, type Pulled, type Settled } from "../node.ts";
+import type { Report, RunSummary, TraceEvent, WorkerStatus } from "../views.ts";
+import { openRun, type PipeRun, type RunOptions } from "./run.ts";
+
+export interface PipeEngineOptions {
+  readonly self: NodeName;
+  readonly ringSize: number;
+  /** The pipelines that this node has loaded. */
+  readonly find: (name: string) => Pipeline | undefined;
+  readonly names?: () => readonly string[];
+  /** To the pipe engine of another node; false: it will not arrive. */
+  readonly send: (to: NodeName, bytes: Uint8Array) => boolean;
+  readonly graceMs?: number;
+}
+
+export class PipeEngine implements Disposable {
+  readonly node: PipeNode;
+  readonly #options: PipeEngineOptions;
+  readonly #local = new Map<string, Pipeline>();
+  readonly #reports = new Map<string, Report>();
+  #scheduled = false;
+  #turnAt = 0;
+  #closed = false;
+  #timer: NodeJS.Timeout | undefined = undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+
+  constructor(options: PipeEngineOptions) {
+    this.#options = options;
+    const host: PipeHost = {
+      now: () => performance.now(),
+      newSession,
+      wake: () => this.#wake(),
+      send: options.send,
+      settle,
+      pull,
+      close: closeIterator,
+      find: (name) => options.find(name) ?? this.#local.get(name),
+    };
+    this.node = new PipeNode({
+      self: options.self,
+      host,
+      ringSize: options.ringSize,
+      ...(options.graceMs === undefined ? {} : { graceMs: options.graceMs }),
+    });
+  }
+
+  /** Opens a run that this node coordinates. Throws `PIPELINE_UNKNOWN`, `QUEUE_FULL`, `CANCELLED`. */
+  run<In, Out>(pipeline: Pipeline<In, Out> | string, options: RunOptions<Out> = {}): PipeRun<In, Out> {
+    if (this.#closed) throw new RingError("DRAINING", "the node is stopping");
+    const found = typeof pipeline === "string" ? this.find(pipeline) : pipeline;
+    if (!isPipeline(found))
+      throw new RingError("PIPELINE_UNKNOWN", `no pipeline ${JSON.stringify(pipeline).slice(0, 80)} is loaded here`);
+    if (typeof pipeline !== "string") this.#remember(found);
+    return openRun<In, Out>(this.node, found, { ...options, onReport: (report) => this.#keep(report) });
+  }
+
+  find(name: string): Pipeline | undefined {
+    return this.#options.find(name) ?? this.#local.get(name);
+  }
+
+  names(): readonly string[] {
+    return [...new Set([...(this.#options.names?.() ?? []), ...this.#local.keys()])].sort();
+  }
+
+  summaries(): readonly RunSummary[] {
+    return this.node.summaries();
+  }
+
+  /** Of a run that ended here; the last 1,000 are kept. */
+  report(run: string): Report | undefined {
+    return this.#reports.get(run);
+  }
+
+  /** Workers of a run on all nodes; those that do not answer in time are named. */
+  async status(
+    run: string,
+    options: { readonly deadlineMs: number },
+  ): Promise<{ readonly workers: readonly WorkerStatus[]; readonly silent: readonly string[] }> {
+    const here = this.node.runs.get(run)?.status() ?? [];
+    const peers = this.node.ownerPeers().map((peer) => this.node.nameOf(peer));
+    const silent: string[] = [];
+    const there = await Promise.all(
+      peers.map(
+        (name) =>
+          new Promise<readonly WorkerStatus[]>((resolve) => {
+            const timer = setTimeout(() => {
+              forget();
+              silent.push(name);
+              resolve([]);
+            }, options.deadlineMs);
+            const forget = this.node.askStatus(name, run, (workers) => {
+              clearTimeout(timer);
+              resolve(workers);
+            });
+          }),
+      ),
+    );
+    return { workers: [...here, ...there.flat()], silent };
+  }
+
+  trace(id: string, listener: (event: TraceEvent) => void): () => void {
+    const run = this.node.runs.get(id);
+    if (run === undefined) throw new RingError("NOT_FOUND", `no run ${id} is open here`);
+    return this.node.trace(run, listener);
+  }
+
+  /** False: there is no such run here. */
+  cancel(id: string, detail = "cancelled by an operator"): boolean {
+    const run = this.node.runs.get(id);
+    if (run === undefined) return false;
+    run.fail("CANCELLED", detail);
+    return true;
+  }
+
+  document(document: RingDocument): void {
+    const alive = new Set<string>(
+      document.members.flatMap((member) => (member.status === "down" ? [] : [member.name])),
+    );
+    this.node.route({
+      epoch: document.history * HISTORY_STEP + document.epoch,
+      ringSize: document.ringSize,
+      owners: document.owners,
+      alive,
+    });
+  }
+
+  receive(from: NodeName, bytes: Uint8Array): void {
+    if (!this.#closed) this.node.receive(from, bytes);
+  }
+
+  linkUp(name: NodeName): void {
+    if (!this.#closed) this.node.linkUp(name);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    for (const run of [...this.node.runs.values()])
+      if (run.home !== undefined) run.fail("DRAINING", "the node that opened the run is stopping");
+    this.node.flush();
+    this.#closed = true;
+    for (const run of [...this.node.runs.values()]) run.close();
+    clearTimeout(this.#timer);
+  }
+
+  #remember(pipeline: Pipeline): void {
+    if (this.#local.size >= LOCAL_MOST && !this.#local.has(pipeline.name))
+      this.#local.delete(this.#local.keys().next().value as string);
+    this.#local.set(pipeline.name, pipeline);
+  }
+
+  #keep(report: Report): void {
+    this.#reports.set(report.run, report);
+    if (this.#reports.size > REPORTS_KEPT) this.#reports.delete(this.#reports.keys().next().value as string);
+  }
+
+  #wake(): void {
+    if (this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    if (performance.now() - this.#turnAt < SLICE_MS) queueMicrotask(this.#pump);
+    else setImmediate(this.#turn);
+  }
+
+  readonly #turn = (): void => {
+    this.#turnAt = performance.now();
+    this.#pump();
+  };
+
+  readonly #pump = (): void => {
+    if (this.#closed) return;
+    const { node } = this;
+    let more = node.runSome(BUDGET);
+    while (more && performance.now() - this.#turnAt < SLICE_MS) more = node.runSome(BUDGET);
+    node.flush();
+    if (more) setImmediate(this.#turn);
+    else this.#scheduled = false;
+    this.#schedule();
+  };
+
+  #schedule(): void {
+    const deadline = this.node.nextDeadline() ?? Number.POSITIVE_INFINITY;
+    if (deadline >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = deadline;
+    this.#timer = setTimeout(
+      () => {
+        this.#timerAt = Number.POSITIVE_INFINITY;
+        if (this.#closed) return;
+        this.node.tick();
+        this.node.flush();
+        this.#schedule();
+      },
+      Math.max(1, deadline - performance.now()),
+    );
+    this.#timer.unref();
+  }
+}
+
+/** 52 random bits, never 0. */
+function newSession(): number {
+  const bytes = randomBytes(8);
+  return bytes.readUInt32BE(0) * 2 ** 20 + (bytes.readUInt32BE(4) >>> 12) + 1;
+}
+
+function settle(promise: PromiseLike<unknown>, call: Settled): void {
+  promise.then(
+    (value) => call.resolved(value),
+    (error: unknown) => call.rejected(error),
+  );
+}
+
+function pull(iterator: AsyncIterator<unknown>, call: Pulled): void {
+  let next: Promise<IteratorResult<unknown>>;
+  try {
+    next = iterator.next();
+  } catch (error) {
+    return call.onRejected(error);
+  }
+  next.then(call.onPulled, call.onRejected);
+}
+
+function closeIterator(iterator: Iterator<unknown> | AsyncIterator<unknown>): void {
+  try {
+    Promise.resolve(iterator.return?.()).catch(() => {});
+  } catch {
+    // It is being given up: what its clean-up throws changes nothing.
+  }
+}
+
+const BUDGET = 2_048;
+const SLICE_MS = 5;
+const LOCAL_MOST = 1_000;
+const REPORTS_KEPT = 1_000;
+/** A later history is later than any epoch of an earlier one. */
+const HISTORY_STEP = 2 ** 32;

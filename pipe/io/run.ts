@@ -1,0 +1,279 @@
+/**
+ * A run as its owner sees it: `send` inputs, `end` them, read `results` (or `batches`), and wait for the `report`.
+ *
+ * R1  Pulling is the back-pressure: an output is acknowledged when the next one is asked for, and a reader that stops pulling
+ *     stops the source.
+ * R2  A run ends by itself when all inputs have ended, or by cancel, failure or disposal; then every waiter is answered.
+ */
+
+import { randomBytes } from "node:crypto";
+import { RingError } from "../../ring/errors.ts";
+import type { Pipeline } from "../fitting.ts";
+import type { Home } from "../home.ts";
+import type { PipeNode } from "../node.ts";
+import { Resumed } from "../resumed.ts";
+import type { Progress, Report } from "../views.ts";
+
+/**
+ * Where outputs go: `results` (default) to be read from the run; `drain`, counted only; or a function that takes arrays of them and
+ * acknowledges by returning (a task for each output, a write to somewhere).
+ */
+export type SinkOption<Out> = "results" | "drain" | ((outputs: readonly Out[]) => void | Promise<void>);
+
+export interface RunOptions<Out> {
+  readonly signal?: AbortSignal;
+  readonly sink?: SinkOption<Out>;
+  /** How many inputs there will be, for the progress. */
+  readonly total?: number;
+  /** Default: random. */
+  readonly id?: string;
+  readonly attempt?: number;
+  /** Of a run with a single input that can be resumed. */
+  readonly onCheckpoint?: (cursor: unknown) => void;
+}
+
+export interface SendOptions {
+  readonly signal?: AbortSignal;
+  /** Give up waiting for room after this; what has been taken stays taken. */
+  readonly deadlineMs?: number;
+  /** Where `process` is to go on, as given to `onCheckpoint` before. */
+  readonly cursor?: unknown;
+}
+
+export interface PipeRun<In, Out> extends AsyncDisposable {
+  readonly id: string;
+  /** Resolves when there was room. Throws what ended the run, `DEADLINE` or `CANCELLED`. */
+  send(input: In, options?: SendOptions): Promise<void>;
+  sendMany(inputs: readonly In[], options?: SendOptions): Promise<void>;
+  /** False: no room. Never waits. */
+  offer(input: In): boolean;
+  /** No more inputs. */
+  end(): void;
+  /** One at a time; throws what ended the run early. */
+  readonly results: AsyncIterable<Out>;
+  /** Arrays of what was there; much faster than one at a time. */
+  readonly batches: AsyncIterable<readonly Out[]>;
+  progress(): Progress;
+  /** Resolves when the run has ended, however it did. */
+  report(): Promise<Report>;
+  cancel(detail?: string): void;
+}
+
+export function openRun<In, Out>(
+  node: PipeNode,
+  pipeline: Pipeline,
+  options: RunOptions<Out> & { readonly onReport: (report: Report) => void },
+): PipeRun<In, Out> {
+  options.signal?.throwIfAborted();
+  return new OpenRun<In, Out>(node, pipeline, options);
+}
+
+class OpenRun<In, Out> implements PipeRun<In, Out> {
+  readonly id: string;
+  readonly #home: Home;
+  readonly #reported: Promise<Report>;
+  #report: Report | undefined = undefined;
+  #ended = false;
+  #wakeReader: (() => void) | undefined = undefined;
+  readonly #failWaiters = new Set<() => void>();
+  readonly #forget: () => void;
+
+  constructor(
+    node: PipeNode,
+    pipeline: Pipeline,
+    options: RunOptions<Out> & { readonly onReport: (report: Report) => void },
+  ) {
+    this.id = options.id ?? randomBytes(8).toString("hex");
+    const { sink = "results", signal } = options;
+    let resolve: (report: Report) => void = () => {};
+    this.#reported = new Promise((done) => {
+      resolve = done;
+    });
+    this.#home = node.open(
+      {
+        id: this.id,
+        pipeline,
+        drains: sink === "drain",
+        ...(options.attempt === undefined ? {} : { attempt: options.attempt }),
+        ...(options.total === undefined ? {} : { total: options.total }),
+      },
+      {
+        finished: (report) => {
+          this.#report = report;
+          this.#forget();
+          options.onReport(report);
+          resolve(report);
+          for (const fail of this.#failWaiters) fail();
+          this.#failWaiters.clear();
+          this.#wakeReader?.();
+        },
+        ...(options.onCheckpoint === undefined ? {} : { checkpoint: options.onCheckpoint }),
+      },
+    );
+    const onAbort = (): void => this.cancel("cancelled by the caller");
+    signal?.addEventListener("abort", onAbort);
+    this.#forget = () => signal?.removeEventListener("abort", onAbort);
+    const { sink: queue } = this.#home.run;
+    if (queue !== undefined) queue.onReady = () => this.#wakeReader?.();
+    if (typeof sink === "function") void this.#feed(sink);
+  }
+
+  send(input: In, options?: SendOptions): Promise<void> {
+    if (options === undefined && !this.#ended && this.#report === undefined && this.#home.offer(input) === undefined)
+      return TAKEN;
+    const value = options?.cursor === undefined ? input : (new Resumed(input, options.cursor) as In);
+    return this.sendMany([value], options);
+  }
+
+  sendMany(inputs: readonly In[], options: SendOptions = {}): Promise<void> {
+    if (this.#report !== undefined) return Promise.reject(this.#error());
+    if (this.#ended) return Promise.reject(new RingError("INVALID_ARGUMENT", "send after end"));
+    let taken = false;
+    let wake: (() => void) | undefined;
+    const began = this.#home.send(inputs, () => {
+      taken = true;
+      wake?.();
+    });
+    if (!began)
+      return Promise.reject(
+        new RingError("QUEUE_FULL", "too many sends of this run wait for room", { retryAfterMs: 10 }),
+      );
+    if (taken) return this.#report === undefined ? TAKEN : Promise.reject(this.#error());
+    return new Promise((resolve, reject) => {
+      const settle = (error?: Error): void => {
+        clearTimeout(timer);
+        options.signal?.removeEventListener("abort", onAbort);
+        this.#failWaiters.delete(fail);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const fail = (): void => settle(this.#error());
+      const onAbort = (): void => settle(new RingError("CANCELLED", "the send was given up; what waits is still sent"));
+      const timer =
+        options.deadlineMs === undefined
+          ? undefined
+          : setTimeout(
+              () => settle(new RingError("DEADLINE", `no room within ${options.deadlineMs} ms`)),
+              options.deadlineMs,
+            );
+      wake = () => settle(this.#report === undefined ? undefined : this.#error());
+      this.#failWaiters.add(fail);
+      options.signal?.addEventListener("abort", onAbort);
+    });
+  }
+
+  offer(input: In): boolean {
+    return !this.#ended && this.#report === undefined && this.#home.offer(input) === undefined;
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#home.end();
+  }
+
+  get results(): AsyncIterable<Out> {
+    return { [Symbol.asyncIterator]: () => new Results<Out>(this.batches[Symbol.asyncIterator]()) };
+  }
+
+  get batches(): AsyncIterable<readonly Out[]> {
+    return { [Symbol.asyncIterator]: () => this.#read() };
+  }
+
+  progress(): Progress {
+    return this.#home.progress();
+  }
+
+  report(): Promise<Report> {
+    return this.#reported;
+  }
+
+  cancel(detail = "cancelled by its owner"): void {
+    this.#home.fail("CANCELLED", detail);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#report === undefined) this.cancel("the run was closed before its end");
+  }
+
+  #read(): AsyncIterator<readonly Out[]> {
+    const { sink } = this.#home.run;
+    let handed = false;
+    const next = (): IteratorResult<readonly Out[]> | undefined => {
+      if (handed) {
+        handed = false;
+        sink?.acknowledge(); // R1
+      }
+      const values = sink?.take();
+      if (values !== undefined) {
+        handed = true;
+        return { done: false, value: values as Out[] };
+      }
+      if (this.#report === undefined) return undefined;
+      if (this.#report.error !== undefined) throw this.#error();
+      return OVER;
+    };
+    return {
+      next: async () => {
+        for (;;) {
+          const result = next();
+          if (result !== undefined) return result;
+          await new Promise<void>((resolve) => {
+            this.#wakeReader = resolve;
+          });
+          this.#wakeReader = undefined;
+        }
+      },
+      return: async () => {
+        if (this.#report === undefined) this.cancel("its reader has gone");
+        return OVER;
+      },
+    };
+  }
+
+  async #feed(sink: (outputs: readonly Out[]) => void | Promise<void>): Promise<void> {
+    const batches = this.#read();
+    try {
+      for (let next = await batches.next(); next.done !== true; next = await batches.next()) await sink(next.value);
+    } catch (error) {
+      this.#home.fail("RUN_FAILED", `the sink: ${error instanceof Error ? error.message : String(error)}`); // Nothing if it has ended.
+    }
+  }
+
+  #error(): RingError {
+    const error = this.#report?.error;
+    return new RingError(error?.code ?? "INVALID_ARGUMENT", error?.detail ?? "the run has ended");
+  }
+}
+
+/** Items of batches; hands out what is there without waiting for a batch each time. */
+class Results<Out> implements AsyncIterator<Out> {
+  readonly #batches: AsyncIterator<readonly Out[]>;
+  #values: readonly Out[] = [];
+  #at = 0;
+
+  constructor(batches: AsyncIterator<readonly Out[]>) {
+    this.#batches = batches;
+  }
+
+  next(): Promise<IteratorResult<Out>> {
+    if (this.#at < this.#values.length) return Promise.resolve({ done: false, value: this.#values[this.#at++] as Out });
+    return this.#refill();
+  }
+
+  async return(): Promise<IteratorResult<Out>> {
+    await this.#batches.return?.();
+    return OVER;
+  }
+
+  async #refill(): Promise<IteratorResult<Out>> {
+    const { done, value } = await this.#batches.next();
+    if (done === true) return OVER;
+    this.#values = value;
+    this.#at = 1;
+    return { done: false, value: value[0] as Out };
+  }
+}
+
+const TAKEN: Promise<void> = Promise.resolve();
+const OVER: { readonly done: true; readonly value: undefined } = { done: true, value: undefined };

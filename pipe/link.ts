@@ -1,0 +1,300 @@
+/**
+ * The inputs of a run that one peer works on: what was sent and is not acknowledged stays here, and goes elsewhere if the
+ * peer is lost.
+ *
+ * K1  At most `WINDOW_INPUTS` of one fitting are with one peer, forwarded ones apart; whoever has more is parked.
+ * K2  An acknowledgement settles a batch once; a lost peer's late ones find nothing.
+ */
+
+import type { NodeName } from "../ring/ids.ts";
+import { MESSAGE_BYTES, MESSAGE_INPUTS, WINDOW_INPUTS } from "./limits.ts";
+import { Resumed } from "./resumed.ts";
+import { type Room, type Sender, Waiters } from "./room.ts";
+import type { Run } from "./run.ts";
+import { errorTextOf, type Outcome, settle, shownOf, type Token } from "./token.ts";
+import { encodeMessage, type PipeMessage, wireValue } from "./wire.ts";
+
+export interface SentBatch {
+  readonly stage: number;
+  readonly partitions: readonly number[];
+  readonly values: readonly unknown[];
+  readonly tokens: readonly Token[];
+  /** Set for an archive instead of inputs. */
+  readonly archive?: { readonly state: unknown; readonly inputs: number };
+  cursor: unknown;
+}
+
+export class PeerRun {
+  readonly run: Run;
+  readonly peer: number;
+  readonly name: NodeName;
+  readonly sent: Map<number, SentBatch> = new Map();
+  readonly stages: (PeerStage | undefined)[] = [];
+  #acks: number[] = [];
+  #opened = false;
+
+  constructor(run: Run, peer: number) {
+    this.run = run;
+    this.peer = peer;
+    this.name = run.node.nameOf(peer);
+  }
+
+  stage(index: number): PeerStage {
+    let stage = this.stages[index];
+    if (stage === undefined) {
+      stage = new PeerStage(this, index);
+      this.stages[index] = stage;
+    }
+    return stage;
+  }
+
+  say(message: PipeMessage): void {
+    this.sayEncoded(encodeMessage(message));
+  }
+
+  sayEncoded(message: string): void {
+    const { run } = this;
+    const { node } = run;
+    if (!this.#opened) {
+      this.#opened = true;
+      node.say(this.peer, encodeMessage(["open", run.id, run.pipeline.name, run.coordinator, run.attempt]));
+    }
+    node.say(this.peer, message);
+  }
+
+  acknowledge(batch: number, outcome: Outcome): void {
+    if (outcome.failed === 0 && outcome.resent === 0) {
+      if (this.#acks.length === 0) this.run.node.dirty(this);
+      this.#acks.push(batch);
+      return;
+    }
+    this.say([
+      "nack",
+      this.run.id,
+      batch,
+      outcome.failed,
+      outcome.failures.map((one) => [one.fitting, one.partition, one.input, one.error] as const),
+      outcome.resent,
+    ]);
+  }
+
+  keep(batch: SentBatch): number {
+    const id = this.run.node.nextBatch();
+    this.sent.set(id, batch);
+    return id;
+  }
+
+  acknowledged(id: number, outcome: Outcome | undefined): void {
+    const batch = this.sent.get(id);
+    if (batch === undefined) return; // K2
+    this.sent.delete(id);
+    const { tokens } = batch;
+    if (outcome !== undefined) tokens[0]?.add(outcome);
+    for (const token of tokens) settle(token, 1);
+    if (batch.archive === undefined) this.stages[batch.stage]?.released(tokens.length);
+  }
+
+  /** The peer does not know the run: true if it was given something that it will never acknowledge. */
+  has(batch: number): boolean {
+    return batch === 0 || this.sent.has(batch);
+  }
+
+  cursor(id: number, cursor: unknown): void {
+    const batch = this.sent.get(id);
+    const token = batch?.tokens[0];
+    if (batch === undefined || token === undefined) return;
+    batch.cursor = cursor;
+    token.owner.checkpointed(token, cursor);
+  }
+
+  flush(): void {
+    for (const stage of this.stages) stage?.flush();
+    if (this.#acks.length === 0) return;
+    const acks = this.#acks;
+    this.#acks = [];
+    this.say(["ack", this.run.id, acks]);
+  }
+
+  /** The peer is lost: everything it had goes where the ring says now. */
+  resend(): number {
+    const batches = [...this.sent.values()];
+    const unsent = this.stages.flatMap((stage) => stage?.drain() ?? []);
+    this.sent.clear();
+    let inputs = 0;
+    for (const batch of batches) {
+      const stage = this.run.stages[batch.stage];
+      if (stage === undefined) continue; // Outputs for a coordinator that is lost: the run is over.
+      batch.tokens.forEach((token, at) => {
+        const partition = batch.partitions[at] ?? 0;
+        if (batch.archive !== undefined) return; // A stateful run has failed already.
+        const value =
+          batch.cursor === undefined ? batch.values[at] : new Resumed(plainOf(batch.values[at]), batch.cursor);
+        token.resent += 1;
+        inputs += 1;
+        stage.arrive(value, token, partition, false);
+      });
+    }
+    for (const { stage, value, token, partition } of unsent)
+      this.run.stages[stage]?.arrive(value, token, partition, false);
+    for (const stage of this.stages) stage?.release();
+    return inputs;
+  }
+}
+
+export class PeerStage implements Room {
+  readonly #of: PeerRun;
+  readonly #index: number;
+  readonly #waiters = new Waiters();
+  readonly #each: boolean;
+  #inflight = 0;
+  #values: unknown[] = [];
+  #partitions: number[] = [];
+  #tokens: Token[] = [];
+
+  constructor(of: PeerRun, index: number) {
+    this.#of = of;
+    this.#index = index;
+    this.#each = of.run.pipeline.fittings[index]?.resumable === true;
+  }
+
+  get peerName(): NodeName {
+    return this.#of.name;
+  }
+
+  /** On the scale of a queue's length. */
+  get load(): number {
+    return this.#inflight / 64;
+  }
+
+  get inflight(): number {
+    return this.#inflight;
+  }
+
+  get blocked(): number {
+    return this.#waiters.length;
+  }
+
+  offer(value: unknown, token: Token, partition: number): boolean {
+    if (this.#inflight >= WINDOW_INPUTS || this.#waiters.length > 0) return false;
+    this.force(value, token, partition);
+    return true;
+  }
+
+  force(value: unknown, token: Token, partition: number): void {
+    this.#inflight += 1;
+    if (this.#values.length === 0) this.#of.run.node.dirty(this.#of);
+    this.#values.push(value);
+    this.#partitions.push(partition);
+    this.#tokens.push(token);
+    if (this.#values.length >= MESSAGE_INPUTS || this.#each) this.flush();
+  }
+
+  park(sender: Sender): void {
+    this.#waiters.push(sender);
+  }
+
+  archive(partition: number, archived: { readonly state: unknown; readonly inputs: number }, token: Token): void {
+    const { run } = this.#of;
+    const id = this.#of.keep({
+      stage: this.#index,
+      partitions: [partition],
+      values: [],
+      tokens: [token],
+      archive: archived,
+      cursor: undefined,
+    });
+    this.#of.say(["archive", run.id, id, this.#index, partition, archived.inputs, archived.state]);
+    run.node.dirty(this.#of);
+  }
+
+  flush(): void {
+    if (this.#values.length === 0) return;
+    const [values, partitions, tokens] = [this.#values, this.#partitions, this.#tokens];
+    this.#values = [];
+    this.#partitions = [];
+    this.#tokens = [];
+    this.#message(values, partitions, tokens);
+  }
+
+  released(inputs: number): void {
+    this.#inflight -= inputs;
+    this.release();
+  }
+
+  release(): void {
+    while (this.#inflight < WINDOW_INPUTS) {
+      const sender = this.#waiters.shift();
+      if (sender === undefined) return;
+      sender.resume(this);
+    }
+  }
+
+  /** What was not yet sent; nothing of this stage is with the peer any more. */
+  drain(): { readonly stage: number; readonly value: unknown; readonly token: Token; readonly partition: number }[] {
+    const items = this.#values.map((value, at) => ({
+      stage: this.#index,
+      value,
+      token: this.#tokens[at] as Token,
+      partition: this.#partitions[at] ?? 0,
+    }));
+    this.#values = [];
+    this.#partitions = [];
+    this.#tokens = [];
+    this.#inflight = 0;
+    return items;
+  }
+
+  #message(values: readonly unknown[], partitions: readonly number[], tokens: readonly Token[]): void {
+    const { run } = this.#of;
+    const first = values[0];
+    const cursor = first instanceof Resumed ? first.cursor : undefined;
+    const id = this.#of.keep({ stage: this.#index, partitions, values, tokens, cursor });
+    try {
+      const encoded = encodeMessage([
+        "in",
+        run.id,
+        id,
+        this.#index,
+        run.node.epoch,
+        partitions,
+        values.map(sayable),
+        cursor ?? null,
+      ]);
+      if (encoded.length > MESSAGE_BYTES)
+        throw new RangeError(`${encoded.length} characters are more than a message holds (${MESSAGE_BYTES})`);
+      this.#of.sayEncoded(encoded);
+    } catch (error) {
+      this.#split(id, values, partitions, tokens, error);
+    }
+  }
+
+  /** Smaller messages; one input that cannot be sent at all has failed. */
+  #split(
+    id: number,
+    values: readonly unknown[],
+    partitions: readonly number[],
+    tokens: readonly Token[],
+    error: unknown,
+  ): void {
+    this.#of.sent.delete(id);
+    if (values.length > 1) {
+      const half = values.length >>> 1;
+      this.#message(values.slice(0, half), partitions.slice(0, half), tokens.slice(0, half));
+      this.#message(values.slice(half), partitions.slice(half), tokens.slice(half));
+      return;
+    }
+    const token = tokens[0] as Token;
+    const fitting = this.#of.run.pipeline.fittings[this.#index]?.name ?? "sink";
+    token.fail({ fitting, partition: partitions[0] ?? 0, input: shownOf(values[0]), error: errorTextOf(error) });
+    this.released(1);
+    settle(token, 1);
+  }
+}
+
+function sayable(value: unknown): unknown {
+  return wireValue(plainOf(value));
+}
+
+function plainOf(value: unknown): unknown {
+  return value instanceof Resumed ? value.value : value;
+}

@@ -1,0 +1,386 @@
+/**
+ * The pipe part of one node: all runs that have work here, the routes that the ring document gives, and the channels to peers.
+ *
+ * A machine with the time given by its host. `runSome` does a bounded part of the work, `flush` lets go what was said meanwhile;
+ * so inputs and acknowledgements of one turn travel together.
+ * N1  Inputs go where the newest known document says; a peer that the document drops, or that has forgotten us, is lost, and
+ *     what it had is sent again.
+ * N2  A run whose coordinator is lost is dropped here, and its other peers are told.
+ */
+
+import { RingError } from "../ring/errors.ts";
+import type { NodeName } from "../ring/ids.ts";
+import type { Runnable } from "./call.ts";
+import { Channel } from "./channel.ts";
+import type { Pipeline } from "./fitting.ts";
+import { Home, type HomeEvents } from "./home.ts";
+import { ENDED_KEPT, RETRY_FIRST_MS, RETRY_MOST_MS, RUNS_MOST } from "./limits.ts";
+import type { PeerRun } from "./link.ts";
+import { Run } from "./run.ts";
+import { Sink } from "./sink.ts";
+import type { RunSummary, TraceEvent, WorkerStatus } from "./views.ts";
+import { decodeMessages, encodeMessage, type PipeMessage } from "./wire.ts";
+
+/** What a settled promise is told to. */
+export interface Settled {
+  resolved(value: unknown): void;
+  rejected(error: unknown): void;
+}
+
+export interface Pulled {
+  /** Bound once for each call: an output costs no closure. */
+  readonly onPulled: (result: IteratorResult<unknown>) => void;
+  readonly onRejected: (error: unknown) => void;
+}
+
+export interface PipeHost {
+  /** Monotonic ms. */
+  now(): number;
+  /** Unique in the ring: 1 to 2^52. */
+  newSession(): number;
+  /** There is work: call `runSome` and `flush` soon. */
+  wake(): void;
+  send(to: NodeName, bytes: Uint8Array): boolean;
+  settle(promise: PromiseLike<unknown>, call: Settled): void;
+  pull(iterator: AsyncIterator<unknown>, call: Pulled): void;
+  close(iterator: Iterator<unknown> | AsyncIterator<unknown>): void;
+  find(pipeline: string): Pipeline | undefined;
+}
+
+/** What the routes are made of. */
+export interface Routes {
+  readonly epoch: number;
+  readonly ringSize: number;
+  readonly owners: readonly (string | undefined)[];
+  /** Members that may still be alive: not `down`. */
+  readonly alive: ReadonlySet<string>;
+}
+
+export class PipeNode {
+  readonly self: NodeName;
+  readonly host: PipeHost;
+  readonly runs: Map<string, Run> = new Map();
+  readonly ringSize: number;
+  readonly graceMs: number;
+  epoch = 0;
+  garbage = 0;
+  #owners: Int32Array;
+  #ownerPeers: readonly number[] = [];
+  readonly #names: NodeName[];
+  readonly #peers = new Map<string, number>();
+  readonly #channels: (Channel | undefined)[] = [];
+  #ready: Runnable[] = [];
+  #readyHead = 0;
+  #awake = false;
+  readonly #dirty = new Set<PeerRun>();
+  readonly #spoken = new Set<number>();
+  #timers: { readonly at: number; readonly run: () => void }[] = [];
+  readonly #ended = new Set<string>();
+  #batch = 0;
+  #askId = 0;
+  readonly #asks = new Map<number, (workers: readonly WorkerStatus[]) => void>();
+
+  constructor(options: {
+    readonly self: NodeName;
+    readonly host: PipeHost;
+    readonly ringSize: number;
+    readonly graceMs?: number;
+  }) {
+    this.self = options.self;
+    this.host = options.host;
+    this.ringSize = options.ringSize;
+    this.graceMs = options.graceMs ?? GRACE_MS;
+    this.#names = [options.self];
+    this.#peers.set(options.self, 0);
+    this.#owners = new Int32Array(options.ringSize);
+  }
+
+  /** Throws `QUEUE_FULL`. The pipeline is the one that `host.find` gives on the other nodes. */
+  open(
+    options: {
+      readonly id: string;
+      readonly pipeline: Pipeline;
+      readonly attempt?: number;
+      readonly drains?: boolean;
+      readonly total?: number;
+    },
+    events: HomeEvents,
+  ): Home {
+    if (this.runs.size >= RUNS_MOST)
+      throw new RingError("QUEUE_FULL", `at most ${RUNS_MOST} runs at once`, { retryAfterMs: 1_000 });
+    const { id, pipeline, attempt = 1, drains = false } = options;
+    const run = new Run(this, { id, pipeline, coordinator: this.self, attempt, sink: new Sink(drains) });
+    const home = new Home(run, events);
+    home.total = options.total;
+    run.home = home;
+    this.runs.set(id, run);
+    return home;
+  }
+
+  // Work.
+
+  soon(runnable: Runnable): void {
+    this.#ready.push(runnable);
+    if (!this.#awake) this.#wake();
+  }
+
+  /** Does about `budget` inputs of work. False: there is no more for now. */
+  runSome(budget: number): boolean {
+    let left = budget;
+    this.#awake = true;
+    while (left > 0 && this.#readyHead < this.#ready.length) {
+      const runnable = this.#ready[this.#readyHead] as Runnable;
+      this.#ready[this.#readyHead++] = IDLE;
+      left -= runnable.step();
+      if (this.#readyHead > 4_096) {
+        this.#ready = this.#ready.slice(this.#readyHead);
+        this.#readyHead = 0;
+      }
+    }
+    if (this.#readyHead < this.#ready.length) return true;
+    this.#ready = [];
+    this.#readyHead = 0;
+    return false;
+  }
+
+  /** Lets go what was said since the last time; the next `soon` wakes the host again. */
+  flush(): void {
+    const now = this.host.now();
+    for (const peer of this.#dirty) if (!peer.run.over) peer.flush();
+    this.#dirty.clear();
+    for (const peer of this.#spoken) this.#channels[peer]?.flush(now);
+    this.#spoken.clear();
+    this.#awake = false;
+  }
+
+  dirty(peer: PeerRun): void {
+    this.#dirty.add(peer);
+    if (!this.#awake) this.#wake();
+  }
+
+  say(peer: number, message: string): void {
+    this.channel(peer).push(message);
+    this.#spoken.add(peer);
+    if (!this.#awake) this.#wake();
+  }
+
+  /** Never the same twice, so that a late acknowledgement cannot hit another batch. */
+  nextBatch(): number {
+    this.#batch += 1;
+    return this.#batch;
+  }
+
+  later(attempt: number, run: () => void): void {
+    this.#timers.push({
+      at: this.host.now() + Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** Math.min(attempt - 1, 20)),
+      run,
+    });
+    this.host.wake();
+  }
+
+  graceOf(run: () => void): void {
+    this.#timers.push({ at: this.host.now() + this.graceMs, run });
+    this.host.wake();
+  }
+
+  nextDeadline(): number | undefined {
+    let first = Number.POSITIVE_INFINITY;
+    for (const timer of this.#timers) if (timer.at < first) first = timer.at;
+    for (const channel of this.#channels)
+      if (channel?.waits === true) first = Math.min(first, this.host.now() + REPEAT_LOOK_MS);
+    return first === Number.POSITIVE_INFINITY ? undefined : first;
+  }
+
+  tick(): void {
+    const now = this.host.now();
+    const due = this.#timers.filter((timer) => timer.at <= now);
+    if (due.length > 0) this.#timers = this.#timers.filter((timer) => timer.at > now);
+    for (const timer of due) timer.run();
+    for (const channel of this.#channels) channel?.tick(now);
+  }
+
+  // Routes.
+
+  /** 0: this node. */
+  ownerOf(partition: number): number {
+    return this.#owners[partition] as number;
+  }
+
+  ownerPeers(): readonly number[] {
+    return this.#ownerPeers;
+  }
+
+  nameOf(peer: number): NodeName {
+    return this.#names[peer] as NodeName;
+  }
+
+  peerOf(name: string): number {
+    const known = this.#peers.get(name);
+    if (known !== undefined) return known;
+    const peer = this.#names.length;
+    this.#names.push(name as NodeName);
+    this.#peers.set(name, peer);
+    return peer;
+  }
+
+  route(routes: Routes): void {
+    if (routes.epoch <= this.epoch && this.epoch !== 0) return;
+    this.epoch = routes.epoch;
+    this.#owners = Int32Array.from(routes.owners, (name) => (name === undefined ? 0 : this.peerOf(name)));
+    this.#ownerPeers = [...new Set(this.#owners)].filter((peer) => peer !== 0);
+    const gone = this.#names.flatMap((name, peer) => (peer === 0 || routes.alive.has(name) ? [] : [peer]));
+    for (const peer of gone) {
+      const channel = this.#channels[peer];
+      if (channel === undefined) continue;
+      channel.forget();
+      this.#lost(peer);
+    }
+    for (const run of [...this.runs.values()]) if (!run.over) run.rerouted();
+  }
+
+  // Peers.
+
+  receive(from: NodeName, bytes: Uint8Array): void {
+    const peer = this.peerOf(from);
+    this.channel(peer).take(bytes);
+    this.#spoken.add(peer);
+    if (!this.#awake) this.#wake();
+  }
+
+  linkUp(name: NodeName): void {
+    const peer = this.#peers.get(name);
+    if (peer !== undefined) this.#channels[peer]?.repeat(this.host.now());
+  }
+
+  channel(peer: number): Channel {
+    let channel = this.#channels[peer];
+    if (channel === undefined) {
+      const name = this.nameOf(peer);
+      channel = new Channel({
+        newSession: () => this.host.newSession(),
+        send: (bytes) => this.host.send(name, bytes),
+        receive: (body) => this.#take(peer, body),
+        lost: () => this.#lost(peer),
+      });
+      this.#channels[peer] = channel;
+    }
+    return channel;
+  }
+
+  ended(run: Run): void {
+    this.runs.delete(run.id);
+    this.#ended.add(run.id);
+    if (this.#ended.size > ENDED_KEPT) this.#ended.delete(this.#ended.values().next().value as string);
+  }
+
+  // Looking.
+
+  summaries(): RunSummary[] {
+    return [...this.runs.values()].map((run) => ({
+      run: run.id,
+      pipeline: run.pipeline.name,
+      coordinator: run.coordinator,
+      progress: run.home?.progress(),
+    }));
+  }
+
+  /** The run's workers on a peer. The caller gives up by itself. */
+  askStatus(name: NodeName, run: string, answer: (workers: readonly WorkerStatus[]) => void): () => void {
+    const ask = ++this.#askId;
+    this.#asks.set(ask, answer);
+    this.say(this.peerOf(name), encodeMessage(["ask", ask, run]));
+    return () => void this.#asks.delete(ask);
+  }
+
+  /** Events of all nodes that take part, until the returned function is called. */
+  trace(run: Run, listener: (event: TraceEvent) => void): () => void {
+    run.onTrace = listener;
+    const peers = new Set([...this.#ownerPeers, ...run.peers.keys()]);
+    for (const peer of peers) run.peer(peer).say(["trace", run.id, true]);
+    return () => {
+      run.onTrace = undefined;
+      if (!run.over) for (const peer of peers) run.peer(peer).say(["trace", run.id, false]);
+    };
+  }
+
+  #wake(): void {
+    this.#awake = true;
+    this.host.wake();
+  }
+
+  #take(peer: number, body: string): void {
+    const { messages, garbage } = decodeMessages(body);
+    this.garbage += garbage;
+    for (const message of messages) this.#message(peer, message);
+  }
+
+  #message(peer: number, message: PipeMessage): void {
+    switch (message[0]) {
+      case "open":
+        return this.#open(peer, message);
+      case "ask": {
+        const run = this.runs.get(message[2]);
+        return this.say(peer, encodeMessage(["answer", message[1], run?.status() ?? []]));
+      }
+      case "answer":
+        this.#asks.get(message[1])?.(message[2] as readonly WorkerStatus[]);
+        this.#asks.delete(message[1]);
+        return;
+      default:
+    }
+    const run = this.runs.get(message[1]);
+    if (run === undefined) {
+      if (message[0] === "in" && !this.#ended.has(message[1]))
+        this.say(peer, encodeMessage(["gone", message[1], message[2]]));
+      return;
+    }
+    switch (message[0]) {
+      case "close":
+        if (run.home === undefined && peer === run.coordinatorPeer) run.close();
+        return;
+      case "trace":
+        run.onTrace = message[2] ? (event) => run.peer(peer).say(["traced", run.id, [event]]) : undefined;
+        return;
+      case "traced":
+        for (const event of message[2]) run.onTrace?.(event as TraceEvent);
+        return;
+      default:
+        return run.take(peer, message);
+    }
+  }
+
+  #open(peer: number, message: Extract<PipeMessage, readonly ["open", ...unknown[]]>): void {
+    const [, id, name, coordinator, attempt] = message;
+    if (this.runs.has(id) || this.#ended.has(id)) return;
+    const pipeline = this.host.find(name);
+    if (pipeline === undefined || this.runs.size >= RUNS_MOST) {
+      const why =
+        pipeline === undefined
+          ? `${this.self} has not loaded pipeline ${name}`
+          : `${this.self} has ${RUNS_MOST} runs already`;
+      const code = pipeline === undefined ? "APP_NOT_HERE" : "QUEUE_FULL";
+      this.say(this.peerOf(coordinator), encodeMessage(["fail", id, code, why]));
+      this.#ended.add(id);
+      return;
+    }
+    const run = new Run(this, { id, pipeline, coordinator: coordinator as NodeName, attempt, sink: undefined });
+    this.runs.set(id, run);
+    run.peer(peer); // so that acknowledgements find it
+  }
+
+  #lost(peer: number): void {
+    for (const run of [...this.runs.values()]) {
+      if (run.home === undefined && run.coordinatorPeer === peer) {
+        // N2
+        for (const other of run.peers.values())
+          if (other.peer !== peer) this.say(other.peer, encodeMessage(["gone", run.id, 0]));
+        run.close();
+        this.#ended.delete(run.id);
+      } else run.lost(peer);
+    }
+  }
+}
+
+const IDLE: Runnable = { step: () => 0 };
+const GRACE_MS = 25_000;
+const REPEAT_LOOK_MS = 250;

@@ -1,0 +1,223 @@
+/** One run on one node: its stages, its links to peers, and at the coordinator its sink and its `Home`. */
+
+import type { ErrorCode } from "../ring/errors.ts";
+import type { NodeName } from "../ring/ids.ts";
+import type { Pipeline } from "./fitting.ts";
+import type { Home } from "./home.ts";
+import { PeerRun, type PeerStage } from "./link.ts";
+import type { PipeNode } from "./node.ts";
+import { Resumed } from "./resumed.ts";
+import { type Sink, SinkTarget } from "./sink.ts";
+import { Stage, type Target } from "./stage.ts";
+import { Token, type TokenOwner } from "./token.ts";
+import type { TraceEvent, WorkerStatus } from "./views.ts";
+import { type PipeMessage, valueOfWire } from "./wire.ts";
+import type { Worker } from "./worker.ts";
+
+export interface RunOptions {
+  readonly id: string;
+  readonly pipeline: Pipeline;
+  readonly coordinator: NodeName;
+  readonly attempt: number;
+  readonly sink: Sink | undefined;
+}
+
+export class Run {
+  readonly node: PipeNode;
+  readonly id: string;
+  readonly pipeline: Pipeline;
+  readonly coordinator: NodeName;
+  readonly attempt: number;
+  readonly sink: Sink | undefined;
+  readonly stages: readonly Stage[];
+  readonly targets: readonly Target[];
+  readonly peers: Map<number, PeerRun> = new Map();
+  home: Home | undefined = undefined;
+  over = false;
+  /** Where trace events go while somebody listens. */
+  onTrace: ((event: TraceEvent) => void) | undefined = undefined;
+  readonly #sinkTarget: SinkTarget;
+
+  constructor(node: PipeNode, options: RunOptions) {
+    this.node = node;
+    this.id = options.id;
+    this.pipeline = options.pipeline;
+    this.coordinator = options.coordinator;
+    this.attempt = options.attempt;
+    this.sink = options.sink;
+    this.stages = options.pipeline.fittings.map((_, index) => new Stage(this, index));
+    this.#sinkTarget = new SinkTarget(this, this.stages.length);
+    this.targets = [...this.stages, this.#sinkTarget];
+  }
+
+  get coordinatorPeer(): number {
+    return this.node.peerOf(this.coordinator);
+  }
+
+  peer(peer: number): PeerRun {
+    let known = this.peers.get(peer);
+    if (known === undefined) {
+      known = new PeerRun(this, peer);
+      this.peers.set(peer, known);
+    }
+    return known;
+  }
+
+  linkTo(peer: number, stage: number): PeerStage {
+    return this.peer(peer).stage(stage);
+  }
+
+  fail(code: ErrorCode, detail: string): void {
+    if (this.over) return;
+    if (this.home !== undefined) return this.home.fail(code, detail);
+    this.peer(this.coordinatorPeer).say(["fail", this.id, code, detail]);
+    this.close();
+  }
+
+  /** A message about this run. */
+  take(peer: number, message: PipeMessage): void {
+    switch (message[0]) {
+      case "in": {
+        const [, , batch, index, epoch, partitions, values, cursor] = message;
+        const token = new Token(new Arrived(this, peer, batch), values.length);
+        if (values.length === 0) return this.peer(peer).acknowledge(batch, token);
+        const here = epoch > this.node.epoch;
+        const stage = this.stages[index];
+        if (stage === undefined && this.sink === undefined) return;
+        for (let at = 0; at < values.length; at++) {
+          const plain = valueOfWire(values[at]);
+          const value = cursor === null ? plain : new Resumed(plain, cursor);
+          if (stage === undefined) this.#sinkTarget.arrive(value, token);
+          else stage.arrive(value, token, partitions[at] as number, here);
+        }
+        return;
+      }
+      case "archive": {
+        const [, , batch, index, partition, inputs, state] = message;
+        const token = new Token(new Arrived(this, peer, batch), 1);
+        return this.stages[index]?.absorb(partition, { state, inputs }, token);
+      }
+      case "ack":
+        for (const batch of message[2]) this.peer(peer).acknowledged(batch, undefined);
+        return;
+      case "nack": {
+        const failures = message[4].map(([fitting, partition, input, error]) => ({ fitting, partition, input, error }));
+        return this.peer(peer).acknowledged(message[2], { failed: message[3], failures, resent: message[5] });
+      }
+      case "cursor":
+        return this.peer(peer).cursor(message[2], message[3]);
+      case "end": {
+        const stage = this.stages[message[2]];
+        return stage?.end(new Token(new Ended(this, peer, stage), 1));
+      }
+      case "gone":
+        if (this.peers.get(peer)?.has(message[2]) === true) this.lost(peer);
+        return;
+      default:
+        return this.home?.take(peer, message);
+    }
+  }
+
+  /** The peer has nothing of this run any more. */
+  lost(peer: number): void {
+    const known = this.peers.get(peer);
+    this.peers.delete(peer);
+    this.home?.lost(peer);
+    if (this.over) return;
+    known?.resend();
+  }
+
+  rerouted(): void {
+    for (const stage of this.stages) stage.rerouted();
+    this.home?.rerouted();
+  }
+
+  /** For `Context.trace` and the machinery; costs nothing while nobody listens. */
+  note(worker: Worker, type: TraceEvent["type"], text: string): void {
+    if (this.onTrace === undefined) return;
+    this.onTrace({
+      node: this.node.self,
+      fitting: worker.stage.fitting.name,
+      partition: worker.partition,
+      type,
+      text,
+      atMs: this.node.host.now(),
+    });
+  }
+
+  status(): WorkerStatus[] {
+    const views: WorkerStatus[] = [];
+    for (const stage of this.stages) {
+      for (const worker of stage.workers) {
+        if (worker === undefined) continue;
+        views.push({
+          node: this.node.self,
+          fitting: stage.fitting.name,
+          partition: worker.partition,
+          state: worker.leaving ? "leaving" : worker.busy ? "working" : worker.queue.length > 0 ? "ready" : "waiting",
+          queue: worker.queue.length,
+          queueLimit: stage.fitting.queueLimit,
+          blocked: worker.waiters.length,
+          processed: worker.processed,
+          failures: worker.failures,
+        });
+      }
+    }
+    return views;
+  }
+
+  /** Nothing remains: no worker, queue, waiter or call. */
+  close(): void {
+    if (this.over) return;
+    this.over = true;
+    for (const stage of this.stages) stage.close();
+    this.sink?.close();
+    this.peers.clear();
+    this.node.ended(this);
+  }
+}
+
+/** A batch that came from a peer: its end is told to that peer. */
+class Arrived implements TokenOwner {
+  readonly #run: Run;
+  readonly #peer: number;
+  readonly #batch: number;
+
+  constructor(run: Run, peer: number, batch: number) {
+    this.#run = run;
+    this.#peer = peer;
+    this.#batch = batch;
+  }
+
+  settled(token: Token): void {
+    if (!this.#run.over) this.#run.peers.get(this.#peer)?.acknowledge(this.#batch, token);
+  }
+
+  checkpointed(_token: Token, cursor: unknown): void {
+    if (!this.#run.over) this.#run.peers.get(this.#peer)?.say(["cursor", this.#run.id, this.#batch, cursor ?? null]);
+  }
+}
+
+/** All `done`s of a stage on this node are over. */
+class Ended implements TokenOwner {
+  readonly #run: Run;
+  readonly #peer: number;
+  readonly #stage: Stage;
+
+  constructor(run: Run, peer: number, stage: Stage) {
+    this.#run = run;
+    this.#peer = peer;
+    this.#stage = stage;
+  }
+
+  settled(token: Token): void {
+    const { failed, failures, resent } = token;
+    const said = failures.map((one) => [one.fitting, one.partition, one.input, one.error] as const);
+    if (!this.#run.over)
+      this.#run
+        .peer(this.#peer)
+        .say(["ended", this.#run.id, this.#stage.index, failed, said, resent, [...this.#stage.archivedTo]]);
+  }
+
+  checkpointed(): void {}
+}

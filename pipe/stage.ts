@@ -1,0 +1,283 @@
+/**
+ * One fitting of a run on this node: its workers, and where an input for it goes (`deliver`).
+ *
+ * G1  An input goes to the worker of its partition if this node owns the partition, else to the owner over its link.
+ * G2  When a partition moves away, its worker takes nothing more; what it has queued goes to the new owner under the same
+ *     tokens, its state as an archive before that. Nobody sends anything again.
+ */
+
+import { partitionOfHash } from "../ring/hash.ts";
+import type { Fitting } from "./fitting.ts";
+import { hashOfKey } from "./partition.ts";
+import { ParkedItem, type Room, type Sender, Waiters } from "./room.ts";
+import type { Run } from "./run.ts";
+import { errorTextOf, settle, shownOf, Token, type TokenOwner } from "./token.ts";
+import { Worker } from "./worker.ts";
+
+/** Where outputs of a fitting go: the next stage, or the sink. */
+export interface Target {
+  /** Partition of the output that was refused last; needed to give it again. */
+  readonly blockedAt: number;
+  /** `undefined`: taken. Else it is full: park there. `from`: the partition it comes from. */
+  deliver(value: unknown, token: Token, from: number): Room | undefined;
+}
+
+export class Stage implements Target, TokenOwner {
+  readonly run: Run;
+  readonly index: number;
+  readonly fitting: Fitting;
+  readonly workers: (Worker | undefined)[] = [];
+  blockedAt = 0;
+  /** No input comes any more, but from `done` and transfers. */
+  ended = false;
+  blockedCount = 0;
+  /** Archives on their way. */
+  #transfers = 0;
+  /** Told to the coordinator with the end: who has got archives. */
+  readonly archivedTo: Set<string> = new Set();
+  #afterTransfers: Token[] = [];
+  #turn = 0;
+  #broadcast: Broadcast | undefined = undefined;
+  readonly #ringSize: number;
+  readonly #partition: Fitting["partition"];
+
+  constructor(run: Run, index: number) {
+    this.run = run;
+    this.index = index;
+    this.fitting = run.pipeline.fittings[index] as Fitting;
+    this.#ringSize = run.node.ringSize;
+    this.#partition = this.fitting.partition;
+  }
+
+  get next(): Target {
+    return this.run.targets[this.index + 1] as Target;
+  }
+
+  deliver(value: unknown, token: Token, from: number): Room | undefined {
+    let partition: number;
+    const by = this.#partition;
+    try {
+      switch (by.type) {
+        case "key":
+          partition = partitionOfHash(hashOfKey(by.keyOf(value as never)), this.#ringSize);
+          break;
+        case "hash":
+          partition = partitionOfHash(by.hashOf(value as never) >>> 0, this.#ringSize);
+          break;
+        case "constant":
+          partition = by.partition % this.#ringSize;
+          break;
+        case "follow":
+          partition = from;
+          break;
+        case "spread":
+          partition = this.#lessLoaded();
+          break;
+        case "broadcast":
+          this.#broadcast ??= new Broadcast(this);
+          return this.#broadcast.deliver(value, token);
+      }
+    } catch (error) {
+      token.fail({ fitting: this.fitting.name, partition: from, input: shownOf(value), error: errorTextOf(error) });
+      settle(token, 1);
+      return undefined;
+    }
+    return this.place(value, token, partition);
+  }
+
+  /** As `deliver`, where the partition is known. */
+  place(value: unknown, token: Token, partition: number): Room | undefined {
+    const peer = this.run.node.ownerOf(partition);
+    if (peer === 0) {
+      const worker = this.workers[partition] ?? this.worker(partition);
+      if (worker.offer(value, token)) return undefined;
+      this.blockedAt = partition;
+      return worker;
+    }
+    const link = this.run.linkTo(peer, this.index);
+    if (link.offer(value, token, partition)) return undefined;
+    this.blockedAt = partition;
+    return link;
+  }
+
+  /** An input whose sender will not wait: it is parked itself if there is no room. */
+  arrive(value: unknown, token: Token, partition: number, here: boolean): void {
+    const peer = this.run.node.ownerOf(partition);
+    if (peer !== 0 && !here) return this.run.linkTo(peer, this.index).force(value, token, partition);
+    const worker = this.workers[partition] ?? this.worker(partition);
+    if (!worker.offer(value, token)) worker.park(new ParkedItem(value, token));
+  }
+
+  worker(partition: number): Worker {
+    const known = this.workers[partition];
+    if (known !== undefined) return known;
+    const worker = new Worker(this, partition);
+    this.workers[partition] = worker;
+    try {
+      worker.state = this.fitting.start?.();
+    } catch (error) {
+      this.run.fail("RUN_FAILED", `${this.fitting.name}: a worker cannot start: ${errorTextOf(error)}`);
+    }
+    return worker;
+  }
+
+  /** The coordinator says so when all inputs are acknowledged. `token` is settled when every `done` is. */
+  end(token: Token): void {
+    this.ended = true;
+    if (this.#transfers > 0) {
+      token.pending += 1;
+      this.#afterTransfers.push(token);
+    }
+    for (const worker of this.workers) worker?.finish(token);
+    settle(token, 1);
+  }
+
+  blocked(worker: Worker): void {
+    this.blockedCount += 1;
+    this.run.note(worker, "blocked", "");
+  }
+
+  /** The ring has changed (G2). */
+  rerouted(): void {
+    for (const worker of this.workers) {
+      if (worker === undefined || worker.leaving || this.run.node.ownerOf(worker.partition) === 0) continue;
+      worker.leaving = true;
+      if (worker.busy) this.run.node.graceOf(() => this.#graceOver(worker));
+      else this.left(worker);
+    }
+  }
+
+  /** No call is under way on a worker whose partition is another's now. */
+  left(worker: Worker): void {
+    const { partition, queue, overflow } = worker;
+    const peer = this.run.node.ownerOf(partition);
+    worker.leaving = false;
+    if (peer === 0) return void this.run.node.soon(worker); // It has come back meanwhile.
+    this.workers[partition] = undefined;
+    const link = this.run.linkTo(peer, this.index);
+    if (this.fitting.stateful && worker.absorbed > 0) {
+      const { archive } = this.fitting;
+      if (archive === undefined)
+        return this.run.fail("STATE_LOST", `${this.fitting.name} has no archive, and partition ${partition} has moved`);
+      this.#transfers += 1;
+      this.archivedTo.add(link.peerName);
+      this.run.note(worker, "archived", link.peerName);
+      link.archive(partition, { state: archive(worker.state as never), inputs: worker.absorbed }, new Token(this, 1));
+    }
+    for (const from of [overflow, queue])
+      while (from.length > 0) {
+        const token = from.token();
+        link.force(from.take(), token, partition);
+      }
+    const forward: Room = {
+      force: (value, token) => link.force(value, token, partition),
+      park: (sender) => link.park(sender),
+    };
+    for (let sender = worker.waiters.shift(); sender !== undefined; sender = worker.waiters.shift())
+      sender.resume(forward);
+  }
+
+  /** An archive has arrived. The token is settled when the state is this worker's, and told if the end has been. */
+  absorb(partition: number, archived: { readonly state: unknown; readonly inputs: number }, token: Token): void {
+    const worker = this.worker(partition);
+    worker.absorb(archived.state, archived.inputs);
+    if (this.ended) worker.finish(token);
+    settle(token, 1);
+    if (this.run.node.ownerOf(partition) !== 0 && !worker.leaving) this.rerouted();
+  }
+
+  /** A transfer is acknowledged. */
+  settled(): void {
+    this.#transfers -= 1;
+    if (this.#transfers > 0) return;
+    const waiting = this.#afterTransfers;
+    this.#afterTransfers = [];
+    for (const token of waiting) settle(token, 1);
+  }
+
+  checkpointed(): void {}
+
+  close(): void {
+    for (const worker of this.workers) {
+      if (worker === undefined) continue;
+      worker.abort();
+      worker.queue.clear();
+      worker.overflow.clear();
+      worker.waiters.clear();
+    }
+    this.workers.length = 0;
+  }
+
+  /** The calls did not end in time: their inputs start anew at the new owner. */
+  #graceOver(worker: Worker): void {
+    if (!worker.leaving || this.run.over || !worker.busy) return;
+    const calls = [...worker.calls];
+    if (calls.some((call) => call.last)) return; // Its outputs are the worker's whole state: it ends where it is.
+    worker.abort();
+    for (const call of calls) {
+      call.token.resent += 1;
+      worker.overflow.push(call.input, call.token);
+    }
+    this.left(worker);
+  }
+
+  #lessLoaded(): number {
+    const size = this.#ringSize;
+    const first = this.#turn++ % size;
+    const second = (first + (size >> 1)) % size;
+    return this.#load(first) <= this.#load(second) ? first : second;
+  }
+
+  #load(partition: number): number {
+    const peer = this.run.node.ownerOf(partition);
+    if (peer !== 0) return this.run.linkTo(peer, this.index).load;
+    const worker = this.workers[partition];
+    return worker === undefined ? 0 : worker.queue.length;
+  }
+}
+
+/** A copy to each partition; the next sender waits until all copies of the one before have a place. */
+class Broadcast implements Room {
+  readonly #stage: Stage;
+  readonly #waiters = new Waiters();
+  #parked = 0;
+
+  constructor(stage: Stage) {
+    this.#stage = stage;
+  }
+
+  deliver(value: unknown, token: Token): Room | undefined {
+    if (this.#parked > 0 || this.#waiters.length > 0) return this;
+    this.force(value, token);
+    return undefined;
+  }
+
+  force(value: unknown, token: Token): void {
+    const { ringSize } = this.#stage.run.node;
+    token.pending += ringSize - 1;
+    for (let partition = 0; partition < ringSize; partition++) {
+      const room = this.#stage.place(value, token, partition);
+      if (room === undefined) continue;
+      this.#parked += 1;
+      room.park({
+        resume: (place) => {
+          place.force(value, token, partition);
+          this.#placed();
+        },
+      });
+    }
+  }
+
+  park(sender: Sender): void {
+    this.#waiters.push(sender);
+  }
+
+  #placed(): void {
+    this.#parked -= 1;
+    while (this.#parked === 0) {
+      const sender = this.#waiters.shift();
+      if (sender === undefined) return;
+      sender.resume(this);
+    }
+  }
+}

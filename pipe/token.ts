@@ -1,0 +1,87 @@
+/**
+ * Acknowledgement trees. A token stands for inputs whose sender keeps them until all that came of them has an end.
+ *
+ * T1  `pending` counts what has no end yet: inputs in queues, calls under way, outputs at the next fitting. Within a node
+ *     outputs carry the token of their input, so a tree costs one counter, not a record for each item.
+ * T2  At zero the owner is told, once: it acknowledges to whoever sent. Failures travel with that acknowledgement, so no
+ *     loss of a message can turn a failure into a success.
+ */
+
+import { FAILURES_KEPT, SHOWN_CHARACTERS } from "./limits.ts";
+
+export interface Failure {
+  readonly fitting: string;
+  readonly partition: number;
+  /** The input as JSON, cut. */
+  readonly input: string;
+  readonly error: string;
+}
+
+/** What failed below a token, or was sent again after a loss. */
+export interface Outcome {
+  readonly failed: number;
+  /** The first ones only. */
+  readonly failures: readonly Failure[];
+  /** Inputs sent again because a node was lost: so many outputs may be there twice. */
+  readonly resent: number;
+}
+
+export interface TokenOwner {
+  /** Everything has an end (T2). */
+  settled(token: Token): void;
+  /** A call for an input of this token wants to start at `cursor` if it must be done again. */
+  checkpointed(token: Token, cursor: unknown): void;
+}
+
+export class Token implements Outcome {
+  pending: number;
+  readonly owner: TokenOwner;
+  /** How many inputs it stands for where it was made. */
+  readonly inputs: number;
+  failed = 0;
+  resent = 0;
+  failures: Failure[] = NO_FAILURES as Failure[];
+
+  constructor(owner: TokenOwner, pending: number) {
+    this.owner = owner;
+    this.pending = pending;
+    this.inputs = pending;
+  }
+
+  fail(failure: Failure): void {
+    this.failed += 1;
+    if (this.failures.length < FAILURES_KEPT) this.failures = [...this.failures, failure];
+  }
+
+  /** Takes over what another tree reported. */
+  add(outcome: Outcome): void {
+    this.failed += outcome.failed;
+    this.resent += outcome.resent;
+    const room = FAILURES_KEPT - this.failures.length;
+    if (outcome.failures.length > 0 && room > 0) this.failures = [...this.failures, ...outcome.failures.slice(0, room)];
+  }
+}
+
+export function settle(token: Token, count: number): void {
+  token.pending -= count;
+  if (token.pending === 0) token.owner.settled(token);
+}
+
+export function shownOf(value: unknown): string {
+  try {
+    return (JSON.stringify(value) ?? typeof value).slice(0, SHOWN_CHARACTERS);
+  } catch {
+    return typeof value;
+  }
+}
+
+export function errorTextOf(error: unknown): string {
+  try {
+    if (error instanceof Error) return `${error.name}: ${error.message}`.slice(0, SHOWN_CHARACTERS);
+    return String(error).slice(0, SHOWN_CHARACTERS);
+  } catch {
+    return "something that has no text form";
+  }
+}
+
+const NO_FAILURES: readonly Failure[] = [];

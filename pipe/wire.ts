@@ -1,0 +1,124 @@
+/**
+ * What the pipe parts of two nodes say to each other: JSON arrays, many to a frame, values and all encoded once.
+ *
+ * Between nodes values are what JSON can say, and bytes (`Uint8Array`) as a whole input; anything else is refused as a failure
+ * of that input where it is sent.
+ * W1  What a peer sends never throws here: `decodeMessages` leaves out what has no known shape and counts it.
+ */
+
+export type PipeMessage =
+  /** Always the first about a run from a node to another. */
+  | readonly ["open", run: string, pipeline: string, coordinator: string, attempt: number]
+  /** Inputs of one fitting (or of the sink, whose number is one more), acknowledged together. */
+  | readonly [
+      "in",
+      run: string,
+      batch: number,
+      stage: number,
+      epoch: number,
+      partitions: readonly number[],
+      values: readonly unknown[],
+      cursor: unknown,
+    ]
+  | readonly ["archive", run: string, batch: number, stage: number, partition: number, inputs: number, state: unknown]
+  /** Batches that have come to their end without anything to tell. */
+  | readonly ["ack", run: string, batches: readonly number[]]
+  | readonly ["nack", run: string, batch: number, failed: number, failures: readonly WireFailure[], resent: number]
+  | readonly ["cursor", run: string, batch: number, cursor: unknown]
+  | readonly ["end", run: string, stage: number]
+  | readonly [
+      "ended",
+      run: string,
+      stage: number,
+      failed: number,
+      failures: readonly WireFailure[],
+      resent: number,
+      archivedTo: readonly string[],
+    ]
+  /** To the coordinator: the run cannot go on. */
+  | readonly ["fail", run: string, code: string, detail: string]
+  /** From the coordinator: nothing of it is to remain. */
+  | readonly ["close", run: string]
+  /** The sender knows nothing of the run: if it was given this batch (0: any) of it, all is to be sent again. */
+  | readonly ["gone", run: string, batch: number]
+  | readonly ["ask", ask: number, run: string]
+  | readonly ["answer", ask: number, workers: readonly unknown[]]
+  | readonly ["trace", run: string, on: boolean]
+  | readonly ["traced", run: string, events: readonly unknown[]];
+
+export type WireFailure = readonly [fitting: string, partition: number, input: string, error: string];
+
+/** Throws when a value has no JSON form. */
+export function encodeMessage(message: PipeMessage): string {
+  return JSON.stringify(message);
+}
+
+/** A whole input: bytes get a form that JSON can say. */
+export function wireValue(value: unknown): unknown {
+  return value instanceof Uint8Array ? { [BYTES]: btoa(String.fromCharCode(...value)) } : value;
+}
+
+export function valueOfWire(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || !(BYTES in value)) return value;
+  const text = (value as Readonly<Record<string, unknown>>)[BYTES];
+  return typeof text === "string" ? Uint8Array.from(atob(text), (character) => character.charCodeAt(0)) : value;
+}
+
+/** `body`: messages from `encodeMessage`, joined by commas. */
+export function decodeMessages(body: string): { readonly messages: readonly PipeMessage[]; readonly garbage: number } {
+  let given: unknown;
+  try {
+    given = JSON.parse(`[${body}]`);
+  } catch {
+    return { messages: [], garbage: 1 };
+  }
+  const messages: PipeMessage[] = [];
+  let garbage = 0;
+  for (const one of given as readonly unknown[]) {
+    if (isMessage(one)) messages.push(one);
+    else garbage += 1;
+  }
+  return { messages, garbage };
+}
+
+function isMessage(given: unknown): given is PipeMessage {
+  if (!Array.isArray(given) || typeof given[0] !== "string") return false;
+  const shape = SHAPES[given[0]];
+  if (shape === undefined || given.length !== shape.length + 1) return false;
+  for (let at = 0; at < shape.length; at++) if (!(shape[at] as Check)(given[at + 1])) return false;
+  if (given[0] === "in") return (given[5] as unknown[]).length === (given[6] as unknown[]).length;
+  return true;
+}
+
+type Check = (value: unknown) => boolean;
+const count: Check = (value) => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+const text: Check = (value) => typeof value === "string" && value.length <= 4_096;
+const anything: Check = () => true;
+const list: Check = (value) => Array.isArray(value);
+const truth: Check = (value) => typeof value === "boolean";
+const partition: Check = (value) => typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 4_096;
+const partitions: Check = (value) => Array.isArray(value) && value.length <= 65_536 && value.every(partition);
+const counts: Check = (value) => Array.isArray(value) && value.every(count);
+const texts: Check = (value) => Array.isArray(value) && value.every(text);
+const failures: Check = (value) =>
+  Array.isArray(value) &&
+  value.length <= 1_000 &&
+  value.every((one) => Array.isArray(one) && text(one[0]) && count(one[1]) && text(one[2]) && text(one[3]));
+const SHAPES: Readonly<Record<string, readonly Check[]>> = {
+  open: [text, text, text, count],
+  in: [text, count, count, count, partitions, list, anything],
+  archive: [text, count, count, partition, count, anything],
+  ack: [text, counts],
+  nack: [text, count, count, failures, count],
+  cursor: [text, count, anything],
+  end: [text, count],
+  ended: [text, count, count, failures, count, texts],
+  fail: [text, text, text],
+  close: [text],
+  gone: [text, count],
+  ask: [count, text],
+  answer: [count, list],
+  trace: [text, truth],
+  traced: [text, list],
+};
+const BYTES = "$taskring.bytes";

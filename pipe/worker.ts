@@ -1,0 +1,292 @@
+/**
+ * Runs a fitting on one partition: takes inputs from its bounded queue, in order, and gives the outputs to the next fitting.
+ *
+ * W1  The queue never holds more than `queueLimit`; whoever finds it full is parked and released in order.
+ * W2  At most `concurrency` calls are under way; a call holds its slot until its last output has a place.
+ * W3  `done` runs when everything has been taken and no call is under way, once for everything that was absorbed; an input
+ *     that arrives later makes it run again.
+ */
+
+import { RingError } from "../ring/errors.ts";
+import { Call, type Runnable } from "./call.ts";
+import { Context } from "./context.ts";
+import { OVERFLOW_LIMIT } from "./limits.ts";
+import { ItemQueue } from "./queue.ts";
+import { Resumed } from "./resumed.ts";
+import { type Room, type Sender, Waiters } from "./room.ts";
+import type { Stage } from "./stage.ts";
+import { errorTextOf, settle, shownOf, type Token } from "./token.ts";
+
+export class Worker implements Room, Runnable {
+  readonly stage: Stage;
+  readonly partition: number;
+  readonly queue: ItemQueue = new ItemQueue();
+  readonly overflow: ItemQueue = new ItemQueue();
+  readonly waiters: Waiters = new Waiters();
+  readonly calls: Set<Call> = new Set();
+  state: unknown = undefined;
+  processed = 0;
+  failures = 0;
+  /** Inputs that `done` has not yet answered for. */
+  absorbed = 0;
+  /** Leaves with a transfer as soon as no call is under way; takes nothing more. */
+  leaving = false;
+  #ready = false;
+  #doneToken: Token | undefined = undefined;
+  #abort: AbortController | undefined = undefined;
+  readonly #shared: Context | undefined;
+  readonly #queueLimit: number;
+  readonly #concurrency: number;
+
+  constructor(stage: Stage, partition: number) {
+    this.stage = stage;
+    this.partition = partition;
+    this.#queueLimit = stage.fitting.queueLimit;
+    this.#concurrency = stage.fitting.concurrency;
+    this.#shared = this.#concurrency === 1 && !stage.fitting.resumable ? new Context(this) : undefined;
+  }
+
+  /** False: there is no room (W1); park here. */
+  offer(value: unknown, token: Token): boolean {
+    if (this.queue.length >= this.#queueLimit || this.waiters.length > 0) return false;
+    this.queue.push(value, token);
+    if (!this.#ready) this.#schedule();
+    return true;
+  }
+
+  force(value: unknown, token: Token): void {
+    this.queue.push(value, token);
+    if (!this.#ready) this.#schedule();
+  }
+
+  park(sender: Sender): void {
+    this.waiters.push(sender);
+  }
+
+  /** Throws `QUEUE_FULL`. The input counts with the one that is being processed. */
+  recurse(value: unknown, token: Token): void {
+    if (this.overflow.length >= OVERFLOW_LIMIT)
+      throw new RingError(
+        "QUEUE_FULL",
+        `${this.stage.fitting.name}: a worker may have sent itself ${OVERFLOW_LIMIT} inputs at most`,
+      );
+    token.pending += 1;
+    this.overflow.push(value, token);
+    if (!this.#ready) this.#schedule();
+  }
+
+  step(): number {
+    this.#ready = false;
+    if (this.stage.run.over) return 0;
+    let taken = 0;
+    const { queue, overflow } = this;
+    while (this.calls.size < this.#concurrency && taken < QUANTUM && !this.leaving) {
+      const from = overflow.length > 0 ? overflow : queue;
+      if (from.length === 0) break;
+      const token = from.token();
+      this.#begin(from.take(), token);
+      taken += 1;
+      if (this.stage.run.over) return taken;
+    }
+    if (this.waiters.length > 0) this.#release();
+    if (queue.length + overflow.length > 0) {
+      if (this.calls.size < this.#concurrency) this.#schedule();
+    } else if (this.calls.size === 0) this.#quiet();
+    return taken + 1;
+  }
+
+  signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    return this.#abort.signal;
+  }
+
+  abort(): void {
+    this.#abort?.abort();
+    this.#abort = undefined;
+    for (const call of this.calls) call.abandon();
+    this.calls.clear();
+  }
+
+  /** From now on `done` runs when all is quiet, and its outputs count with `token`. */
+  finish(token: Token): void {
+    if (this.#doneToken !== undefined || this.absorbed === 0) return;
+    token.pending += 1;
+    this.#doneToken = token;
+    if (!this.#ready) this.#schedule();
+  }
+
+  took(call: Call): void {
+    this.calls.add(call);
+  }
+
+  released(call: Call): void {
+    this.calls.delete(call);
+    if (!this.#ready) this.#schedule();
+  }
+
+  /** Its token still has the input's leaf. */
+  crashed(call: Call, error: unknown): void {
+    this.calls.delete(call);
+    this.#failed(call, error);
+    if (!this.#ready) this.#schedule();
+  }
+
+  /** What another worker has archived; `token` is the transfer's. */
+  absorb(archived: unknown, inputs: number): void {
+    const { absorb, start } = this.stage.fitting;
+    this.state ??= start?.();
+    this.state = absorb?.(this.state as never, archived as never) ?? this.state;
+    this.absorbed += inputs;
+  }
+
+  get busy(): boolean {
+    return this.calls.size > 0;
+  }
+
+  #schedule(): void {
+    this.#ready = true;
+    this.stage.run.node.soon(this);
+  }
+
+  #begin(given: unknown, token: Token): void {
+    const { fitting, next } = this.stage;
+    const value = given instanceof Resumed ? given.value : given;
+    const context = this.#shared ?? new Context(this);
+    context.attempt = 1;
+    context.cursor = given instanceof Resumed ? given.cursor : undefined;
+    context.token = token;
+    this.processed += 1;
+    if (fitting.stateful) {
+      if (this.absorbed === 0) this.#first(token);
+      this.absorbed += 1;
+    }
+    let result: unknown;
+    try {
+      result = fitting.process(value as never, context as never);
+    } catch (error) {
+      this.#failed({ input: value, token, attempt: 1, last: false, kept: context.cursor, replaced: false }, error);
+      return;
+    }
+    if (result === undefined) return settle(token, 1);
+    if (typeof result !== "object" || result === null) {
+      // The output takes the place of its input in the tree.
+      const room = next.deliver(result, token, this.partition);
+      if (room === undefined) return;
+      token.pending += 1;
+      this.#parked(context, value, { token, items: [result], index: 0, room });
+      return;
+    }
+    if (Array.isArray(result)) {
+      const { length } = result;
+      token.pending += length;
+      for (let index = 0; index < length; index++) {
+        const room = next.deliver(result[index], token, this.partition);
+        if (room !== undefined) {
+          this.#parked(context, value, { token, items: result, index, room });
+          return;
+        }
+      }
+      return settle(token, 1);
+    }
+    new Call(context, value, { token, last: false }).handle(result);
+  }
+
+  #parked(
+    context: Context,
+    value: unknown,
+    at: { readonly token: Token; readonly items: readonly unknown[]; readonly index: number; readonly room: Room },
+  ): void {
+    new Call(context, value, { token: at.token, last: false }).parkAt(at.room, at.items, at.index);
+  }
+
+  #failed(call: Crashed, error: unknown): void {
+    const { fitting, run } = this.stage;
+    this.failures += 1;
+    run.note(this, "failed", errorTextOf(error));
+    if (run.over) return;
+    if (fitting.stateAfterCrash === "reset" && fitting.stateful) this.#reset(call.token);
+    if (fitting.onCrash === "retry" && call.attempt <= fitting.retries) return this.#retryLater(call);
+    if (fitting.onCrash === "fail" || call.last)
+      return run.fail("RUN_FAILED", `${fitting.name}: ${errorTextOf(error)}; input ${shownOf(call.input)}`);
+    if (fitting.stateful && this.absorbed > 0) this.absorbed -= fitting.done === undefined ? 1 : 0;
+    call.token.fail(this.#failure(call.input, error));
+    settle(call.token, 1);
+  }
+
+  #retryLater(call: Crashed): void {
+    const context = new Context(this);
+    context.attempt = call.attempt + 1;
+    context.cursor = call.kept;
+    context.token = call.token;
+    // It holds the slot meanwhile, so that later inputs do not pass it (W2).
+    const again = new Call(context, call.input, { token: call.token, last: call.last });
+    this.stage.run.node.later(call.attempt, () => {
+      if (again.over) return;
+      context.cursor = call.kept;
+      again.kept = call.kept;
+      call.replaced = true;
+      try {
+        const { process, done } = this.stage.fitting;
+        again.handle(call.last ? done?.(context as never) : process(call.input as never, context as never));
+      } catch (error) {
+        again.rejected(error);
+      }
+    });
+  }
+
+  #reset(token: Token): void {
+    const lost = this.absorbed - 1;
+    for (let at = 0; at < lost; at++)
+      token.fail(this.#failure("absorbed before", new Error("STATE_LOST: the worker crashed")));
+    this.absorbed = Math.min(this.absorbed, 1);
+    this.state = this.stage.fitting.start?.();
+  }
+
+  #failure(input: unknown, error: unknown): { fitting: string; partition: number; input: string; error: string } {
+    return {
+      fitting: this.stage.fitting.name,
+      partition: this.partition,
+      input: shownOf(input),
+      error: errorTextOf(error),
+    };
+  }
+
+  /** The first input since `done` ran, or at all. */
+  #first(token: Token): void {
+    if (!this.stage.ended || this.#doneToken !== undefined || this.stage.fitting.done === undefined) return;
+    token.pending += 1;
+    this.#doneToken = token; // W3
+  }
+
+  #release(): void {
+    while (this.queue.length < this.#queueLimit) {
+      const sender = this.waiters.shift();
+      if (sender === undefined) return;
+      sender.resume(this);
+    }
+  }
+
+  #quiet(): void {
+    if (this.leaving) return this.stage.left(this);
+    const token = this.#doneToken;
+    if (token === undefined || this.waiters.length > 0) return;
+    this.#doneToken = undefined;
+    this.absorbed = 0;
+    const { done } = this.stage.fitting;
+    if (done === undefined) return settle(token, 1);
+    const context = new Context(this);
+    context.token = token;
+    const call = new Call(context, undefined, { token, last: true });
+    this.stage.run.note(this, "done", "");
+    try {
+      call.handle(done(context as never));
+    } catch (error) {
+      call.rejected(error);
+    }
+  }
+}
+
+type Crashed = Pick<Call, "input" | "token" | "attempt" | "last" | "kept" | "replaced">;
+
+/** Inputs that one worker takes before others have their turn. */
+const QUANTUM = 64;
