@@ -1,6 +1,12 @@
-/** Unary calls and server streams to whichever node answers; one that cannot be reached costs a try at the next. */
+/**
+ * Unary calls and server streams to whichever node answers; one that cannot be reached costs a try at the next.
+ *
+ * A node that is frozen or behind a black hole still gets its connections accepted by the kernel, and grpc-js waits 20 s
+ * for what never comes. So a connection that is not ready after `CONNECT_MS` counts as not reached. (One that was ready
+ * is given up by its keepalive.)
+ */
 
-import type { Client, Metadata, ServiceError } from "@grpc/grpc-js";
+import { type Client, connectivityState, type Metadata, type ServiceError } from "@grpc/grpc-js";
 import { serviceDefinition } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
 import { isUnreached, ringErrorOf } from "./connection.ts";
@@ -36,12 +42,16 @@ export class Caller {
       for (const address of addresses) {
         const left = end - performance.now();
         if (left <= 0) break;
+        if (!(await isReady(this.#options.channel(address), left))) {
+          last = new RingError("NO_OWNER", `${address} does not answer`);
+          continue;
+        }
         try {
           return await this.#once<Reply>(address, {
             service,
             method,
             request,
-            deadlineMs: left,
+            deadlineMs: Math.max(1, end - performance.now()),
             signal: options.signal,
           });
         } catch (error) {
@@ -123,6 +133,21 @@ export class Caller {
   }
 }
 
+/** Connected, or so within `CONNECT_MS`; false at once where the connection was refused. */
+async function isReady(client: Client, leftMs: number): Promise<boolean> {
+  const channel = client.getChannel();
+  const deadline = Date.now() + Math.min(CONNECT_MS, leftMs);
+  for (;;) {
+    const state = channel.getConnectivityState(true);
+    if (state === connectivityState.READY) return true;
+    if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN) return false;
+    const late = await new Promise<boolean>((resolve) => {
+      channel.watchConnectivityState(state, deadline, (error) => resolve(error !== undefined));
+    });
+    if (late) return false;
+  }
+}
+
 function methodOf(service: string, method: string) {
   const found = serviceDefinition(service)[method];
   if (found === undefined) throw new Error(`no method ${service}.${method}`);
@@ -130,3 +155,4 @@ function methodOf(service: string, method: string) {
 }
 
 const DEADLINE_MS = 30_000;
+const CONNECT_MS = 1_000;

@@ -4,6 +4,7 @@
  * N1  A frame leaves when it is full, or at the end of the event-loop turn in which its first task came; no timer.
  * N2  What has no outcome never exceeds the node's credit.
  * N3  When the stream breaks, every task without an outcome is given back, in order.
+ * N4  A stream on which the node has said nothing after `GREETING_MS` is broken: see `caller.ts` for frozen nodes.
  */
 
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
@@ -46,6 +47,7 @@ export class NodeStream {
   #blocked = false;
   #scheduled = false;
   #down = false;
+  readonly #greeting: NodeJS.Timeout;
 
   constructor(options: NodeStreamOptions) {
     this.#options = options;
@@ -58,6 +60,7 @@ export class NodeStream {
     this.#stream.on("error", (error: ServiceError) => this.#fail(error));
     this.#stream.on("end", () => this.#fail(new Error("the node ended the stream")));
     this.#stream.write(encodeHello({ clientId: options.clientId, lastAckedSeq: 0 }));
+    this.#greeting = setTimeout(() => this.#fail(new Error("the node does not answer")), GREETING_MS); // N4
   }
 
   /** The frame that still takes tasks; 0 if there is none. */
@@ -93,6 +96,7 @@ export class NodeStream {
 
   close(): void {
     this.#down = true;
+    clearTimeout(this.#greeting);
     this.#stream.on("error", () => undefined);
     this.#stream.cancel();
   }
@@ -145,6 +149,7 @@ export class NodeStream {
       this.#fail(error);
       return;
     }
+    clearTimeout(this.#greeting);
     if (reply.credit !== undefined) this.#credit = reply.credit;
     const { acks } = reply;
     for (let at = 0; at < acks.length; at += 2) {
@@ -201,6 +206,9 @@ export class NodeStream {
     this.#options.onDown(error, entries);
   }
 }
+
+/** The credit comes at once; connecting may take a while on a busy machine. */
+const GREETING_MS = 3_000;
 
 function pass(bytes: Buffer): Buffer {
   return bytes;

@@ -5,6 +5,7 @@
  * sent again put behind what came later (O2).
  */
 
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { RingError } from "../../../ring/errors.ts";
 import type { Epoch, NodeName } from "../../../ring/ids.ts";
@@ -302,3 +303,42 @@ test("operators' calls are there, and go to another node when one cannot be reac
   expect(await ring.get("bad").catch((error: RingError) => error.code)).toBe("INVALID_ARGUMENT");
   expect(await ring.run().catch((error: RingError) => error.code)).toBe("UNIMPLEMENTED");
 });
+
+test("a node whose connections are accepted but never answered, as of a frozen process, costs a second, not the call", async () => {
+  await using hole = await blackHole();
+  const [one] = await cluster(["n1"]);
+  const ring = connect({ addresses: [hole.address, one!.api.address] });
+  clients.push(ring);
+  const began = performance.now();
+  await ring.ready({ deadlineMs: 10_000 });
+  await ring.submit({ app: "acme", type: "t", key: "k" }, { deadlineMs: 10_000 });
+  expect(performance.now() - began).toBeLessThan(6_000);
+});
+
+test("a task for an owner that is frozen is forwarded by another node", async () => {
+  await using hole = await blackHole();
+  const [one, two] = await cluster(["n1", "n2"]);
+  one!.node.addresses.set(two!.node.name, { grpc: hole.address, http: "" });
+  const ring = client([one!]);
+  await ring.ready();
+  for (let key = 0; key < 8; key++)
+    await ring.submit({ app: "acme", type: "t", key: `k${key}` }, { deadlineMs: 10_000 });
+});
+
+/** Takes connections and says nothing. */
+async function blackHole(): Promise<AsyncDisposable & { readonly address: string }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => undefined).resume();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    address: `127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
