@@ -48,7 +48,8 @@ export async function unrestOf(client: RingClient, away: ReadonlySet<string> = n
 export async function wrongCounters(client: RingClient, historyDirectory: string): Promise<readonly string[]> {
   const ended = new Map<string, number>();
   for (const task of loadHistory(historyDirectory).tasks.values()) {
-    if (task.seq !== undefined && isDone(task)) ended.set(task.lane.key, (ended.get(task.lane.key) ?? 0) + 1);
+    if (task.lane.app === "chaos" && task.seq !== undefined && isDone(task))
+      ended.set(task.lane.key, (ended.get(task.lane.key) ?? 0) + 1);
   }
   const keys = [...ended.keys()];
   const outcomes = await client.submitMany(keys.map((key) => ({ app: "chaos", type: "read", key })));

@@ -78,7 +78,8 @@ test("P9: with a machine gone new tasks run within 10 s; its own are counted, an
   for (const key of keys) await cluster.submit("hold", key, 60_000);
   const queued = [];
   for (const key of keys) for (let count = 0; count < 4; count++) queued.push(await cluster.submit("hold", key, 0));
-  const node = cluster.lab.node("n3");
+  // Nodes tell each other every 2 s how much they have.
+  await waitUntil("the others were told", async () => (await oldestWaitMs(cluster)) > 3_000, 20_000);
   const killed = performance.now();
   await cluster.kill("n3");
   const fresh = await Promise.all(
@@ -120,6 +121,11 @@ async function strandedRows(cluster: Cluster, name: string): Promise<number | un
   const { nodes } = await cluster.client.cluster.status({}, CALL);
   const stranded = nodes.flatMap((node) => node.stranded.filter(({ member }) => member === name));
   return stranded.length === 0 ? undefined : stranded.reduce((sum, { rows }) => sum + rows, 0);
+}
+
+async function oldestWaitMs(cluster: Cluster): Promise<number> {
+  const { nodes } = await cluster.client.cluster.status({}, CALL);
+  return Math.max(...nodes.flatMap((node) => node.partitions.map((partition) => partition.oldestWaitMs)));
 }
 
 function attemptsOf(cluster: Cluster, id: string) {
