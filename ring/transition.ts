@@ -13,7 +13,7 @@
 import type { Member, RingDocument, Stranded } from "./document.ts";
 import { type Draft, findMember, memberNamed, reclaim, replaceMember, setOwner, setStatus, succeed } from "./draft.ts";
 import { RingError } from "./errors.ts";
-import type { MemberId, NodeName, Partition } from "./ids.ts";
+import type { Epoch, MemberId, NodeName, Partition } from "./ids.ts";
 
 /** A transfer: planned (`next`) or over. */
 export interface Move {
@@ -127,6 +127,11 @@ export function markReturned(document: RingDocument, name: NodeName): RingDocume
     setStatus(draft, name, "valid");
     reclaim(draft);
   });
+}
+
+/** An epoch that changes nothing: it ends the doubt of whoever sealed a partition for it (ownership rule 13). */
+export function passEpoch(document: RingDocument): RingDocument {
+  return { ...document, epoch: (document.epoch + 1) as Epoch };
 }
 
 /** Plans `next` anew by the claim; changes nothing in a ring at rest. Partitions without an owner get one at once. */

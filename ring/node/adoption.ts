@@ -2,18 +2,22 @@
  * Takes over the directory of a peer process that died on this machine, and speaks for the dead member meanwhile.
  *
  * A1  Only the directory's lock, which the kernel releases, proves the death; a planned stop is given `RESTART_GRACE_MS`.
- * A2  The seal of all its partitions is synced into its directory before consent is given (ownership rule 13).
+ * A2  The seal of all its partitions, also of those that it never opened, is synced into its directory before consent is
+ *     given (ownership rule 13).
  * A3  Its acceptor runs here, from its register file, as a restarted voter, until the lock is released (rule 16).
  * A4  The lock is released only when the ring says the member is down and lists nothing of it as stranded.
+ * A5  Nothing is decided about the directory by a document older than the one in it: the ring may have given the member
+ *     partitions since.
  */
 
 import { findMember } from "../draft.ts";
 import type { RingDocument, Stranded } from "../document.ts";
 import type { Epoch, MemberId, NodeName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
-import type { RegisterMessage, RegisterState } from "../register/messages.ts";
+import { compareDocuments, type RegisterMessage, type RegisterState } from "../register/messages.ts";
 import type { RegisterEffect } from "../register/events.ts";
 import { Register } from "../register/register.ts";
+import type { Term } from "../store.ts";
 import type { Directory, LockResult } from "./effects.ts";
 import type { Here } from "./here.ts";
 import type { Giving } from "./messages.ts";
@@ -27,8 +31,10 @@ interface Watch {
 
 interface Holding {
   readonly memberId: MemberId;
-  readonly copies: ReadonlyMap<Partition, { readonly history: number; readonly generation: number; readonly opens: number }>;
+  readonly copies: Map<Partition, Term>;
   readonly register: Register | undefined;
+  /** The newest document in the directory (A5). */
+  readonly document: RingDocument | undefined;
   readonly since: Instant;
   sealedFor: number | undefined;
   sealing: { readonly writeId: number; readonly epoch: number } | undefined;
@@ -42,6 +48,8 @@ export interface AdoptionHooks {
   registerEffects(of: NodeName, effects: readonly RegisterEffect[]): void;
   learn(document: RingDocument): void;
   announce(members: readonly NodeName[]): void;
+  /** A directory is held: its stranded rows can be sent. */
+  held(): void;
   isRestarting(name: NodeName): boolean;
   live(name: NodeName): boolean;
 }
@@ -185,6 +193,7 @@ export class Adoption {
     const holding: Holding = {
       memberId: lock.memberId,
       copies: new Map(lock.copies.map((copy) => [copy.partition, copy.term])),
+      document: lock.register?.document,
       register, since: now, sealedFor: undefined, sealing: undefined, retryAt: now + CONSENT_RETRY_MS, dropping: undefined,
     };
     this.#holdings.set(name, holding);
@@ -194,14 +203,17 @@ export class Adoption {
     if (lock.register?.document !== undefined) this.#hooks.learn(lock.register.document);
     if (register !== undefined && this.#here.document !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "learn", document: this.#here.document }));
     this.#advance(name, holding);
+    this.#hooks.held();
   }
 
   #advance(name: NodeName, holding: Holding): void {
     const document = this.#here.document;
     if (document === undefined || holding.dropping !== undefined) return;
+    if (holding.document !== undefined && compareDocuments(document, holding.document) < 0) return; // A5
     const member = findMember(document, name);
-    const standing = member !== undefined && member.id === holding.memberId && member.status !== "down" && member.status !== "exiting";
-    if (standing || document.owners.includes(name)) return this.#giveUp(name, holding, document);
+    const isThis = member?.id === holding.memberId;
+    const standing = isThis && member.status !== "down" && member.status !== "exiting";
+    if (isThis && (standing || document.owners.includes(name))) return this.#giveUp(name, holding, document);
     if (document.stranded.some((entry) => entry.member === name && entry.memberId === holding.memberId)) return;
     if (document.voters.includes(name) && !this.#quorumWithout(name, document)) return;
     holding.dropping = new Set(holding.copies.keys());
@@ -220,6 +232,11 @@ export class Adoption {
       });
       return this.#hooks.consent(name, epoch as Epoch, { type: "all", partitions, adopter: this.#here.self });
     }
+    document.owners.forEach((owner, index) => {
+      const partition = index as Partition;
+      if (owner !== name || holding.copies.has(partition)) return;
+      holding.copies.set(partition, { history: document.history, generation: document.generations[index]!, opens: 0 });
+    });
     const writeId = ++this.#writeId;
     holding.sealing = { writeId, epoch };
     const groups = [...holding.copies].map(([partition, term]) => ({ partition, term, changes: [sealChange(epoch)] }));

@@ -3,7 +3,7 @@
  * named; at the latest when the deadline has passed.
  */
 
-import type { NodeName } from "../ids.ts";
+import type { Epoch, NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Here } from "./here.ts";
 import type { NodeAnswer, NodeRequest } from "./requests.ts";
@@ -39,7 +39,7 @@ export class Asks {
   forward(asker: Asker, to: NodeName, request: NodeRequest, deadlineMs: number): void {
     if (!this.#here.linked(to)) return this.answer(asker, { type: "refused", code: "NO_OWNER", detail: `${to} cannot be reached`, retryAfterMs: 500 });
     const askId = this.#add(asker, deadlineMs, to);
-    if (askId !== undefined) this.#here.send(to, { type: "ask", askId, epoch: this.#here.document!.epoch, request });
+    if (askId !== undefined) this.#here.send(to, { type: "ask", askId, epoch: this.#here.document?.epoch ?? NO_EPOCH, request });
   }
 
   /** The answer to what was expected or forwarded under `id`; a late or foreign one is ignored. */
@@ -86,3 +86,5 @@ export class Asks {
 
 /** Long polls (`Wait`) of a node, mostly. */
 const ASK_LIMIT = 20_000;
+/** Of a newcomer that has not learnt the ring yet. */
+const NO_EPOCH: Epoch = 0 as Epoch;

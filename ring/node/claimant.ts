@@ -67,6 +67,8 @@ export class Claimant {
   readonly #askedRevocable = new Map<NodeName, Instant>();
   readonly #returns = new Returns();
   #before: RingDocument | undefined;
+  /** What the next proposal is made of: after a refusal one part at a time, so that no part holds up the others. */
+  #part: Part = "all";
   #dutyUntil: Instant = Number.NEGATIVE_INFINITY;
   #settleUntil: Instant | undefined;
   #lookAgainAt: Instant | undefined;
@@ -81,12 +83,15 @@ export class Claimant {
     return this.#lookAgainAt;
   }
 
-  /** The lowest-named live voter; with none alive, who holds the directory of one: its acceptor decides meanwhile. */
+  /**
+   * The lowest-named live voter, not counting one that restarts on purpose; with none of them, who holds the directory of
+   * one: its acceptor decides meanwhile.
+   */
   role(): NodeName | undefined {
     const { document, now } = this.#here;
     if (document === undefined) return undefined;
-    const live = document.voters.find((name) => this.#liveness.live(now, name));
-    if (live !== undefined) return live;
+    const acting = document.voters.find((name) => this.#liveness.acts(now, name));
+    if (acting !== undefined) return acting;
     for (const name of document.voters) {
       const speaker = this.#liveness.speakerFor(name);
       if (speaker !== undefined) return speaker;
@@ -95,6 +100,7 @@ export class Claimant {
   }
 
   consent(member: NodeName, epoch: Epoch, gives: Giving, insist: boolean): void {
+    if (epoch > (this.#here.document?.epoch ?? 0) + AHEAD_MOST) return; // it would shut out those that count
     const known = this.#consents.get(member);
     if (known !== undefined && known.epoch === epoch && known.gives.type === "moves" && gives.type === "moves") {
       const moves = [
@@ -135,7 +141,10 @@ export class Claimant {
     if (flight === undefined) return;
     if (outcome === "chosen") for (const wish of flight.wishes) wish.done(flight.document);
     else this.#wishes.unshift(...flight.wishes);
-    if (outcome === "refused") this.#revocable.clear();
+    if (outcome === "refused") {
+      this.#revocable.clear();
+      this.#part = AFTER[this.#part];
+    } else this.#part = "all";
     this.#notBefore =
       outcome === "chosen" || outcome === "lost" ? this.#here.now : this.#here.now + BACK_OFF_MS * (0.5 + jitter);
     this.#soon(0);
@@ -208,12 +217,17 @@ export class Claimant {
         }
       });
     };
-    this.#addConsents(document, consents, attempt);
-    const absorbed = [...this.#absorbed.values()];
-    if (absorbed.length > 0) attempt((current) => removeStranded(current, absorbed));
-    if (automatic) this.#addAutomatic(document, attempt);
+    const part = this.#part;
+    if (part === "all" || part === "consents") {
+      this.#addConsents(document, consents, attempt);
+      const absorbed = [...this.#absorbed.values()];
+      if (absorbed.length > 0) attempt((current) => removeStranded(current, absorbed));
+    }
+    if (automatic && (part === "all" || part === "automatic")) this.#addAutomatic(document, attempt);
     const wishes: Wish[] = [];
-    for (const wish of this.#wishes) {
+    const asked = part === "all" || part === "wishes" ? this.#wishes : [];
+    this.#wishes = this.#wishes.slice(asked.length);
+    for (const wish of asked) {
       transitions.push((current) => {
         try {
           const next = wish.apply(current);
@@ -227,10 +241,11 @@ export class Claimant {
       });
     }
     const next = asOneChange(document, transitions);
-    this.#wishes = [];
     if (next === document) {
       for (const wish of wishes) wish.done(document);
-      return;
+      if (part === "all") return;
+      this.#part = AFTER[part];
+      return this.#soon(0);
     }
     this.#proposing = { document: next, wishes, since: this.#here.now };
     this.#hooks.propose(next, consents);
@@ -244,13 +259,15 @@ export class Claimant {
     const epoch = (document.epoch + 1) as Epoch;
     const moves: Move[] = [];
     const dead = new Map<NodeName, NodeName>();
-    for (const [member, consent] of this.#consents) {
-      if (consent.epoch !== epoch) continue;
-      const { gives } = consent;
+    const given = [...this.#consents].filter(([, consent]) => consent.epoch === epoch);
+    // One owner change of a partition in one epoch: nothing moves to a member that goes down in it.
+    const going = new Set(this.#gone(document));
+    for (const [member, { gives }] of given) if (gives.type === "all") going.add(member);
+    for (const [member, { gives }] of given) {
       if (gives.type === "moves") {
         const planned = gives.moves
           .map((move) => ({ ...move, from: member }))
-          .filter((move) => isPlanned(document, move));
+          .filter((move) => isPlanned(document, move) && !going.has(move.to));
         moves.push(...planned);
         consents.push({ member, epoch, partitions: planned.map((move) => move.partition) });
       } else if (findMember(document, member) !== undefined) {
@@ -265,14 +282,9 @@ export class Claimant {
 
   #addAutomatic(document: RingDocument, attempt: (change: (document: RingDocument) => RingDocument) => void): void {
     const { now } = this.#here;
-    const live = new Set(
-      document.members.map((member) => member.name).filter((name) => this.#liveness.live(now, name)),
-    );
-    const gone = [...this.#revocable]
-      .filter(
-        ([name, until]) => until > now && !this.#liveness.linked(name) && findMember(document, name)?.status !== "down",
-      )
-      .map(([name]) => name);
+    const names = document.members.map((member) => member.name);
+    const live = new Set(names.filter((name) => this.#liveness.live(now, name)));
+    const gone = this.#gone(document);
     if (gone.length > 0) attempt((current) => markDown(current, gone, { keepStranded: true }));
     for (const member of document.members) {
       if (
@@ -292,11 +304,28 @@ export class Claimant {
     }
     attempt((current) => {
       const voters = nextVoters(current, {
-        live,
+        live: new Set(names.filter((name) => live.has(name) || this.#isAwaited(name))),
         answered: new Set([...live].filter((name) => this.#liveness.linked(name))),
       });
       return voters === current.voters ? current : setVoters(current, voters);
     });
+  }
+
+  /** Dead, and a majority of voters said that they may be taken from (K2). */
+  #gone(document: RingDocument): readonly NodeName[] {
+    const { now } = this.#here;
+    return [...this.#revocable]
+      .filter(
+        ([name, until]) => until > now && !this.#liveness.linked(name) && findMember(document, name)?.status !== "down",
+      )
+      .map(([name]) => name);
+  }
+
+  /** Not heard of yet, and not given up: this node has started a moment ago. */
+  #isAwaited(name: NodeName): boolean {
+    return (
+      this.#liveness.speakerFor(name) === undefined && this.#liveness.deadSince(this.#here.now, name) === undefined
+    );
   }
 
   /** K2, K4. */
@@ -352,5 +381,14 @@ const REVOCABLE_ASK_MS = 500;
 const ADOPTION_FIRST_MS = 10_000;
 /** For how long a node that is not the claimant goes on proposing what it was asked for. */
 const DUTY_MS = 5_000;
+/** Consents that come before the document that they build on. */
+const AHEAD_MOST = 8;
+type Part = "all" | "consents" | "automatic" | "wishes";
+const AFTER: Readonly<Record<Part, Part>> = {
+  all: "consents",
+  consents: "automatic",
+  automatic: "wishes",
+  wishes: "all",
+};
 const WISH_LIMIT = 64;
 const ABSORBED_LIMIT = 8_192;

@@ -12,7 +12,9 @@ export class Liveness {
   readonly #links = new Set<NodeName>();
   /** Members stopped on purpose, and until when they are waited for. */
   readonly #restarting = new Map<NodeName, Instant>();
-  /** Dead members whose directories a peer holds, by that peer's word. */
+  /** Members that nothing was heard of since this node started, and when that was noticed. */
+  readonly #unheard = new Map<NodeName, Instant>();
+  /** Dead members whose directories a peer (or this node) holds, by its word. */
   readonly #spokenFor = new Map<NodeName, NodeName>();
 
   constructor(self: NodeName) {
@@ -22,6 +24,7 @@ export class Liveness {
   notice(now: Instant, notice: MemberNotice): void {
     const { name } = notice.member;
     const dead = notice.type === "member-dead" || notice.type === "member-left";
+    this.#unheard.delete(name);
     const known = this.#states.get(name);
     if (known === undefined || known.dead !== dead) this.#states.set(name, { dead, since: now });
   }
@@ -30,6 +33,7 @@ export class Liveness {
     if (!up) this.#links.delete(name);
     else {
       this.#links.add(name);
+      this.#unheard.delete(name);
       this.#restarting.delete(name);
     }
   }
@@ -68,10 +72,25 @@ export class Liveness {
     return this.#states.get(name)?.dead !== true && (this.#states.has(name) || this.#links.has(name));
   }
 
-  /** Since when membership holds it dead; undefined if it does not, or if it is restarting on purpose. */
+  /** Live, and there to do the claimant's work: a member that restarts on purpose is not. */
+  acts(now: Instant, name: NodeName): boolean {
+    return name === this.#self || (this.live(now, name) && !this.isRestarting(now, name));
+  }
+
+  /**
+   * Since when it is held dead; undefined if it is not, or if it is restarting on purpose. Membership holds only those dead
+   * that it has known alive: after a restart of the whole ring it never hears of one that stays away, so a member of the
+   * ring that is silent for `UNHEARD_MS` counts as well. To be asked of members only.
+   */
   deadSince(now: Instant, name: NodeName): Instant | undefined {
     if (name === this.#self || this.isRestarting(now, name) || this.#links.has(name)) return undefined;
     const state = this.#states.get(name);
-    return state?.dead === true ? state.since : undefined;
+    if (state !== undefined) return state.dead ? state.since : undefined;
+    const since = (this.#unheard.get(name) ?? now) + UNHEARD_MS;
+    if (!this.#unheard.has(name)) this.#unheard.set(name, now);
+    return since <= now ? since : undefined;
   }
 }
+
+/** A ring that starts as a whole has its members linked long before this; a planned restart is over. */
+const UNHEARD_MS = 15_000;

@@ -104,6 +104,7 @@ export class Neighbours {
     else {
       this.#liveness.speaks(peer, []);
       this.#loaded.delete(peer);
+      this.step({ type: "doubt", name: peer });
     }
     this.#hooks.linkChanged(peer, up);
     this.#hooks.changed();
@@ -128,7 +129,10 @@ export class Neighbours {
   }
 
   learnCandidate(member: Omit<Member, "status">): void {
-    if (this.candidates.has(member.name) || this.candidates.size < CANDIDATE_LIMIT) this.candidates.set(member.name, member);
+    this.candidates.delete(member.name);
+    this.candidates.set(member.name, member);
+    // Those that fell silent longest ago give way.
+    for (const name of this.candidates.keys()) if (this.candidates.size > CANDIDATE_LIMIT) this.candidates.delete(name);
   }
 
   /** The peer that has loaded an app which this node has not. */

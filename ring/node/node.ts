@@ -16,6 +16,7 @@ import type { RegisterState } from "../register/messages.ts";
 import type { Row } from "../store.ts";
 import type { AppOverride } from "../tasks/definition.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
+import { passEpoch } from "../transition.ts";
 import { Adoption } from "./adoption.ts";
 import { Answers } from "./answers.ts";
 import type { AppSource } from "./app-source.ts";
@@ -82,6 +83,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #broken: string | undefined;
   #diskFull = false;
   #leftAt: Instant | undefined;
+  #doubtsAt: Instant | undefined;
 
   constructor(options: NodeOptions) {
     const { member, engine, random, leaseMs, apps } = options;
@@ -144,7 +146,13 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         consent: (name, epoch, gives) => this.#giveConsent(name, epoch, gives, true),
         registerEffects: (of, effects) => this.#seat.perform(of, effects),
         learn: (document) => this.#seat.learn(document),
-        announce: (members) => this.#neighbours.toAll({ type: "speaking-for", members }),
+        announce: (members) => {
+          liveness.speaks(member.name, members);
+          this.#neighbours.toAll({ type: "speaking-for", members });
+        },
+        held: () => {
+          if (here.document !== undefined) this.#outgoing.follow(here.document);
+        },
         isRestarting: (name) => liveness.isRestarting(here.now, name),
         live: (name) => liveness.live(here.now, name),
       },
@@ -246,6 +254,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       claimant: this.#claimant.nextDeadline(),
       adoption: this.#adoption.nextDeadline(),
       asks: this.#asks.nextDeadline(),
+      doubts: this.#doubtsAt,
       stopping: this.#stopping.nextDeadline(),
       left: this.#leftAt,
     };
@@ -271,9 +280,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         this.#outgoing.attemptsEnded();
         return this.#stopping.progress();
       case "committed":
-        for (const partition of event.refused) this.#hosting.fenced(partition);
+        for (const partition of this.#commits.fenced(event.group, event.refused)) {
+          this.#hosting.fenced(partition);
+          this.#incoming.fenced(partition);
+        }
         this.#engine.durable(now, event.group);
-        return this.#commits.settled(event.group, this.#outgoing);
+        return this.#commits.settled(event.group, this.#outgoing, event.refused);
       case "flush":
         return this.#flush();
       case "messages":
@@ -344,6 +356,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#claimant.tick();
     this.#asks.tick();
     this.#stopping.progress();
+    this.#endDoubts();
     if (this.#leftAt === undefined || this.#leftAt > now) return;
     if (this.#neighbours.leave()) {
       this.#leftAt = now + PARTING_MS;
@@ -439,6 +452,21 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       const mine = entry.member === self && entry.memberId === this.#options.member.id && document?.owners[entry.partition] === self;
       if (mine && this.#hosting.loaded(entry.partition)) this.#incoming.settle(entry);
     }
+  }
+
+  /**
+   * A partition that an earlier process sealed waits for an epoch; with the proposer of that epoch gone too nobody may
+   * propose it any more. This node drives the decision itself (ownership rule 14).
+   */
+  #endDoubts(): void {
+    const { now } = this.#here;
+    const epoch = this.#hosting.doubts().at(-1);
+    if (epoch === undefined || (this.#doubtsAt !== undefined && now < this.#doubtsAt)) {
+      if (epoch === undefined) this.#doubtsAt = undefined;
+      return;
+    }
+    if (this.#doubtsAt !== undefined) this.#claimant.wish((document) => (document.epoch < epoch ? passEpoch(document) : document), () => {}, DOUBT_MS);
+    this.#doubtsAt = now + DOUBT_MS;
   }
 
   #leaseChanged(held: boolean): void {
@@ -584,6 +612,8 @@ const NODE_TERM = { history: 0, generation: 0, opens: 0 };
 const PEER_ASK_MS = 30_000;
 const AUTO_JOIN_ASK_MS = 2_000;
 const NOBODY = -1;
+/** Whoever holds the consent proposes within moments, if it is still there. */
+const DOUBT_MS = 1_000;
 /** A member that has left goes on answering late calls for this long. */
 const LATE_CALLS_MS = 2_000;
 /** As long as membership takes to tell of a leave: all shall see `left`, not a death. */
