@@ -8,6 +8,7 @@
  *     was paused past its lease is over for this check.
  * V4  Fences rise strictly with the attempts of a key (P2).
  * V5  No acknowledged task is lost; children run once each (P1).
+ * V6  A key's counter in `ctx.state` equals the number of its tasks that ended: state is neither lost nor applied twice (P1, P2).
  */
 
 import { checkSuccessor } from "../../ring/successor.ts";
@@ -36,6 +37,7 @@ export class Checkers {
   readonly #started = new Map<string, string[]>();
   readonly #firstStarts = new Set<string>();
   readonly #stranded = new Set<string>();
+  readonly #endedByKey = new Map<string, Set<string>>();
   readonly ended: Map<string, number> = new Map();
   readonly paused: (node: NodeName) => boolean;
   attempts = 0;
@@ -57,7 +59,11 @@ export class Checkers {
         for (const [key, running] of this.#running) {
           if (running.node !== fact.node || running.life !== fact.life || running.attemptId !== fact.attemptId) continue;
           this.#running.delete(key);
-          if (fact.done) this.ended.set(running.task, (this.ended.get(running.task) ?? 0) + 1);
+          if (!fact.done) continue;
+          this.ended.set(running.task, (this.ended.get(running.task) ?? 0) + 1);
+          const tasks = this.#endedByKey.get(key);
+          if (tasks === undefined) this.#endedByKey.set(key, new Set([running.task]));
+          else tasks.add(running.task);
         }
         return;
       case "life-over":
@@ -97,7 +103,7 @@ export class Checkers {
       const previous = this.#documents.get(`${document.history}.${document.epoch - 1}`);
       const wrong = previous === undefined ? [] : checkSuccessor(previous, document);
       if (wrong.length > 0) this.fail(`V1: epoch ${version} does not follow: ${wrong.join("; ")}`);
-      for (const entry of document.stranded) this.#stranded.add(`${entry.partition}`);
+      for (const entry of document.stranded) if (entry.where.type === "away") this.#stranded.add(`${entry.partition}`);
     } else if (this.#texts.get(version) !== text) this.fail(`V1: two documents for epoch ${version}`);
   }
 
@@ -134,6 +140,17 @@ export class Checkers {
       if (this.#stranded.has(`${options.partitionOf(key)}`) && !this.#ordered(accepted, key)) continue;
       if (!this.#ordered(accepted, key)) this.fail(`V3: tasks of ${key} did not start in the order of acceptance`);
     }
+  }
+
+  /** Keys of which any task ended. */
+  keys(): readonly string[] {
+    return [...this.#endedByKey.keys()];
+  }
+
+  /** V6. */
+  counted(key: string, count: number): void {
+    const ended = this.#endedByKey.get(key)?.size ?? 0;
+    if (count !== ended % 256) this.fail(`V6: the counter of ${key} says ${count} after ${ended} tasks`);
   }
 
   /** Acknowledged tasks that have not ended well yet. */

@@ -17,6 +17,8 @@ export class Disk {
   readonly memberId: MemberId;
   register: RegisterState | undefined;
   planned: boolean = false;
+  /** True time until which it does what it was asked for. */
+  busyUntil: number = 0;
   /** Which life of which process holds the lock. */
   lockedBy: string | undefined;
   readonly #partitions = new Map<Partition, StoredPartition>();

@@ -157,6 +157,13 @@ export class Host {
     this.#world.agenda.after(delayMs, attempt);
   }
 
+  /** As `#later`; what one disk is asked for, it does in that order. */
+  #onDisk(disk: Disk, delayMs: number, run: () => void): void {
+    const { now } = this.#world.agenda;
+    disk.busyUntil = Math.max(now + delayMs, disk.busyUntil + 0.001);
+    this.#later(disk.busyUntil - now, run);
+  }
+
   step(event: NodeEvent): void {
     if (this.machine === undefined) return;
     if (this.paused) return this.#later(0, () => this.step(event));
@@ -193,7 +200,7 @@ export class Host {
       case "swim":
         return this.#swim(effect.effect);
       case "commit":
-        return this.#later(0.2 + random() * 1.5, () => {
+        return this.#onDisk(this.disk, 0.2 + random() * 1.5, () => {
           if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
           this.step({ type: "committed", group: effect.group, refused: this.disk.commit(effect.groups) });
         });
@@ -206,15 +213,17 @@ export class Host {
           this.step({ type: "register-persisted", of: effect.of, sequence: effect.sequence });
         });
       }
-      case "commit-adopted":
-        return this.#later(0.2 + random() * 1.5, () => {
-          const disk = this.#adopted.get(effect.member);
-          if (disk === undefined) return;
+      case "commit-adopted": {
+        const disk = this.#adopted.get(effect.member);
+        if (disk === undefined) return;
+        return this.#onDisk(disk, 0.2 + random() * 1.5, () => {
+          if (this.#adopted.get(effect.member) !== disk) return;
           disk.commit(effect.groups);
           this.step({ type: "adopted-committed", writeId: effect.writeId });
         });
+      }
       case "open":
-        return this.#later(0.2 + random(), () => {
+        return this.#onDisk(this.disk, 0.2 + random(), () => {
           this.step({ type: "opened", partition: effect.partition, term: this.disk.open(effect.partition, effect) });
         });
       case "read": {
@@ -226,8 +235,9 @@ export class Host {
       }
       case "drop": {
         const disk = effect.directory.type === "own" ? this.disk : this.#adopted.get(effect.directory.member);
-        return this.#later(0.2 + random(), () => {
-          disk?.drop(effect.partition);
+        if (disk === undefined) return;
+        return this.#onDisk(disk, 0.2 + random(), () => {
+          disk.drop(effect.partition);
           this.step({ type: "dropped", directory: effect.directory, partition: effect.partition });
         });
       }

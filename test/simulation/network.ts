@@ -14,6 +14,8 @@ export interface Weather {
   duplicate: number;
   /** Highest extra delay of a datagram. */
   reorderMs: number;
+  /** Probability that a message of a stream is said twice, the second time a little later. */
+  repeat: number;
 }
 
 export class Network {
@@ -21,7 +23,7 @@ export class Network {
   readonly #random: SeededRandom;
   readonly #cuts = new Set<string>();
   readonly #streamFree = new Map<string, number>();
-  readonly weather: Weather = { loss: 0, duplicate: 0, reorderMs: 0 };
+  readonly weather: Weather = { loss: 0, duplicate: 0, reorderMs: 0, repeat: 0 };
 
   constructor(agenda: Agenda, random: SeededRandom) {
     this.#agenda = agenda;
@@ -56,9 +58,11 @@ export class Network {
     const pair = `${from}>${to}`;
     const at = Math.max(this.#agenda.now + this.#latency(), (this.#streamFree.get(pair) ?? 0) + 0.001);
     this.#streamFree.set(pair, at);
-    this.#agenda.at(at, () => {
+    const arrive = (): void => {
       if (this.joined(from, to)) deliver();
-    });
+    };
+    this.#agenda.at(at, arrive);
+    if (this.weather.repeat > 0 && this.#random.chance(this.weather.repeat)) this.#agenda.at(at + this.#random.between(0, 50), arrive);
   }
 
   #latency(): number {

@@ -1,4 +1,4 @@
-/** `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--trace FILE]`: seeds on all cores, violations and counts printed. */
+/** `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms] [--trace FILE]`: seeds on all cores, violations and counts printed. */
 
 import { createWriteStream } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -11,25 +11,27 @@ interface Job {
   readonly seed: number;
   readonly minutes: number;
   readonly nodes: number;
+  readonly storms: boolean;
 }
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { seeds: { type: "string", default: "40" }, from: { type: "string", default: "1" }, minutes: { type: "string", default: "10" }, nodes: { type: "string", default: "5" }, trace: { type: "string" } },
+    options: { seeds: { type: "string", default: "40" }, from: { type: "string", default: "1" }, minutes: { type: "string", default: "10" }, nodes: { type: "string", default: "5" }, storms: { type: "boolean", default: false }, trace: { type: "string" } },
   });
   const from = Number(values.from);
   const minutes = Number(values.minutes);
   const nodes = Number(values.nodes);
+  const { storms } = values;
   if (values.trace !== undefined) {
     const file = createWriteStream(values.trace);
-    const result = simulate({ seed: from, minutes, nodes, onTrace: (line) => void file.write(`${line}\n`) });
+    const result = simulate({ seed: from, minutes, nodes, storms, onTrace: (line) => void file.write(`${line}\n`) });
     file.end();
     report([result], 0, minutes);
     return result.violations.length === 0 ? 0 : 1;
   }
   const seeds = Array.from({ length: Number(values.seeds) }, (_, index) => from + index);
   const cpu = process.cpuUsage();
-  const results = await runAll(seeds.map((seed) => ({ seed, minutes, nodes })));
+  const results = await runAll(seeds.map((seed) => ({ seed, minutes, nodes, storms })));
   const used = process.cpuUsage(cpu);
   report(results, (used.user + used.system) / 60_000_000, minutes);
   return results.every((result) => result.violations.length === 0) ? 0 : 1;

@@ -3,7 +3,7 @@
 import type { StagedChange } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
-import type { MemberId, NodeName, RingId } from "../../ring/ids.ts";
+import type { AppName, MemberId, NodeName, RingId } from "../../ring/ids.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
@@ -13,6 +13,7 @@ import { Checkers } from "./checkers.ts";
 import type { Disk } from "./disk.ts";
 import { type Fact, Host, type Surroundings } from "./host.ts";
 import { Network } from "./network.ts";
+import { STORMS, storm } from "./storms.ts";
 import { type SeededRandom, seededRandom } from "./random.ts";
 
 export interface SimulationOptions {
@@ -21,6 +22,8 @@ export interface SimulationOptions {
   readonly minutes?: number;
   readonly tasksPerSecond?: number;
   readonly faults?: boolean;
+  /** Faults that come together (`storms.ts`) in place of single ones. */
+  readonly storms?: boolean;
   readonly ringSize?: number;
   /** Attempts of one app at once on one node. Default 64: nothing queues for long. */
   readonly running?: number;
@@ -65,9 +68,11 @@ export class World implements Surroundings {
   #hash = 0x811c9dc5;
   #accepted = 0;
   #submitting = true;
+  /** Told of the next node that takes over a directory. */
+  whenAdopted: ((adopter: Host) => void) | undefined;
 
   constructor(options: SimulationOptions) {
-    this.#options = { nodes: 5, minutes: 10, tasksPerSecond: 20, faults: true, ringSize: 16, running: 64, ...options };
+    this.#options = { nodes: 5, minutes: 10, tasksPerSecond: 20, faults: true, storms: false, ringSize: 16, running: 64, ...options };
     this.running = this.#options.running;
     this.#onTrace = options.onTrace;
     this.random = seededRandom(options.seed);
@@ -104,6 +109,7 @@ export class World implements Surroundings {
     this.#submitting = false;
     this.#heal();
     const convergedMs = this.#converge(end);
+    this.#readCounters(ringSize);
     this.checkers.finish({ partitionOf: (key) => partitionOfHash(hashKey(...(key.split("/") as [string, string])), ringSize) });
     return {
       seed,
@@ -137,6 +143,7 @@ export class World implements Surroundings {
 
   observe(fact: Fact): void {
     this.checkers.observe(fact);
+    if (fact.type === "note" && fact.what === "adoption-started") this.whenAdopted?.(this.#byName.get(fact.node)!);
     if (fact.type === "note" && fact.what === "exit") {
       const host = this.#byName.get(fact.node)!;
       this.agenda.after(this.random.between(500, 3_000), () => host.start({ seeds: this.seeds() }));
@@ -198,9 +205,10 @@ export class World implements Surroundings {
     this.agenda.after(this.random.between(8_000, 29_000), () => this.#fault());
     const { random } = this;
     const host = random.pick(this.hosts);
-    const kind = random.pick(FAULTS);
+    const kind = this.#options.storms ? random.pick(STORMS) : random.pick(FAULTS);
     this.faults[kind] = (this.faults[kind] ?? 0) + 1;
     this.trace(`fault ${kind} ${host.name}`);
+    if (this.#options.storms && storm(this, kind, host)) return;
     switch (kind) {
       case "crash":
         host.crash();
@@ -254,7 +262,11 @@ export class World implements Surroundings {
     this.network.weather.loss = 0;
     this.network.weather.reorderMs = 0;
     this.network.weather.duplicate = 0;
+    this.network.weather.repeat = 0;
+    this.whenAdopted = undefined;
     for (const host of this.hosts) {
+      host.step({ type: "store-full", full: false });
+      host.step({ type: "ask", askId: 5, request: { type: "drain", name: host.name, drain: false }, deadlineMs: 5_000 });
       if (host.up) continue;
       this.agenda.after(100, () => host.start({ seeds: this.seeds() }));
     }
@@ -270,6 +282,30 @@ export class World implements Surroundings {
     return CONVERGE_MS;
   }
 
+  /** V6: what each key's state says, from its owner. */
+  #readCounters(ringSize: number): void {
+    const asked = new Map<number, string>();
+    for (const host of this.hosts) {
+      host.onAnswer = (askId, answer) => {
+        const key = asked.get(askId);
+        if (key === undefined) return;
+        asked.delete(askId);
+        if (answer.type === "task" && answer.answer.type === "state") this.checkers.counted(key, answer.answer.values.get("count")?.[0] ?? 0);
+        else this.checkers.fail(`V6: the state of ${key} cannot be read: ${JSON.stringify(answer)}`);
+      };
+    }
+    for (const key of this.checkers.keys()) {
+      const [app, name] = key.split("/") as [AppName, string];
+      const partition = partitionOfHash(hashKey(app, name), ringSize);
+      const host = this.hosts.find((candidate) => candidate.up);
+      const askId = 1_000_000 + asked.size;
+      asked.set(askId, key);
+      host?.step({ type: "ask", askId, request: { type: "task", partition, request: { type: "read-state", app, key: name } }, deadlineMs: 5_000 });
+    }
+    this.agenda.runUntil(this.agenda.now + 5_500);
+    for (const key of asked.values()) this.checkers.fail(`V6: nobody answers what the state of ${key} is`);
+  }
+
   #unrest(): string | undefined {
     const documents = this.hosts.map((host) => host.machine?.document);
     const newest = documents[0];
@@ -281,7 +317,6 @@ export class World implements Surroundings {
     if (newest.members.some((member) => member.status !== "valid")) return newest.members.map((member) => `${member.name} ${member.status}`).join(", ");
     if (newest.stranded.length > 0) return `${newest.stranded.length} stranded, first ${JSON.stringify(newest.stranded[0])}`;
     if (newest.next.some((next) => next !== undefined)) return `transfers: ${JSON.stringify(this.hosts.map((host) => host.machine?.transfers().map((view) => `${view.partition} ${view.phase} ${view.reason}`)))}`;
-    if (newest.staged.length > 0) return undefined;
     for (const host of this.hosts) {
       const owned = newest.owners.filter((owner) => owner === host.name).length;
       if (host.partitionsActive().length !== owned) return `${host.name} serves ${host.partitionsActive().length} of ${owned}`;

@@ -1,0 +1,64 @@
+/**
+ * Faults that come together: several processes at once, the whole cluster, whoever adopts the one that has just died,
+ * messages between nodes said twice, a member drained and brought back, a disk that is full for a while.
+ */
+
+import type { Host } from "./host.ts";
+import type { World } from "./world.ts";
+
+export const STORMS = ["crash-some", "crash-all", "crash-adopter", "crash-adopter", "stop-all", "repeat", "drain", "disk-full", "crash", "pause", "cut", "leave", "weight"] as const;
+export type Storm = (typeof STORMS)[number];
+
+/** False if the fault is not one of these. */
+export function storm(world: World, kind: string, host: Host): boolean {
+  const { agenda, random, hosts } = world;
+  const back = (each: Host, mostMs: number): void => agenda.after(random.between(300, mostMs), () => each.start({ seeds: world.seeds() }));
+  switch (kind) {
+    case "crash-some": {
+      const count = 2 + random.below(hosts.length - 2);
+      for (let hit = 0; hit < count; hit++) {
+        const each = random.pick(hosts);
+        agenda.after(random.between(0, 300), () => each.crash());
+        agenda.after(random.between(400, 15_000), () => each.start({ seeds: world.seeds() }));
+      }
+      return true;
+    }
+    case "crash-all":
+      for (const each of hosts) {
+        each.crash();
+        // Now and then one stays away for long: the others must do without it.
+        back(each, random.chance(0.2) ? 90_000 : 4_000);
+      }
+      return true;
+    case "stop-all":
+      for (const each of hosts) each.stop(random.between(200, 3_000));
+      return true;
+    case "crash-adopter": {
+      const victim = hosts[random.below(3)]!;
+      victim.crash();
+      back(victim, 12_000);
+      world.whenAdopted = (adopter) => {
+        world.whenAdopted = undefined;
+        agenda.after(random.chance(0.5) ? random.between(0, 30) : random.between(0, 600), () => {
+          adopter.crash();
+          back(adopter, random.chance(0.5) ? 800 : 10_000);
+        });
+      };
+      return true;
+    }
+    case "repeat":
+      world.network.weather.repeat = random.between(0.01, 0.2);
+      agenda.after(random.between(2_000, 12_000), () => void (world.network.weather.repeat = 0));
+      return true;
+    case "drain":
+      random.pick(hosts).step({ type: "ask", askId: 3, request: { type: "drain", name: host.name, drain: true }, deadlineMs: 5_000 });
+      agenda.after(random.between(3_000, 20_000), () => random.pick(hosts).step({ type: "ask", askId: 4, request: { type: "drain", name: host.name, drain: false }, deadlineMs: 5_000 }));
+      return true;
+    case "disk-full":
+      host.step({ type: "store-full", full: true });
+      agenda.after(random.between(1_000, 15_000), () => host.step({ type: "store-full", full: false }));
+      return true;
+    default:
+      return false;
+  }
+}
