@@ -114,7 +114,8 @@ function checkReplays(history: History, report: (detail: string) => void): void 
       if (before === undefined || after === undefined || (after.task.seq ?? 0) >= (before.task.seq ?? 0)) continue;
       if (before.process !== after.process) continue; // a new owner replays what was not synced
       const first = earliest(after.task);
-      if (!pausedBetween(after, first, after.start)) report(`${nameOf(after.task)} again after ${nameOf(before.task)}`);
+      if (!pausedBetween(after, first, after.start) && !cameBack(after))
+        report(`${nameOf(after.task)} again after ${nameOf(before.task)}`);
     }
   }
 }
@@ -201,6 +202,16 @@ function endUnlessPaused(attempt: Attempt): number {
 
 function pausedBetween(attempt: Attempt, from: number, until: number): boolean {
   return attempt.process.pauses.some((pause) => pause.until >= from && pause.from <= until);
+}
+
+/** Its task was on a process that stood still or died, and re-entered behind newer ones (P3). */
+function cameBack(attempt: Attempt): boolean {
+  return attempt.task.attempts.some((earlier) => {
+    if (earlier.process === attempt.process || earlier.start >= attempt.start) return false;
+    const { killedAt } = earlier.process;
+    const died = killedAt !== undefined && killedAt >= earlier.start && killedAt <= attempt.start;
+    return died || pausedBetween(earlier, earlier.start, attempt.start);
+  });
 }
 
 function earliest(task: HistoryTask): number {

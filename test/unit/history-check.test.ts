@@ -156,6 +156,25 @@ describe("a history that holds every promise", () => {
     expect(verdict.takeovers).toMatchObject({ keys: 1, worstMs: 1_999.5 });
   });
 
+  test("of tasks of a frozen machine that re-enter behind newer ones is good", () => {
+    const verdict = checkHistory(
+      history({
+        ...GOOD,
+        nodes: {
+          n1: [{ id: "t0", seq: 0, fence: 1, at: [1, 9_001], outcome: "aborted" }],
+          n2: [
+            { id: "t1", seq: 1, fence: 11, at: [8_000, 8_001] },
+            { id: "t2", seq: 2, fence: 12, at: [8_002, 8_003] },
+            { id: "t0", seq: 0, fence: 13, at: [9_500, 9_501] },
+          ],
+        },
+        harness: [paused("n1", 5, 9_000)],
+      }),
+    );
+    expect(broken(verdict)).toEqual([]);
+    expect(verdict).toMatchObject({ ok: true, done: 3, excusedOverlaps: 2 });
+  });
+
   test("of a move to another node is good, and its pause is known", () => {
     const verdict = checkHistory(
       history({
