@@ -16,7 +16,8 @@ export interface Job {
   /** Everything through these addresses, whoever owns it. */
   readonly onlyAddresses?: boolean;
   readonly type: "bump" | "mark";
-  readonly keys: number;
+  /** How many keys, or which. */
+  readonly keys: number | readonly string[];
   /** As many tasks as there are, or for a time. */
   readonly tasks?: number;
   readonly seconds?: number;
@@ -160,7 +161,8 @@ class PayloadOf {
 }
 
 /** A number prime to that of the keys walks over all of them before it meets one again. */
-function keyOf(index: number, keys: number): string {
+function keyOf(index: number, keys: number | readonly string[]): string {
+  if (typeof keys !== "number") return keys[index % keys.length] as string;
   let names = keyNames.get(keys);
   if (names === undefined) {
     names = Array.from({ length: keys }, (_, at) => `user-${at}`);

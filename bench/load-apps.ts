@@ -17,12 +17,12 @@ const bump: TaskHandler = (_task, { state }) => {
 };
 
 /** The payload is `phase submitted-at …`; the rest is padding. */
-const mark: TaskHandler = ({ key, payload }) => {
+const mark: TaskHandler = ({ app, key, payload }) => {
   const startedAt = process.hrtime.bigint();
   const [phase, submittedAt] = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
     .toString("latin1")
     .split(" ", 2);
-  say(`${phase} ${key} ${submittedAt} ${startedAt} ${process.hrtime.bigint()}\n`);
+  say(`${phase} ${app}/${key} ${submittedAt} ${startedAt} ${process.hrtime.bigint()}\n`);
 };
 
 const directory = process.env.TASKRING_APP_BENCH_DIR;

@@ -5,11 +5,14 @@
 
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { waitUntil } from "../services/lab/lab.ts";
 
 export interface Mark {
   /** The marks file: one for each process. */
   readonly process: string;
   readonly phase: string;
+  /** `app/key`. */
   readonly key: string;
   readonly submittedAt: number;
   readonly startedAt: number;
@@ -17,7 +20,7 @@ export interface Mark {
 }
 
 /** By key, in the order of their starts. */
-export async function readMarks(directory: string): Promise<ReadonlyMap<string, readonly Mark[]>> {
+async function readMarks(directory: string): Promise<ReadonlyMap<string, readonly Mark[]>> {
   const marks = new Map<string, Mark[]>();
   for (const name of await readdir(directory)) {
     if (!name.endsWith(".marks")) continue;
@@ -58,7 +61,35 @@ export function pausesMs(marks: ReadonlyMap<string, readonly Mark[]>): number[] 
   return pauses.sort((left, right) => left - right);
 }
 
+/** Tasks that have run, once for each run; of one phase if given. */
+export function countOf(marks: ReadonlyMap<string, readonly Mark[]>, phase?: string): number {
+  let count = 0;
+  for (const list of marks.values()) for (const mark of list) if (phase === undefined || mark.phase === phase) count++;
+  return count;
+}
+
+/** Reads the marks now and then until they show what is waited for. */
+export function marksWhen(
+  directory: string,
+  what: string,
+  enough: (marks: ReadonlyMap<string, readonly Mark[]>) => boolean,
+): Promise<ReadonlyMap<string, readonly Mark[]>> {
+  return waitUntil(
+    what,
+    async () => {
+      // Reading takes time from what is measured.
+      await delay(LOOK_EVERY_MS);
+      const marks = await readMarks(directory);
+      return enough(marks) && marks;
+    },
+    MARKS_MS,
+  );
+}
+
 /** Of sorted values; 0 of none. */
 export function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(Math.ceil(sorted.length * share), sorted.length) - 1] ?? 0;
 }
+
+const LOOK_EVERY_MS = 500;
+const MARKS_MS = 60_000;

@@ -6,15 +6,14 @@
  * `one-node`, run by run, BullMQ on a local Redis does the same with a handler that counts in memory.
  */
 
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { connect, decodeResult } from "../services/client/index.ts";
-import { Lab, waitUntil } from "../services/lab/lab.ts";
+import { type Lab, waitUntil } from "../services/lab/lab.ts";
 import { openBullmq } from "./bullmq.ts";
 import { APPS, type Generator, type Job, startGenerator } from "./generator.ts";
 import { percentile } from "./marks.ts";
 import { countsOf, Probe } from "./probe.ts";
 import { type BenchOptions, type BenchResult, resultOf } from "./result.ts";
+import { openRing } from "./rings.ts";
 
 export async function run(options: BenchOptions): Promise<readonly BenchResult[]> {
   const results: BenchResult[] = [];
@@ -67,7 +66,8 @@ interface Throughput {
 }
 
 async function throughput(what: Throughput): Promise<BenchResult> {
-  await using lab = await openLab(what.nodes);
+  await using ring = await openRing(what.nodes);
+  const { lab } = ring;
   const generator = startGenerator();
   try {
     const rates: number[] = [];
@@ -121,7 +121,8 @@ async function throughput(what: Throughput): Promise<BenchResult> {
 
 /** Submit → done as the caller sees it: acknowledged, and its end waited for with `Wait`. */
 async function latency(name: string, perSecond: number, runs: number): Promise<BenchResult[]> {
-  await using lab = await openLab(1);
+  await using ring = await openRing(1);
+  const { lab } = ring;
   const generator = startGenerator();
   try {
     const job: Job = {
@@ -216,21 +217,6 @@ async function countersOf(addresses: readonly string[]): Promise<number> {
   return sum;
 }
 
-async function openLab(nodes: number): Promise<Lab> {
-  const lab = await Lab.open({ apps: [LOAD_APPS], flags: ["--log-level", "warn"] });
-  for (let at = 1; at <= nodes; at++) await lab.start(`n${at}`);
-  await using client = connect({ addresses: lab.addresses });
-  await waitUntil(
-    "the ring is shared out",
-    async () => {
-      const { nodes: known, owners, next } = await client.cluster.ring();
-      return new Set(owners).size === nodes && known.length >= nodes && next.every((each) => each < 0);
-    },
-    60_000,
-  );
-  return lab;
-}
-
 function middle(values: readonly number[]): number {
   return round(resultOf({ case: "", subject: "", unit: "", values }).median);
 }
@@ -239,7 +225,6 @@ function round(value: number): number {
   return Number(value.toPrecision(4));
 }
 
-const LOAD_APPS = join(dirname(fileURLToPath(import.meta.url)), "load-apps.js");
 /** Three apps: 10,002 keys, and a number that 3 does not divide, so that each app meets each key. */
 const KEYS_PER_APP = 3_334;
 const WARM_TASKS = 200_000;
