@@ -30,7 +30,10 @@ export class Checkers {
   readonly #trace: (line: string) => void;
   readonly #documents = new Map<string, RingDocument>();
   readonly #texts = new Map<string, string>();
+  /** The newest attempt of each key. */
   readonly #running = new Map<string, Running>();
+  /** Tasks of attempts that have not ended, those included whose node slept while another took the key over. */
+  readonly #attempts = new Map<string, string>();
   readonly #fences = new Map<string, bigint>();
   /** Acceptance order by key: ids. */
   readonly #accepted = new Map<string, string[]>();
@@ -56,18 +59,11 @@ export class Checkers {
       case "attempt-start":
         return this.#start(fact);
       case "attempt-end":
-        for (const [key, running] of this.#running) {
-          if (running.node !== fact.node || running.life !== fact.life || running.attemptId !== fact.attemptId) continue;
-          this.#running.delete(key);
-          if (!fact.done) continue;
-          this.ended.set(running.task, (this.ended.get(running.task) ?? 0) + 1);
-          const tasks = this.#endedByKey.get(key);
-          if (tasks === undefined) this.#endedByKey.set(key, new Set([running.task]));
-          else tasks.add(running.task);
-        }
+        this.#end(fact);
         return;
       case "life-over":
         for (const [key, running] of this.#running) if (running.node === fact.node && running.life === fact.life) this.#running.delete(key);
+        for (const attempt of this.#attempts.keys()) if (attempt.startsWith(`${fact.node} ${fact.life} `)) this.#attempts.delete(attempt);
         return;
       case "note":
         this.#trace(`${fact.node} ${fact.what} ${fact.detail}`);
@@ -107,6 +103,16 @@ export class Checkers {
     } else if (this.#texts.get(version) !== text) this.fail(`V1: two documents for epoch ${version}`);
   }
 
+  #end(fact: Extract<Fact, { type: "attempt-end" }>): void {
+    for (const [key, running] of this.#running) {
+      if (running.node === fact.node && running.life === fact.life && running.attemptId === fact.attemptId) this.#running.delete(key);
+    }
+    const name = attemptName(fact.node, fact.life, fact.attemptId);
+    const task = this.#attempts.get(name);
+    this.#attempts.delete(name);
+    if (task !== undefined && fact.done) this.ended.set(task, (this.ended.get(task) ?? 0) + 1);
+  }
+
   #start(fact: Extract<Fact, { type: "attempt-start" }>): void {
     const { attempt, node, life } = fact;
     if (attempt.resident !== undefined) return;
@@ -118,6 +124,7 @@ export class Checkers {
     if (other !== undefined && !this.paused(other.node) && this.#now() - other.since < HANDLER_MOST_MS) {
       this.fail(`V3: ${record.id} of ${key} starts on ${node} while ${other.task} runs on ${other.node}`);
     }
+    this.#attempts.set(attemptName(fact.node, life, attempt.attemptId), record.id);
     this.#running.set(key, { node, life, attemptId: attempt.attemptId, task: record.id, since: this.#now() });
     const fence = this.#fences.get(key);
     if (fence !== undefined && attempt.fence <= fence) this.fail(`V4: fence ${attempt.fence} of ${key} after ${fence}`);
@@ -171,6 +178,10 @@ export class Checkers {
     }
     return true;
   }
+}
+
+function attemptName(node: NodeName, life: number, attemptId: number): string {
+  return `${node} ${life} ${attemptId}`;
 }
 
 /** Notes that only a fault in the code explains. */
