@@ -57,9 +57,12 @@ export class Beliefs {
   /** Suspects that did not refute in time are dead. */
   due(now: Instant): void {
     for (const { record, suspicion } of this.#suspicions()) {
-      if (now < suspicion.firesAt) continue;
+      const verdict = suspicion.verdict(now, this.#parts.profile.lastLookMs);
+      if (verdict === "wait") continue;
       const { incarnation, name: node } = record;
-      this.dead(now, { type: "dead", incarnation, node, from: this.#members.self.name });
+      const from = this.#members.self.name;
+      if (verdict === "look") this.#parts.outbox.sendToMember(record, [{ type: "suspect", incarnation, node, from }]);
+      else this.dead(now, { type: "dead", incarnation, node, from });
     }
   }
 
@@ -114,6 +117,7 @@ export class Beliefs {
     if (known.name === this.#members.self.name) {
       // M3
       this.#refute(now, accusation.incarnation);
+      this.#answer(accusation.from);
       return;
     }
     this.#parts.gossiper.spread(now, accusation);
@@ -123,11 +127,11 @@ export class Beliefs {
     this.#change(known, { type: "suspect", suspicion }, accusation.incarnation);
   }
 
-  /** There is evidence for the own accusation: the suspect is told at once, and has less time to refute. */
-  hasten(now: Instant, accusation: Suspect): void {
+  /** Who is accused here is told at once and directly; where there is evidence, it has less time to refute. */
+  confront(now: Instant, accusation: Suspect, { evidence }: { readonly evidence: boolean }): void {
     const known = this.#members.get(accusation.node);
     if (known?.state.type !== "suspect") return;
-    known.state.suspicion.hasten(now + this.#parts.profile.refusedSuspicionMs);
+    if (evidence) known.state.suspicion.hasten(now + this.#parts.profile.refusedSuspicionMs);
     this.#parts.outbox.sendToMember(known, [accusation]);
   }
 
@@ -208,6 +212,13 @@ export class Beliefs {
     this.#parts.counters.refutations++;
     this.#parts.health.change(1);
     this.#renew(now, { ...self, incarnation });
+  }
+
+  /** Rumours may miss the one who counts. */
+  #answer(accuser: NodeName): void {
+    const known = this.#members.get(accuser);
+    if (known === undefined || known.name === this.#members.self.name || !isLive(known)) return;
+    this.#parts.outbox.sendToMember(known, [aliveOf(this.#members.self)]);
   }
 
   #renew(now: Instant, self: MemberRecord): void {

@@ -30,6 +30,8 @@ export type SwimEvent =
   | { readonly type: "leave" }
   /** Throws `INVALID_ARGUMENT` if the tags exceed 512 bytes encoded. */
   | { readonly type: "set-tags"; readonly tags: Tags }
+  /** Something else speaks against this member, such as a link that broke: it is probed next. Ignored for strangers. */
+  | { readonly type: "doubt"; readonly name: NodeName }
   /** The event loop was blocked for this long. */
   | { readonly type: "loop-lag"; readonly lagMs: number };
 

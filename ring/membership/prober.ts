@@ -9,6 +9,7 @@
  *     for word from the others, and the suspicion that follows is short. It is no verdict: the member may refute as ever.
  */
 
+import type { NodeName } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
 import type { Address } from "./address.ts";
 import type { SwimCounters } from "./events.ts";
@@ -28,6 +29,7 @@ export class Prober {
   #nextAt: Instant | undefined;
   #sequence: number;
   #roundTrips: number[] = [];
+  readonly #doubted = new Set<NodeName>();
 
   constructor(parts: ProberParts) {
     this.#parts = parts;
@@ -53,6 +55,7 @@ export class Prober {
   stop(): void {
     this.#running = undefined;
     this.#nextAt = undefined;
+    this.#doubted.clear();
   }
 
   /** This process stood still: acks may wait in its socket. Granted once a probe. */
@@ -86,6 +89,15 @@ export class Prober {
   ackedOverStream(now: Instant, sequence: number): void {
     if (this.#running?.sequence === sequence) this.#parts.counters.probesOverStreamOnly++;
     this.acked(now, sequence);
+  }
+
+  /** This member is probed next, and at once if nothing else runs. */
+  doubt(now: Instant, name: NodeName): void {
+    const member = this.#parts.members.get(name);
+    if (member === undefined || member.state.type !== "alive" || this.#doubted.size >= DOUBT_LIMIT) return;
+    if (this.#running?.member.name === name || name === this.#parts.members.self.name) return;
+    this.#doubted.add(name);
+    this.#nextAt = now;
   }
 
   /** The machine of the member says that nothing listens at its TCP port (R4). */
@@ -132,8 +144,8 @@ export class Prober {
 
   #begin(now: Instant): void {
     const { members, profile, health, outbox, counters } = this.#parts;
-    const member = members.nextToProbe(now);
-    this.#nextAt = member === undefined ? undefined : now + profile.probeIntervalMs;
+    const member = this.#nextDoubted() ?? members.nextToProbe(now);
+    this.#nextAt = member === undefined ? undefined : now + (this.#doubted.size > 0 ? 0 : profile.probeIntervalMs);
     if (member === undefined) return;
     counters.probes++;
     const sequence = this.#nextSequence();
@@ -156,6 +168,15 @@ export class Prober {
     }
     const from = members.self.name;
     outbox.sendToMember(member, [ping, { type: "suspect", incarnation: member.incarnation, node: member.name, from }]); // R2
+  }
+
+  #nextDoubted(): MemberRecord | undefined {
+    for (const name of this.#doubted) {
+      this.#doubted.delete(name);
+      const member = this.#parts.members.get(name);
+      if (member !== undefined && isLive(member)) return member;
+    }
+    return undefined;
   }
 
   #runningDue(now: Instant): Silent | undefined {
@@ -273,5 +294,6 @@ const NACK_SHARE = 0.8;
 const REFUSED_SHARE = 0.4;
 /** Pings for others under way; each lives for one probe timeout. */
 const RELAY_LIMIT = 1_024;
+const DOUBT_LIMIT = 64;
 /** About a quarter of an hour of probes. */
 const ROUND_TRIPS_KEPT = 1_000;

@@ -14,6 +14,8 @@ export interface SwimProfile {
   readonly suspicionMaxMultiplier: number;
   /** The time to refute for a member whose machine says that nothing listens at its port. */
   readonly refusedSuspicionMs: number;
+  /** Before a suspect is declared dead it is told so directly, and has this long to answer. */
+  readonly lastLookMs: number;
   /** A rumour is sent this many times ceil(log10(n + 1)). */
   readonly retransmitMultiplier: number;
   readonly gossipIntervalMs: number;
@@ -49,6 +51,7 @@ const lan: SwimProfile = {
   suspicionMultiplier: 4,
   suspicionMaxMultiplier: 6,
   refusedSuspicionMs: 2_000,
+  lastLookMs: 100,
   retransmitMultiplier: 4,
   gossipIntervalMs: 200,
   gossipNodes: 3,
@@ -71,6 +74,7 @@ const wan: SwimProfile = {
   probeTimeoutMs: 3_000,
   suspicionMultiplier: 6,
   refusedSuspicionMs: 10_000,
+  lastLookMs: 500,
   gossipIntervalMs: 500,
   gossipNodes: 4,
   gossipToTheDeadMs: 60_000,
@@ -89,8 +93,11 @@ const fast: SwimProfile = {
   probeIntervalMs: 250,
   probeTimeoutMs: 120,
   suspicionMultiplier: 6,
-  refusedSuspicionMs: 350,
+  refusedSuspicionMs: 400,
+  lastLookMs: 50,
+  retransmitMultiplier: 6,
   gossipIntervalMs: 60,
+  stallMs: 60,
   gossipToTheDeadMs: 15_000,
   reconnectIntervalMs: 5_000,
   leavePropagateMs: 300,

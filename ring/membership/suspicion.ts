@@ -48,6 +48,7 @@ export class Suspicion {
   readonly #accusers: Set<NodeName>;
   #firesAt: Instant;
   #extended = false;
+  #looked = false;
 
   constructor(since: Instant, accuser: NodeName, terms: SuspicionTerms) {
     this.since = since;
@@ -71,6 +72,18 @@ export class Suspicion {
     this.#accusers.add(accuser);
     this.#firesAt = Math.min(this.#firesAt, this.since + suspicionMs(this.#terms, this.confirmations));
     return true;
+  }
+
+  /**
+   * Whether the time is over. Before it is there is one last look: the suspect is told once more, and what waits in this
+   * process's own sockets is read (a process that wakes runs its timers first).
+   */
+  verdict(now: Instant, lastLookMs: number): "wait" | "look" | "dead" {
+    if (now < this.#firesAt) return "wait";
+    if (this.#looked) return "dead";
+    this.#looked = true;
+    this.#firesAt = now + lastLookMs;
+    return "look";
   }
 
   /** There is evidence. */

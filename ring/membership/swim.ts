@@ -159,6 +159,9 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
       case "set-tags":
         this.#beliefs.setTags(now, event.tags);
         return;
+      case "doubt":
+        if (this.#leave.type === "staying") this.#prober.doubt(now, event.name);
+        return;
       case "loop-lag":
         if (event.lagMs >= this.#profile.stallMs) this.#countStall(now);
         return;
@@ -292,7 +295,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
       const { incarnation, name: node } = silent.member;
       const accusation = { type: "suspect", incarnation, node, from: this.#members.self.name } as const;
       this.#beliefs.suspect(now, accusation);
-      if (silent.refused) this.#beliefs.hasten(now, accusation);
+      this.#beliefs.confront(now, accusation, { evidence: silent.refused });
     }
     this.#beliefs.due(now);
     this.#pushPuller.due(now);

@@ -5,6 +5,7 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
+import { membershipRun } from "./membership-run.ts";
 import { type SimulationResult, simulate } from "./world.ts";
 
 interface Job {
@@ -16,11 +17,16 @@ interface Job {
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { seeds: { type: "string", default: "40" }, from: { type: "string", default: "1" }, minutes: { type: "string", default: "10" }, nodes: { type: "string", default: "5" }, storms: { type: "boolean", default: false }, trace: { type: "string" } },
+    options: { membership: { type: "boolean" }, profile: { type: "string", default: "lan" }, seeds: { type: "string", default: "40" }, from: { type: "string", default: "1" }, minutes: { type: "string", default: "10" }, nodes: { type: "string" }, storms: { type: "boolean", default: false }, trace: { type: "string" } },
   });
+  if (values.membership === true) {
+    const profile = values.profile === "wan" || values.profile === "fast" ? values.profile : "lan";
+    membershipRun({ nodes: (values.nodes ?? "3,10,100,1000").split(",").map(Number), seeds: Number(values.seeds), profile });
+    return 0;
+  }
   const from = Number(values.from);
   const minutes = Number(values.minutes);
-  const nodes = Number(values.nodes);
+  const nodes = Number(values.nodes ?? "5");
   const { storms } = values;
   if (values.trace !== undefined) {
     const file = createWriteStream(values.trace);

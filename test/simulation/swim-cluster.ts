@@ -19,6 +19,8 @@ export interface SwimNode {
   /** Effects that are for the caller, not for the network and not about members. */
   readonly outcomes: SwimEffect[];
   state: "running" | "paused" | "stopped";
+  /** Added to everything that it sends and receives. */
+  delayMs: number;
   /** Events that came while it was paused. */
   readonly backlog: SwimEvent[];
   plannedAt: Instant | undefined;
@@ -30,6 +32,14 @@ export interface SwimClusterOptions {
   /** Share of UDP messages that are lost, each way. */
   readonly loss?: number;
   readonly supersedes?: (known: Tags, claimed: Tags) => boolean;
+  /** A process that dies leaves a machine that refuses connections. Default: true. */
+  readonly machinesLive?: boolean;
+}
+
+interface Entry {
+  readonly at: Instant;
+  readonly order: number;
+  readonly run: () => void;
 }
 
 export class SwimCluster {
@@ -39,10 +49,14 @@ export class SwimCluster {
   /** Events handled, ticks among them. */
   events = 0;
   readonly #options: SwimClusterOptions;
-  #queue: { readonly at: Instant; readonly order: number; readonly run: () => void }[] = [];
+  /** UDP packets that were sent. */
+  packets = 0;
+  readonly #queue: Entry[] = [];
   #order = 0;
   #streams = 0;
   readonly #cuts = new Map<string, number>();
+  readonly #oneWay = new Set<string>();
+  readonly #byAddress = new Map<string, readonly SwimNode[]>();
 
   constructor(options: SwimClusterOptions) {
     this.#options = options;
@@ -66,10 +80,13 @@ export class SwimCluster {
       notices: [],
       outcomes: [],
       state: "running",
+      delayMs: 0,
       backlog: [],
       plannedAt: undefined,
     };
     this.nodes.push(node);
+    const key = keyOf(address);
+    this.#byAddress.set(key, [...(this.#byAddress.get(key) ?? []), node]);
     if (options.join) this.give(node, { type: "join", addresses: [options.join.address] });
     return node;
   }
@@ -86,6 +103,14 @@ export class SwimCluster {
 
   kill(node: SwimNode): void {
     node.state = "stopped";
+  }
+
+  /** As a process with links to all others, which notice that theirs broke. */
+  killLinked(node: SwimNode): void {
+    this.kill(node);
+    const name = node.swim.self().name;
+    for (const other of this.nodes)
+      if (other !== node) this.#later(node, () => this.give(other, { type: "doubt", name }));
   }
 
   pause(node: SwimNode): void {
@@ -106,8 +131,14 @@ export class SwimCluster {
     });
   }
 
+  /** What `from` sends does not reach `to`. */
+  cutOneWay(from: SwimNode, to: SwimNode): void {
+    this.#oneWay.add(`${from.name} ${to.name}`);
+  }
+
   heal(): void {
     this.#cuts.clear();
+    this.#oneWay.clear();
   }
 
   give(node: SwimNode, event: SwimEvent): void {
@@ -147,23 +178,41 @@ export class SwimCluster {
   }
 
   #runNext(limit: Instant): boolean {
-    let next = 0;
-    for (let index = 1; index < this.#queue.length; index++) {
-      const left = this.#queue[index]!;
-      const right = this.#queue[next]!;
-      if (left.at < right.at || (left.at === right.at && left.order < right.order)) next = index;
-    }
-    const entry = this.#queue[next];
+    const entry = this.#queue[0];
     if (entry === undefined || entry.at > limit) return false;
-    this.#queue[next] = this.#queue[this.#queue.length - 1]!;
-    this.#queue.pop();
+    const last = this.#queue.pop()!;
+    if (last !== entry) this.#sink(last);
     this.now = Math.max(this.now, entry.at);
     entry.run();
     return true;
   }
 
   #at(at: Instant, run: () => void): void {
-    this.#queue.push({ at, order: this.#order++, run });
+    const entry: Entry = { at, order: this.#order++, run };
+    let place = this.#queue.length;
+    this.#queue.push(entry);
+    while (place > 0) {
+      const parent = (place - 1) >>> 1;
+      if (!isBefore(entry, this.#queue[parent]!)) break;
+      this.#queue[place] = this.#queue[parent]!;
+      place = parent;
+    }
+    this.#queue[place] = entry;
+  }
+
+  /** Puts an entry at the top of the heap and down to its place. */
+  #sink(entry: Entry): void {
+    const queue = this.#queue;
+    let place = 0;
+    for (;;) {
+      let child = 2 * place + 1;
+      if (child >= queue.length) break;
+      if (child + 1 < queue.length && isBefore(queue[child + 1]!, queue[child]!)) child++;
+      if (!isBefore(queue[child]!, entry)) break;
+      queue[place] = queue[child]!;
+      place = child;
+    }
+    queue[place] = entry;
   }
 
   #plan(node: SwimNode): void {
@@ -180,14 +229,15 @@ export class SwimCluster {
   #perform(node: SwimNode, effect: SwimEffect): void {
     switch (effect.type) {
       case "send":
+        this.packets++;
         if (this.random() < (this.#options.loss ?? 0)) return;
-        this.#later(() => {
+        this.#later(node, () => {
           const target = this.#reach(node, effect.to);
           if (target) this.give(target, { type: "received", from: node.address, messages: effect.messages });
         });
         return;
       case "exchange":
-        this.#later(() => this.#exchange(node, effect));
+        this.#later(node, () => this.#exchange(node, effect));
         return;
       case "reply":
       case "refuse":
@@ -212,15 +262,18 @@ export class SwimCluster {
     const { exchange, request } = effect;
     const target = this.#reach(node, effect.to);
     if (target === undefined || target.state === "paused") {
-      const refused = this.nodes.every(({ address }) => address.port !== effect.to.port);
+      // A machine whose process is gone says so, if its answer gets through.
+      const there = this.#byAddress.get(keyOf(effect.to)) ?? [];
+      const gone = there.every(({ state }) => state === "stopped") && there.every((other) => !this.#isCut(other, node));
+      const refused = there.length === 0 || (gone && this.#options.machinesLive !== false);
       this.#at(this.now + (refused ? 1 : effect.timeoutMs), () =>
-        this.give(node, { type: "exchange-failed", exchange, reason: "unreachable" }),
+        this.give(node, { type: "exchange-failed", exchange, reason: "unreachable", ...(refused && { refused }) }),
       );
       return;
     }
     const stream = ++this.#streams;
     this.#answers.set(stream, (answer) => {
-      this.#later(() => {
+      this.#later(target, () => {
         const lost = this.#reach(target, node.address) !== node || answer.type !== "reply";
         this.give(
           node,
@@ -233,19 +286,28 @@ export class SwimCluster {
     this.give(target, { type: "stream-request", stream, from: node.address, request });
   }
 
-  #later(run: () => void): void {
-    this.#at(this.now + 1 + Math.floor(this.random() * 3), run);
+  #later(from: SwimNode, run: () => void): void {
+    this.#at(this.now + 1 + Math.floor(this.random() * 3) + from.delayMs, run);
+  }
+
+  #isCut(from: SwimNode, to: SwimNode): boolean {
+    if ((this.#cuts.get(from.name) ?? 0) !== (this.#cuts.get(to.name) ?? 0)) return true;
+    return this.#oneWay.has(`${from.name} ${to.name}`);
   }
 
   /** The process that listens there, if packets get through. */
   #reach(from: SwimNode, to: Address): SwimNode | undefined {
-    const target = this.nodes.find(
-      ({ address, state }) => state !== "stopped" && address.port === to.port && address.host === to.host,
-    );
-    if (target === undefined || (this.#cuts.get(from.name) ?? 0) !== (this.#cuts.get(target.name) ?? 0))
-      return undefined;
-    return target;
+    const target = this.#byAddress.get(keyOf(to))?.find(({ state }) => state !== "stopped");
+    return target === undefined || this.#isCut(from, target) ? undefined : target;
   }
+}
+
+function isBefore(left: Entry, right: Entry): boolean {
+  return left.at < right.at || (left.at === right.at && left.order < right.order);
+}
+
+function keyOf({ host, port }: Address): string {
+  return `${host} ${port}`;
 }
 
 /** Names that this node holds for alive, itself among them. */

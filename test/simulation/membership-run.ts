@@ -1,0 +1,63 @@
+/**
+ * `npm run sim -- --membership [--nodes 3,10,100,1000] [--seeds N] [--profile lan]`: the scenarios of membership at each
+ * size, with the figures beside the model of memberlist.
+ */
+
+import { PROFILES } from "../../ring/membership/profile.ts";
+import { suspicionTerms } from "../../ring/membership/suspicion.ts";
+import { crashOne, cutAndHeal, disturb, massRestart, pause } from "./membership-scenarios.ts";
+
+export function membershipRun(options: {
+  readonly nodes: readonly number[];
+  readonly seeds: number;
+  readonly profile: "lan" | "wan" | "fast";
+}): void {
+  const profile = PROFILES[options.profile];
+  for (const nodes of options.nodes) {
+    const began = process.cpuUsage();
+    const large = nodes > 200;
+    const seeds = large ? 1 : options.seeds;
+    const told: number[] = [];
+    const silent: number[] = [];
+    const restarts: number[] = [];
+    const heals: number[] = [];
+    let suspicions = 0;
+    let falseDeaths = 0;
+    for (let seed = 1; seed <= seeds; seed++) {
+      silent.push(crashOne({ nodes, seed, profile, machinesLive: false }).crash.allMs);
+      told.push(crashOne({ nodes, seed, profile, machinesLive: true }).crash.allMs);
+      if (large) continue;
+      suspicions += disturb({ nodes, seed, profile, ms: 120_000 }).suspicions;
+      const paused = Math.max(1, Math.floor(nodes / 3));
+      falseDeaths += pause({ nodes, seed, profile, paused, pauseMs: 4_000, cycles: 5 }).falseDeaths;
+      heals.push(cutAndHeal({ nodes, seed, profile }));
+      restarts.push(massRestart({ nodes, seed, profile }));
+    }
+    const cpu = process.cpuUsage(began);
+    const model = modelMs(nodes, profile);
+    console.log(
+      [
+        `${nodes} nodes, ${options.profile}, ${seeds} seeds: crash known to all, machine silent ${shown(silent)}`,
+        `(model of memberlist ${(model / 1_000).toFixed(1)} s), machine refuses ${shown(told)}`,
+        ...(large ? [] : [`heal ${shown(heals)}, mass restart ${shown(restarts)}`]),
+        ...(large ? [] : [`healthy called dead ${falseDeaths}, suspicions under loss ${suspicions}`]),
+        `${((cpu.user + cpu.system) / 1e6).toFixed(1)} CPU-s`,
+      ].join("; "),
+    );
+  }
+}
+
+/** Memberlist's mean: the first probe that hits, its deadline, the shortest suspicion, and the spread of the news. */
+function modelMs(nodes: number, profile: (typeof PROFILES)["lan"]): number {
+  const { minMs } = suspicionTerms(nodes, profile);
+  const firstProbeMs = profile.probeIntervalMs * (1 / (1 - Math.exp(-1)) - 0.5);
+  const spreadMs = profile.gossipIntervalMs * Math.ceil(Math.log2(nodes + 1) / Math.log2(1 + profile.gossipNodes));
+  return firstProbeMs + profile.probeIntervalMs + minMs + spreadMs;
+}
+
+function shown(values: readonly number[]): string {
+  const sorted = [...values].sort((left, right) => left - right);
+  const seconds = (at: number): string => ((sorted[at] ?? 0) / 1_000).toFixed(1);
+  const middle = seconds(Math.floor(sorted.length / 2));
+  return sorted.length === 1 ? `${middle} s` : `${seconds(0)} / ${middle} / ${seconds(sorted.length - 1)} s`;
+}
