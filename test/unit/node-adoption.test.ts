@@ -1,0 +1,257 @@
+/** Taking over the directory of a dead process: when, what is said of it, and when it is let go. */
+
+import { beforeEach, describe, expect, test } from "vitest";
+import type { RingDocument } from "../../ring/document.ts";
+import type { MemberId, NodeName, Partition } from "../../ring/ids.ts";
+import { Adoption } from "../../ring/node/adoption.ts";
+import type { Copy, NodeEffect } from "../../ring/node/effects.ts";
+import type { Giving } from "../../ring/node/messages.ts";
+import type { RegisterState } from "../../ring/register/messages.ts";
+import { documentOf, strandedOn } from "./node-parts.ts";
+
+const C = "c" as NodeName;
+const COPY: Copy = { partition: 0 as Partition, term: { history: 1, generation: 1, opens: 1 } };
+
+let now: number;
+let document: RingDocument;
+let effects: NodeEffect[];
+let consents: { name: NodeName; epoch: number; gives: Giving }[];
+let restarting: Set<NodeName>;
+let live: Set<NodeName>;
+let learnt: RingDocument[];
+let helds: number;
+let adoption: Adoption;
+
+beforeEach(() => {
+  now = 1_000;
+  document = documentOf({ epoch: 5, owner: "c" });
+  effects = [];
+  consents = [];
+  learnt = [];
+  helds = 0;
+  restarting = new Set();
+  live = new Set(["a", "b"] as NodeName[]);
+  const here = {
+    self: "a" as NodeName,
+    get now() {
+      return now;
+    },
+    get document() {
+      return document;
+    },
+    emit: (effect: NodeEffect) => void effects.push(effect),
+    send: () => {},
+    linked: () => false,
+    note: () => {},
+  };
+  adoption = new Adoption(here, {
+    random: () => 0.5,
+    leaseMs: 5_000,
+    hooks: {
+      consent: (name, epoch, gives) => void consents.push({ name, epoch, gives }),
+      registerEffects: () => {},
+      learn: (newer) => void learnt.push(newer),
+      announce: () => {},
+      held: () => void helds++,
+      isRestarting: (name) => restarting.has(name),
+      live: (name) => live.has(name),
+    },
+  });
+});
+
+function of<Type extends NodeEffect["type"]>(type: Type): Extract<NodeEffect, { type: Type }>[] {
+  return effects.filter((effect): effect is Extract<NodeEffect, { type: Type }> => effect.type === type);
+}
+
+function pass(ms: number): void {
+  for (const end = now + ms; now < end; ) {
+    now = Math.min(end, Math.max(now + 1, adoption.nextDeadline() ?? end));
+    adoption.tick();
+  }
+}
+
+function lock(
+  fields: { planned?: boolean; known?: RingDocument; copies?: readonly Copy[]; memberId?: string } = {},
+): void {
+  const { planned = false, known, copies = [COPY], memberId = "id-c" } = fields;
+  const register: RegisterState | undefined =
+    known === undefined
+      ? undefined
+      : {
+          version: 1,
+          member: C,
+          memberId: memberId as MemberId,
+          starts: 1,
+          document: known,
+          promised: undefined,
+          accepted: undefined,
+        };
+  adoption.locked(C, { type: "held", memberId: memberId as MemberId, planned, register, copies });
+}
+
+function follow(next: RingDocument): void {
+  document = next;
+  adoption.follow(next);
+}
+
+/** Synced, whatever was to be written. */
+function synced(): void {
+  for (const { writeId } of of("commit-adopted")) adoption.committed(writeId);
+}
+
+const DOWN = ((): RingDocument => {
+  const taken = documentOf({
+    epoch: 6,
+    owner: "b",
+    generation: 2,
+    stranded: [strandedOn("c", 1, { type: "adopter", adopter: "a" as NodeName })],
+  });
+  return {
+    ...taken,
+    members: taken.members.map((member) => (member.name === C ? { ...member, status: "down" as const } : member)),
+  };
+})();
+
+describe("the lock", () => {
+  test("is tried soon after the link broke, and again while somebody holds it", () => {
+    adoption.suspect(C);
+    pass(60);
+    expect(of("try-lock")).toHaveLength(1);
+    adoption.locked(C, { type: "refused", detail: "held" });
+    pass(3_000);
+    adoption.locked(C, { type: "refused", detail: "held" });
+    pass(3_000);
+    expect(of("try-lock")).toHaveLength(3);
+  });
+
+  test("is tried no more once the process answers again", () => {
+    adoption.suspect(C);
+    adoption.trust(C);
+    pass(5_000);
+    expect(of("try-lock")).toEqual([]);
+    expect(adoption.nextDeadline()).toBeUndefined();
+  });
+
+  test("is left alone while the member restarts on purpose", () => {
+    restarting.add(C);
+    adoption.suspect(C);
+    pass(5_000);
+    expect(of("try-lock")).toEqual([]);
+  });
+
+  test("of a process that stopped on purpose is given back, for 30 s", () => {
+    adoption.suspect(C);
+    pass(60);
+    lock({ planned: true });
+    expect(of("release-lock")).toHaveLength(1);
+    expect(adoption.holding()).toEqual([]);
+    pass(31_000);
+    lock({ planned: true });
+    expect(adoption.holding()).toEqual([C]);
+  });
+
+  test("of another directory under the same name is given back", () => {
+    adoption.suspect(C);
+    pass(60);
+    lock({ memberId: "id-other" });
+    expect(of("release-lock")).toHaveLength(1);
+    expect(adoption.holding()).toEqual([]);
+  });
+
+  test("of a member on another machine is never tried", () => {
+    document = {
+      ...document,
+      members: document.members.map((member) => (member.name === C ? { ...member, machine: "m2" } : member)),
+    };
+    adoption.suspect(C);
+    pass(5_000);
+    expect(of("try-lock")).toEqual([]);
+  });
+});
+
+describe("an adoption", () => {
+  beforeEach(() => {
+    adoption.suspect(C);
+    pass(60);
+  });
+
+  test("P3: seals everything on the dead disk before it consents", () => {
+    lock();
+    expect(of("commit-adopted")[0]?.groups.map((group) => group.partition)).toEqual([0]);
+    expect(consents).toEqual([]);
+    synced();
+    expect(consents).toEqual([{ name: C, epoch: 6, gives: { type: "all", partitions: [0], adopter: "a" } }]);
+  });
+
+  test("P3: seals partitions that the dead process owned and never opened as well", () => {
+    lock({ copies: [] });
+    expect(of("commit-adopted")[0]?.groups).toMatchObject([{ partition: 0, term: { history: 1, generation: 1 } }]);
+    synced();
+    expect(consents[0]?.gives).toMatchObject({ partitions: [0] });
+  });
+
+  test("seals and consents anew when the epoch went to something else", () => {
+    lock();
+    synced();
+    follow({ ...document, epoch: 6 as typeof document.epoch });
+    expect(consents).toHaveLength(1);
+    synced();
+    expect(consents.at(-1)?.epoch).toBe(7);
+  });
+
+  test("says so again while nobody decides", () => {
+    lock();
+    synced();
+    pass(2_000);
+    expect(consents.length).toBeGreaterThan(3);
+  });
+
+  test("keeps the directory while the ring lists anything of it, then empties it and lets go", () => {
+    lock();
+    synced();
+    follow(DOWN);
+    pass(60_000);
+    expect(of("drop")).toEqual([]);
+    follow({ ...DOWN, epoch: 7 as typeof document.epoch, stranded: [] });
+    expect(of("drop").map((effect) => effect.partition)).toEqual([0]);
+    expect(of("release-lock")).toEqual([]);
+    adoption.dropped(C, 0 as Partition);
+    expect(of("release-lock")).toHaveLength(1);
+    expect(adoption.holding()).toEqual([]);
+  });
+
+  test("P1: a directory that another adopter had begun with is sent on at once, with no change of the ring", () => {
+    document = DOWN;
+    lock();
+    expect(helds).toBe(1);
+    expect(of("drop")).toEqual([]);
+    expect(adoption.holds(DOWN.stranded[0]!)).toEqual({ type: "adopted", member: C });
+  });
+
+  test("P1: drops nothing by a document that is older than the one in the directory", () => {
+    // This node still believes the member down and emptied; it has been back since, and was given a partition.
+    document = { ...DOWN, epoch: 6 as typeof document.epoch, stranded: [], voters: ["a", "c"] as NodeName[] };
+    const newer = documentOf({ epoch: 9, owner: "c", generation: 3 });
+    lock({ known: newer, copies: [{ partition: 0 as Partition, term: { history: 1, generation: 3, opens: 1 } }] });
+    pass(5_000);
+    expect(learnt).toEqual([newer]);
+    expect(of("drop")).toEqual([]);
+    follow(newer);
+    synced();
+    expect(consents.at(-1)).toMatchObject({ epoch: 10, gives: { type: "all", partitions: [0] } });
+  });
+
+  test("P7: never speaks for a new member of the same name", () => {
+    lock();
+    const renewed = {
+      ...document,
+      epoch: 8 as typeof document.epoch,
+      members: document.members.map((member) => (member.name === C ? { ...member, id: "id-new" as MemberId } : member)),
+    };
+    consents = [];
+    follow(renewed);
+    synced();
+    pass(3_000);
+    expect(consents).toEqual([]);
+  });
+});

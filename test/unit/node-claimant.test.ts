@@ -1,0 +1,239 @@
+/** The claimant alone: what it proposes, and when, from what it hears. */
+
+import { beforeEach, describe, expect, test } from "vitest";
+import type { RingDocument } from "../../ring/document.ts";
+import type { RingError } from "../../ring/errors.ts";
+import type { Epoch, NodeName, Partition } from "../../ring/ids.ts";
+import { Claimant } from "../../ring/node/claimant.ts";
+import { Liveness } from "../../ring/node/liveness.ts";
+import type { Consent } from "../../ring/register/messages.ts";
+import { checkSuccessor } from "../../ring/successor.ts";
+import { passEpoch } from "../../ring/transition.ts";
+import { documentOf, strandedOn } from "./node-parts.ts";
+
+const [A, B, C] = ["a", "b", "c"] as const as unknown as [NodeName, NodeName, NodeName];
+
+/** A ring of a, b and c whose partitions are all owned by members. */
+function ring(fields: Parameters<typeof documentOf>[0]): RingDocument {
+  const document = documentOf(fields);
+  return {
+    ...document,
+    voters: [A, B, C],
+    owners: document.owners.map((owner, index) => (index === 0 ? owner : [A, B, C][index % 3])),
+  };
+}
+
+let now = 0;
+let document: RingDocument;
+let liveness: Liveness;
+let claimant: Claimant;
+let proposals: { document: RingDocument; consents: readonly Consent[] }[];
+let asked: NodeName[];
+
+function begin(self: NodeName, first: RingDocument): void {
+  now = 1_000;
+  document = first;
+  proposals = [];
+  asked = [];
+  liveness = new Liveness(self);
+  const here = {
+    self,
+    get now() {
+      return now;
+    },
+    get document() {
+      return document;
+    },
+    emit: () => {},
+    send: () => {},
+    linked: (name: NodeName) => liveness.linked(name),
+    note: () => {},
+  };
+  claimant = new Claimant(here, liveness, {
+    propose: (next, consents) => void proposals.push({ document: next, consents }),
+    askRevocable: (name) => void asked.push(name),
+    peersOnMachine: () => false,
+  });
+  claimant.follow(first);
+}
+
+/** Lets the claimant look at the ring until the time is over. */
+function pass(ms: number): void {
+  for (const end = now + ms; now < end; ) {
+    now = Math.min(end, claimant.nextDeadline() ?? end);
+    claimant.tick();
+    now += 1;
+  }
+}
+
+function decide(next: RingDocument): void {
+  expect(checkSuccessor(document, next)).toEqual([]);
+  document = next;
+  claimant.follow(next);
+  claimant.ended("chosen", 0.5);
+}
+
+function die(name: NodeName): void {
+  liveness.link(name, false);
+  liveness.notice(now, { type: "member-dead", member: { name } } as Parameters<Liveness["notice"]>[1]);
+}
+
+beforeEach(() => {
+  begin(A, ring({ epoch: 5, owner: "c", next: "b" }));
+  liveness.link(B, true);
+  liveness.link(C, true);
+});
+
+describe("the role", () => {
+  test("is the lowest-named live voter's", () => {
+    expect(claimant.role()).toBe(A);
+    begin(B, ring({ epoch: 5 }));
+    liveness.link(A, true);
+    expect(claimant.role()).toBe(A);
+    die(A);
+    expect(claimant.role()).toBe(B);
+  });
+
+  test("is not that of a voter that restarts on purpose: nothing would happen meanwhile", () => {
+    begin(B, ring({ epoch: 5 }));
+    liveness.link(A, true);
+    liveness.restarting(A, now + 55_000);
+    expect(claimant.role()).toBe(B);
+    liveness.link(A, false);
+    liveness.link(A, true);
+    expect(claimant.role()).toBe(A);
+  });
+});
+
+describe("a member that is gone", () => {
+  test("is asked about once membership holds it dead, and marked down when a majority says so", () => {
+    die(C);
+    pass(800);
+    expect(asked).toContain(C);
+    expect(proposals).toEqual([]);
+    claimant.revocable(C, true);
+    pass(200);
+    expect(proposals[0]?.document.members.find((member) => member.name === C)?.status).toBe("down");
+    expect(proposals[0]?.document.stranded.map((entry) => entry.member)).toContain(C);
+  });
+
+  test("is asked about as well when it was never heard of, as after a restart of the whole ring without it", () => {
+    begin(A, ring({ epoch: 5 }));
+    liveness.link(B, true);
+    pass(14_000);
+    expect(asked).toEqual([]);
+    pass(3_000);
+    expect(asked).toContain(C);
+    expect(asked).not.toContain(B);
+  });
+
+  test("costs no other voter its vote while the ring is still coming up", () => {
+    begin(A, { ...ring({ epoch: 5 }), voters: [A, B] });
+    liveness.link(C, true);
+    pass(5_000);
+    expect(proposals.filter((proposal) => !proposal.document.voters.includes(B))).toEqual([]);
+  });
+});
+
+describe("proposals", () => {
+  const give = (member: NodeName, to: NodeName, epoch = 6): void =>
+    claimant.consent(member, epoch as Epoch, { type: "moves", moves: [{ partition: 0 as Partition, to }] }, true);
+
+  test("carry a cut-over as soon as its owner has consented", () => {
+    give(C, B);
+    pass(50);
+    expect(proposals[0]?.document.owners[0]).toBe(B);
+    expect(proposals[0]?.consents).toEqual([{ member: C, epoch: 6, partitions: [0] }]);
+  });
+
+  test("move nothing to a member that goes down in the same epoch: one owner change at a time", () => {
+    give(C, B);
+    claimant.consent(
+      B,
+      6 as Epoch,
+      {
+        type: "all",
+        partitions: document.owners.flatMap((owner, index) => (owner === B ? [index as Partition] : [])),
+        adopter: A,
+      },
+      true,
+    );
+    pass(50);
+    const [first] = proposals;
+    expect(first?.document.members.find((member) => member.name === B)?.status).toBe("down");
+    expect(checkSuccessor(document, first!.document)).toEqual([]);
+  });
+
+  test("go on with the cut-overs when something else in them was refused", () => {
+    const results: (RingDocument | RingError)[] = [];
+    claimant.wish(
+      (current) => ({ ...passEpoch(current), voters: [] }),
+      (result) => void results.push(result),
+      10_000,
+    );
+    give(C, B);
+    pass(50);
+    expect(proposals).toHaveLength(1);
+    claimant.ended("refused", 0.5);
+    pass(400);
+    expect(proposals).toHaveLength(2);
+    expect(proposals[1]?.document.owners[0]).toBe(B);
+    expect(proposals[1]?.document.voters).toEqual([A, B, C]);
+    decide(proposals[1]!.document);
+    pass(50);
+    expect(proposals.length).toBeGreaterThan(2);
+    expect(results).toEqual([]);
+  });
+
+  test("answer a wish with the document that was decided", () => {
+    const results: (RingDocument | RingError)[] = [];
+    claimant.wish(passEpoch, (result) => void results.push(result), 10_000);
+    pass(50);
+    decide(proposals[0]!.document);
+    expect(results).toEqual([document]);
+  });
+
+  test("that nobody decides answer their wishes at their deadline", () => {
+    const results: (RingDocument | RingError)[] = [];
+    claimant.wish(passEpoch, (result) => void results.push(result), 3_000);
+    pass(50);
+    claimant.ended("timeout", 0.5);
+    for (let turn = 0; turn < 20; turn++) {
+      pass(250);
+      claimant.ended("timeout", 0.5);
+    }
+    expect(results).toMatchObject([{ code: "RING_BUSY" }]);
+  });
+
+  test("are not made for a consent to an epoch that is far away, which does not shut out those that count", () => {
+    give(C, B, 1_000_000);
+    give(C, B);
+    pass(50);
+    expect(proposals[0]?.consents).toEqual([{ member: C, epoch: 6, partitions: [0] }]);
+  });
+
+  test("remove what was absorbed", () => {
+    begin(A, { ...ring({ epoch: 5 }), stranded: [strandedOn("c", 1)] });
+    claimant.absorbed([strandedOn("c", 1)]);
+    liveness.link(B, true);
+    liveness.link(C, true);
+    pass(100);
+    expect(proposals[0]?.document.stranded).toEqual([]);
+  });
+
+  test("take a member back, and a ballot that was lost does not count as its return", () => {
+    const down = ring({ epoch: 5, owner: "a" });
+    begin(A, {
+      ...down,
+      members: down.members.map((member) => (member.name === C ? { ...member, status: "down" as const } : member)),
+      owners: down.owners.map((owner) => (owner === C ? A : owner)),
+    });
+    liveness.link(B, true);
+    liveness.link(C, true);
+    for (let ballot = 0; ballot < 5; ballot++) {
+      pass(300);
+      expect(proposals[ballot]?.document.members.find((member) => member.name === C)?.status).toBe("valid");
+      claimant.ended("lost", 0.5);
+    }
+  });
+});
