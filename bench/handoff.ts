@@ -64,7 +64,7 @@ interface Seen {
 async function join(): Promise<Seen> {
   await using ring = await openRing(2);
   const { lab, client } = ring;
-  return withGenerator(async (generator) => {
+  return await withGenerator(async (generator) => {
     await client.apps.pause(HELD_APP);
     const held = await generator.run({
       addresses: lab.addresses,
@@ -96,7 +96,7 @@ async function join(): Promise<Seen> {
 async function leave(): Promise<Seen> {
   await using ring = await openRing(3);
   const { client } = ring;
-  return withGenerator((generator) =>
+  return await withGenerator((generator) =>
     underLoad(ring, generator, async () => {
       await client.cluster.stage({ leave: "n3" });
       const { planId } = await client.cluster.plan();
