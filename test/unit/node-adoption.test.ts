@@ -230,7 +230,7 @@ describe("an adoption", () => {
 
   test("P1: drops nothing by a document that is older than the one in the directory", () => {
     // This node still believes the member down and emptied; it has been back since, and was given a partition.
-    document = { ...DOWN, epoch: 6 as typeof document.epoch, stranded: [], voters: ["a", "c"] as NodeName[] };
+    document = { ...DOWN, epoch: 6 as typeof document.epoch, stranded: [], voters: ["a", "b", "c"] as NodeName[] };
     const newer = documentOf({ epoch: 9, owner: "c", generation: 3 });
     lock({ known: newer, copies: [{ partition: 0 as Partition, term: { history: 1, generation: 3, opens: 1 } }] });
     pass(5_000);
@@ -252,6 +252,7 @@ describe("an adoption", () => {
     follow(renewed);
     synced();
     pass(3_000);
+    synced();
     expect(consents).toEqual([]);
   });
 });
