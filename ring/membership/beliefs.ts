@@ -7,6 +7,7 @@
  * M4  An accusation adds no member: what is said of unknown names is ignored, unless it is alive.
  * M5  A push/pull never kills: a remote "dead" becomes a suspicion here, so that the accused can refute.
  * M6  A node that leaves is `left`, never `dead`, whichever news arrives first (memberlist keeps the first).
+ * M7  This node declares nobody dead whom it has heard itself since the suspicion began.
  */
 
 import type { NodeName } from "../ids.ts";
@@ -32,6 +33,12 @@ interface BeliefsParts {
   readonly health: LocalHealth;
   readonly profile: SwimProfile;
   readonly counters: SwimCounters;
+  readonly probes: {
+    /** Own probes hear of this member next. */
+    doubt(now: Instant, name: NodeName): void;
+    /** When it last answered one. */
+    heardAt(name: NodeName): Instant | undefined;
+  };
   readonly supersedes: (known: Tags, claimed: Tags) => boolean;
 }
 
@@ -57,11 +64,15 @@ export class Beliefs {
   /** Suspects that did not refute in time are dead. */
   due(now: Instant): void {
     for (const { record, suspicion } of this.#suspicions()) {
+      const { heardAt } = this.#parts.probes;
       const verdict = suspicion.verdict(now, this.#parts.profile.lastLookMs);
       if (verdict === "wait") continue;
       const { incarnation, name: node } = record;
       const from = this.#members.self.name;
-      if (verdict === "look") this.#parts.outbox.sendToMember(record, [{ type: "suspect", incarnation, node, from }]);
+      if ((heardAt(node) ?? Number.NEGATIVE_INFINITY) > suspicion.since)
+        suspicion.renew(now); // M7
+      else if (verdict === "look")
+        this.#parts.outbox.sendToMember(record, [{ type: "suspect", incarnation, node, from }]);
       else this.dead(now, { type: "dead", incarnation, node, from });
     }
   }
@@ -125,6 +136,8 @@ export class Beliefs {
     const terms = suspicionTerms(this.#members.liveCount(), this.#parts.profile);
     const suspicion = new Suspicion(now, accusation.from, terms);
     this.#change(known, { type: "suspect", suspicion }, accusation.incarnation);
+    if (accusation.from !== this.#members.self.name && this.#members.liveCount() <= JUDGED_BY_ALL)
+      this.#parts.probes.doubt(now, known.name);
   }
 
   /** Who is accused here is told at once and directly; where there is evidence, it has less time to refute. */
@@ -214,11 +227,11 @@ export class Beliefs {
     this.#renew(now, { ...self, incarnation });
   }
 
-  /** Rumours may miss the one who counts. */
+  /** The refutation waits among the rumours, as the newest; they may miss the one who counts. */
   #answer(accuser: NodeName): void {
     const known = this.#members.get(accuser);
     if (known === undefined || known.name === this.#members.self.name || !isLive(known)) return;
-    this.#parts.outbox.sendToMember(known, [aliveOf(this.#members.self)]);
+    this.#parts.outbox.gossip(known);
   }
 
   #renew(now: Instant, self: MemberRecord): void {
@@ -254,6 +267,8 @@ export class Beliefs {
 
   #speaksOurs({ versions }: Alive, known: MemberRecord | undefined): boolean {
     if (known !== undefined && sameVersions(known.versions, versions)) return true;
+    // Who speaks as this node does fits everybody who fits this node.
+    if (sameVersions(this.#members.self.versions, versions)) return true;
     if (!malformed(versions) && compatible([...this.#liveVersions(), versions])) return true;
     this.#parts.counters.refused++;
     return false;
@@ -276,5 +291,7 @@ function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
   return left === right || (left.length === right.length && left.every((byte, index) => byte === right[index]));
 }
 
+/** In rings up to this size everybody probes a new suspect at once; in larger ones the usual rounds must do. */
+const JUDGED_BY_ALL = 32;
 /** One refutation a millisecond would take 24 days. */
 const INCARNATION_LIMIT = 0x7fff_ffff;

@@ -30,6 +30,7 @@ export class Prober {
   #sequence: number;
   #roundTrips: number[] = [];
   readonly #doubted = new Set<NodeName>();
+  readonly #heard = new Map<NodeName, Instant>();
 
   constructor(parts: ProberParts) {
     this.#parts = parts;
@@ -79,6 +80,7 @@ export class Prober {
       this.#relays.delete(sequence);
       this.#parts.outbox.send(relay.to, { type: "ack", sequence: relay.sequence });
     } else if (this.#running?.sequence === sequence && now <= this.#running.deadlineAt) {
+      this.#noteHeard(now, this.#running.member.name);
       if (!this.#running.asked) this.#noteRoundTrip(now - this.#running.begunAt);
       this.#running = undefined;
       this.#parts.health.change(-1);
@@ -94,7 +96,7 @@ export class Prober {
   /** This member is probed next, and at once if nothing else runs. */
   doubt(now: Instant, name: NodeName): void {
     const member = this.#parts.members.get(name);
-    if (member === undefined || member.state.type !== "alive" || this.#doubted.size >= DOUBT_LIMIT) return;
+    if (member === undefined || !isLive(member) || this.#doubted.size >= DOUBT_LIMIT) return;
     if (this.#running?.member.name === name || name === this.#parts.members.self.name) return;
     this.#doubted.add(name);
     this.#nextAt = now;
@@ -114,11 +116,22 @@ export class Prober {
     if (this.#running?.sequence === sequence) this.#running.nacks++;
   }
 
+  /** When this member last answered a probe, by whatever way. */
+  heardAt(name: NodeName): Instant | undefined {
+    return this.#heard.get(name);
+  }
+
   /** In ms, of direct answers since the last call. */
   takeRoundTrips(): readonly number[] {
     const roundTrips = this.#roundTrips;
     this.#roundTrips = [];
     return roundTrips;
+  }
+
+  #noteHeard(now: Instant, name: NodeName): void {
+    this.#heard.delete(name);
+    this.#heard.set(name, now);
+    if (this.#heard.size > HEARD_LIMIT) this.#heard.delete(this.#heard.keys().next().value!);
   }
 
   #noteRoundTrip(ms: number): void {
@@ -295,5 +308,6 @@ const REFUSED_SHARE = 0.4;
 /** Pings for others under way; each lives for one probe timeout. */
 const RELAY_LIMIT = 1_024;
 const DOUBT_LIMIT = 64;
+const HEARD_LIMIT = 8_192;
 /** About a quarter of an hour of probes. */
 const ROUND_TRIPS_KEPT = 1_000;

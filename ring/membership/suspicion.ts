@@ -43,7 +43,7 @@ export function suspicionMs({ wanted, minMs, maxMs }: SuspicionTerms, confirmati
 
 /** One running suspicion. */
 export class Suspicion {
-  readonly since: Instant;
+  #since: Instant;
   readonly #terms: SuspicionTerms;
   readonly #accusers: Set<NodeName>;
   #firesAt: Instant;
@@ -51,10 +51,14 @@ export class Suspicion {
   #looked = false;
 
   constructor(since: Instant, accuser: NodeName, terms: SuspicionTerms) {
-    this.since = since;
+    this.#since = since;
     this.#terms = terms;
     this.#accusers = new Set([accuser]);
     this.#firesAt = since + suspicionMs(terms, 0);
+  }
+
+  get since(): Instant {
+    return this.#since;
   }
 
   get firesAt(): Instant {
@@ -70,7 +74,7 @@ export class Suspicion {
   confirm(accuser: NodeName): boolean {
     if (this.confirmations >= this.#terms.wanted || this.#accusers.has(accuser)) return false;
     this.#accusers.add(accuser);
-    this.#firesAt = Math.min(this.#firesAt, this.since + suspicionMs(this.#terms, this.confirmations));
+    this.#firesAt = Math.min(this.#firesAt, this.#since + suspicionMs(this.#terms, this.confirmations));
     return true;
   }
 
@@ -84,6 +88,13 @@ export class Suspicion {
     this.#looked = true;
     this.#firesAt = now + lastLookMs;
     return "look";
+  }
+
+  /** It begins anew: this node itself has heard the member meanwhile. */
+  renew(now: Instant): void {
+    this.#since = now;
+    this.#looked = false;
+    this.#firesAt = now + suspicionMs(this.#terms, this.confirmations);
   }
 
   /** There is evidence. */

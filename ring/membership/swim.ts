@@ -84,8 +84,13 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
     this.#health = health;
     this.#outbox = outbox;
     this.#gossiper = gossiper;
-    this.#beliefs = new Beliefs({ members, gossiper, outbox, health, profile, counters, supersedes });
-    this.#prober = new Prober({ members, outbox, exchanges, health, profile, random, counters });
+    const prober = new Prober({ members, outbox, exchanges, health, profile, random, counters });
+    this.#prober = prober;
+    const probes = {
+      doubt: (now: Instant, node: NodeName): void => prober.doubt(now, node),
+      heardAt: (node: NodeName): Instant | undefined => prober.heardAt(node),
+    };
+    this.#beliefs = new Beliefs({ members, gossiper, outbox, health, profile, counters, supersedes, probes });
     this.#pushPuller = new PushPuller({ members, outbox, exchanges, profile, random });
     this.#serf = new SerfLayer({ members, gossiper, outbox, counters });
     queue.push(aliveOf(self));

@@ -262,12 +262,39 @@ describe("probes", () => {
   test("a suspect is told so in the same packet", () => {
     const bench = new Bench([A]);
     bench.receive({ type: "suspect", node: A, from: B, incarnation: 1 });
-    bench.take();
-    bench.runTo(600);
     const probe = bench.effects.find((effect) => effect.type === "send" && effect.messages[0]!.type === "ping");
     if (probe?.type !== "send") throw new Error("no probe");
     expect(probe.checksum).toBe(true);
     expect(probe.messages[1]).toEqual({ type: "suspect", node: A, from: ME, incarnation: 1 });
+  });
+
+  test("a suspect that answers this node's own probe is not declared dead by it, however long nobody hears it refute", () => {
+    const bench = new Bench([A]);
+    bench.receive({ type: "suspect", node: A, from: B, incarnation: 1 });
+    for (let second = 1; second <= 60; second++) {
+      for (const ping of bench.sent("ping") as Extract<SwimMessage, { type: "ping" }>[])
+        bench.receive({ type: "ack", sequence: ping.sequence });
+      bench.take();
+      bench.runTo(second * 400);
+    }
+    expect(bench.state(A)).toBe("suspect/1");
+    bench.take();
+    bench.runTo(60 * 400 + 9_000);
+    expect(bench.state(A)).toBe("dead/1");
+    // Before the verdict it was told once more, directly.
+    expect(bench.effects).toContainEqual(
+      expect.objectContaining({ type: "send", messages: [expect.objectContaining({ type: "suspect", from: ME })] }),
+    );
+  });
+
+  test("a refutation goes to the accuser at once, besides being spread", () => {
+    const bench = new Bench([A, B]);
+    bench.take();
+    bench.receive({ type: "suspect", node: ME, from: A, incarnation: 9 });
+    const [first] = bench.effects;
+    expect(first).toMatchObject({ type: "send", to: alive(A).address });
+    expect(bench.sent("alive")).toContainEqual(expect.objectContaining({ node: ME, incarnation: 10 }));
+    expect(bench.state(ME)).toBe("alive/10");
   });
 
   test("a ping is answered to its source, one for somebody else not at all", () => {
