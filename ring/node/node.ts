@@ -564,6 +564,9 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
 
   #flush(): void {
     this.#flushAsked = false;
+    if (!this.#commits.wanting) return;
+    this.#engine.beforeCommit();
+    this.#desk.drain();
     const commit = this.#commits.flush();
     this.#engine.group = this.#commits.group;
     if (commit === undefined) return;

@@ -186,6 +186,8 @@ export interface TaskEngineContract {
   request(now: Instant, partition: Partition, request: TaskRequest, requestId: number): void;
   /** Everything emitted while `group` was this number or lower is on disk. */
   durable(now: Instant, group: number): void;
+  /** The commit group that collects is about to be closed: what belongs into it and was held back is emitted now. */
+  beforeCommit(): void;
   /** The number of the commit group that changes emitted from now on will enter; set by the node machine before each call. */
   group: number;
   readonly output: EngineOutput;

@@ -134,6 +134,7 @@ export class TaskEngine implements TaskEngineContract {
       declarations: this.#declarations,
       waiters: this.#waiters,
       loader: this.#loader,
+      results: this.#results,
     });
     this.#requests = new Requests({
       core,
@@ -302,6 +303,10 @@ export class TaskEngine implements TaskEngineContract {
       else this.#completion.ended(now, attempt, end);
     }
     this.#proceed(now);
+  }
+
+  beforeCommit(): void {
+    this.#results.pack();
   }
 
   childSent(now: Instant, _partition: Partition, outboxId: number, outcome: SubmitOutcome): void {

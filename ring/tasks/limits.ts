@@ -37,6 +37,9 @@ export interface EngineLimits {
   /** Result and error bytes in memory, all apps. */
   readonly resultsBytes: number;
   readonly resultsMs: number;
+  /** Ids of ended tasks kept on disk to recognise a repeated submit; the oldest give way. */
+  readonly endedIdsPerPartition: number;
+  readonly endedIdsPerNode: number;
   /** Ids kept for deduplication (children, tasks with an idempotency key) of one app, for `dedupeMs`. */
   readonly dedupePerApp: number;
   readonly dedupePerNode: number;
@@ -69,6 +72,8 @@ export const ENGINE_LIMITS: EngineLimits = {
   resultsPerNode: 200_000,
   resultsBytes: 32 * 1024 * 1024,
   resultsMs: 3_600_000,
+  endedIdsPerPartition: 4_096,
+  endedIdsPerNode: 262_144,
   dedupePerApp: 100_000,
   dedupePerNode: 300_000,
   dedupeMs: 86_400_000,

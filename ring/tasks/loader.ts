@@ -23,6 +23,7 @@ import {
   keyedRow,
   type Position,
   readDead,
+  readEnded,
   readId,
   readKeyed,
   readOutbox,
@@ -160,6 +161,10 @@ export class Loader {
       }
       case KIND.result:
         this.#result(now, vnode, row, source);
+        return;
+      case KIND.ended:
+        this.#copy(vnode, row, source);
+        this.#options.results.readEnded(vnode, key, value);
         return;
       case KIND.schedule: {
         const { app, key: laneKey, name } = readKeyed(key);
@@ -331,6 +336,9 @@ function isReadable(row: Row): boolean {
       case KIND.dedupe:
         readId(value);
         return readKeyed(key).name !== "";
+      case KIND.ended:
+        readPosition(key);
+        return readEnded(value).length > 0;
       case KIND.result:
         return isAppName(readResult(value).app);
       case KIND.schedule:

@@ -1,9 +1,8 @@
 /**
  * How ended tasks ended, for as long as that is worth remembering: for `Get` and `Wait`, and to recognise a task submitted again.
  *
- * Two windows: results (1 h, 10,000 per app), and dedupe (24 h) for children and tasks with an idempotency key. Only ends with a
- * result, an idempotency key or durable deduplication have a row; of the others a restart knows nothing, and a submit that is
- * repeated after it runs again, which at-least-once allows.
+ * Two windows: results (1 h, 10,000 per app), and dedupe (24 h) for children and tasks with an idempotency key. Ends with a result,
+ * an idempotency key or durable deduplication have a row of their own; of the others only the ids are on disk (`ended-ids.ts`).
  *
  * K1  Whatever leaves memory leaves the store in the same step, unless the partition is being handed over.
  */
@@ -13,11 +12,13 @@ import type { Core } from "./core.ts";
 import type { Fifo } from "./fifo.ts";
 import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts";
 import { PlainEnds } from "./plain-ends.ts";
+import { EndedIds } from "./ended-ids.ts";
 import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
 
 export class Results {
   readonly #core: Core;
   readonly #plain: PlainEnds = new PlainEnds();
+  readonly #ids: EndedIds;
   #results = 0;
   #deduped = 0;
   #bytes = 0;
@@ -26,11 +27,28 @@ export class Results {
 
   constructor(core: Core) {
     this.#core = core;
+    this.#ids = new EndedIds(core);
+  }
+
+  /** Before a commit is closed. */
+  pack(): void {
+    this.#ids.pack();
+  }
+
+  readEnded(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
+    this.#ids.read(vnode, key, value);
+  }
+
+  close(vnode: Vnode): void {
+    this.#ids.close(vnode);
   }
 
   /** The row that says how a task ended, if it needs one; in the same step as the row of the task goes. */
   write(now: Instant, task: Task): void {
-    if (!needsRow(task)) return;
+    if (!needsRow(task)) {
+      this.#ids.add(task);
+      return;
+    }
     const { record } = task;
     const row = {
       app: task.app.name,
@@ -86,7 +104,7 @@ export class Results {
   /** Whether an id that is not in `vnode.known` has ended, and how; for the submit path. */
   plainState(vnode: Vnode, id: string, hash: number): "done" | "cancelled" | undefined {
     const row = this.#plain.find(vnode, id, hash);
-    return row < 0 ? undefined : this.#plain.stateAt(row);
+    return row < 0 ? this.#ids.stateOf(vnode, id) : this.#plain.stateAt(row);
   }
 
   /** Ends of a vnode that have no object, for lists. */

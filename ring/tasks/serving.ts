@@ -18,6 +18,7 @@ import type { Loader } from "./loader.ts";
 import { type AppRun, type Lane, type RunningAttempt, Task, Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Residents } from "./residents.ts";
+import type { Results } from "./results.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
@@ -37,6 +38,7 @@ export interface ServingParts {
   readonly declarations: Declarations;
   readonly waiters: Waiters;
   readonly loader: Loader;
+  readonly results: Results;
 }
 
 export class Serving {
@@ -104,6 +106,7 @@ export class Serving {
     if (vnode === undefined) return;
     this.#parts.admission.close(vnode);
     this.#parts.residents.close(vnode);
+    this.#parts.results.close(vnode);
     vnode.phase = "closed";
     core.vnodes[partition] = undefined;
     for (const attempt of core.running.values()) if (attempt.vnode === vnode) this.#orphan(attempt);

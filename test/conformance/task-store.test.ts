@@ -200,7 +200,7 @@ describe.each(ENGINES)("$name", ({ place: makePlace }) => {
     expect(await refused({ key: new Uint8Array() })).toBe("INVALID_ARGUMENT");
     expect(await refused({ key: new Uint8Array(1025) })).toBe("INVALID_ARGUMENT");
     expect(await refused({ key: text("big"), value: new Uint8Array(4 * 1024 * 1024 + 1) })).toBe("PAYLOAD_TOO_LARGE");
-    expect(await refused({ key: text("a") }, 4096 as Partition)).toBe("INVALID_ARGUMENT");
+    expect(await refused({ key: text("a") }, 4097 as Partition)).toBe("INVALID_ARGUMENT");
     expect(await refused({ key: text("a") }, -1 as Partition)).toBe("INVALID_ARGUMENT");
     await expect(store.page({ partition: P1, rowLimit: 0, byteLimit: 1 })).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",

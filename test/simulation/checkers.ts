@@ -33,7 +33,7 @@ export class Checkers {
   /** The newest attempt of each key. */
   readonly #running = new Map<string, Running>();
   /** Tasks of attempts that have not ended, those included whose node slept while another took the key over. */
-  readonly #attempts = new Map<string, string>();
+  readonly #attempts = new Map<string, { readonly key: string; readonly task: string }>();
   readonly #fences = new Map<string, bigint>();
   /** Acceptance order by key: ids. */
   readonly #accepted = new Map<string, string[]>();
@@ -108,9 +108,13 @@ export class Checkers {
       if (running.node === fact.node && running.life === fact.life && running.attemptId === fact.attemptId) this.#running.delete(key);
     }
     const name = attemptName(fact.node, fact.life, fact.attemptId);
-    const task = this.#attempts.get(name);
+    const ended = this.#attempts.get(name);
     this.#attempts.delete(name);
-    if (task !== undefined && fact.done) this.ended.set(task, (this.ended.get(task) ?? 0) + 1);
+    if (ended === undefined || !fact.done) return;
+    this.ended.set(ended.task, (this.ended.get(ended.task) ?? 0) + 1);
+    const tasks = this.#endedByKey.get(ended.key);
+    if (tasks === undefined) this.#endedByKey.set(ended.key, new Set([ended.task]));
+    else tasks.add(ended.task);
   }
 
   #start(fact: Extract<Fact, { type: "attempt-start" }>): void {
@@ -124,7 +128,7 @@ export class Checkers {
     if (other !== undefined && !this.paused(other.node) && this.#now() - other.since < HANDLER_MOST_MS) {
       this.fail(`V3: ${record.id} of ${key} starts on ${node} while ${other.task} runs on ${other.node}`);
     }
-    this.#attempts.set(attemptName(fact.node, life, attempt.attemptId), record.id);
+    this.#attempts.set(attemptName(fact.node, life, attempt.attemptId), { key, task: record.id });
     this.#running.set(key, { node, life, attemptId: attempt.attemptId, task: record.id, since: this.#now() });
     const fence = this.#fences.get(key);
     if (fence !== undefined && attempt.fence <= fence) this.fail(`V4: fence ${attempt.fence} of ${key} after ${fence}`);

@@ -50,7 +50,7 @@ function invalid(what: string): RingError {
   return new RingError("INVALID_ARGUMENT", `the store does not take ${what}`);
 }
 
-/** Largest ring, `ringSize` in architecture.md. */
+/** The partitions of the largest ring, and one for rows of the node itself. */
 export const PARTITION_LIMIT = 4097;
 export const KEY_LIMIT_BYTES = 1024;
 export const VALUE_LIMIT_BYTES: number = 4 * 1024 * 1024;

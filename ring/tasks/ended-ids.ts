@@ -1,0 +1,107 @@
+/**
+ * Ids of tasks that ended and left nothing else, on disk: so that a submit which is repeated because its answer was lost is known
+ * again after a restart, a handoff or an adoption (ownership rule 18), and does not run twice.
+ *
+ * One row per partition and commit holds all ids of that commit: 17 bytes each instead of a row each. The oldest rows give way.
+ *
+ * W1  An id's row is written in the same commit as the end of its task.
+ */
+
+import type { Core } from "./core.ts";
+import { Fifo } from "./fifo.ts";
+import type { Task, Vnode } from "./model.ts";
+import { type EndedId, endedKey, endedValue, readEnded, readPosition } from "./rows.ts";
+
+interface EndedRow {
+  readonly key: Uint8Array;
+  readonly count: number;
+  /** Of rows that were read; of those written here the table of plain ends knows. */
+  readonly ids: readonly string[] | undefined;
+}
+
+export class EndedIds {
+  readonly #core: Core;
+  readonly #vnodes = new Map<Vnode, VnodeEnds>();
+  /** With ends that have no row yet. */
+  readonly #open = new Set<Vnode>();
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  add(task: Task): void {
+    const ends = this.#of(task.vnode);
+    ends.pending.push({ id: task.id, state: task.endState === "cancelled" ? "cancelled" : "done" });
+    if (ends.pending.length === 1) this.#open.add(task.vnode);
+  }
+
+  /** Before the commit that holds the ends is closed (W1). */
+  pack(): void {
+    for (const vnode of this.#open) {
+      if (vnode.phase === "closed") continue;
+      const ends = this.#of(vnode);
+      const { generation, opens } = vnode.term;
+      const key = endedKey({ generation, opens, sequence: vnode.sequence++ });
+      this.#core.write(vnode, key, endedValue(ends.pending));
+      ends.rows.push({ key, count: ends.pending.length, ids: undefined });
+      ends.count += ends.pending.length;
+      ends.pending = [];
+      this.#bound(vnode, ends);
+    }
+    this.#open.clear();
+  }
+
+  /** A row that was on disk, or came from elsewhere. */
+  read(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
+    const { generation, opens } = vnode.term;
+    const position = readPosition(key);
+    if (position.generation === generation && position.opens === opens) vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
+    const ends = this.#of(vnode);
+    const ids: string[] = [];
+    for (const { id, state } of readEnded(value)) {
+      ends.known.set(id, state);
+      ids.push(id);
+    }
+    ends.rows.push({ key, count: ids.length, ids });
+    ends.count += ids.length;
+    this.#bound(vnode, ends);
+  }
+
+  stateOf(vnode: Vnode, id: string): EndedId["state"] | undefined {
+    return this.#vnodes.get(vnode)?.known.get(id);
+  }
+
+  close(vnode: Vnode): void {
+    this.#vnodes.delete(vnode);
+    this.#open.delete(vnode);
+  }
+
+  #bound(vnode: Vnode, ends: VnodeEnds): void {
+    const { endedIdsPerNode, endedIdsPerPartition } = this.#core.limits;
+    const most = Math.min(endedIdsPerPartition, Math.ceil(endedIdsPerNode / Math.max(1, this.#vnodes.size)));
+    while (ends.count > most && ends.rows.size > 1 && vnode.phase !== "held") {
+      const oldest = ends.rows.shift() as EndedRow;
+      ends.count -= oldest.count;
+      for (const id of oldest.ids ?? []) ends.known.delete(id);
+      this.#core.erase(vnode, oldest.key);
+    }
+  }
+
+  #of(vnode: Vnode): VnodeEnds {
+    let ends = this.#vnodes.get(vnode);
+    if (ends === undefined) {
+      ends = { pending: [], rows: new Fifo(), known: new Map(), count: 0 };
+      this.#vnodes.set(vnode, ends);
+    }
+    return ends;
+  }
+}
+
+interface VnodeEnds {
+  pending: EndedId[];
+  /** Oldest first. */
+  readonly rows: Fifo<EndedRow>;
+  /** From rows that were read. */
+  readonly known: Map<string, EndedId["state"]>;
+  count: number;
+}
