@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream, existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -56,6 +56,7 @@ export class Lab implements AsyncDisposable {
   static async open(options: LabOptions): Promise<Lab> {
     if (!existsSync(RINGCTL)) throw new RingError("NOT_FOUND", `${RINGCTL} is missing: run npm run build`);
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "taskring-")));
+    await mkdir(folder, { recursive: true });
     return new Lab(options, folder, options.folder === undefined);
   }
 

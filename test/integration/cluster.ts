@@ -152,9 +152,9 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Tasks of the app that ended. */
-  async ended(app: string): Promise<number> {
+  async ended(app: string, names: readonly string[] = this.lab.names()): Promise<number> {
     let count = 0;
-    for (const { http } of this.lab.names().map((name) => this.lab.node(name))) {
+    for (const { http } of names.map((name) => this.lab.node(name))) {
       const text = await (await fetch(`http://${http}/metrics`)).text();
       for (const [, value] of text.matchAll(
         new RegExp(`^taskring_tasks_completed_total\\{[^}]*app="${app}"[^}]*\\} (\\d+)`, "gm"),
