@@ -119,6 +119,7 @@ export class TaskEngine implements TaskEngineContract {
       dead: this.#dead,
       outbox: this.#outbox,
       schedules: this.#schedules,
+      completion: this.#completion,
     });
     this.#serving = new Serving({
       core,

@@ -10,6 +10,7 @@ import { hashKey } from "../hash.ts";
 import { isAppName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row } from "../store.ts";
+import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import type { Lanes } from "./lanes.ts";
@@ -46,6 +47,7 @@ export interface LoaderOptions {
   readonly dead: DeadLetters;
   readonly outbox: Outbox;
   readonly schedules: Schedules;
+  readonly completion: Completion;
 }
 
 /** Where rows come from: this directory (nothing is written), or another one. */
@@ -165,6 +167,7 @@ export class Loader {
       case KIND.ended:
         this.#copy(vnode, row, source);
         this.#options.results.readEnded(vnode, key, value);
+        for (const { id, state } of readEnded(value)) this.#endedBefore(now, vnode, id, state);
         return;
       case KIND.schedule: {
         const { app, key: laneKey, name } = readKeyed(key);
@@ -261,7 +264,9 @@ export class Loader {
     const id = decoder.decode(row.key.subarray(1));
     const result = readResult(row.value);
     const app = this.#appNamed(result.app);
-    if (app === undefined || vnode.known.has(id)) return;
+    if (app === undefined) return;
+    if (result.state === "done" || result.state === "cancelled") this.#endedBefore(now, vnode, id, result.state);
+    if (vnode.known.has(id)) return;
     this.#copy(vnode, row, source);
     const endedAt = now - Math.max(0, this.#core.wallMs(now) - result.endedAtMs);
     const done = new Done(vnode, app, id, vnode.known.hash(id));
@@ -303,6 +308,14 @@ export class Loader {
     } catch {
       unreadable.push(row);
     }
+  }
+
+  /** A task that was submitted again here while its end lay elsewhere: it does not run twice. One that runs already goes on. */
+  #endedBefore(now: Instant, vnode: Vnode, id: string, state: "done" | "cancelled"): void {
+    const known = vnode.known.get(id);
+    if (!(known instanceof Task) || known.phase === "running" || known.phase === "ending" || known.phase === "accepting") return;
+    known.endState = state;
+    this.#options.completion.finish(now, known);
   }
 
   #copy(vnode: Vnode, row: Row, source: Source): void {
