@@ -308,18 +308,22 @@ export class NodeDriver implements RingNode {
     }
   }
 
-  /** A full disk is no fault: nothing was written, so the same commit is tried until there is room. */
-  #commit(effect: Extract<NodeEffect, { type: "commit" }>): void {
+  /**
+   * A full disk is no fault: nothing was written. From now on new tasks are refused; what was let in before goes into the
+   * reserve, or it would hold up the commits behind it, which make room. With the reserve used up it is tried again.
+   */
+  #commit(effect: Extract<NodeEffect, { type: "commit" }>, options: { readonly fromReserve: boolean } = { fromReserve: false }): void {
     const { store } = this.#world;
     const event = (result: CommitResult): NodeEvent => ({ type: "committed", group: effect.group, refused: result.refused.map((index) => effect.groups[index]!.partition) });
-    const written = store.commit(effect.groups).catch((error: unknown) => {
-      if (!(error instanceof RingError) || error.code !== "QUEUE_FULL" || this.#closed) throw error;
-      this.#watchDisk();
-      return new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), DISK_FULL_RETRY_MS).unref());
-    });
-    written.then(
-      (result) => (result === undefined ? this.#commit(effect) : this.step(event(result))),
-      (error: unknown) => this.#write(Promise.reject(error), event),
+    store.commit(effect.groups, options).then(
+      (result) => this.step(event(result)),
+      (error: unknown) => {
+        if (!(error instanceof RingError) || error.code !== "QUEUE_FULL" || this.#closed) return this.#write(Promise.reject(error), event);
+        this.#watchDisk();
+        const again = (): void => this.#commit(effect, { fromReserve: true });
+        if (options.fromReserve) setTimeout(again, DISK_FULL_RETRY_MS).unref();
+        else again();
+      },
     );
   }
 

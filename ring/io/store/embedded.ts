@@ -125,11 +125,14 @@ export class EmbeddedStore implements TaskStore {
     return term;
   }
 
-  /** The bytes of the changes are read until the promise settles; do not reuse them before. */
-  async commit(groups: readonly RowGroup[]): Promise<CommitResult> {
+  /**
+   * The bytes of the changes are read until the promise settles; do not reuse them before. `fromReserve`: also while the
+   * disk is full, for what was let in before that was known and holds up what ends work.
+   */
+  async commit(groups: readonly RowGroup[], options: { readonly fromReserve?: boolean } = {}): Promise<CommitResult> {
     this.#check();
     const size = measureGroups(groups);
-    const grows = beginsWork(size);
+    const grows = options.fromReserve !== true && beginsWork(size);
     if (grows && this.#space.full) throw new RingError("QUEUE_FULL", "the disk is full", { retryAfterMs: RETRY_MS });
     const refused: number[] = [];
     const accepted: RowGroup[] = [];
