@@ -7,6 +7,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 
 export interface SerfMember {
@@ -34,6 +35,8 @@ export class SerfAgent implements AsyncDisposable {
   readonly #rpc: string;
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
+  readonly #lines: { readonly line: string; readonly atMs: number }[] = [];
+  readonly #seen = new Map<string, number>();
   #log = "";
 
   static async start(options: SerfOptions): Promise<SerfAgent> {
@@ -63,9 +66,7 @@ export class SerfAgent implements AsyncDisposable {
     );
     this.#exited = once(this.#child, "exit");
     for (const stream of [this.#child.stdout!, this.#child.stderr!])
-      stream.on("data", (chunk: Buffer) => {
-        this.#log = (this.#log + chunk.toString()).slice(-LOG_CHARACTERS);
-      });
+      createInterface({ input: stream }).on("line", (line) => this.#heard(line));
   }
 
   /** The last of what it said. */
@@ -73,8 +74,40 @@ export class SerfAgent implements AsyncDisposable {
     return this.#log;
   }
 
+  /** When it logged that this member joined, failed or left; by the clock of this process. */
+  saw(event: "Join" | "Failed" | "Leave", member: string): number | undefined {
+    return this.#seen.get(`${event} ${member}`);
+  }
+
+  /** When it first logged such a line. */
+  loggedAt(pattern: RegExp): number | undefined {
+    return this.#lines.find(({ line }) => pattern.test(line))?.atMs;
+  }
+
+  /** Its own count in the last full slice of ten seconds. */
+  async telemetry(counter: string): Promise<{ readonly count: number; readonly sum: number }> {
+    const from = this.#lines.length;
+    this.signal("SIGUSR1");
+    await new Promise((resolve) => setTimeout(resolve, DUMP_MS));
+    const dumped = this.#lines.slice(from).filter(({ line }) => line.includes("][") && line.includes("+0000"));
+    const slices = dumped.map(({ line }) => /^\[([^\]]*)\]/.exec(line)?.[1] ?? "");
+    const last = slices.toSorted().at(-1);
+    const found = dumped.find(({ line }) => line.startsWith(`[${last}]`) && line.includes(`${counter}'`));
+    const [, count, sum] = /Count: (\d+).* Sum: ([\d.]+)/.exec(found?.line ?? "") ?? [];
+    return { count: Number(count ?? 0), sum: Number(sum ?? 0) };
+  }
+
   get pid(): number {
     return this.#child.pid ?? 0;
+  }
+
+  #heard(line: string): void {
+    const atMs = performance.now();
+    this.#log = `${this.#log}${line}\n`.slice(-LOG_CHARACTERS);
+    this.#lines.push({ line, atMs });
+    if (this.#lines.length > LINES) this.#lines.shift();
+    const [, event, member] = /serf: EventMember(Join|Failed|Leave): (\S+)/.exec(line) ?? [];
+    if (event !== undefined) this.#seen.set(`${event} ${member}`, atMs);
   }
 
   async members(): Promise<readonly SerfMember[]> {
@@ -167,4 +200,6 @@ const START_MS = 15_000;
 const COMMAND_MS = 20_000;
 const INSTALL_MS = 120_000;
 const POLL_MS = 50;
-const LOG_CHARACTERS = 200_000;
+const LOG_CHARACTERS = 20_000;
+const LINES = 5_000;
+const DUMP_MS = 200;

@@ -73,7 +73,7 @@ function textOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-const NAMES: readonly string[] = ["route", "submit", "handoff", "failover", "tenants", "pipe"];
+const NAMES: readonly string[] = ["route", "submit", "handoff", "failover", "membership", "tenants", "pipe"];
 const RUN_LIMIT = 1_000;
 const USAGE = `usage: npm run bench -- ${NAMES.join("|")} [--case C] [--runs N] [--json FILE]`;
 

@@ -7,7 +7,10 @@ export interface GossipCounters {
   packetsIn: number;
   packetsOut: number;
   bytesIn: number;
+  /** Packets and streams. */
   bytesOut: number;
+  /** Streams alone: push/pull and pings over TCP. */
+  streamBytesOut: number;
   /** The system refused to send; the protocol takes it for a lost packet. */
   sendsFailed: number;
   streamsIn: number;
@@ -26,6 +29,7 @@ export function noGossipCounts(): GossipCounters {
     packetsOut: 0,
     bytesIn: 0,
     bytesOut: 0,
+    streamBytesOut: 0,
     sendsFailed: 0,
     streamsIn: 0,
     streamsOut: 0,

@@ -184,6 +184,7 @@ export class GossipStreams {
   #sealed(message: StreamMessage): Uint8Array {
     const bytes = this.#envelope.sealStream(encodeStream(message));
     this.#counters.bytesOut += bytes.length;
+    this.#counters.streamBytesOut += bytes.length;
     return bytes;
   }
 }

@@ -97,12 +97,27 @@ export class MemberTable {
 
   /** Up to `count` others that fit, each at most once, in random order. */
   pick(count: number, fits: (record: MemberRecord) => boolean): readonly MemberRecord[] {
+    const sampled = this.#sample(count, fits);
+    if (sampled !== undefined) return sampled;
     const candidates: MemberRecord[] = [];
     for (const record of this.#records.values())
       if (record.name !== this.#self && fits(record)) candidates.push(record);
     const picked = Math.min(count, candidates.length);
     for (let index = 0; index < picked; index++) this.#swap(candidates, index, candidates.length);
     return candidates.slice(0, picked);
+  }
+
+  /** Tries some places at random; undefined in a small table, or when too few of them fit. */
+  #sample(count: number, fits: (record: MemberRecord) => boolean): readonly MemberRecord[] | undefined {
+    const order = this.#probeOrder;
+    if (order.length < SAMPLED_FROM) return undefined;
+    const picked = new Set<MemberRecord>();
+    for (let tried = 0; tried < SAMPLE_TRIES * count; tried++) {
+      const record = this.#records.get(order[Math.floor(this.#random() * order.length)]!);
+      if (record !== undefined && fits(record)) picked.add(record);
+      if (picked.size === count) return [...picked];
+    }
+    return undefined;
   }
 
   /** The next live member in the probe order (T2); undefined when there is none. */
@@ -168,5 +183,8 @@ export function nodeState(record: MemberRecord): NodeState {
   return { name, address, meta, incarnation, versions, state: record.state.type };
 }
 
+/** From here on looking at every record costs more than some wrong guesses. */
+const SAMPLED_FROM = 64;
+const SAMPLE_TRIES = 4;
 /** Twice the largest ring: every member and as many that are gone. */
 const RECORD_LIMIT = 8_192;
