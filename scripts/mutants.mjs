@@ -37,7 +37,7 @@ const FOLDERS = ["ring", "pipe", "services", "proto", "cli", "bench", "examples"
 const FILES = ["package.json", "tsconfig.json", "tsconfig.build.json", "vitest.config.ts", "biome.json", "README.md"];
 /** Tests of the built code: the copy is built before they run. */
 const BUILT = /^test\/(simulation\/cluster|integration\/)/;
-const TEST_LIMIT_MS = 300_000;
+const TEST_LIMIT_MS = 600_000;
 
 const running = new Set();
 let copy;
