@@ -72,7 +72,7 @@ test("P3: a node that is frozen past its lease starts nothing when it wakes, and
   expect(verdict).toMatchObject({ accepted: 2, done: 2, lost: 0, excusedOverlaps: 1 });
 });
 
-test("P9: with a machine gone new tasks run within 10 s; its own are counted, and run when it returns", async () => {
+test("P9: with a machine gone new tasks run within 10 s, and its own are counted", async () => {
   await using cluster = await Cluster.open({ nodes: ["n1", "n2", "n3"], apart: true });
   const keys = await cluster.keysOf("n3", 3);
   for (const key of keys) await cluster.submit("hold", key, 60_000);

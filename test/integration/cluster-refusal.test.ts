@@ -228,7 +228,7 @@ test("P5: on a full disk submits are refused, running tasks end, and the node re
     const { grpc } = await lab.start("n1");
     await using client = connect({ addresses: [grpc] });
     await client.apps.pause("slow");
-    const payload = new Uint8Array(200_000);
+    const payload = new Uint8Array(900_000);
     const ids: string[] = [];
     const refusal = await waitUntil(
       "the disk is full",
