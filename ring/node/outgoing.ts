@@ -162,7 +162,8 @@ export class Outgoing {
         const reason = this.#notYet(transfer, active);
         if (reason !== undefined) {
           transfer.reason = reason;
-          transfer.retryAt = now + RETRY_MS;
+          // Whatever frees a slot pumps again; the other reasons have to be looked at.
+          transfer.retryAt = active >= this.limit ? undefined : now + RETRY_MS;
           continue;
         }
         active++;
@@ -436,7 +437,7 @@ export class Outgoing {
     this.#here.send(transfer.to, message);
   }
 
-  #restart(transfer: Transfer, reason: string): void {
+  #restart(transfer: Transfer, reason: string, retryMs: number = RETRY_MS): void {
     const key = transfer.stranded === undefined ? handoffKey(transfer.id.partition) : strandedKey(transfer.stranded);
     if (transfer.cut !== "no" && transfer.stranded === undefined) this.#hosting.park(transfer.id.partition, false);
     const again = this.#fresh(
@@ -446,7 +447,7 @@ export class Outgoing {
       transfer.stranded,
     );
     again.reason = reason;
-    again.retryAt = this.#here.now + RETRY_MS;
+    again.retryAt = this.#here.now + retryMs;
     this.#transfers.set(key, again);
   }
 
@@ -510,6 +511,8 @@ const BACKLOG_MOST = 20_000;
 /** Cut over when at most about this many changes are not durable at the receiver. */
 const CATCH_UP_CLOSE = 500;
 const RETRY_MS = 250;
+/** The receiver has no slot, or no room yet: moments later it may. */
+const WAIT_RETRY_MS = 50;
 const STALL_MS = 10_000;
 const HANDLER_GRACE_MS = 25_000;
 const CONSENT_RETRY_MS = 500;
