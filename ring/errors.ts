@@ -5,8 +5,19 @@
 
 /** gRPC status names, so that this pure file needs no gRPC package. */
 type Status =
-  | "INVALID_ARGUMENT" | "NOT_FOUND" | "ALREADY_EXISTS" | "PERMISSION_DENIED" | "UNAUTHENTICATED" | "RESOURCE_EXHAUSTED"
-  | "FAILED_PRECONDITION" | "ABORTED" | "UNAVAILABLE" | "DEADLINE_EXCEEDED" | "CANCELLED" | "INTERNAL" | "UNIMPLEMENTED";
+  | "INVALID_ARGUMENT"
+  | "NOT_FOUND"
+  | "ALREADY_EXISTS"
+  | "PERMISSION_DENIED"
+  | "UNAUTHENTICATED"
+  | "RESOURCE_EXHAUSTED"
+  | "FAILED_PRECONDITION"
+  | "ABORTED"
+  | "UNAVAILABLE"
+  | "DEADLINE_EXCEEDED"
+  | "CANCELLED"
+  | "INTERNAL"
+  | "UNIMPLEMENTED";
 
 export interface ErrorKind {
   readonly status: Status;
@@ -51,26 +62,74 @@ export type ErrorCode =
   | "INTERNAL";
 
 export const ERRORS: Readonly<Record<ErrorCode, ErrorKind>> = {
-  APP_UNKNOWN: { status: "NOT_FOUND", retryable: false, hint: "no loaded app or template matches this name; see `ringctl app list`" },
+  APP_UNKNOWN: {
+    status: "NOT_FOUND",
+    retryable: false,
+    hint: "no loaded app or template matches this name; see `ringctl app list`",
+  },
   TASK_TYPE_UNKNOWN: { status: "NOT_FOUND", retryable: false, hint: "the app defines no task of this type" },
-  APP_NAME_INVALID: { status: "INVALID_ARGUMENT", retryable: false, hint: "app names match ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" },
+  APP_NAME_INVALID: {
+    status: "INVALID_ARGUMENT",
+    retryable: false,
+    hint: "app names match ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+  },
   INVALID_ARGUMENT: { status: "INVALID_ARGUMENT", retryable: false, hint: "correct the named field" },
-  PAYLOAD_TOO_LARGE: { status: "INVALID_ARGUMENT", retryable: false, hint: "store large data elsewhere and submit its address" },
-  QUEUE_FULL: { status: "RESOURCE_EXHAUSTED", retryable: true, hint: "the app's or the node's queue limit is reached; retry after the given delay" },
-  RATE_LIMITED: { status: "RESOURCE_EXHAUSTED", retryable: true, hint: "the app's rate limit is reached; retry after the given delay" },
+  PAYLOAD_TOO_LARGE: {
+    status: "INVALID_ARGUMENT",
+    retryable: false,
+    hint: "store large data elsewhere and submit its address",
+  },
+  QUEUE_FULL: {
+    status: "RESOURCE_EXHAUSTED",
+    retryable: true,
+    hint: "the app's or the node's queue limit is reached; retry after the given delay",
+  },
+  RATE_LIMITED: {
+    status: "RESOURCE_EXHAUSTED",
+    retryable: true,
+    hint: "the app's rate limit is reached; retry after the given delay",
+  },
   NOT_OWNER: { status: "ABORTED", retryable: true, hint: "the ring changed; fetch the ring and send to the owner" },
-  NO_OWNER: { status: "UNAVAILABLE", retryable: true, hint: "the owner is unreachable; another takes over when its lease has run out" },
+  NO_OWNER: {
+    status: "UNAVAILABLE",
+    retryable: true,
+    hint: "the owner is unreachable; another takes over when its lease has run out",
+  },
   NO_LEASE: { status: "UNAVAILABLE", retryable: true, hint: "the node cannot reach a majority of voters" },
-  APP_NOT_HERE: { status: "FAILED_PRECONDITION", retryable: true, hint: "the owner has not loaded this app; see `ringctl doctor`" },
-  WRONG_RING: { status: "FAILED_PRECONDITION", retryable: false, hint: "the other side belongs to another ring; check --join and --data" },
-  NO_FAILOVER: { status: "FAILED_PRECONDITION", retryable: false, hint: "the loss of one member would stop the ring; add members" },
+  APP_NOT_HERE: {
+    status: "FAILED_PRECONDITION",
+    retryable: true,
+    hint: "the owner has not loaded this app; see `ringctl doctor`",
+  },
+  WRONG_RING: {
+    status: "FAILED_PRECONDITION",
+    retryable: false,
+    hint: "the other side belongs to another ring; check --join and --data",
+  },
+  NO_FAILOVER: {
+    status: "FAILED_PRECONDITION",
+    retryable: false,
+    hint: "the loss of one member would stop the ring; add members",
+  },
   STATE_AWAY: { status: "UNAVAILABLE", retryable: true, hint: "the key's state is on a machine that is away" },
   STATE_LOST: { status: "INTERNAL", retryable: false, hint: "absorbed state was lost; run the pipeline again" },
-  HANDLER_STUCK: { status: "FAILED_PRECONDITION", retryable: true, hint: "a handler does not return; `ringctl transfers force P` overrides it" },
+  HANDLER_STUCK: {
+    status: "FAILED_PRECONDITION",
+    retryable: true,
+    hint: "a handler does not return; `ringctl transfers force P` overrides it",
+  },
   RING_BUSY: { status: "ABORTED", retryable: true, hint: "another ring change is being decided" },
-  PLAN_CHANGED: { status: "ABORTED", retryable: false, hint: "the plan is not the one that was shown; run `ringctl plan` again" },
+  PLAN_CHANGED: {
+    status: "ABORTED",
+    retryable: false,
+    hint: "the plan is not the one that was shown; run `ringctl plan` again",
+  },
   NOT_VOTER: { status: "FAILED_PRECONDITION", retryable: true, hint: "this node does not vote; ask a voter" },
-  STORE_BROKEN: { status: "UNAVAILABLE", retryable: false, hint: "a write to disk failed; check the disk, then restart the node" },
+  STORE_BROKEN: {
+    status: "UNAVAILABLE",
+    retryable: false,
+    hint: "a write to disk failed; check the disk, then restart the node",
+  },
   DRAINING: { status: "UNAVAILABLE", retryable: true, hint: "the node is stopping; send to another" },
   UNAUTHENTICATED: { status: "UNAUTHENTICATED", retryable: false, hint: "send a valid token" },
   FORBIDDEN: { status: "PERMISSION_DENIED", retryable: false, hint: "the token does not allow this" },
@@ -92,7 +151,11 @@ export class RingError extends Error {
   /** When to try again, in ms, where the thrower knows. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(code: ErrorCode, detail: string, options: { readonly cause?: unknown; readonly retryAfterMs?: number } = {}) {
+  constructor(
+    code: ErrorCode,
+    detail: string,
+    options: { readonly cause?: unknown; readonly retryAfterMs?: number } = {},
+  ) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "RingError";
     this.code = code;

@@ -29,12 +29,20 @@ export function isAppName(text: string): text is AppName {
 
 /** Throws `APP_NAME_INVALID`. */
 export function parseAppName(text: string): AppName {
-  if (!isAppName(text)) throw new RingError("APP_NAME_INVALID", `app name ${JSON.stringify(text.slice(0, 80))} does not match ${APP.source}`);
+  if (!isAppName(text))
+    throw new RingError(
+      "APP_NAME_INVALID",
+      `app name ${JSON.stringify(text.slice(0, 80))} does not match ${APP.source}`,
+    );
   return text;
 }
 
 /** Throws `INVALID_ARGUMENT`. */
 export function parseNodeName(text: string): NodeName {
-  if (!NODE.test(text)) throw new RingError("INVALID_ARGUMENT", `node name ${JSON.stringify(text.slice(0, 80))} does not match ${NODE.source}`);
+  if (!NODE.test(text))
+    throw new RingError(
+      "INVALID_ARGUMENT",
+      `node name ${JSON.stringify(text.slice(0, 80))} does not match ${NODE.source}`,
+    );
   return text as NodeName;
 }

@@ -24,9 +24,14 @@ export class AdoptedDirectories implements AsyncDisposable {
     this.#log = log;
   }
 
-  async tryLock(member: { readonly name: NodeName; readonly id: MemberId; readonly path: string }): Promise<LockResult> {
+  async tryLock(member: {
+    readonly name: NodeName;
+    readonly id: MemberId;
+    readonly path: string;
+  }): Promise<LockResult> {
     try {
-      if (await isNetworkFileSystem(member.path)) return { type: "refused", detail: "a network file system: its locks prove nothing" };
+      if (await isNetworkFileSystem(member.path))
+        return { type: "refused", detail: "a network file system: its locks prove nothing" };
       const directory = await tryLockDirectory(member.path);
       if (directory === undefined) return { type: "refused", detail: "a live process holds it" };
       try {
@@ -69,7 +74,10 @@ export class AdoptedDirectories implements AsyncDisposable {
     await Promise.allSettled([...this.#held.keys()].map((name) => this.release(name)));
   }
 
-  async #open(member: { readonly name: NodeName; readonly id: MemberId }, directory: DataDirectory): Promise<LockResult> {
+  async #open(
+    member: { readonly name: NodeName; readonly id: MemberId },
+    directory: DataDirectory,
+  ): Promise<LockResult> {
     if (directory.id !== member.id) {
       await directory.release();
       return { type: "refused", detail: "the directory belongs to another member by now" };
@@ -80,7 +88,13 @@ export class AdoptedDirectories implements AsyncDisposable {
     this.#held.set(member.name, { directory, store, register });
     const bytes = register.read();
     const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
-    return { type: "held", memberId: directory.id, planned, register: bytes === undefined ? undefined : decodeRegisterState(bytes), copies };
+    return {
+      type: "held",
+      memberId: directory.id,
+      planned,
+      register: bytes === undefined ? undefined : decodeRegisterState(bytes),
+      copies,
+    };
   }
 
   #of(name: NodeName): Adopted {

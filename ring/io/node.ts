@@ -17,7 +17,7 @@ import type { NodeAddresses, RingEvent, RingNode, SubmitOrigin } from "../node/p
 import type { NodeAnswer, NodeRequest } from "../node/requests.ts";
 import type { CommitResult, RowPage } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
-import type { Attempt, AttemptEnd, AbortReason, TaskRecord } from "../tasks/task.ts";
+import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task.ts";
 import type { AdoptedDirectories } from "./adopted.ts";
 import type { DataDirectory } from "./directory.ts";
 import type { Gossip } from "./gossip.ts";
@@ -166,18 +166,25 @@ export class NodeDriver implements RingNode {
   }
 
   /** What is answered NOT_OWNER was not done: it is asked again, of whoever owns it by then, until the deadline. */
-  async ask(request: NodeRequest, options: { readonly deadlineMs: number; readonly to?: NodeName }): Promise<NodeAnswer> {
+  async ask(
+    request: NodeRequest,
+    options: { readonly deadlineMs: number; readonly to?: NodeName },
+  ): Promise<NodeAnswer> {
     const end = performance.now() + options.deadlineMs;
     for (;;) {
       const deadlineMs = Math.max(1, end - performance.now());
       const answer = await this.#askOnce(request, { ...options, deadlineMs });
-      const waitMs = answer.type === "refused" && answer.code === "NOT_OWNER" ? (answer.retryAfterMs ?? ASK_AGAIN_MS) : undefined;
+      const waitMs =
+        answer.type === "refused" && answer.code === "NOT_OWNER" ? (answer.retryAfterMs ?? ASK_AGAIN_MS) : undefined;
       if (waitMs === undefined || performance.now() + waitMs >= end || this.#closed) return answer;
       await new Promise((resolve) => setTimeout(resolve, waitMs));
     }
   }
 
-  #askOnce(request: NodeRequest, options: { readonly deadlineMs: number; readonly to?: NodeName }): Promise<NodeAnswer> {
+  #askOnce(
+    request: NodeRequest,
+    options: { readonly deadlineMs: number; readonly to?: NodeName },
+  ): Promise<NodeAnswer> {
     return new Promise((resolve) => {
       if (this.#closed) return resolve({ type: "refused", code: "DRAINING", detail: "the node has stopped" });
       const askId = ++this.#askId;
@@ -191,7 +198,13 @@ export class NodeDriver implements RingNode {
         this.#asks.delete(askId);
         resolve(this.#completed(answer));
       });
-      this.step({ type: "ask", askId, request, deadlineMs: options.deadlineMs, ...(options.to === undefined ? {} : { to: options.to }) });
+      this.step({
+        type: "ask",
+        askId,
+        request,
+        deadlineMs: options.deadlineMs,
+        ...(options.to === undefined ? {} : { to: options.to }),
+      });
     });
   }
 
@@ -254,7 +267,8 @@ export class NodeDriver implements RingNode {
         return;
       case "swim":
         if (this.#world.gossip().perform(effect.effect)) return;
-        if (effect.effect.type === "user-event") this.#note("user-event", userEventText(effect.effect.name, effect.effect.payload));
+        if (effect.effect.type === "user-event")
+          this.#note("user-event", userEventText(effect.effect.name, effect.effect.payload));
         return;
       case "answered":
         this.#asks.get(effect.askId)?.(effect.answer);
@@ -264,18 +278,33 @@ export class NodeDriver implements RingNode {
         this.#world.peers().prune(effect.to);
         return;
       case "persist-register": {
-        const written = effect.of === this.name ? this.#world.register.write(encodeRegisterState(effect.state)) : adopted.persistRegister(effect.of, effect.state);
+        const written =
+          effect.of === this.name
+            ? this.#world.register.write(encodeRegisterState(effect.state))
+            : adopted.persistRegister(effect.of, effect.state);
         const event = { type: "register-persisted", of: effect.of, sequence: effect.sequence } as const;
         return effect.of === this.name ? this.#write(written, () => event) : this.#attempt(written, () => event);
       }
       case "commit-adopted":
-        return this.#attempt(adopted.commit(effect.member, effect.groups), () => ({ type: "adopted-committed", writeId: effect.writeId }));
+        return this.#attempt(adopted.commit(effect.member, effect.groups), () => ({
+          type: "adopted-committed",
+          writeId: effect.writeId,
+        }));
       case "open":
-        return this.#write(store.open(effect.partition, effect), (term) => ({ type: "opened", partition: effect.partition, term }));
+        return this.#write(store.open(effect.partition, effect), (term) => ({
+          type: "opened",
+          partition: effect.partition,
+          term,
+        }));
       case "read": {
         const { directory, readId, request } = effect;
         const page = directory.type === "own" ? store.page(request) : adopted.page(directory.member, request);
-        const event = ({ rows, next }: RowPage): NodeEvent => ({ type: "rows", readId, rows, ...(next === undefined ? {} : { next }) });
+        const event = ({ rows, next }: RowPage): NodeEvent => ({
+          type: "rows",
+          readId,
+          rows,
+          ...(next === undefined ? {} : { next }),
+        });
         return directory.type === "own" ? this.#write(page, event) : this.#attempt(page, event);
       }
       case "drop": {
@@ -285,11 +314,18 @@ export class NodeDriver implements RingNode {
         return this.#attempt(adopted.drop(directory.member, partition), () => event);
       }
       case "quarantine":
-        return void store.quarantine(effect.partition, effect.why).catch((error: unknown) => this.#world.log.error({ err: error }, "quarantine failed"));
+        return void store
+          .quarantine(effect.partition, effect.why)
+          .catch((error: unknown) => this.#world.log.error({ err: error }, "quarantine failed"));
       case "try-lock":
-        return this.#attempt(adopted.tryLock({ name: effect.member, id: effect.memberId, path: effect.directory }), (result) => ({ type: "lock", member: effect.member, result }));
+        return this.#attempt(
+          adopted.tryLock({ name: effect.member, id: effect.memberId, path: effect.directory }),
+          (result) => ({ type: "lock", member: effect.member, result }),
+        );
       case "release-lock":
-        return void adopted.release(effect.member).catch((error: unknown) => this.#world.log.error({ err: error }, "an adopted directory could not be closed"));
+        return void adopted
+          .release(effect.member)
+          .catch((error: unknown) => this.#world.log.error({ err: error }, "an adopted directory could not be closed"));
       case "document": {
         const { document } = this.#machine;
         if (document === undefined) return;
@@ -312,13 +348,21 @@ export class NodeDriver implements RingNode {
    * A full disk is no fault: nothing was written. From now on new tasks are refused; what was let in before goes into the
    * reserve, or it would hold up the commits behind it, which make room. With the reserve used up it is tried again.
    */
-  #commit(effect: Extract<NodeEffect, { type: "commit" }>, options: { readonly fromReserve: boolean } = { fromReserve: false }): void {
+  #commit(
+    effect: Extract<NodeEffect, { type: "commit" }>,
+    options: { readonly fromReserve: boolean } = { fromReserve: false },
+  ): void {
     const { store } = this.#world;
-    const event = (result: CommitResult): NodeEvent => ({ type: "committed", group: effect.group, refused: result.refused.map((index) => effect.groups[index]!.partition) });
+    const event = (result: CommitResult): NodeEvent => ({
+      type: "committed",
+      group: effect.group,
+      refused: result.refused.map((index) => effect.groups[index]!.partition),
+    });
     store.commit(effect.groups, options).then(
       (result) => this.step(event(result)),
       (error: unknown) => {
-        if (!(error instanceof RingError) || error.code !== "QUEUE_FULL" || this.#closed) return this.#write(Promise.reject(error), event);
+        if (!(error instanceof RingError) || error.code !== "QUEUE_FULL" || this.#closed)
+          return this.#write(Promise.reject(error), event);
         this.#watchDisk();
         const again = (): void => this.#commit(effect, { fromReserve: true });
         if (options.fromReserve) setTimeout(again, DISK_FULL_RETRY_MS).unref();

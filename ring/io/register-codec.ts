@@ -26,7 +26,8 @@ export function decodeRegisterState(bytes: Uint8Array): RegisterState {
     const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as Record<string, unknown>;
     if (value.version !== 1) throw new Error(`version ${String(value.version)} is not known to this release`);
     const { member, memberId, starts, document, promised, accepted } = value;
-    if (typeof member !== "string" || typeof memberId !== "string" || typeof starts !== "number") throw new Error("fields are missing");
+    if (typeof member !== "string" || typeof memberId !== "string" || typeof starts !== "number")
+      throw new Error("fields are missing");
     return {
       version: 1,
       member: member as NodeName,
@@ -37,10 +38,16 @@ export function decodeRegisterState(bytes: Uint8Array): RegisterState {
       accepted: accepted === undefined ? undefined : acceptedOf(accepted as Record<string, unknown>),
     };
   } catch (error) {
-    throw new RingError("STORE_BROKEN", `the register file cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new RingError("STORE_BROKEN", `the register file cannot be read: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
 function acceptedOf(value: Record<string, unknown>): NonNullable<RegisterState["accepted"]> {
-  return { ballot: value.ballot as Ballot, document: decodeDocument(value.document), consents: value.consents as Consent[] };
+  return {
+    ballot: value.ballot as Ballot,
+    document: decodeDocument(value.document),
+    consents: value.consents as Consent[],
+  };
 }

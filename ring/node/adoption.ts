@@ -10,12 +10,12 @@
  *     partitions since.
  */
 
-import { findMember } from "../draft.ts";
 import type { RingDocument, Stranded } from "../document.ts";
+import { findMember } from "../draft.ts";
 import type { Epoch, MemberId, NodeName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
-import { compareDocuments, type RegisterMessage, type RegisterState } from "../register/messages.ts";
 import type { RegisterEffect } from "../register/events.ts";
+import { compareDocuments, type RegisterMessage, type RegisterState } from "../register/messages.ts";
 import { Register } from "../register/register.ts";
 import type { Term } from "../store.ts";
 import type { Directory, LockResult } from "./effects.ts";
@@ -118,7 +118,8 @@ export class Adoption {
     for (const [name, holding] of this.#holdings) {
       const register = holding.register;
       const deadline = register?.nextDeadline();
-      if (register !== undefined && deadline !== undefined && deadline <= now) this.#hooks.registerEffects(name, register.step(now, { type: "tick" }));
+      if (register !== undefined && deadline !== undefined && deadline <= now)
+        this.#hooks.registerEffects(name, register.step(now, { type: "tick" }));
       if (holding.retryAt <= now) {
         holding.retryAt = now + CONSENT_RETRY_MS;
         this.#advance(name, holding);
@@ -151,14 +152,16 @@ export class Adoption {
 
   persisted(of: NodeName, sequence: number): void {
     const register = this.#holdings.get(of)?.register;
-    if (register !== undefined) this.#hooks.registerEffects(of, register.step(this.#here.now, { type: "persisted", sequence }));
+    if (register !== undefined)
+      this.#hooks.registerEffects(of, register.step(this.#here.now, { type: "persisted", sequence }));
   }
 
   /** False if no directory of that name is held here. */
   receive(of: NodeName, from: NodeName, message: RegisterMessage): boolean {
     const holding = this.#holdings.get(of);
     if (holding === undefined) return false;
-    if (holding.register !== undefined) this.#hooks.registerEffects(of, holding.register.step(this.#here.now, { type: "message", from, message }));
+    if (holding.register !== undefined)
+      this.#hooks.registerEffects(of, holding.register.step(this.#here.now, { type: "message", from, message }));
     return true;
   }
 
@@ -180,28 +183,38 @@ export class Adoption {
 
   follow(document: RingDocument): void {
     for (const [name, holding] of this.#holdings) {
-      if (holding.register !== undefined) this.#hooks.registerEffects(name, holding.register.step(this.#here.now, { type: "learn", document }));
+      if (holding.register !== undefined)
+        this.#hooks.registerEffects(name, holding.register.step(this.#here.now, { type: "learn", document }));
       this.#advance(name, holding);
     }
-    for (const entry of document.stranded) if (!this.#hooks.live(entry.member) && !this.#here.linked(entry.member)) this.suspect(entry.member);
+    for (const entry of document.stranded)
+      if (!this.#hooks.live(entry.member) && !this.#here.linked(entry.member)) this.suspect(entry.member);
   }
 
   #adopt(name: NodeName, lock: Extract<LockResult, { type: "held" }>): void {
     const { now } = this.#here;
     const register =
-      lock.register === undefined ? undefined : new Register({ state: lock.register, leaseMs: this.#leaseMs, random: this.#random, acceptorOnly: true });
+      lock.register === undefined
+        ? undefined
+        : new Register({ state: lock.register, leaseMs: this.#leaseMs, random: this.#random, acceptorOnly: true });
     const holding: Holding = {
       memberId: lock.memberId,
       copies: new Map(lock.copies.map((copy) => [copy.partition, copy.term])),
       document: lock.register?.document,
-      register, since: now, sealedFor: undefined, sealing: undefined, retryAt: now + CONSENT_RETRY_MS, dropping: undefined,
+      register,
+      since: now,
+      sealedFor: undefined,
+      sealing: undefined,
+      retryAt: now + CONSENT_RETRY_MS,
+      dropping: undefined,
     };
     this.#holdings.set(name, holding);
     this.#here.note("adoption-started", `${name}: its process is gone, ${holding.copies.size} partitions on its disk`);
     this.#announce();
     if (register !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "start" }));
     if (lock.register?.document !== undefined) this.#hooks.learn(lock.register.document);
-    if (register !== undefined && this.#here.document !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "learn", document: this.#here.document }));
+    if (register !== undefined && this.#here.document !== undefined)
+      this.#hooks.registerEffects(name, register.step(now, { type: "learn", document: this.#here.document }));
     this.#advance(name, holding);
     this.#hooks.held();
   }
@@ -218,7 +231,8 @@ export class Adoption {
     if (document.voters.includes(name) && !this.#quorumWithout(name, document)) return;
     holding.dropping = new Set(holding.copies.keys());
     if (holding.dropping.size === 0) return this.#release(name);
-    for (const partition of [...holding.dropping]) this.#here.emit({ type: "drop", directory: { type: "adopted", member: name }, partition });
+    for (const partition of [...holding.dropping])
+      this.#here.emit({ type: "drop", directory: { type: "adopted", member: name }, partition });
   }
 
   /** A2: seal, then consent; again for each epoch that decides something else. */
@@ -253,7 +267,10 @@ export class Adoption {
     this.#holdings.delete(name);
     this.#here.emit({ type: "release-lock", member: name });
     this.#announce();
-    this.#here.note("adoption-done", `${name}: after ${Math.round(this.#here.now - (holding?.since ?? this.#here.now))} ms`);
+    this.#here.note(
+      "adoption-done",
+      `${name}: after ${Math.round(this.#here.now - (holding?.since ?? this.#here.now))} ms`,
+    );
   }
 
   /** To all, this node's own claimant included. */
@@ -270,7 +287,11 @@ export class Adoption {
     const member = findMember(document, name);
     const self = findMember(document, this.#here.self);
     if (member === undefined || self === undefined || member.machine !== self.machine) return undefined;
-    const matters = member.status !== "down" || document.voters.includes(name) || document.owners.includes(name) || document.stranded.some((entry) => entry.member === name);
+    const matters =
+      member.status !== "down" ||
+      document.voters.includes(name) ||
+      document.owners.includes(name) ||
+      document.stranded.some((entry) => entry.member === name);
     return matters ? member : undefined;
   }
 }

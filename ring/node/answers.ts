@@ -53,17 +53,25 @@ export class Answers {
   readonly #here: Here;
   readonly #parts: AnswerParts;
   #requestId = 0;
-  readonly #requests = new Map<number, { readonly type: "one"; readonly askId: number } | { readonly type: "gather"; readonly gathering: Gathering }>();
+  readonly #requests = new Map<
+    number,
+    { readonly type: "one"; readonly askId: number } | { readonly type: "gather"; readonly gathering: Gathering }
+  >();
 
   constructor(here: Here, parts: AnswerParts) {
     this.#here = here;
     this.#parts = parts;
   }
 
-  ask(asker: Asker, request: NodeRequest, options: { readonly to: NodeName | undefined; readonly deadlineMs: number }): void {
+  ask(
+    asker: Asker,
+    request: NodeRequest,
+    options: { readonly to: NodeName | undefined; readonly deadlineMs: number },
+  ): void {
     const { asks } = this.#parts;
     const { self, document } = this.#here;
-    if (options.to !== undefined && options.to !== self) return asks.forward(asker, options.to, request, options.deadlineMs);
+    if (options.to !== undefined && options.to !== self)
+      return asks.forward(asker, options.to, request, options.deadlineMs);
     try {
       switch (request.type) {
         case "task":
@@ -73,11 +81,15 @@ export class Answers {
         case "node-status":
           return asks.answer(asker, { type: "node-status", status: this.#status() });
         case "stage":
-          return this.#change(asker, request, options.deadlineMs, (current) => stageChange(current, this.#complete(current, request.change)));
+          return this.#change(asker, request, options.deadlineMs, (current) =>
+            stageChange(current, this.#complete(current, request.change)),
+          );
         case "clear":
           return this.#change(asker, request, options.deadlineMs, clearStaged);
         case "commit":
-          return this.#change(asker, request, options.deadlineMs, (current) => commitPlan(current, request.planId ?? planOf(current).id));
+          return this.#change(asker, request, options.deadlineMs, (current) =>
+            commitPlan(current, request.planId ?? planOf(current).id),
+          );
         case "drain": {
           const weight = request.drain ? 0 : this.#parts.member.weight || 100;
           return this.#change(asker, request, options.deadlineMs, (current) => {
@@ -87,7 +99,12 @@ export class Answers {
         }
         case "transfers": {
           const { outgoing } = this.#parts;
-          return asks.answer(asker, { type: "transfers", transfers: outgoing.views(), limit: outgoing.limit, paused: outgoing.paused });
+          return asks.answer(asker, {
+            type: "transfers",
+            transfers: outgoing.views(),
+            limit: outgoing.limit,
+            paused: outgoing.paused,
+          });
         }
         case "transfer-limit":
           return asks.answer(asker, this.#limitTransfers(request));
@@ -118,14 +135,20 @@ export class Answers {
     const { asks, hosting, engine } = this.#parts;
     const document = this.#ring();
     const owner = document.owners[partition];
-    if (owner === undefined) throw new RingError("NO_OWNER", `partition ${partition} has no owner`, { retryAfterMs: 500 });
+    if (owner === undefined)
+      throw new RingError("NO_OWNER", `partition ${partition} has no owner`, { retryAfterMs: 500 });
     if (owner !== this.#here.self) {
-      if (asker.type === "peer") throw new RingError("NOT_OWNER", `${owner} owns partition ${partition}`, { retryAfterMs: 50 });
+      if (asker.type === "peer")
+        throw new RingError("NOT_OWNER", `${owner} owns partition ${partition}`, { retryAfterMs: 50 });
       return asks.forward(asker, owner, { type: "task", partition, request }, deadlineMs);
     }
-    if (!hosting.loaded(partition)) throw new RingError("NOT_OWNER", `partition ${partition} is not served yet: ${hosting.waitsFor(partition)}`, { retryAfterMs: 200 });
+    if (!hosting.loaded(partition))
+      throw new RingError("NOT_OWNER", `partition ${partition} is not served yet: ${hosting.waitsFor(partition)}`, {
+        retryAfterMs: 200,
+      });
     // What is changed during a cut-over would stay behind (outgoing.ts, O2).
-    if (!READS.has(request.type) && !hosting.serving(partition)) throw new RingError("NOT_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
+    if (!READS.has(request.type) && !hosting.serving(partition))
+      throw new RingError("NOT_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
     const askId = asks.expect(asker, deadlineMs);
     if (askId === undefined) return;
     const requestId = ++this.#requestId;
@@ -148,14 +171,24 @@ export class Answers {
   }
 
   /** A ring change: made by the claimant; by this node if the claimant cannot be reached. */
-  #change(asker: Asker, request: NodeRequest, deadlineMs: number, apply: (document: RingDocument) => RingDocument): void {
+  #change(
+    asker: Asker,
+    request: NodeRequest,
+    deadlineMs: number,
+    apply: (document: RingDocument) => RingDocument,
+  ): void {
     const { claimant, asks } = this.#parts;
     this.#ring();
     const role = claimant.role();
     if (asker.type === "local" && role !== undefined && role !== this.#here.self && this.#here.linked(role)) {
       return asks.forward(asker, role, this.#carry(request), deadlineMs);
     }
-    claimant.wish(apply, (result) => asks.answer(asker, result instanceof RingError ? refusalOf(result) : { type: "document", document: result }), deadlineMs);
+    claimant.wish(
+      apply,
+      (result) =>
+        asks.answer(asker, result instanceof RingError ? refusalOf(result) : { type: "document", document: result }),
+      deadlineMs,
+    );
   }
 
   /** A newcomer may be known only to this node: send what it told us along. */
@@ -170,20 +203,34 @@ export class Answers {
     const candidate = name === this.#here.self ? this.#parts.member : this.#parts.neighbours.candidates.get(name);
     if (candidate === undefined) {
       const known = findMember(document, name) !== undefined;
-      throw new RingError("MEMBER_UNKNOWN", known ? `${name} is a member already` : `no newcomer named ${name} has contacted this node; start it with --join`);
+      throw new RingError(
+        "MEMBER_UNKNOWN",
+        known
+          ? `${name} is a member already`
+          : `no newcomer named ${name} has contacted this node; start it with --join`,
+      );
     }
-    return { type: "join", member: { ...candidate, weight: change.member.weight || candidate.weight, ...(change.member.zone === undefined ? {} : { zone: change.member.zone }) } };
+    return {
+      type: "join",
+      member: {
+        ...candidate,
+        weight: change.member.weight || candidate.weight,
+        ...(change.member.zone === undefined ? {} : { zone: change.member.zone }),
+      },
+    };
   }
 
   #limitTransfers(request: Extract<NodeRequest, { type: "transfer-limit" }>): NodeAnswer {
     const { outgoing, incoming } = this.#parts;
     if (request.limit !== undefined) {
-      if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 64) throw new RingError("INVALID_ARGUMENT", "limit is a whole number from 1 to 64");
+      if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 64)
+        throw new RingError("INVALID_ARGUMENT", "limit is a whole number from 1 to 64");
       outgoing.limit = request.limit;
       incoming.limit = request.limit;
     }
     if (request.paused !== undefined) outgoing.paused = request.paused;
-    if (request.force !== undefined && !outgoing.force(request.force)) throw new RingError("NOT_FOUND", `no transfer of partition ${request.force} waits for handlers here`);
+    if (request.force !== undefined && !outgoing.force(request.force))
+      throw new RingError("NOT_FOUND", `no transfer of partition ${request.force} waits for handlers here`);
     outgoing.pump();
     return { type: "ok" };
   }
@@ -192,8 +239,10 @@ export class Answers {
     const { asks, overrides, apps, changed } = this.#parts;
     const home = this.#ring().owners[overrides.homeOf(request.app, this.#ring().ringSize)];
     if (home !== this.#here.self) {
-      if (home === undefined) throw new RingError("NO_OWNER", "the app's home partition has no owner", { retryAfterMs: 500 });
-      if (asker.type === "peer") throw new RingError("NOT_OWNER", `${home} owns the app's home partition`, { retryAfterMs: 50 });
+      if (home === undefined)
+        throw new RingError("NO_OWNER", "the app's home partition has no owner", { retryAfterMs: 500 });
+      if (asker.type === "peer")
+        throw new RingError("NOT_OWNER", `${home} owns the app's home partition`, { retryAfterMs: 50 });
       return asks.forward(asker, home, request, deadlineMs);
     }
     const override = overrides.next(request.app, request.action as AppAction, definitionOf(apps, request.app));
@@ -204,7 +253,10 @@ export class Answers {
   #apps(limit: number): readonly AppView[] {
     const { apps, engine, overrides } = this.#parts;
     const views = new Map<string, AppView>();
-    const add = (app: string, counts: { queued: number; running: number; dead: number; oldestWaitMs: number }): void => {
+    const add = (
+      app: string,
+      counts: { queued: number; running: number; dead: number; oldestWaitMs: number },
+    ): void => {
       if (views.has(app) || views.size >= limit) return;
       const found = apps.find(app as AppName);
       const override = overrides.get(app as AppName);
@@ -220,7 +272,8 @@ export class Answers {
         ...counts,
       });
     };
-    for (const { app, queued, running, dead, oldestWaitMs } of engine.appViews(limit)) add(app, { queued, running, dead, oldestWaitMs });
+    for (const { app, queued, running, dead, oldestWaitMs } of engine.appViews(limit))
+      add(app, { queued, running, dead, oldestWaitMs });
     for (const app of apps.active()) add(app, NO_COUNTS);
     for (const { app } of overrides.all()) add(app, NO_COUNTS);
     return [...views.values()];
@@ -257,18 +310,28 @@ export class Answers {
 
   #warnings(document: RingDocument): { code: string; detail: string }[] {
     const warnings: { code: string; detail: string }[] = [];
-    const live = new Set(document.members.map((member) => member.name).filter((name) => this.#parts.liveness.live(this.#here.now, name)));
-    if (!hasFailover(document, live)) warnings.push({ code: "NO_FAILOVER", detail: "the loss of one more voter stops ring changes; add members (3 or more)" });
+    const live = new Set(
+      document.members.map((member) => member.name).filter((name) => this.#parts.liveness.live(this.#here.now, name)),
+    );
+    if (!hasFailover(document, live))
+      warnings.push({
+        code: "NO_FAILOVER",
+        detail: "the loss of one more voter stops ring changes; add members (3 or more)",
+      });
     const away = document.stranded.filter((entry) => entry.where.type === "away");
     for (const name of new Set(away.map((entry) => entry.member))) {
-      warnings.push({ code: "STATE_AWAY", detail: `${name} is away with the tasks and state of ${away.filter((entry) => entry.member === name).length} partitions` });
+      warnings.push({
+        code: "STATE_AWAY",
+        detail: `${name} is away with the tasks and state of ${away.filter((entry) => entry.member === name).length} partitions`,
+      });
     }
     return warnings;
   }
 
   #ring(): RingDocument {
     const { document } = this.#here;
-    if (document === undefined) throw new RingError("NO_OWNER", "this node is not part of a ring yet", { retryAfterMs: 500 });
+    if (document === undefined)
+      throw new RingError("NO_OWNER", "this node is not part of a ring yet", { retryAfterMs: 500 });
     return document;
   }
 }
@@ -278,7 +341,12 @@ function taskAnswer(answer: TaskAnswer): NodeAnswer {
 }
 
 export function refusalOf(error: RingError): NodeAnswer {
-  return { type: "refused", code: error.code, detail: error.message, ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }) };
+  return {
+    type: "refused",
+    code: error.code,
+    detail: error.message,
+    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+  };
 }
 
 /** Also of a deleted app: it may be created again. */
@@ -295,13 +363,31 @@ function definitionOf(apps: AppSource, app: AppName): AppDefinition | undefined 
 function merge(gathering: Gathering): TaskAnswer {
   const { answers, limit } = gathering;
   const first = answers[0]!;
-  if (first.type === "schedules") return { type: "schedules", schedules: answers.flatMap((answer) => (answer.type === "schedules" ? answer.schedules : [])).slice(0, limit) };
-  if (first.type === "count") return { type: "count", count: answers.reduce((sum, answer) => sum + (answer.type === "count" ? answer.count : 0), 0) };
+  if (first.type === "schedules")
+    return {
+      type: "schedules",
+      schedules: answers.flatMap((answer) => (answer.type === "schedules" ? answer.schedules : [])).slice(0, limit),
+    };
+  if (first.type === "count")
+    return {
+      type: "count",
+      count: answers.reduce((sum, answer) => sum + (answer.type === "count" ? answer.count : 0), 0),
+    };
   if (first.type === "refused") return first;
-  return { type: "tasks", statuses: answers.flatMap((answer) => (answer.type === "tasks" ? answer.statuses : [])).slice(0, limit) };
+  return {
+    type: "tasks",
+    statuses: answers.flatMap((answer) => (answer.type === "tasks" ? answer.statuses : [])).slice(0, limit),
+  };
 }
 
-const READS: ReadonlySet<TaskRequest["type"]> = new Set(["get", "wait", "list", "list-dead", "list-schedules", "read-state"]);
+const READS: ReadonlySet<TaskRequest["type"]> = new Set([
+  "get",
+  "wait",
+  "list",
+  "list-dead",
+  "list-schedules",
+  "read-state",
+]);
 const NO_COUNTS = { queued: 0, running: 0, dead: 0, oldestWaitMs: 0 };
 const NO_LIMITS = { queued: 0, running: 0, perSecond: 0, weight: 1 };
 const LIST_LIMIT = 1_000;

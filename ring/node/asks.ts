@@ -9,7 +9,9 @@ import type { Here } from "./here.ts";
 import type { NodeAnswer, NodeRequest } from "./requests.ts";
 
 /** Who waits for the answer. */
-export type Asker = { readonly type: "local"; readonly askId: number } | { readonly type: "peer"; readonly name: NodeName; readonly askId: number };
+export type Asker =
+  | { readonly type: "local"; readonly askId: number }
+  | { readonly type: "peer"; readonly name: NodeName; readonly askId: number };
 
 interface Pending {
   readonly asker: Asker;
@@ -37,9 +39,16 @@ export class Asks {
   }
 
   forward(asker: Asker, to: NodeName, request: NodeRequest, deadlineMs: number): void {
-    if (!this.#here.linked(to)) return this.answer(asker, { type: "refused", code: "NO_OWNER", detail: `${to} cannot be reached`, retryAfterMs: 500 });
+    if (!this.#here.linked(to))
+      return this.answer(asker, {
+        type: "refused",
+        code: "NO_OWNER",
+        detail: `${to} cannot be reached`,
+        retryAfterMs: 500,
+      });
     const askId = this.#add(asker, deadlineMs, to);
-    if (askId !== undefined) this.#here.send(to, { type: "ask", askId, epoch: this.#here.document?.epoch ?? NO_EPOCH, request });
+    if (askId !== undefined)
+      this.#here.send(to, { type: "ask", askId, epoch: this.#here.document?.epoch ?? NO_EPOCH, request });
   }
 
   /** The answer to what was expected or forwarded under `id`; a late or foreign one is ignored. */
@@ -57,7 +66,8 @@ export class Asks {
 
   linkDown(peer: NodeName): void {
     for (const [id, pending] of this.#pending) {
-      if (pending.to === peer) this.settle(id, { type: "refused", code: "NO_OWNER", detail: `the link to ${peer} broke`, retryAfterMs: 500 });
+      if (pending.to === peer)
+        this.settle(id, { type: "refused", code: "NO_OWNER", detail: `the link to ${peer} broke`, retryAfterMs: 500 });
     }
   }
 
@@ -73,7 +83,12 @@ export class Asks {
 
   #add(asker: Asker, deadlineMs: number, to: NodeName | undefined): number | undefined {
     if (this.#pending.size >= ASK_LIMIT) {
-      this.answer(asker, { type: "refused", code: "QUEUE_FULL", detail: "too many questions wait for an answer", retryAfterMs: 200 });
+      this.answer(asker, {
+        type: "refused",
+        code: "QUEUE_FULL",
+        detail: "too many questions wait for an answer",
+        retryAfterMs: 200,
+      });
       return undefined;
     }
     const id = ++this.#nextId;

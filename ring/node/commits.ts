@@ -70,7 +70,9 @@ export class Commits {
   fenced(group: number, refused: readonly Partition[]): readonly Partition[] {
     if (this.#inFlight?.group !== group) return [];
     const { groups } = this.#inFlight;
-    return refused.filter((partition) => groups.some((each) => each.partition === partition && this.#termOf(partition) === each.term));
+    return refused.filter((partition) =>
+      groups.some((each) => each.partition === partition && this.#termOf(partition) === each.term),
+    );
   }
 
   /** The commit in flight is synced, but for the partitions that were refused. */
@@ -78,7 +80,8 @@ export class Commits {
     const done = this.#inFlight;
     if (done === undefined || done.group !== group) return;
     this.#inFlight = undefined;
-    for (const { partition, changes } of done.groups) if (!refused.includes(partition)) listener.synced(partition, changes);
+    for (const { partition, changes } of done.groups)
+      if (!refused.includes(partition)) listener.synced(partition, changes);
     if (this.#waiting.length === 0) return;
     const ready = this.#waiting.filter((waiter) => waiter.group <= group);
     this.#waiting = this.#waiting.filter((waiter) => waiter.group > group);

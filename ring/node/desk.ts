@@ -48,9 +48,18 @@ export class Desk {
   fromPeer(from: NodeName, forward: Forward): void {
     const { forwardId, origin, records } = forward;
     const sink = new ForwardSink({ from, forwardId, origin, count: records.length }, (done) =>
-      this.#here.send(from, { type: "forwarded", forwardId, epoch: this.#here.document?.epoch ?? forward.epoch, outcomes: done.outcomes }),
+      this.#here.send(from, {
+        type: "forwarded",
+        forwardId,
+        epoch: this.#here.document?.epoch ?? forward.epoch,
+        outcomes: done.outcomes,
+      }),
     );
-    this.#parts.router().submit(sink, records.map((_, index) => index), records);
+    this.#parts.router().submit(
+      sink,
+      records.map((_, index) => index),
+      records,
+    );
   }
 
   /** The client is gone: its outcomes are dropped, its tasks stay. */
@@ -76,18 +85,30 @@ export class Desk {
   drain(): void {
     const { engine, commits } = this.#parts;
     const { output } = engine;
-    while (output.outbox.length > 0 || output.outcomes.length > 0 || output.changes.length > 0 || output.stateReads.length > 0 || output.answers.length > 0) {
+    while (
+      output.outbox.length > 0 ||
+      output.outcomes.length > 0 ||
+      output.changes.length > 0 ||
+      output.stateReads.length > 0 ||
+      output.answers.length > 0
+    ) {
       for (const { partition, change } of output.changes) commits.add(partition, change);
       output.changes.length = 0;
       for (const { token, outcome } of output.outcomes.splice(0)) this.#slots.settle(token, outcome);
       for (const { partition, prefix, readId } of output.stateReads) {
         const own = this.#parts.nextReadId();
         this.#stateReads.set(own, readId);
-        this.#here.emit({ type: "read", readId: own, directory: { type: "own" }, request: { partition, prefix, rowLimit: STATE_ROWS, byteLimit: STATE_BYTES } });
+        this.#here.emit({
+          type: "read",
+          readId: own,
+          directory: { type: "own" },
+          request: { partition, prefix, rowLimit: STATE_ROWS, byteLimit: STATE_BYTES },
+        });
       }
       output.stateReads.length = 0;
       for (const { requestId, answer } of output.answers.splice(0)) this.#parts.answered(requestId, answer);
-      for (const { partition, outboxId, record } of output.outbox.splice(0)) this.#parts.router().submit(this.#outbox(partition), [outboxId], [record]);
+      for (const { partition, outboxId, record } of output.outbox.splice(0))
+        this.#parts.router().submit(this.#outbox(partition), [outboxId], [record]);
     }
     if (output.starts.length > 0) this.#here.emit({ type: "start", attempts: output.starts.splice(0) });
     for (const { attemptId, reason } of output.aborts.splice(0)) this.#here.emit({ type: "abort", attemptId, reason });
@@ -97,7 +118,8 @@ export class Desk {
   /** Outcomes of the step, one effect for each client. */
   flushOutcomes(): void {
     for (const sink of this.#touched) {
-      if (this.#clients.has(sink.id)) this.#here.emit({ type: "outcomes", origin: sink.id, tokens: sink.tokens, outcomes: sink.outcomes });
+      if (this.#clients.has(sink.id))
+        this.#here.emit({ type: "outcomes", origin: sink.id, tokens: sink.tokens, outcomes: sink.outcomes });
       sink.tokens = [];
       sink.outcomes = [];
     }
@@ -107,7 +129,9 @@ export class Desk {
   #outbox(partition: Partition): OutboxSink {
     let sink = this.#outboxes.get(partition);
     if (sink === undefined) {
-      sink = new OutboxSink(partition, (of, id, outcome) => this.#parts.engine.childSent(this.#here.now, of, id, outcome));
+      sink = new OutboxSink(partition, (of, id, outcome) =>
+        this.#parts.engine.childSent(this.#here.now, of, id, outcome),
+      );
       this.#outboxes.set(partition, sink);
     }
     return sink;

@@ -30,9 +30,20 @@ export type NodeEvent =
   | { readonly type: "rows"; readonly readId: number; readonly rows: readonly Row[]; readonly next?: Uint8Array }
   | { readonly type: "dropped"; readonly directory: Directory; readonly partition: Partition }
   | { readonly type: "lock"; readonly member: NodeName; readonly result: LockResult }
-  | { readonly type: "submit"; readonly origin: number; readonly tokens: readonly number[]; readonly records: readonly TaskRecord[] }
+  | {
+      readonly type: "submit";
+      readonly origin: number;
+      readonly tokens: readonly number[];
+      readonly records: readonly TaskRecord[];
+    }
   | { readonly type: "forget"; readonly origin: number }
-  | { readonly type: "ask"; readonly askId: number; readonly request: NodeRequest; readonly to?: NodeName; readonly deadlineMs: number }
+  | {
+      readonly type: "ask";
+      readonly askId: number;
+      readonly request: NodeRequest;
+      readonly to?: NodeName;
+      readonly deadlineMs: number;
+    }
   | { readonly type: "ended"; readonly ends: readonly AttemptEnd[] }
   | { readonly type: "wall"; readonly offsetMs: number }
   /** The clock that counts suspend jumped against the monotonic one: the lease is void (ownership rule 12). */
@@ -69,9 +80,19 @@ export type NodeEffect =
   | { readonly type: "send"; readonly to: NodeName; readonly message: NodeMessage }
   /** Keep links to exactly these. */
   | { readonly type: "links"; readonly to: readonly NodeName[] }
-  | { readonly type: "persist-register"; readonly of: NodeName; readonly sequence: number; readonly state: RegisterState }
+  | {
+      readonly type: "persist-register";
+      readonly of: NodeName;
+      readonly sequence: number;
+      readonly state: RegisterState;
+    }
   | { readonly type: "commit"; readonly group: number; readonly groups: readonly RowGroup[] }
-  | { readonly type: "commit-adopted"; readonly member: NodeName; readonly writeId: number; readonly groups: readonly RowGroup[] }
+  | {
+      readonly type: "commit-adopted";
+      readonly member: NodeName;
+      readonly writeId: number;
+      readonly groups: readonly RowGroup[];
+    }
   | { readonly type: "open"; readonly partition: Partition; readonly history: number; readonly generation: number }
   | { readonly type: "read"; readonly readId: number; readonly directory: Directory; readonly request: PageRequest }
   | { readonly type: "drop"; readonly directory: Directory; readonly partition: Partition }
@@ -80,7 +101,12 @@ export type NodeEffect =
   | { readonly type: "release-lock"; readonly member: NodeName }
   | { readonly type: "start"; readonly attempts: readonly Attempt[] }
   | { readonly type: "abort"; readonly attemptId: number; readonly reason: AbortReason }
-  | { readonly type: "outcomes"; readonly origin: number; readonly tokens: readonly number[]; readonly outcomes: readonly SubmitOutcome[] }
+  | {
+      readonly type: "outcomes";
+      readonly origin: number;
+      readonly tokens: readonly number[];
+      readonly outcomes: readonly SubmitOutcome[];
+    }
   | { readonly type: "answered"; readonly askId: number; readonly answer: NodeAnswer }
   | { readonly type: "document" }
   | { readonly type: "note"; readonly what: string; readonly detail: string }

@@ -3,8 +3,8 @@
  */
 
 import type { NodeName } from "../ids.ts";
-import type { MemberNotice } from "../membership/events.ts";
 import type { Instant } from "../machine.ts";
+import type { MemberNotice } from "../membership/events.ts";
 
 export class Liveness {
   readonly #self: NodeName;

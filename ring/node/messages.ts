@@ -76,7 +76,12 @@ export interface TransferId {
 
 export type TransferMessage =
   /** Sender: may I? */
-  | { readonly type: "transfer-offer"; readonly transfer: TransferId; readonly epoch: Epoch; readonly stranded?: Stranded }
+  | {
+      readonly type: "transfer-offer";
+      readonly transfer: TransferId;
+      readonly epoch: Epoch;
+      readonly stranded?: Stranded;
+    }
   /** Receiver: its slots are full, it lacks the app, …: why not now. */
   | { readonly type: "transfer-wait"; readonly transfer: TransferId; readonly reason: string }
   | { readonly type: "transfer-begin"; readonly transfer: TransferId }
@@ -89,7 +94,12 @@ export type TransferMessage =
       readonly last?: { readonly changes: number; readonly hash: number };
     }
   /** Everything up to `sequence` is durable at the receiver. */
-  | { readonly type: "transfer-ack"; readonly transfer: TransferId; readonly sequence: number; readonly complete: boolean }
+  | {
+      readonly type: "transfer-ack";
+      readonly transfer: TransferId;
+      readonly sequence: number;
+      readonly complete: boolean;
+    }
   | { readonly type: "transfer-abort"; readonly transfer: TransferId; readonly reason: string };
 
 /** What a member's seal allows: some partitions to their next owners, or everything because its process has died. */

@@ -51,7 +51,10 @@ export class Neighbours {
   #started = false;
   #left = false;
 
-  constructor(here: Here, parts: { swim: Swim; liveness: Liveness; member: Omit<Member, "status">; autoJoin: boolean; hooks: NeighbourHooks }) {
+  constructor(
+    here: Here,
+    parts: { swim: Swim; liveness: Liveness; member: Omit<Member, "status">; autoJoin: boolean; hooks: NeighbourHooks },
+  ) {
     this.#here = here;
     this.#swim = parts.swim;
     this.#liveness = parts.liveness;
@@ -66,7 +69,11 @@ export class Neighbours {
 
   nextDeadline(): Instant | undefined {
     if (!this.#started) return undefined;
-    const soonest = Math.min(this.#swim.nextDeadline() ?? Number.POSITIVE_INFINITY, this.#outsideAt ?? Number.POSITIVE_INFINITY, this.loads.nextDeadline());
+    const soonest = Math.min(
+      this.#swim.nextDeadline() ?? Number.POSITIVE_INFINITY,
+      this.#outsideAt ?? Number.POSITIVE_INFINITY,
+      this.loads.nextDeadline(),
+    );
     return soonest === Number.POSITIVE_INFINITY ? undefined : soonest;
   }
 
@@ -138,7 +145,8 @@ export class Neighbours {
   /** The peer that has loaded an app which this node has not. */
   loadedElsewhere(app: string): NodeName | undefined {
     for (const [peer, loaded] of this.#loaded) {
-      if (loaded.some(({ match }) => match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1))))) return peer;
+      if (loaded.some(({ match }) => match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1)))))
+        return peer;
     }
     return undefined;
   }
@@ -148,7 +156,9 @@ export class Neighbours {
     const { document, now } = this.#here;
     const member = document === undefined ? undefined : findMember(document, name);
     if (document === undefined || member === undefined) return false;
-    return document.members.some((other) => other.name !== name && other.machine === member.machine && this.#liveness.live(now, other.name));
+    return document.members.some(
+      (other) => other.name !== name && other.machine === member.machine && this.#liveness.live(now, other.name),
+    );
   }
 
   #notice(notice: MemberNotice): void {
@@ -159,12 +169,14 @@ export class Neighbours {
     this.#keepLinks();
     this.#hooks.noticed(notice);
     const epoch = this.#here.document?.epoch ?? 0;
-    if (Number(notice.member.tags.get("epoch") ?? 0) > epoch && this.#liveness.linked(name)) this.#here.send(name, { type: "pull-document", epoch });
+    if (Number(notice.member.tags.get("epoch") ?? 0) > epoch && this.#liveness.linked(name))
+      this.#here.send(name, { type: "pull-document", epoch });
   }
 
   #keepLinks(): void {
     const wanted = new Set<NodeName>();
-    for (const member of this.#swim.members()) if (member.state !== "left" && member.state !== "dead") wanted.add(member.name);
+    for (const member of this.#swim.members())
+      if (member.state !== "left" && member.state !== "dead") wanted.add(member.name);
     for (const member of this.#here.document?.members ?? []) wanted.add(member.name);
     wanted.delete(this.#here.self);
     this.#here.emit({ type: "links", to: [...wanted] });
@@ -197,7 +209,9 @@ export class Neighbours {
     this.toAll({ type: "candidate", member: this.#member });
     if (!this.#autoJoin) return;
     const staged = document.staged.some((change) => change.type === "join" && change.member.name === self);
-    this.#hooks.askClaimant(staged ? { type: "commit" } : { type: "stage", change: { type: "join", member: this.#member } });
+    this.#hooks.askClaimant(
+      staged ? { type: "commit" } : { type: "stage", change: { type: "join", member: this.#member } },
+    );
   }
 }
 

@@ -109,11 +109,18 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#hosting = new Hosting(here, engine, options.copies, nextReadId);
     const parts = { engine, hosting: this.#hosting, commits: this.#commits };
     this.#asks = new Asks(here);
-    this.#desk = new Desk(here, { engine, commits: this.#commits, router: () => this.#router, nextReadId, answered: (id, answer) => this.#answers.answered(id, answer) });
+    this.#desk = new Desk(here, {
+      engine,
+      commits: this.#commits,
+      router: () => this.#router,
+      nextReadId,
+      answered: (id, answer) => this.#answers.answered(id, answer),
+    });
     this.#router = new Router(here, {
       admission: (partition) => this.#admission(partition),
       submit: (partition, record, sink, token) => {
-        const elsewhere = apps.find(record.app) === undefined ? this.#neighbours.loadedElsewhere(record.app) : undefined;
+        const elsewhere =
+          apps.find(record.app) === undefined ? this.#neighbours.loadedElsewhere(record.app) : undefined;
         if (elsewhere === undefined) return this.#desk.submit(partition, record, sink, token);
         const detail = `${member.name} owns the key but has not loaded ${record.app}; ${elsewhere} has`;
         sink.settle(token, { type: "refused", code: "APP_NOT_HERE", detail, retryAfterMs: 1_000 });
@@ -177,10 +184,16 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#outgoing = new Outgoing(here, {
       ...parts,
       hooks: {
-        consent: (epoch, partition, to, insist) => this.#giveConsent(member.name, epoch, { type: "moves", moves: [{ partition, to }] }, insist),
+        consent: (epoch, partition, to, insist) =>
+          this.#giveConsent(member.name, epoch, { type: "moves", moves: [{ partition, to }] }, insist),
         nextReadId,
         nonce: () => Math.floor(random() * 2 ** 48),
-        holds: (entry) => (entry.member === member.name ? (entry.memberId === member.id ? { type: "own" } : undefined) : this.#adoption.holds(entry)),
+        holds: (entry) =>
+          entry.member === member.name
+            ? entry.memberId === member.id
+              ? { type: "own" }
+              : undefined
+            : this.#adoption.holds(entry),
       },
     });
     this.#stopping = new Stopping(here, {
@@ -188,7 +201,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         engine.allowStarts(here.now, false);
         for (const partition of this.#hosting.partitions()) engine.hold(here.now, partition);
       },
-      running: () => [...this.#hosting.partitions()].reduce((sum, partition) => sum + engine.inFlight(partition).length, 0),
+      running: () =>
+        [...this.#hosting.partitions()].reduce((sum, partition) => sum + engine.inFlight(partition).length, 0),
       abortAll: () => engine.abortAll(here.now, "shutdown"),
       whenSynced: (run) => this.#commits.whenSynced(run),
       toAll: (message) => this.#neighbours.toAll(message),
@@ -201,11 +215,22 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       },
     });
     this.#answers = new Answers(here, {
-      asks: this.#asks, engine, hosting: this.#hosting, claimant: this.#claimant, outgoing: this.#outgoing, incoming: this.#incoming,
-      overrides: this.#overrides, apps, liveness, adoption: this.#adoption, neighbours: this.#neighbours, member,
+      asks: this.#asks,
+      engine,
+      hosting: this.#hosting,
+      claimant: this.#claimant,
+      outgoing: this.#outgoing,
+      incoming: this.#incoming,
+      overrides: this.#overrides,
+      apps,
+      liveness,
+      adoption: this.#adoption,
+      neighbours: this.#neighbours,
+      member,
       version: options.version,
       state: () => this.#state(),
-      leaseMs: () => (this.#seat.leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#seat.leaseUntil - here.now))),
+      leaseMs: () =>
+        this.#seat.leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#seat.leaseUntil - here.now)),
       changed: (override) => this.#overrideChanged(override, true),
     });
   }
@@ -314,7 +339,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "lock":
         return this.#adoption.locked(event.member, event.result);
       case "ask":
-        return this.#answers.ask({ type: "local", askId: event.askId }, event.request, { to: event.to, deadlineMs: event.deadlineMs });
+        return this.#answers.ask({ type: "local", askId: event.askId }, event.request, {
+          to: event.to,
+          deadlineMs: event.deadlineMs,
+        });
       case "forget":
         return this.#desk.forget(event.origin);
       case "wall":
@@ -330,7 +358,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         return this.#here.emit({ type: "exit", code: 0, reason: "stopped" });
       case "store-full":
         this.#diskFull = event.full;
-        return this.#here.note(event.full ? "disk-full" : "disk-has-room", event.full ? "new tasks are refused" : "new tasks are taken again");
+        return this.#here.note(
+          event.full ? "disk-full" : "disk-has-room",
+          event.full ? "new tasks are refused" : "new tasks are taken again",
+        );
       case "store-broken":
         return this.#break(event.detail);
     }
@@ -375,7 +406,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "register":
         return this.#seat.receive(message.for, message.as, message.message);
       case "ask":
-        return this.#answers.ask({ type: "peer", name: from, askId: message.askId }, message.request, { to: this.#here.self, deadlineMs: PEER_ASK_MS });
+        return this.#answers.ask({ type: "peer", name: from, askId: message.askId }, message.request, {
+          to: this.#here.self,
+          deadlineMs: PEER_ASK_MS,
+        });
       case "answer":
         return this.#asks.settle(message.askId, message.answer, from);
       case "transfer-offer":
@@ -440,7 +474,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#router.drain();
     this.#here.emit({ type: "document" });
     this.#neighbours.follow(document);
-    if (before === undefined || findMember(before, self) === undefined || findMember(document, self) !== undefined) return;
+    if (before === undefined || findMember(before, self) === undefined || findMember(document, self) !== undefined)
+      return;
     this.#here.note("left", "this node is no longer a member of the ring");
     this.#leftAt = this.#here.now + LATE_CALLS_MS;
   }
@@ -449,7 +484,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #settleInPlace(): void {
     const { document, self } = this.#here;
     for (const entry of document?.stranded ?? []) {
-      const mine = entry.member === self && entry.memberId === this.#options.member.id && document?.owners[entry.partition] === self;
+      const mine =
+        entry.member === self &&
+        entry.memberId === this.#options.member.id &&
+        document?.owners[entry.partition] === self;
       if (mine && this.#hosting.loaded(entry.partition)) this.#incoming.settle(entry);
     }
   }
@@ -465,7 +503,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       if (epoch === undefined) this.#doubtsAt = undefined;
       return;
     }
-    if (this.#doubtsAt !== undefined) this.#claimant.wish((document) => (document.epoch < epoch ? passEpoch(document) : document), () => {}, DOUBT_MS);
+    if (this.#doubtsAt !== undefined)
+      this.#claimant.wish(
+        (document) => (document.epoch < epoch ? passEpoch(document) : document),
+        () => {},
+        DOUBT_MS,
+      );
     this.#doubtsAt = now + DOUBT_MS;
   }
 
@@ -485,7 +528,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #giveConsent(member: NodeName, epoch: Epoch, gives: Giving, insist: boolean): void {
     const role = this.#claimant.role();
     if (insist || role === this.#here.self) this.#claimant.consent(member, epoch, gives, insist);
-    if (role !== undefined && role !== this.#here.self) this.#here.send(role, { type: "consent", member, epoch, gives });
+    if (role !== undefined && role !== this.#here.self)
+      this.#here.send(role, { type: "consent", member, epoch, gives });
   }
 
   #toClaimant(message: Extract<NodeMessage, { type: "absorbed" }>): void {
@@ -525,7 +569,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
 
   #readNodeRows(after: Uint8Array | undefined): void {
     this.#nodeRowsRead = ++this.#readId;
-    const request = { partition: NODE_ROWS, rowLimit: 5_000, byteLimit: 4_194_304, ...(after === undefined ? {} : { after }) };
+    const request = {
+      partition: NODE_ROWS,
+      rowLimit: 5_000,
+      byteLimit: 4_194_304,
+      ...(after === undefined ? {} : { after }),
+    };
     this.#here.emit({ type: "read", readId: this.#nodeRowsRead, directory: { type: "own" }, request });
   }
 

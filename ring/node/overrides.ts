@@ -51,8 +51,10 @@ export class Overrides {
   /** The app's next override. Throws `APP_UNKNOWN` where there is nothing to change, `QUEUE_FULL` at the limit. */
   next(app: AppName, action: AppAction, definition: AppDefinition | undefined): AppOverride {
     const known = this.#known.get(app);
-    if (known === undefined && this.#known.size >= OVERRIDE_LIMIT) throw new RingError("QUEUE_FULL", `${OVERRIDE_LIMIT} apps have settings of their own`);
-    if (definition === undefined && action !== "delete") throw new RingError("APP_UNKNOWN", `no loaded app or template matches ${app}`);
+    if (known === undefined && this.#known.size >= OVERRIDE_LIMIT)
+      throw new RingError("QUEUE_FULL", `${OVERRIDE_LIMIT} apps have settings of their own`);
+    if (definition === undefined && action !== "delete")
+      throw new RingError("APP_UNKNOWN", `no loaded app or template matches ${app}`);
     const base: AppOverride = known ?? { app, version: 0, existence: "implied", paused: false, limits: {} };
     const version = base.version + 1;
     if (action === "create") return { ...base, version, existence: "created" };

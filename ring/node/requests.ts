@@ -22,14 +22,23 @@ export type NodeRequest =
   | { readonly type: "transfer-limit"; readonly limit?: number; readonly paused?: boolean; readonly force?: Partition }
   /** Moves all partitions of the node away (it stays a member); `false` ends that. */
   | { readonly type: "drain"; readonly name: NodeName; readonly drain: boolean }
-  | { readonly type: "app"; readonly app: AppName; readonly action: "create" | "delete" | "pause" | "resume" | { readonly limits: Partial<AppLimits> } }
+  | {
+      readonly type: "app";
+      readonly app: AppName;
+      readonly action: "create" | "delete" | "pause" | "resume" | { readonly limits: Partial<AppLimits> };
+    }
   | { readonly type: "list-apps"; readonly limit: number };
 
 export type NodeAnswer =
   | { readonly type: "task"; readonly answer: TaskAnswer }
   | { readonly type: "node-status"; readonly status: NodeStatus }
   | { readonly type: "document"; readonly document: RingDocument }
-  | { readonly type: "transfers"; readonly transfers: readonly TransferView[]; readonly limit: number; readonly paused: boolean }
+  | {
+      readonly type: "transfers";
+      readonly transfers: readonly TransferView[];
+      readonly limit: number;
+      readonly paused: boolean;
+    }
   | { readonly type: "apps"; readonly apps: readonly AppView[] }
   | { readonly type: "ok" }
   | { readonly type: "refused"; readonly code: ErrorCode; readonly detail: string; readonly retryAfterMs?: number };
@@ -74,10 +83,22 @@ export interface NodeStatus {
   readonly dead: number;
   /** Tasks of other members held in directories that this node adopted, and its own that wait to be handed back. */
   /** `rows`: tasks, as the member last told; absent when it never did. */
-  readonly stranded: readonly { readonly member: NodeName; readonly partition: Partition; readonly rows?: number; readonly where: "adopter" | "away" }[];
+  readonly stranded: readonly {
+    readonly member: NodeName;
+    readonly partition: Partition;
+    readonly rows?: number;
+    readonly where: "adopter" | "away";
+  }[];
   readonly apps: readonly { readonly match: string; readonly version: string }[];
   readonly warnings: readonly { readonly code: string; readonly detail: string }[];
-  readonly store: { readonly rows: number; readonly bytes: number; readonly commits: number; readonly syncs: number; readonly quarantined: number; readonly broken?: string };
+  readonly store: {
+    readonly rows: number;
+    readonly bytes: number;
+    readonly commits: number;
+    readonly syncs: number;
+    readonly quarantined: number;
+    readonly broken?: string;
+  };
   /** Names for which this node holds the directory lock. */
   readonly adopting: readonly NodeName[];
 }

@@ -50,7 +50,10 @@ export class Router {
   readonly #queues = new Map<Partition, Item[]>();
   /** Tasks of a partition on their way to a peer. */
   readonly #outstanding = new Map<Partition, { to: NodeName; count: number }>();
-  readonly #inFlight = new Map<number, { readonly to: NodeName; readonly items: readonly Item[]; readonly since: Instant }>();
+  readonly #inFlight = new Map<
+    number,
+    { readonly to: NodeName; readonly items: readonly Item[]; readonly since: Instant }
+  >();
   #batches = new Map<NodeName, Item[]>();
   #nextDrain: Instant | undefined;
 
@@ -89,7 +92,14 @@ export class Router {
           continue;
         }
       }
-      this.#route({ sink, token, record, partition, sequence: ++this.#sequence, deadline: this.#here.now + ROUTE_DEADLINE_MS });
+      this.#route({
+        sink,
+        token,
+        record,
+        partition,
+        sequence: ++this.#sequence,
+        deadline: this.#here.now + ROUTE_DEADLINE_MS,
+      });
     }
     this.#sendBatches();
   }
@@ -126,7 +136,11 @@ export class Router {
       items.sort((a, b) => a.sequence - b.sequence);
       for (const item of items) {
         if (now < item.deadline) this.#route(item);
-        else item.sink.settle(item.token, this.#here.document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER);
+        else
+          item.sink.settle(
+            item.token,
+            this.#here.document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER,
+          );
       }
     }
     this.#sendBatches();
@@ -148,7 +162,8 @@ export class Router {
       return;
     }
     if (item.sink.forwarded) return item.sink.settle(item.token, NOT_OWNER);
-    if (owner === undefined || !this.#here.linked(owner) || this.#forwardedCount >= FORWARD_LIMIT) return this.#enqueue(item);
+    if (owner === undefined || !this.#here.linked(owner) || this.#forwardedCount >= FORWARD_LIMIT)
+      return this.#enqueue(item);
     const onWay = this.#outstanding.get(partition);
     if (onWay !== undefined && onWay.to !== owner) return this.#enqueue(item);
     if (onWay === undefined) this.#outstanding.set(partition, { to: owner, count: 1 });
@@ -180,7 +195,13 @@ export class Router {
         const forwardId = ++this.#forwardId;
         this.#inFlight.set(forwardId, { to, items: ofOrigin, since: this.#here.now });
         this.#forwardedCount += ofOrigin.length;
-        this.#here.send(to, { type: "forward", forwardId, epoch, origin, records: ofOrigin.map((item) => item.record) });
+        this.#here.send(to, {
+          type: "forward",
+          forwardId,
+          epoch,
+          origin,
+          records: ofOrigin.map((item) => item.record),
+        });
       }
     }
     this.#nextDrain ??= this.#here.now + DRAIN_EVERY_MS;
@@ -202,14 +223,49 @@ export class Router {
 }
 
 const REROUTED: ReadonlySet<string> = new Set(["NOT_OWNER", "NO_LEASE", "NO_OWNER"]);
-const NO_RING: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "this node is not part of a ring yet", retryAfterMs: 500 };
-const NO_OWNER: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "the partition's owner cannot be reached", retryAfterMs: 500 };
-const NOT_READY: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "the partition is not served yet", retryAfterMs: 500 };
+const NO_RING: SubmitOutcome = {
+  type: "refused",
+  code: "NO_OWNER",
+  detail: "this node is not part of a ring yet",
+  retryAfterMs: 500,
+};
+const NO_OWNER: SubmitOutcome = {
+  type: "refused",
+  code: "NO_OWNER",
+  detail: "the partition's owner cannot be reached",
+  retryAfterMs: 500,
+};
+const NOT_READY: SubmitOutcome = {
+  type: "refused",
+  code: "NO_OWNER",
+  detail: "the partition is not served yet",
+  retryAfterMs: 500,
+};
 const NOT_OWNER: SubmitOutcome = { type: "refused", code: "NOT_OWNER", detail: "the ring changed", retryAfterMs: 50 };
-const NO_LEASE: SubmitOutcome = { type: "refused", code: "NO_LEASE", detail: "the owner holds no lease", retryAfterMs: 200 };
-const DRAINING: SubmitOutcome = { type: "refused", code: "DRAINING", detail: "the node is stopping", retryAfterMs: 1_000 };
-const DISK_FULL: SubmitOutcome = { type: "refused", code: "QUEUE_FULL", detail: "the disk of the owner is full", retryAfterMs: 2_000 };
-const FULL: SubmitOutcome = { type: "refused", code: "QUEUE_FULL", detail: "too many tasks wait for their owners at this node", retryAfterMs: 500 };
+const NO_LEASE: SubmitOutcome = {
+  type: "refused",
+  code: "NO_LEASE",
+  detail: "the owner holds no lease",
+  retryAfterMs: 200,
+};
+const DRAINING: SubmitOutcome = {
+  type: "refused",
+  code: "DRAINING",
+  detail: "the node is stopping",
+  retryAfterMs: 1_000,
+};
+const DISK_FULL: SubmitOutcome = {
+  type: "refused",
+  code: "QUEUE_FULL",
+  detail: "the disk of the owner is full",
+  retryAfterMs: 2_000,
+};
+const FULL: SubmitOutcome = {
+  type: "refused",
+  code: "QUEUE_FULL",
+  detail: "too many tasks wait for their owners at this node",
+  retryAfterMs: 500,
+};
 
 /** How long a task may look for its owner before its submitter is told to retry. Longer than a cut-over, shorter than a failover. */
 const ROUTE_DEADLINE_MS = 5_000;

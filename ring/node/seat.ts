@@ -40,7 +40,12 @@ export class Seat {
     const { state, leaseMs, random, hooks } = options;
     this.#here = here;
     this.#hooks = hooks;
-    this.#register = new Register({ state, leaseMs, random, checkSuccessor: (previous, next) => checkSuccessor(previous, next)[0] });
+    this.#register = new Register({
+      state,
+      leaseMs,
+      random,
+      checkSuccessor: (previous, next) => checkSuccessor(previous, next)[0],
+    });
   }
 
   nextDeadline(): Instant | undefined {
@@ -91,7 +96,8 @@ export class Seat {
   perform(of: NodeName, effects: readonly RegisterEffect[]): void {
     for (const effect of effects) {
       if (effect.type === "send") this.#send(of, effect.to, effect.message);
-      else if (effect.type === "persist") this.#here.emit({ type: "persist-register", of, sequence: effect.sequence, state: effect.state });
+      else if (effect.type === "persist")
+        this.#here.emit({ type: "persist-register", of, sequence: effect.sequence, state: effect.state });
       else if (of === this.#here.self) this.#performOwn(effect);
       else if (effect.type === "decided") this.learn(effect.document);
     }
@@ -114,9 +120,17 @@ export class Seat {
       case "lease-warning":
         return this.#hooks.leaseWarning();
       case "superseded":
-        return this.#here.emit({ type: "exit", code: 1, reason: "the ring was recovered without this node: it belongs to an older history" });
+        return this.#here.emit({
+          type: "exit",
+          code: 1,
+          reason: "the ring was recovered without this node: it belongs to an older history",
+        });
       case "restored":
-        return this.#here.emit({ type: "exit", code: 1, reason: "the data directory was restored from a copy, or two processes use it: start with an empty one" });
+        return this.#here.emit({
+          type: "exit",
+          code: 1,
+          reason: "the data directory was restored from a copy, or two processes use it: start with an empty one",
+        });
       case "wrong-ring":
         return this.#here.note("wrong-ring", `${effect.from} belongs to ring ${effect.ringId}`);
     }

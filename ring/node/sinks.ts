@@ -35,7 +35,10 @@ export class ForwardSink implements OutcomeSink {
   #missing: number;
   readonly #complete: (sink: ForwardSink) => void;
 
-  constructor(forward: { from: NodeName; forwardId: number; origin: "client" | "child"; count: number }, complete: (sink: ForwardSink) => void) {
+  constructor(
+    forward: { from: NodeName; forwardId: number; origin: "client" | "child"; count: number },
+    complete: (sink: ForwardSink) => void,
+  ) {
     this.from = forward.from;
     this.forwardId = forward.forwardId;
     this.origin = forward.origin;

@@ -55,7 +55,8 @@ export class EndedIds {
   read(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
     const { generation, opens } = vnode.term;
     const position = readPosition(key);
-    if (position.generation === generation && position.opens === opens) vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
+    if (position.generation === generation && position.opens === opens)
+      vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
     const ends = this.#of(vnode);
     const ids: string[] = [];
     for (const { id, state } of readEnded(value)) {

@@ -9,10 +9,10 @@
 
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
+import { EndedIds } from "./ended-ids.ts";
 import type { Fifo } from "./fifo.ts";
 import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts";
 import { PlainEnds } from "./plain-ends.ts";
-import { EndedIds } from "./ended-ids.ts";
 import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
 
 export class Results {

@@ -8,7 +8,10 @@ import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
 import type { NodeStatus } from "../../ring/node/requests.ts";
 import type { Health } from "../http/server.ts";
 
-export function health(node: NodeDriver, store: EmbeddedStore): { readonly readiness: () => Health; readonly liveness: () => Health; readonly startup: () => Health; stop(): void } {
+export function health(
+  node: NodeDriver,
+  store: EmbeddedStore,
+): { readonly readiness: () => Health; readonly liveness: () => Health; readonly startup: () => Health; stop(): void } {
   let status: NodeStatus | undefined;
   let startedOnce = false;
   const refresh = (): void => {
@@ -21,15 +24,35 @@ export function health(node: NodeDriver, store: EmbeddedStore): { readonly readi
   const readiness = (): Health => {
     if (status === undefined) refresh();
     const now = performance.now();
-    const stalled = (status?.partitions ?? []).filter((view) => view.runnable && view.running === 0 && view.oldestWaitMs > STALL_MS && now - view.lastCompletion > STALL_MS);
+    const stalled = (status?.partitions ?? []).filter(
+      (view) =>
+        view.runnable && view.running === 0 && view.oldestWaitMs > STALL_MS && now - view.lastCompletion > STALL_MS,
+    );
     const owned = node.document()?.owners.filter((owner) => owner === node.name).length ?? 0;
     const served = status?.partitions.length ?? 0;
     const checks = [
-      { name: "ring", ok: node.document() !== undefined, detail: node.document() === undefined ? "not part of a ring yet" : `epoch ${node.document()!.epoch}` },
-      { name: "lease", ok: node.holdsLease(), detail: node.holdsLease() ? "held" : "NO_LEASE: a majority of voters cannot be reached" },
-      { name: "store", ok: store.broken === undefined && !store.full, detail: store.broken === undefined ? (store.full ? "disk full" : "ok") : `STORE_BROKEN: ${store.broken.message}` },
+      {
+        name: "ring",
+        ok: node.document() !== undefined,
+        detail: node.document() === undefined ? "not part of a ring yet" : `epoch ${node.document()!.epoch}`,
+      },
+      {
+        name: "lease",
+        ok: node.holdsLease(),
+        detail: node.holdsLease() ? "held" : "NO_LEASE: a majority of voters cannot be reached",
+      },
+      {
+        name: "store",
+        ok: store.broken === undefined && !store.full,
+        detail:
+          store.broken === undefined ? (store.full ? "disk full" : "ok") : `STORE_BROKEN: ${store.broken.message}`,
+      },
       { name: "partitions", ok: served >= owned, detail: `${served} of ${owned} open` },
-      { name: "progress", ok: stalled.length === 0, detail: stalled.length === 0 ? "ok" : `STALLED: ${stalled.map((view) => view.partition).join(", ")}` },
+      {
+        name: "progress",
+        ok: stalled.length === 0,
+        detail: stalled.length === 0 ? "ok" : `STALLED: ${stalled.map((view) => view.partition).join(", ")}`,
+      },
     ];
     const ready = checks.every((check) => check.ok) && status?.state !== "stopping";
     if (ready) startedOnce = true;

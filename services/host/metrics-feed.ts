@@ -1,16 +1,23 @@
 /** Feeds the node's metrics from its events and views. */
 
-import type { NodeDriver } from "../../ring/io/node.ts";
-import type { TaskEngineContract } from "../../ring/tasks/engine-contract.ts";
-import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
 import type { Gossip } from "../../ring/io/gossip.ts";
+import type { NodeDriver } from "../../ring/io/node.ts";
+import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
 import type { Swim } from "../../ring/membership/swim.ts";
+import type { TaskEngineContract } from "../../ring/tasks/engine-contract.ts";
 import { createNodeMetrics, watchEventLoopLag } from "../metrics/node-metrics.ts";
 import type { Registry } from "../metrics/registry.ts";
 import type { Runner } from "../runner/runner.ts";
 import { feedGossipMetrics } from "./gossip-feed.ts";
 
-export function feedMetrics(parts: { readonly node: NodeDriver; readonly store: EmbeddedStore; readonly runner: Runner; readonly swim: Swim; readonly gossip: Gossip; readonly appViews: TaskEngineContract["appViews"] }): { readonly registry: Registry; stop(): void } {
+export function feedMetrics(parts: {
+  readonly node: NodeDriver;
+  readonly store: EmbeddedStore;
+  readonly runner: Runner;
+  readonly swim: Swim;
+  readonly gossip: Gossip;
+  readonly appViews: TaskEngineContract["appViews"];
+}): { readonly registry: Registry; stop(): void } {
   const { node, store, runner, swim, gossip, appViews } = parts;
   const metrics = createNodeMetrics();
   const waits = metrics.taskWaitSeconds.of();
@@ -36,7 +43,8 @@ export function feedMetrics(parts: { readonly node: NodeDriver; readonly store: 
   metrics.registry.onCollect(() => {
     const document = node.document();
     metrics.ringEpoch.set(document?.epoch ?? 0);
-    for (const state of ["alive", "suspect", "dead", "left"]) metrics.members.set(node.members().filter((member) => member.state === state).length, state);
+    for (const state of ["alive", "suspect", "dead", "left"])
+      metrics.members.set(node.members().filter((member) => member.state === state).length, state);
     metrics.attemptsRunning.set(runner.runningCount);
     metrics.leaseHeld.set(node.holdsLease() ? 1 : 0);
     const stats = store.stats();

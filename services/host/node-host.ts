@@ -27,15 +27,15 @@ import { NodeMachine } from "../../ring/node/node.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
 import { type Api, startApi } from "../api/server.ts";
-import { Catalogue } from "../apps/catalogue.ts";
 import type { App } from "../app.ts";
+import { Catalogue } from "../apps/catalogue.ts";
 import { type HttpServer, startHttp } from "../http/server.ts";
 import { createRunner } from "../runner/runner.ts";
 import { health } from "./health.ts";
 import { type HostLog, openLog } from "./log.ts";
 import { machineId } from "./machine-id.ts";
-import { Opened } from "./opened.ts";
 import { feedMetrics } from "./metrics-feed.ts";
+import { Opened } from "./opened.ts";
 
 export interface Endpoint {
   readonly host: string;
@@ -58,7 +58,12 @@ export interface HostOptions {
   /** Keeps rings on one network apart. */
   readonly gossipLabel?: string;
   /** What others are told to connect to, where that is not what is bound. */
-  readonly advertise?: { readonly host?: string; readonly grpcPort?: number; readonly httpPort?: number; readonly gossipPort?: number };
+  readonly advertise?: {
+    readonly host?: string;
+    readonly grpcPort?: number;
+    readonly httpPort?: number;
+    readonly gossipPort?: number;
+  };
   readonly ringSize?: number;
   readonly weight?: number;
   readonly zone?: string;
@@ -105,7 +110,14 @@ export async function startHost(options: HostOptions): Promise<Host> {
       bind: options.gossip,
       keyring: keys.keyring,
       ...(options.gossipLabel === undefined ? {} : { label: options.gossipLabel }),
-      ...(options.advertise?.host === undefined ? {} : { advertise: { host: options.advertise.host, ...(options.advertise.gossipPort === undefined ? {} : { port: options.advertise.gossipPort }) } }),
+      ...(options.advertise?.host === undefined
+        ? {}
+        : {
+            advertise: {
+              host: options.advertise.host,
+              ...(options.advertise.gossipPort === undefined ? {} : { port: options.advertise.gossipPort }),
+            },
+          }),
       onEvent: (event) => driver?.step({ type: "swim", event }),
     }),
   );
@@ -118,22 +130,55 @@ export async function startHost(options: HostOptions): Promise<Host> {
     ...(options.zone === undefined ? {} : { zone: options.zone }),
   };
   const bytes = registerFile.read();
-  const register: RegisterState = bytes === undefined
-    ? {
-        version: 1, member: name, memberId: directory.id, starts: 0, promised: undefined, accepted: undefined,
-        document: options.join.length > 0 ? undefined : foundRing({ ringId: randomBytes(16).toString("hex") as RingId, ringSize: options.ringSize ?? RING_SIZE_DEFAULT, member }),
-      }
-    : decodeRegisterState(bytes);
+  const register: RegisterState =
+    bytes === undefined
+      ? {
+          version: 1,
+          member: name,
+          memberId: directory.id,
+          starts: 0,
+          promised: undefined,
+          accepted: undefined,
+          document:
+            options.join.length > 0
+              ? undefined
+              : foundRing({
+                  ringId: randomBytes(16).toString("hex") as RingId,
+                  ringSize: options.ringSize ?? RING_SIZE_DEFAULT,
+                  member,
+                }),
+        }
+      : decodeRegisterState(bytes);
   const apps = new Catalogue(options.apps);
-  const tags = new Map([["role", "taskring"], ["id", directory.id.slice(0, 16)], ["starts", String(register.starts + 1)], ["v", VERSION], ["weight", String(member.weight)], ...(member.zone === undefined ? [] : [["zone", member.zone] as const])]);
+  const tags = new Map([
+    ["role", "taskring"],
+    ["id", directory.id.slice(0, 16)],
+    ["starts", String(register.starts + 1)],
+    ["v", VERSION],
+    ["weight", String(member.weight)],
+    ...(member.zone === undefined ? [] : [["zone", member.zone] as const]),
+  ]);
   const engine = new TaskEngine({ apps, random: Math.random });
   const swim = new Swim({
-    name, address: gossip.address, tags, profile: PROFILES[options.profile ?? "lan"], random: Math.random,
-    supersedes: (known, claimed) => known.get("id") === claimed.get("id") && Number(claimed.get("starts")) > Number(known.get("starts")),
+    name,
+    address: gossip.address,
+    tags,
+    profile: PROFILES[options.profile ?? "lan"],
+    random: Math.random,
+    supersedes: (known, claimed) =>
+      known.get("id") === claimed.get("id") && Number(claimed.get("starts")) > Number(known.get("starts")),
   });
   const machine = new NodeMachine({
-    member, version: VERSION, swim, register, copies, engine, apps, random: Math.random,
-    leaseMs: options.leaseMs ?? LEASE_MS, autoJoin: options.autoJoin ?? false,
+    member,
+    version: VERSION,
+    swim,
+    register,
+    copies,
+    engine,
+    apps,
+    random: Math.random,
+    leaseMs: options.leaseMs ?? LEASE_MS,
+    autoJoin: options.autoJoin ?? false,
   });
 
   const { promise: ended, resolve: end } = withResolvers();
@@ -151,8 +196,17 @@ export async function startHost(options: HostOptions): Promise<Host> {
     void closing.then(() => options.onExit?.(code, reason));
   };
   const node: NodeDriver = new NodeDriver({
-    name, machine, store, directory, register: registerFile, adopted,
-    gossip: () => gossip, peers: () => peers, runner: () => runner, log, onExit: finish,
+    name,
+    machine,
+    store,
+    directory,
+    register: registerFile,
+    adopted,
+    gossip: () => gossip,
+    peers: () => peers,
+    runner: () => runner,
+    log,
+    onExit: finish,
   });
   driver = node;
   const runner = opened.use(createRunner({ apps, log, onEnds: (ends) => node.ended(ends) }));
@@ -164,7 +218,14 @@ export async function startHost(options: HostOptions): Promise<Host> {
     openPeers({
       self: () => {
         const document = machine.document ?? register.document;
-        return { type: "hello", protocol: { lowest: 1, highest: 1 }, ringId: document?.ringId, history: document?.history ?? 0, name, memberId: directory.id };
+        return {
+          type: "hello",
+          protocol: { lowest: 1, highest: 1 },
+          ringId: document?.ringId,
+          history: document?.history ?? 0,
+          name,
+          memberId: directory.id,
+        };
       },
       onMessages: (from, messages) => node.step({ type: "messages", from, messages }),
       onLink: (peer, state) => node.step({ type: "link", peer, up: state === "up" }),
@@ -174,7 +235,14 @@ export async function startHost(options: HostOptions): Promise<Host> {
   );
   const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service], keys });
   opened.defer(() => api.close({ graceMs: 200 }));
-  const { registry, stop: stopMetrics } = feedMetrics({ node, store, runner, swim, gossip, appViews: (limit) => engine.appViews(limit) });
+  const { registry, stop: stopMetrics } = feedMetrics({
+    node,
+    store,
+    runner,
+    swim,
+    gossip,
+    appViews: (limit) => engine.appViews(limit),
+  });
   opened.defer(stopMetrics);
   const { stop: stopHealth, ...checks } = health(node, store);
   opened.defer(stopHealth);
@@ -182,11 +250,18 @@ export async function startHost(options: HostOptions): Promise<Host> {
     await startHttp({ host: options.http.host, port: options.http.port, metrics: () => registry.render(), ...checks }),
   );
   const grpcPort = options.advertise?.grpcPort ?? portOf(api.address);
-  node.step({ type: "swim", event: { type: "set-tags", tags: new Map([...tags, ["grpc", String(grpcPort)], ["http", String(options.advertise?.httpPort ?? http.port)]]) } });
+  node.step({
+    type: "swim",
+    event: {
+      type: "set-tags",
+      tags: new Map([...tags, ["grpc", String(grpcPort)], ["http", String(options.advertise?.httpPort ?? http.port)]]),
+    },
+  });
   node.start();
   const addresses = await Promise.all(options.join.map(resolveEndpoint));
   const join = (): void => {
-    if (addresses.length > 0 && node.members().length < 2) node.step({ type: "swim", event: { type: "join", addresses } });
+    if (addresses.length > 0 && node.members().length < 2)
+      node.step({ type: "swim", event: { type: "join", addresses } });
     joinTimer = setTimeout(join, JOIN_EVERY_MS).unref();
   };
   join();
@@ -200,7 +275,13 @@ export async function startHost(options: HostOptions): Promise<Host> {
     await parts[Symbol.asyncDispose]();
   }
   return {
-    node, name, grpc: api.address, http: `${http.host}:${http.port}`, gossip: `${gossip.address.host}:${gossip.address.port}`, log, ended,
+    node,
+    name,
+    grpc: api.address,
+    http: `${http.host}:${http.port}`,
+    gossip: `${gossip.address.host}:${gossip.address.port}`,
+    log,
+    ended,
     stop: () => {
       api.drain();
       node.stop(options.graceMs ?? GRACE_MS);

@@ -4,8 +4,8 @@ import type { AppName } from "../../ring/ids.ts";
 import type { AppSource } from "../../ring/node/app-source.ts";
 import type { AppDefinition, AppOverride, TaskType } from "../../ring/tasks/definition.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
-import { deriveId } from "../../ring/tasks/task-id.ts";
 import type { Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
+import { deriveId } from "../../ring/tasks/task-id.ts";
 
 export class SimulatedApps implements AppSource {
   readonly #overrides = new Map<AppName, AppOverride>();
@@ -42,7 +42,13 @@ export class SimulatedApps implements AppSource {
 /** What the handler of an attempt comes to. */
 export function handlerEnd(attempt: Attempt, failed: boolean): AttemptEnd {
   const { attemptId, record } = attempt;
-  if (failed) return { attemptId, outcome: { type: "failed", error: { name: "Error", message: "simulated" }, permanent: false }, stateChanges: [], children: [] };
+  if (failed)
+    return {
+      attemptId,
+      outcome: { type: "failed", error: { name: "Error", message: "simulated" }, permanent: false },
+      stateChanges: [],
+      children: [],
+    };
   const count = (attempt.state.get("count")?.[0] ?? 0) + 1;
   const children: Child[] = [];
   if (record.type === "parent") {
@@ -50,11 +56,28 @@ export function handlerEnd(attempt: Attempt, failed: boolean): AttemptEnd {
     const id = deriveId({ app: record.app, key, seed: `${record.id}/0` });
     children.push({ id, wire: encodeRecord({ app: record.app, type: "child", key, id }) });
   }
-  return { attemptId, outcome: { type: "done", result: undefined }, stateChanges: [{ name: "count", value: Uint8Array.of(count % 256) }], children };
+  return {
+    attemptId,
+    outcome: { type: "done", result: undefined },
+    stateChanges: [{ name: "count", value: Uint8Array.of(count % 256) }],
+    children,
+  };
 }
 
 function type(name: string): [string, TaskType] {
-  return [name, { name, concurrency: 64, attempts: 50, backoff: { baseMs: 50, maxMs: 1_000 }, timeoutMs: 30_000, order: "strict", state: "detect", onAway: "wait" }];
+  return [
+    name,
+    {
+      name,
+      concurrency: 64,
+      attempts: 50,
+      backoff: { baseMs: 50, maxMs: 1_000 },
+      timeoutMs: 30_000,
+      order: "strict",
+      state: "detect",
+      onAway: "wait",
+    },
+  ];
 }
 
 function definitionsOf(running: number): readonly AppDefinition[] {

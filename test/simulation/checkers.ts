@@ -11,9 +11,9 @@
  * V6  A key's counter in `ctx.state` equals the number of its tasks that ended: state is neither lost nor applied twice (P1, P2).
  */
 
-import { checkSuccessor } from "../../ring/successor.ts";
 import type { RingDocument } from "../../ring/document.ts";
 import type { NodeName } from "../../ring/ids.ts";
+import { checkSuccessor } from "../../ring/successor.ts";
 import type { Fact } from "./host.ts";
 
 interface Running {
@@ -62,8 +62,10 @@ export class Checkers {
         this.#end(fact);
         return;
       case "life-over":
-        for (const [key, running] of this.#running) if (running.node === fact.node && running.life === fact.life) this.#running.delete(key);
-        for (const attempt of this.#attempts.keys()) if (attempt.startsWith(`${fact.node} ${fact.life} `)) this.#attempts.delete(attempt);
+        for (const [key, running] of this.#running)
+          if (running.node === fact.node && running.life === fact.life) this.#running.delete(key);
+        for (const attempt of this.#attempts.keys())
+          if (attempt.startsWith(`${fact.node} ${fact.life} `)) this.#attempts.delete(attempt);
         return;
       case "note":
         this.#trace(`${fact.node} ${fact.what} ${fact.detail}`);
@@ -80,7 +82,8 @@ export class Checkers {
 
   /** V2; called often. */
   active(claims: ReadonlyMap<number, NodeName[]>): void {
-    for (const [partition, nodes] of claims) if (nodes.length > 1) this.fail(`V2: partition ${partition} is active on ${nodes.join(" and ")}`);
+    for (const [partition, nodes] of claims)
+      if (nodes.length > 1) this.fail(`V2: partition ${partition} is active on ${nodes.join(" and ")}`);
   }
 
   fail(what: string): void {
@@ -105,7 +108,8 @@ export class Checkers {
 
   #end(fact: Extract<Fact, { type: "attempt-end" }>): void {
     for (const [key, running] of this.#running) {
-      if (running.node === fact.node && running.life === fact.life && running.attemptId === fact.attemptId) this.#running.delete(key);
+      if (running.node === fact.node && running.life === fact.life && running.attemptId === fact.attemptId)
+        this.#running.delete(key);
     }
     const name = attemptName(fact.node, fact.life, fact.attemptId);
     const ended = this.#attempts.get(name);

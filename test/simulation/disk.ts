@@ -34,7 +34,10 @@ export class Disk {
 
   open(partition: Partition, at: { history: number; generation: number }): Term {
     const known = this.#partitions.get(partition);
-    const opens = known !== undefined && known.term.history === at.history && known.term.generation === at.generation ? known.term.opens + 1 : 1;
+    const opens =
+      known !== undefined && known.term.history === at.history && known.term.generation === at.generation
+        ? known.term.opens + 1
+        : 1;
     const term = { ...at, opens };
     if (known === undefined) this.#partitions.set(partition, { term, rows: new Map(), keys: undefined });
     else known.term = term;
@@ -79,7 +82,8 @@ export class Disk {
     for (const text of stored.keys) {
       if ((after !== undefined && text <= after) || !text.startsWith(prefix)) continue;
       const row = stored.rows.get(text)!;
-      if (rows.length >= request.rowLimit || (rows.length > 0 && bytes >= request.byteLimit)) return { rows, next: rows.at(-1)!.key };
+      if (rows.length >= request.rowLimit || (rows.length > 0 && bytes >= request.byteLimit))
+        return { rows, next: rows.at(-1)!.key };
       rows.push(row);
       bytes += row.key.length + row.value.length;
     }

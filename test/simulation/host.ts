@@ -6,9 +6,9 @@
 
 import type { Member, RingDocument } from "../../ring/document.ts";
 import type { NodeName, Partition } from "../../ring/ids.ts";
-import { Swim } from "../../ring/membership/swim.ts";
-import { PROFILES } from "../../ring/membership/profile.ts";
 import type { SwimEffect } from "../../ring/membership/events.ts";
+import { PROFILES } from "../../ring/membership/profile.ts";
+import { Swim } from "../../ring/membership/swim.ts";
 import type { NodeEffect, NodeEvent } from "../../ring/node/effects.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
@@ -38,7 +38,13 @@ export interface Surroundings {
 export type Fact =
   | { readonly type: "document"; readonly node: NodeName; readonly document: RingDocument }
   | { readonly type: "attempt-start"; readonly node: NodeName; readonly attempt: Attempt; readonly life: number }
-  | { readonly type: "attempt-end"; readonly node: NodeName; readonly attemptId: number; readonly life: number; readonly done: boolean }
+  | {
+      readonly type: "attempt-end";
+      readonly node: NodeName;
+      readonly attemptId: number;
+      readonly life: number;
+      readonly done: boolean;
+    }
   | { readonly type: "life-over"; readonly node: NodeName; readonly life: number }
   | { readonly type: "note"; readonly node: NodeName; readonly what: string; readonly detail: string };
 
@@ -102,17 +108,40 @@ export class Host {
     this.disk.planned = false;
     const { random } = this.#world;
     const register: RegisterState = this.disk.register ?? {
-      version: 1, member: this.name, memberId: this.#member.id, starts: 0, document: options.founding, promised: undefined, accepted: undefined,
+      version: 1,
+      member: this.name,
+      memberId: this.#member.id,
+      starts: 0,
+      document: options.founding,
+      promised: undefined,
+      accepted: undefined,
     };
     const apps = new SimulatedApps({ running: this.#world.running });
     this.#engineOf = new TaskEngine({ apps, random });
-    const tags = new Map([["id", this.#member.id], ["starts", String(this.life)]]);
+    const tags = new Map([
+      ["id", this.#member.id],
+      ["starts", String(this.life)],
+    ]);
     const swim = new Swim({
-      name: this.name, address: { host: this.address, port: 7946 }, tags, profile: PROFILES.lan, random,
-      supersedes: (known, claimed) => known.get("id") === claimed.get("id") && Number(claimed.get("starts")) > Number(known.get("starts")),
+      name: this.name,
+      address: { host: this.address, port: 7946 },
+      tags,
+      profile: PROFILES.lan,
+      random,
+      supersedes: (known, claimed) =>
+        known.get("id") === claimed.get("id") && Number(claimed.get("starts")) > Number(known.get("starts")),
     });
     this.machine = new NodeMachine({
-      member: this.#member, version: "sim", swim, register, copies: this.disk.copies(), engine: this.#engineOf, apps, random, leaseMs: 5_000, autoJoin: true,
+      member: this.#member,
+      version: "sim",
+      swim,
+      register,
+      copies: this.disk.copies(),
+      engine: this.#engineOf,
+      apps,
+      random,
+      leaseMs: 5_000,
+      autoJoin: true,
     });
     this.#linksUp = new Set();
     this.#linksWanted = new Set();
@@ -254,11 +283,13 @@ export class Host {
         return;
       case "abort": {
         const attempt = this.#attempts.get(effect.attemptId);
-        if (attempt !== undefined && attempt.resident !== undefined) this.#later(1, () => this.#end(effect.attemptId, false));
+        if (attempt !== undefined && attempt.resident !== undefined)
+          this.#later(1, () => this.#end(effect.attemptId, false));
         return;
       }
       case "outcomes":
-        effect.tokens.forEach((token, index) => this.#world.outcome(effect.origin, token, effect.outcomes[index]!));
+        for (const [index, token] of effect.tokens.entries())
+          this.#world.outcome(effect.origin, token, effect.outcomes[index]!);
         return;
       case "answered":
         this.onAnswer?.(effect.askId, effect.answer);
@@ -350,7 +381,11 @@ export class Host {
     this.#later(1_000, () => {
       if (!this.#linksUp.has(peer)) return;
       const target = this.#world.hostOf(peer);
-      const alive = target?.up === true && target.life === peerLife && !target.paused && this.#world.network.joined(this.name, peer);
+      const alive =
+        target?.up === true &&
+        target.life === peerLife &&
+        !target.paused &&
+        this.#world.network.joined(this.name, peer);
       if (alive) this.#watchLink(peer, peerLife);
       else this.linkBroke(peer, target?.up === true && target.life === peerLife ? 2_000 : 1);
     });
@@ -370,22 +405,37 @@ export class Host {
     switch (effect.type) {
       case "send": {
         const target = this.#world.hostAt(effect.to.host);
-        if (target !== undefined) network.datagram(this.name, target.name, () => target.step({ type: "swim", event: { type: "received", from, messages: effect.messages } }));
+        if (target !== undefined)
+          network.datagram(this.name, target.name, () =>
+            target.step({ type: "swim", event: { type: "received", from, messages: effect.messages } }),
+          );
         return;
       }
       case "exchange": {
         const target = this.#world.hostAt(effect.to.host);
         const { life } = this;
-        if (target?.up !== true) return this.#later(1, () => this.step({ type: "swim", event: { type: "exchange-failed", exchange: effect.exchange, reason: "refused" } }));
+        if (target?.up !== true)
+          return this.#later(1, () =>
+            this.step({
+              type: "swim",
+              event: { type: "exchange-failed", exchange: effect.exchange, reason: "refused" },
+            }),
+          );
         network.stream(this.name, target.name, () => target.#request(this, life, effect.exchange, effect.request));
-        return this.#later(effect.timeoutMs, () => this.step({ type: "swim", event: { type: "exchange-failed", exchange: effect.exchange, reason: "timeout" } }));
+        return this.#later(effect.timeoutMs, () =>
+          this.step({ type: "swim", event: { type: "exchange-failed", exchange: effect.exchange, reason: "timeout" } }),
+        );
       }
       case "reply": {
         const asked = this.#streams.get(effect.stream);
         this.#streams.delete(effect.stream);
         if (asked === undefined) return;
         network.stream(this.name, asked.from.name, () => {
-          if (asked.from.life === asked.fromLife) asked.from.step({ type: "swim", event: { type: "exchange-replied", exchange: asked.exchange, response: effect.response } });
+          if (asked.from.life === asked.fromLife)
+            asked.from.step({
+              type: "swim",
+              event: { type: "exchange-replied", exchange: asked.exchange, response: effect.response },
+            });
         });
         return;
       }
@@ -397,19 +447,38 @@ export class Host {
     }
   }
 
-  #request(from: Host, fromLife: number, exchange: number, request: Extract<SwimEffect, { type: "exchange" }>["request"]): void {
+  #request(
+    from: Host,
+    fromLife: number,
+    exchange: number,
+    request: Extract<SwimEffect, { type: "exchange" }>["request"],
+  ): void {
     if (!this.up) return;
     const stream = ++this.#stream;
     this.#streams.set(stream, { from, exchange, fromLife });
-    this.step({ type: "swim", event: { type: "stream-request", stream, from: { host: from.address, port: 7946 }, request } });
+    this.step({
+      type: "swim",
+      event: { type: "stream-request", stream, from: { host: from.address, port: 7946 }, request },
+    });
   }
 
   #tryLock(member: NodeName): void {
     const disk = this.#world.diskOf(member);
-    if (disk === undefined || disk.lockedBy !== undefined) return this.step({ type: "lock", member, result: { type: "refused", detail: "held" } });
+    if (disk === undefined || disk.lockedBy !== undefined)
+      return this.step({ type: "lock", member, result: { type: "refused", detail: "held" } });
     disk.lockedBy = this.#holder();
     this.#adopted.set(member, disk);
-    this.step({ type: "lock", member, result: { type: "held", memberId: disk.memberId, planned: disk.planned, register: disk.register, copies: disk.copies() } });
+    this.step({
+      type: "lock",
+      member,
+      result: {
+        type: "held",
+        memberId: disk.memberId,
+        planned: disk.planned,
+        register: disk.register,
+        copies: disk.copies(),
+      },
+    });
   }
 
   #holder(): string {

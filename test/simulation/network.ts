@@ -50,7 +50,8 @@ export class Network {
   datagram(from: string, to: string, deliver: () => void): void {
     if (!this.open(from, to) || this.#random.chance(this.weather.loss)) return;
     const copies = this.#random.chance(this.weather.duplicate) ? 2 : 1;
-    for (let copy = 0; copy < copies; copy++) this.#agenda.after(this.#latency() + this.#random() * this.weather.reorderMs, deliver);
+    for (let copy = 0; copy < copies; copy++)
+      this.#agenda.after(this.#latency() + this.#random() * this.weather.reorderMs, deliver);
   }
 
   /** In order per pair; lost if the pair is cut when it would arrive. */
@@ -62,7 +63,8 @@ export class Network {
       if (this.joined(from, to)) deliver();
     };
     this.#agenda.at(at, arrive);
-    if (this.weather.repeat > 0 && this.#random.chance(this.weather.repeat)) this.#agenda.at(at + this.#random.between(0, 50), arrive);
+    if (this.weather.repeat > 0 && this.#random.chance(this.weather.repeat))
+      this.#agenda.at(at + this.#random.between(0, 50), arrive);
   }
 
   #latency(): number {

@@ -17,11 +17,24 @@ interface Job {
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { membership: { type: "boolean" }, profile: { type: "string", default: "lan" }, seeds: { type: "string", default: "40" }, from: { type: "string", default: "1" }, minutes: { type: "string", default: "10" }, nodes: { type: "string" }, storms: { type: "boolean", default: false }, trace: { type: "string" } },
+    options: {
+      membership: { type: "boolean" },
+      profile: { type: "string", default: "lan" },
+      seeds: { type: "string", default: "40" },
+      from: { type: "string", default: "1" },
+      minutes: { type: "string", default: "10" },
+      nodes: { type: "string" },
+      storms: { type: "boolean", default: false },
+      trace: { type: "string" },
+    },
   });
   if (values.membership === true) {
     const profile = values.profile === "wan" || values.profile === "fast" ? values.profile : "lan";
-    membershipRun({ nodes: (values.nodes ?? "3,10,100,1000").split(",").map(Number), seeds: Number(values.seeds), profile });
+    membershipRun({
+      nodes: (values.nodes ?? "3,10,100,1000").split(",").map(Number),
+      seeds: Number(values.seeds),
+      profile,
+    });
     return 0;
   }
   const from = Number(values.from);
@@ -66,17 +79,31 @@ async function runAll(jobs: Job[]): Promise<SimulationResult[]> {
 
 function report(results: readonly SimulationResult[], cpuMinutes: number, minutes: number): void {
   const faults: Record<string, number> = {};
-  for (const result of results) for (const [kind, count] of Object.entries(result.faults)) faults[kind] = (faults[kind] ?? 0) + count;
-  const sum = (of: (result: SimulationResult) => number): number => results.reduce((total, result) => total + of(result), 0);
+  for (const result of results)
+    for (const [kind, count] of Object.entries(result.faults)) faults[kind] = (faults[kind] ?? 0) + count;
+  const sum = (of: (result: SimulationResult) => number): number =>
+    results.reduce((total, result) => total + of(result), 0);
   const failed = results.filter((result) => result.violations.length > 0);
-  console.log(`seeds ${results.length}, failed ${failed.length}${failed.length > 0 ? ` (${failed.map((result) => result.seed).join(", ")})` : ""}`);
-  console.log(`faults ${Object.entries(faults).map(([kind, count]) => `${kind} ${count}`).join(", ")}`);
-  console.log(`tasks accepted ${sum((result) => result.accepted)}, attempts ${sum((result) => result.attempts)}, replays ${sum((result) => result.replays)}, ring epochs ${sum((result) => result.epochs)}`);
+  console.log(
+    `seeds ${results.length}, failed ${failed.length}${failed.length > 0 ? ` (${failed.map((result) => result.seed).join(", ")})` : ""}`,
+  );
+  console.log(
+    `faults ${Object.entries(faults)
+      .map(([kind, count]) => `${kind} ${count}`)
+      .join(", ")}`,
+  );
+  console.log(
+    `tasks accepted ${sum((result) => result.accepted)}, attempts ${sum((result) => result.attempts)}, replays ${sum((result) => result.replays)}, ring epochs ${sum((result) => result.epochs)}`,
+  );
   console.log(`at rest after the faults: worst ${Math.max(...results.map((result) => result.convergedMs)) / 1_000} s`);
   const hours = (results.length * minutes) / 60;
-  if (cpuMinutes > 0) console.log(`simulated ${hours.toFixed(1)} cluster-hours in ${cpuMinutes.toFixed(2)} CPU-minutes: ${(hours / cpuMinutes).toFixed(1)} cluster-hours a CPU-minute`);
+  if (cpuMinutes > 0)
+    console.log(
+      `simulated ${hours.toFixed(1)} cluster-hours in ${cpuMinutes.toFixed(2)} CPU-minutes: ${(hours / cpuMinutes).toFixed(1)} cluster-hours a CPU-minute`,
+    );
   if (results.length === 1) console.log(`trace hash ${results[0]!.traceHash}`);
-  for (const result of failed) for (const violation of result.violations) console.log(`seed ${result.seed}: ${violation}`);
+  for (const result of failed)
+    for (const violation of result.violations) console.log(`seed ${result.seed}: ${violation}`);
 }
 
 if (isMainThread) process.exitCode = await main();

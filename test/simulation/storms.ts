@@ -6,13 +6,28 @@
 import type { Host } from "./host.ts";
 import type { World } from "./world.ts";
 
-export const STORMS = ["crash-some", "crash-all", "crash-adopter", "crash-adopter", "stop-all", "repeat", "drain", "disk-full", "crash", "pause", "cut", "leave", "weight"] as const;
+export const STORMS = [
+  "crash-some",
+  "crash-all",
+  "crash-adopter",
+  "crash-adopter",
+  "stop-all",
+  "repeat",
+  "drain",
+  "disk-full",
+  "crash",
+  "pause",
+  "cut",
+  "leave",
+  "weight",
+] as const;
 export type Storm = (typeof STORMS)[number];
 
 /** False if the fault is not one of these. */
 export function storm(world: World, kind: string, host: Host): boolean {
   const { agenda, random, hosts } = world;
-  const back = (each: Host, mostMs: number): void => agenda.after(random.between(300, mostMs), () => each.start({ seeds: world.seeds() }));
+  const back = (each: Host, mostMs: number): void =>
+    agenda.after(random.between(300, mostMs), () => each.start({ seeds: world.seeds() }));
   switch (kind) {
     case "crash-some": {
       const count = 2 + random.below(hosts.length - 2);
@@ -48,11 +63,22 @@ export function storm(world: World, kind: string, host: Host): boolean {
     }
     case "repeat":
       world.network.weather.repeat = random.between(0.01, 0.2);
-      agenda.after(random.between(2_000, 12_000), () => void (world.network.weather.repeat = 0));
+      agenda.after(random.between(2_000, 12_000), () => {
+        world.network.weather.repeat = 0;
+      });
       return true;
     case "drain":
-      random.pick(hosts).step({ type: "ask", askId: 3, request: { type: "drain", name: host.name, drain: true }, deadlineMs: 5_000 });
-      agenda.after(random.between(3_000, 20_000), () => random.pick(hosts).step({ type: "ask", askId: 4, request: { type: "drain", name: host.name, drain: false }, deadlineMs: 5_000 }));
+      random
+        .pick(hosts)
+        .step({ type: "ask", askId: 3, request: { type: "drain", name: host.name, drain: true }, deadlineMs: 5_000 });
+      agenda.after(random.between(3_000, 20_000), () =>
+        random.pick(hosts).step({
+          type: "ask",
+          askId: 4,
+          request: { type: "drain", name: host.name, drain: false },
+          deadlineMs: 5_000,
+        }),
+      );
       return true;
     case "disk-full":
       host.step({ type: "store-full", full: true });

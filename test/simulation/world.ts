@@ -4,17 +4,17 @@ import type { StagedChange } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { AppName, MemberId, NodeName, RingId } from "../../ring/ids.ts";
-import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
-import { mintId } from "../../ring/tasks/task-id.ts";
+import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
+import { mintId } from "../../ring/tasks/task-id.ts";
 import { Agenda } from "./agenda.ts";
 import { Checkers } from "./checkers.ts";
 import type { Disk } from "./disk.ts";
 import { type Fact, Host, type Surroundings } from "./host.ts";
 import { Network } from "./network.ts";
-import { STORMS, storm } from "./storms.ts";
 import { type SeededRandom, seededRandom } from "./random.ts";
+import { STORMS, storm } from "./storms.ts";
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -72,7 +72,16 @@ export class World implements Surroundings {
   whenAdopted: ((adopter: Host) => void) | undefined;
 
   constructor(options: SimulationOptions) {
-    this.#options = { nodes: 5, minutes: 10, tasksPerSecond: 20, faults: true, storms: false, ringSize: 16, running: 64, ...options };
+    this.#options = {
+      nodes: 5,
+      minutes: 10,
+      tasksPerSecond: 20,
+      faults: true,
+      storms: false,
+      ringSize: 16,
+      running: 64,
+      ...options,
+    };
     this.running = this.#options.running;
     this.#onTrace = options.onTrace;
     this.random = seededRandom(options.seed);
@@ -87,7 +96,13 @@ export class World implements Surroundings {
       const host = new Host(this, {
         index,
         drift: this.random.between(-0.01, 0.01),
-        member: { name, id: `id-${index}` as MemberId, weight: 100, machine: index <= 3 ? "m1" : `m${index}`, directory: `/${name}` },
+        member: {
+          name,
+          id: `id-${index}` as MemberId,
+          weight: 100,
+          machine: index <= 3 ? "m1" : `m${index}`,
+          directory: `/${name}`,
+        },
       });
       this.hosts.push(host);
       this.#byName.set(name, host);
@@ -100,7 +115,9 @@ export class World implements Surroundings {
     const first = this.hosts[0]!;
     const member = { name: first.name, id: "id-1" as MemberId, weight: 100, machine: "m1", directory: "/n1" };
     first.start({ founding: foundRing({ ringId: "sim" as RingId, ringSize, member }), seeds: [] });
-    this.hosts.slice(1).forEach((host, index) => this.agenda.after(500 + index * 300, () => host.start({ seeds: this.seeds() })));
+    for (const [index, host] of this.hosts.slice(1).entries()) {
+      this.agenda.after(500 + index * 300, () => host.start({ seeds: this.seeds() }));
+    }
     this.agenda.after(5_000, () => this.#submit());
     this.agenda.after(50, () => this.#sample());
     if (this.#options.faults) this.agenda.after(15_000, () => this.#fault());
@@ -110,7 +127,9 @@ export class World implements Surroundings {
     this.#heal();
     const convergedMs = this.#converge(end);
     this.#readCounters(ringSize);
-    this.checkers.finish({ partitionOf: (key) => partitionOfHash(hashKey(...(key.split("/") as [string, string])), ringSize) });
+    this.checkers.finish({
+      partitionOf: (key) => partitionOfHash(hashKey(...(key.split("/") as [string, string])), ringSize),
+    });
     return {
       seed,
       violations: this.checkers.violations,
@@ -152,7 +171,8 @@ export class World implements Surroundings {
 
   trace(line: string): void {
     const text = `${this.agenda.now.toFixed(3)} ${line}`;
-    for (let index = 0; index < text.length; index++) this.#hash = Math.imul(this.#hash ^ text.charCodeAt(index), 0x01000193) >>> 0;
+    for (let index = 0; index < text.length; index++)
+      this.#hash = Math.imul(this.#hash ^ text.charCodeAt(index), 0x01000193) >>> 0;
     this.#onTrace?.(text);
   }
 
@@ -230,7 +250,9 @@ export class World implements Surroundings {
         return this.agenda.after(random.between(500, 15_000), () => this.network.heal());
       case "loss":
         this.network.weather.loss = random.between(0.05, 0.4);
-        return this.agenda.after(random.between(2_000, 12_000), () => void (this.network.weather.loss = 0));
+        return this.agenda.after(random.between(2_000, 12_000), () => {
+          this.network.weather.loss = 0;
+        });
       case "reorder":
         this.network.weather.reorderMs = random.between(20, 400);
         this.network.weather.duplicate = 0.2;
@@ -253,7 +275,9 @@ export class World implements Surroundings {
   #change(change: StagedChange): void {
     const asked = this.random.pick(this.hosts);
     asked.step({ type: "ask", askId: 1, request: { type: "stage", change }, deadlineMs: 3_000 });
-    this.agenda.after(1_500, () => asked.step({ type: "ask", askId: 2, request: { type: "commit" }, deadlineMs: 3_000 }));
+    this.agenda.after(1_500, () =>
+      asked.step({ type: "ask", askId: 2, request: { type: "commit" }, deadlineMs: 3_000 }),
+    );
   }
 
   #heal(): void {
@@ -266,7 +290,12 @@ export class World implements Surroundings {
     this.whenAdopted = undefined;
     for (const host of this.hosts) {
       host.step({ type: "store-full", full: false });
-      host.step({ type: "ask", askId: 5, request: { type: "drain", name: host.name, drain: false }, deadlineMs: 5_000 });
+      host.step({
+        type: "ask",
+        askId: 5,
+        request: { type: "drain", name: host.name, drain: false },
+        deadlineMs: 5_000,
+      });
       if (host.up) continue;
       this.agenda.after(100, () => host.start({ seeds: this.seeds() }));
     }
@@ -290,7 +319,8 @@ export class World implements Surroundings {
         const key = asked.get(askId);
         if (key === undefined) return;
         asked.delete(askId);
-        if (answer.type === "task" && answer.answer.type === "state") this.checkers.counted(key, answer.answer.values.get("count")?.[0] ?? 0);
+        if (answer.type === "task" && answer.answer.type === "state")
+          this.checkers.counted(key, answer.answer.values.get("count")?.[0] ?? 0);
         else this.checkers.fail(`V6: the state of ${key} cannot be read: ${JSON.stringify(answer)}`);
       };
     }
@@ -300,7 +330,12 @@ export class World implements Surroundings {
       const host = this.hosts.find((candidate) => candidate.up);
       const askId = 1_000_000 + asked.size;
       asked.set(askId, key);
-      host?.step({ type: "ask", askId, request: { type: "task", partition, request: { type: "read-state", app, key: name } }, deadlineMs: 5_000 });
+      host?.step({
+        type: "ask",
+        askId,
+        request: { type: "task", partition, request: { type: "read-state", app, key: name } },
+        deadlineMs: 5_000,
+      });
     }
     this.agenda.runUntil(this.agenda.now + 5_500);
     for (const key of asked.values()) this.checkers.fail(`V6: nobody answers what the state of ${key} is`);
@@ -312,14 +347,19 @@ export class World implements Surroundings {
     if (newest === undefined) return `${this.hosts[0]!.name} is down`;
     for (const [index, host] of this.hosts.entries()) {
       if (!host.up) return `${host.name} is down`;
-      if (documents[index]?.epoch !== newest.epoch) return `${host.name} knows epoch ${documents[index]?.epoch}, ${this.hosts[0]!.name} ${newest.epoch}`;
+      if (documents[index]?.epoch !== newest.epoch)
+        return `${host.name} knows epoch ${documents[index]?.epoch}, ${this.hosts[0]!.name} ${newest.epoch}`;
     }
-    if (newest.members.some((member) => member.status !== "valid")) return newest.members.map((member) => `${member.name} ${member.status}`).join(", ");
-    if (newest.stranded.length > 0) return `${newest.stranded.length} stranded, first ${JSON.stringify(newest.stranded[0])}`;
-    if (newest.next.some((next) => next !== undefined)) return `transfers: ${JSON.stringify(this.hosts.map((host) => host.machine?.transfers().map((view) => `${view.partition} ${view.phase} ${view.reason}`)))}`;
+    if (newest.members.some((member) => member.status !== "valid"))
+      return newest.members.map((member) => `${member.name} ${member.status}`).join(", ");
+    if (newest.stranded.length > 0)
+      return `${newest.stranded.length} stranded, first ${JSON.stringify(newest.stranded[0])}`;
+    if (newest.next.some((next) => next !== undefined))
+      return `transfers: ${JSON.stringify(this.hosts.map((host) => host.machine?.transfers().map((view) => `${view.partition} ${view.phase} ${view.reason}`)))}`;
     for (const host of this.hosts) {
       const owned = newest.owners.filter((owner) => owner === host.name).length;
-      if (host.partitionsActive().length !== owned) return `${host.name} serves ${host.partitionsActive().length} of ${owned}`;
+      if (host.partitionsActive().length !== owned)
+        return `${host.name} serves ${host.partitionsActive().length} of ${owned}`;
     }
     const missing = this.#busyKeys.size;
     if (missing > 0) return `${missing} submits without an answer`;
@@ -345,5 +385,19 @@ export function simulate(options: SimulationOptions): SimulationResult {
   return new World(options).run();
 }
 
-const FAULTS = ["crash", "crash", "pause", "pause", "stop", "cut", "one-way", "loss", "reorder", "fsync", "weight", "leave", "leave"] as const;
+const FAULTS = [
+  "crash",
+  "crash",
+  "pause",
+  "pause",
+  "stop",
+  "cut",
+  "one-way",
+  "loss",
+  "reorder",
+  "fsync",
+  "weight",
+  "leave",
+  "leave",
+] as const;
 const CONVERGE_MS = 120_000;

@@ -73,8 +73,8 @@ describe("submit", () => {
   test("a task without an id gets one, and the reply names its owner and partition", async () => {
     const reply = await submit({ app: "acme", type: "mail.send", key: "k", payload: Buffer.from("hello") });
     expect(reply).toMatchObject({ owner: "n1", epoch: 7, duplicate: false, state: "QUEUED" });
-    expect(reply["taskId"]).toMatch(/^[0-9a-f]{32}$/);
-    expect(node.accepted[0]?.id).toBe(reply["taskId"]);
+    expect(reply.taskId).toMatch(/^[0-9a-f]{32}$/);
+    expect(node.accepted[0]?.id).toBe(reply.taskId);
   });
 
   test("the same id again is answered as a duplicate with the first one's state", async () => {
@@ -172,7 +172,7 @@ describe("submit", () => {
 
   test("a caller that gives up is forgotten; its task stays", async () => {
     node.holding = true;
-    const method = serviceDefinition("taskring.v1.Tasks")["Submit"]!;
+    const method = serviceDefinition("taskring.v1.Tasks").Submit!;
     const given = client.makeUnaryRequest(
       method.path,
       (b: Buffer) => b,
@@ -210,7 +210,7 @@ describe("draining", () => {
       string,
       { path: string; requestSerialize(o: object): Buffer; responseDeserialize(b: Buffer): { status: string } }
     >;
-    const method = definition["Check"]!;
+    const method = definition.Check!;
     return method.responseDeserialize(await bytesCall(method.path, method.requestSerialize({ service }))).status;
   }
 });
@@ -245,7 +245,7 @@ describe("questions", () => {
       waits: "back-off",
       acceptedAtMs: 1_700_000_000_000,
     });
-    expect(Buffer.from(task["result"] as Uint8Array)).toEqual(Buffer.from([0, 49]));
+    expect(Buffer.from(task.result as Uint8Array)).toEqual(Buffer.from([0, 49]));
     expect(asked[0]).toMatchObject({
       type: "task",
       partition: Number.parseInt(STATUS.id.slice(28), 16) >>> 10,
@@ -281,7 +281,7 @@ describe("questions", () => {
       { ...STATUS, state: "done", attempts: 3 },
     ];
     node.answer = () => ({ type: "task", answer: { type: "task", status: states.shift()! } });
-    const method = serviceDefinition("taskring.v1.Tasks")["Watch"]!;
+    const method = serviceDefinition("taskring.v1.Tasks").Watch!;
     const stream = client.makeServerStreamRequest(
       method.path,
       method.requestSerialize as (v: object) => Buffer,
@@ -322,7 +322,7 @@ describe("questions", () => {
     expect(asked).toEqual([
       ["n2", { type: "local-tasks", request: { type: "list-dead", app: "acme", limit: 10, after: "cursor" } }],
     ]);
-    expect(rest["nextPageToken"]).toBe("");
+    expect(rest.nextPageToken).toBe("");
     expect(await failure(call("taskring.v1.Tasks", "ListDead", { pageToken: "rubbish" }))).toMatchObject({
       reason: "INVALID_ARGUMENT",
     });
@@ -376,7 +376,7 @@ describe("questions", () => {
 
   test("Events gives the recent ones, then each new one", async () => {
     node.events.push({ atMs: 1, type: "old", detail: "", node: node.name });
-    const method = serviceDefinition("taskring.v1.Cluster")["Events"]!;
+    const method = serviceDefinition("taskring.v1.Cluster").Events!;
     const stream = client.makeServerStreamRequest(
       method.path,
       method.requestSerialize as (v: object) => Buffer,

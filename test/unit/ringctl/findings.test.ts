@@ -179,7 +179,10 @@ describe("findings", () => {
   });
 
   test("a node that is not part of a ring yet is unhealthy and says what lets it in", () => {
-    const alone: Observed = { status: { nodes: [], unreachable: [] }, members: { members: [], epoch: 0, viewChecksum: "", ringChecksum: "" } };
+    const alone: Observed = {
+      status: { nodes: [], unreachable: [] },
+      members: { members: [], epoch: 0, viewChecksum: "", ringChecksum: "" },
+    };
     expect(findingsOf(alone)).toMatchObject([{ severity: "error", code: "NO_RING" }]);
   });
 });

@@ -47,9 +47,7 @@ describe("requests", () => {
         const found = [];
         for (let at = 0; at < frame.spans.length; at += 2)
           found.push(Submit.decode(bytes.subarray(frame.spans[at], frame.spans[at + 1])));
-        expect(found.map((one) => Submit.toObject(one, { defaults: true })["key"])).toEqual(
-          tasks.map((one) => one.key),
-        );
+        expect(found.map((one) => Submit.toObject(one, { defaults: true }).key)).toEqual(tasks.map((one) => one.key));
       }),
     );
   });
@@ -68,7 +66,7 @@ describe("requests", () => {
         }
         const frame = sealBatch(buffer, end, firstSeq);
         expect(frame.equals(encodeBatch(firstSeq, encoded))).toBe(true);
-        const read = Request.toObject(Request.decode(frame), { longs: Number })["batch"];
+        const read = Request.toObject(Request.decode(frame), { longs: Number }).batch;
         expect(read.firstSeq).toBe(firstSeq);
         expect(read.tasks.length).toBe(tasks.length);
       }),
@@ -82,7 +80,7 @@ describe("requests", () => {
       clientId: "é client",
       lastAckedSeq: 2 ** 40,
     });
-    expect(Request.toObject(Request.decode(bytes), { longs: Number })["hello"]).toEqual({
+    expect(Request.toObject(Request.decode(bytes), { longs: Number }).hello).toEqual({
       clientId: "é client",
       lastAckedSeq: 2 ** 40,
     });
@@ -138,10 +136,10 @@ describe("replies", () => {
         const bytes = encodeStreamReply(given);
         expect(parseStreamReply(bytes)).toEqual(given);
         const read = Reply.toObject(Reply.decode(bytes), { longs: Number, arrays: true, defaults: true });
-        expect(read["acks"].flatMap((range: { first: number; last: number }) => [range.first, range.last])).toEqual(
+        expect(read.acks.flatMap((range: { first: number; last: number }) => [range.first, range.last])).toEqual(
           given.acks,
         );
-        expect(read["rejects"].map((reject: { message: string }) => reject.message)).toEqual(
+        expect(read.rejects.map((reject: { message: string }) => reject.message)).toEqual(
           given.rejects.map((reject) => reject.message),
         );
         expect(parseStreamReply(Reply.encode(Reply.decode(bytes)).finish())).toEqual(given);
