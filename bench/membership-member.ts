@@ -26,9 +26,11 @@ export class MemberProcess implements AsyncDisposable {
 
   readonly ready: Promise<void>;
 
-  constructor(name: string, profile: string) {
+  constructor(name: string, profile: string, port = 0) {
     this.name = name;
-    this.#child = spawn(process.execPath, [PROGRAM, name, profile], { stdio: ["pipe", "pipe", "inherit"] });
+    this.#child = spawn(process.execPath, [PROGRAM, name, profile, String(port)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     this.#exited = once(this.#child, "exit");
     this.ready = new Promise((resolve, reject) => {
       this.#child.once("exit", () => reject(new Error(`${name} ended before it was ready`)));

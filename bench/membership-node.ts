@@ -29,11 +29,11 @@ export type MemberReport =
       readonly refutations: number;
     };
 
-async function main(name: string, profile: keyof typeof PROFILES): Promise<void> {
+async function main(name: string, profile: keyof typeof PROFILES, port: number): Promise<void> {
   const report = (line: MemberReport): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
   let timer: NodeJS.Timeout | undefined;
   let plannedAt = 0;
-  const gossip = await openGossip({ bind: { host: "127.0.0.1", port: 0 }, onEvent: (event) => step(event) });
+  const gossip = await openGossip({ bind: { host: "127.0.0.1", port }, onEvent: (event) => step(event) });
   const swim = new Swim({
     name: parseNodeName(name),
     address: gossip.address,
@@ -94,4 +94,4 @@ async function main(name: string, profile: keyof typeof PROFILES): Promise<void>
 
 const LAG_MS = 100;
 
-await main(process.argv[2] ?? "n1", (process.argv[3] ?? "lan") as keyof typeof PROFILES);
+await main(process.argv[2] ?? "n1", (process.argv[3] ?? "lan") as keyof typeof PROFILES, Number(process.argv[4] ?? 0));
