@@ -91,9 +91,7 @@ export class Channel {
     if (this.#peerSession !== session) {
       const known = this.#peerSession !== 0;
       if (known) {
-        // C1
-        this.#session = this.#options.newSession();
-        this.#reset();
+        this.#reset(); // C1: whatever the peer knew of us is gone as well, so our session may go on from 1.
       }
       this.#peerSession = session;
       if (known) this.#options.lost();

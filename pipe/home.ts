@@ -12,6 +12,7 @@ import { type ErrorCode, isErrorCode } from "../ring/errors.ts";
 import { FAILURES_KEPT, SENDERS_MOST } from "./limits.ts";
 import type { Room, Sender } from "./room.ts";
 import type { Run } from "./run.ts";
+import type { Stage } from "./stage.ts";
 import { type Failure, type Outcome, Token, type TokenOwner } from "./token.ts";
 import type { Progress, Report } from "./views.ts";
 import type { PipeMessage } from "./wire.ts";
@@ -33,6 +34,8 @@ export class Home implements TokenOwner {
   report: Report | undefined = undefined;
   #ending = false;
   #phase = -1;
+  /** The epoch that all are asked to know; -1 while nothing of the kind goes on. */
+  #quiescing = -1;
   readonly #asked = new Set<number>();
   readonly #waiting = new Set<number>();
   /** Every peer that may have a worker of this run. */
@@ -89,6 +92,7 @@ export class Home implements TokenOwner {
 
   take(peer: number, message: PipeMessage): void {
     if (message[0] === "fail") return this.fail(isErrorCode(message[2]) ? message[2] : "RUN_FAILED", message[3]);
+    if (message[0] === "quiet" && message[2] === this.#phase) return this.#quiet(peer, message[3]);
     if (message[0] === "ended" && message[2] === this.#phase) {
       const failures = message[4].map(([fitting, partition, input, error]) => ({ fitting, partition, input, error }));
       this.#ended(peer, { failed: message[3], failures, resent: message[5] }, message[6]);
@@ -100,12 +104,13 @@ export class Home implements TokenOwner {
     if (this.report !== undefined) return;
     if (this.#touched.has(peer) && this.accepted > 0 && this.run.stages.some((stage) => stage.fitting.stateful))
       return this.fail("STATE_LOST", `${this.run.node.nameOf(peer)} was lost with what its workers had absorbed`); // M3
-    if (this.#phase >= 0 && this.#waiting.size === 0) this.#nextPhase();
+    if (this.#phase >= 0 && this.#waiting.size === 0) this.#nobodyLeft();
   }
 
   rerouted(): void {
     this.#touch();
     if (this.#phase >= 0 && this.report === undefined) for (const peer of this.run.node.ownerPeers()) this.#ask(peer);
+    if (this.#quiescing >= 0 && this.#quiescing < this.run.node.epoch && this.report === undefined) this.#quiesce();
   }
 
   fail(code: ErrorCode, detail: string): void {
@@ -138,6 +143,38 @@ export class Home implements TokenOwner {
     while (this.#phase < stages.length && stages[this.#phase]?.fitting.done === undefined) this.#phase += 1;
     const stage = stages[this.#phase];
     if (stage === undefined) return this.#finish("done");
+    this.#quiesce();
+  }
+
+  /** All nodes are to know the same ring and have no archive on its way; then a key's state is in one place (M2). */
+  #quiesce(): void {
+    const { node, stages, peers } = this.run;
+    const [epoch, stage] = [node.epoch, this.#phase];
+    this.#quiescing = epoch;
+    this.#asked.clear();
+    this.#waiting.clear();
+    this.#asked.add(0);
+    this.#waiting.add(0);
+    for (const peer of [...node.ownerPeers(), ...peers.keys()]) this.#ask(peer);
+    stages[stage]?.quiesce(epoch, () => this.#quiet(0, node.epoch));
+  }
+
+  #quiet(peer: number, epoch: number): void {
+    if (this.report !== undefined || this.#quiescing < 0) return;
+    // Newer than what was asked for: that ring will be known here soon, and all are asked again.
+    if (epoch !== this.#quiescing || !this.#waiting.delete(peer)) return;
+    if (this.#waiting.size === 0) this.#endStage();
+  }
+
+  #nobodyLeft(): void {
+    if (this.#quiescing >= 0) this.#endStage();
+    else this.#nextPhase();
+  }
+
+  #endStage(): void {
+    const stage = this.run.stages[this.#phase] as Stage;
+    const { node } = this.run;
+    this.#quiescing = -1;
     this.#asked.clear();
     const local = new Token(
       { settled: (token) => this.#ended(0, token, [...stage.archivedTo]), checkpointed: () => {} },
@@ -153,7 +190,8 @@ export class Home implements TokenOwner {
     if (peer === 0 || this.#asked.has(peer)) return;
     this.#asked.add(peer);
     this.#waiting.add(peer);
-    this.run.peer(peer).say(["end", this.run.id, this.#phase]);
+    const { id, node } = this.run;
+    this.run.peer(peer).say(this.#quiescing >= 0 ? ["quiesce", id, this.#phase, node.epoch] : ["end", id, this.#phase]);
   }
 
   #ended(peer: number, outcome: Outcome, archivedTo: readonly string[]): void {

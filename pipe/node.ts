@@ -5,7 +5,7 @@
  * so inputs and acknowledgements of one turn travel together.
  * N1  Inputs go where the newest known document says; a peer that the document drops, or that has forgotten us, is lost, and
  *     what it had is sent again.
- * N2  A run whose coordinator is lost is dropped here, and its other peers are told.
+ * N2  A run whose coordinator is lost, or says that it knows nothing of it, is dropped here, and its other peers are told.
  */
 
 import { RingError } from "../ring/errors.ts";
@@ -72,6 +72,8 @@ export class PipeNode {
   #ready: Runnable[] = [];
   #readyHead = 0;
   #awake = false;
+  #alive: ReadonlySet<string> = new Set();
+  #pingAt = 0;
   readonly #dirty = new Set<PeerRun>();
   readonly #spoken = new Set<number>();
   #timers: { readonly at: number; readonly run: () => void }[] = [];
@@ -188,6 +190,11 @@ export class PipeNode {
     for (const timer of this.#timers) if (timer.at < first) first = timer.at;
     for (const channel of this.#channels)
       if (channel?.waits === true) first = Math.min(first, this.host.now() + REPEAT_LOOK_MS);
+    for (const run of this.runs.values()) {
+      if (run.home !== undefined) continue;
+      first = Math.min(first, Math.max(this.#pingAt, this.host.now() + 1));
+      break;
+    }
     return first === Number.POSITIVE_INFINITY ? undefined : first;
   }
 
@@ -197,6 +204,10 @@ export class PipeNode {
     if (due.length > 0) this.#timers = this.#timers.filter((timer) => timer.at > now);
     for (const timer of due) timer.run();
     for (const channel of this.#channels) channel?.tick(now);
+    if (now < this.#pingAt) return;
+    this.#pingAt = now + PING_MS;
+    for (const run of this.runs.values())
+      if (run.home === undefined) run.peer(run.coordinatorPeer).say(["ping", run.id]);
   }
 
   // Routes.
@@ -226,6 +237,7 @@ export class PipeNode {
   route(routes: Routes): void {
     if (routes.epoch <= this.epoch && this.epoch !== 0) return;
     this.epoch = routes.epoch;
+    this.#alive = routes.alive;
     this.#owners = Int32Array.from(routes.owners, (name) => (name === undefined ? 0 : this.peerOf(name)));
     this.#ownerPeers = [...new Set(this.#owners)].filter((peer) => peer !== 0);
     const gone = this.#names.flatMap((name, peer) => (peer === 0 || routes.alive.has(name) ? [] : [peer]));
@@ -330,6 +342,7 @@ export class PipeNode {
     }
     const run = this.runs.get(message[1]);
     if (run === undefined) {
+      if (message[0] === "ping") this.say(peer, encodeMessage(["gone", message[1], 0]));
       if (message[0] === "in" && !this.#ended.has(message[1]))
         this.say(peer, encodeMessage(["gone", message[1], message[2]]));
       return;
@@ -351,7 +364,7 @@ export class PipeNode {
 
   #open(peer: number, message: Extract<PipeMessage, readonly ["open", ...unknown[]]>): void {
     const [, id, name, coordinator, attempt] = message;
-    if (this.runs.has(id) || this.#ended.has(id)) return;
+    if (this.runs.has(id) || this.#ended.has(id) || (this.epoch > 0 && !this.#alive.has(coordinator))) return;
     const pipeline = this.host.find(name);
     if (pipeline === undefined || this.runs.size >= RUNS_MOST) {
       const why =
@@ -363,9 +376,7 @@ export class PipeNode {
       this.#ended.add(id);
       return;
     }
-    const run = new Run(this, { id, pipeline, coordinator: coordinator as NodeName, attempt, sink: undefined });
-    this.runs.set(id, run);
-    run.peer(peer); // so that acknowledgements find it
+    this.runs.set(id, new Run(this, { id, pipeline, coordinator: coordinator as NodeName, attempt, sink: undefined }));
   }
 
   #lost(peer: number): void {
@@ -383,4 +394,6 @@ export class PipeNode {
 
 const IDLE: Runnable = { step: () => 0 };
 const GRACE_MS = 25_000;
+/** A run whose coordinator knows nothing of it is gone after this. */
+const PING_MS = 2_000;
 const REPEAT_LOOK_MS = 250;

@@ -76,6 +76,7 @@ export class Run {
 
   /** A message about this run. */
   take(peer: number, message: PipeMessage): void {
+    this.peer(peer); // Acknowledgements go to peers that are known and not lost since.
     switch (message[0]) {
       case "in": {
         const [, , batch, index, epoch, partitions, values, cursor] = message;
@@ -106,11 +107,20 @@ export class Run {
       }
       case "cursor":
         return this.peer(peer).cursor(message[2], message[3]);
+      case "quiesce": {
+        const [, , index] = message;
+        return this.stages[index]?.quiesce(message[3], () => {
+          if (!this.over) this.peer(peer).say(["quiet", this.id, index, this.node.epoch]);
+        });
+      }
       case "end": {
         const stage = this.stages[message[2]];
         return stage?.end(new Token(new Ended(this, peer, stage), 1));
       }
+      case "ping":
+        return;
       case "gone":
+        if (this.home === undefined && peer === this.coordinatorPeer) return this.close();
         if (this.peers.get(peer)?.has(message[2]) === true) this.lost(peer);
         return;
       default:

@@ -36,6 +36,7 @@ export class Stage implements Target, TokenOwner {
   /** Told to the coordinator with the end: who has got archives. */
   readonly archivedTo: Set<string> = new Set();
   #afterTransfers: Token[] = [];
+  #quiesce: { readonly epoch: number; readonly quiet: () => void } | undefined = undefined;
   #turn = 0;
   #broadcast: Broadcast | undefined = undefined;
   readonly #ringSize: number;
@@ -121,6 +122,12 @@ export class Stage implements Target, TokenOwner {
     return worker;
   }
 
+  /** `quiet` is called once: when this node knows the ring of `epoch` and none of its archives is on its way. */
+  quiesce(epoch: number, quiet: () => void): void {
+    this.#quiesce = { epoch, quiet };
+    this.#checkQuiet();
+  }
+
   /** The coordinator says so when all inputs are acknowledged. `token` is settled when every `done` is. */
   end(token: Token): void {
     this.ended = true;
@@ -141,10 +148,12 @@ export class Stage implements Target, TokenOwner {
   rerouted(): void {
     for (const worker of this.workers) {
       if (worker === undefined || worker.leaving || this.run.node.ownerOf(worker.partition) === 0) continue;
+      if (this.ended && this.fitting.stateful) continue; // What it has absorbed comes out here, once.
       worker.leaving = true;
       if (worker.busy) this.run.node.graceOf(() => this.#graceOver(worker));
       else this.left(worker);
     }
+    this.#checkQuiet();
   }
 
   /** No call is under way on a worker whose partition is another's now. */
@@ -152,7 +161,10 @@ export class Stage implements Target, TokenOwner {
     const { partition, queue, overflow } = worker;
     const peer = this.run.node.ownerOf(partition);
     worker.leaving = false;
-    if (peer === 0) return void this.run.node.soon(worker); // It has come back meanwhile.
+    if (peer === 0) {
+      this.run.node.soon(worker); // It has come back meanwhile.
+      return this.#checkQuiet();
+    }
     this.workers[partition] = undefined;
     const link = this.run.linkTo(peer, this.index);
     if (this.fitting.stateful && worker.absorbed > 0) {
@@ -175,6 +187,7 @@ export class Stage implements Target, TokenOwner {
     };
     for (let sender = worker.waiters.shift(); sender !== undefined; sender = worker.waiters.shift())
       sender.resume(forward);
+    this.#checkQuiet();
   }
 
   /** An archive has arrived. The token is settled when the state is this worker's, and told if the end has been. */
@@ -190,6 +203,7 @@ export class Stage implements Target, TokenOwner {
   settled(): void {
     this.#transfers -= 1;
     if (this.#transfers > 0) return;
+    this.#checkQuiet();
     const waiting = this.#afterTransfers;
     this.#afterTransfers = [];
     for (const token of waiting) settle(token, 1);
@@ -219,6 +233,14 @@ export class Stage implements Target, TokenOwner {
       worker.overflow.push(call.input, call.token);
     }
     this.left(worker);
+  }
+
+  #checkQuiet(): void {
+    const asked = this.#quiesce;
+    if (asked === undefined || this.run.node.epoch < asked.epoch || this.#transfers > 0) return;
+    if (this.workers.some((worker) => worker?.leaving === true)) return;
+    this.#quiesce = undefined;
+    asked.quiet();
   }
 
   #lessLoaded(): number {

@@ -25,6 +25,9 @@ export type PipeMessage =
   | readonly ["ack", run: string, batches: readonly number[]]
   | readonly ["nack", run: string, batch: number, failed: number, failures: readonly WireFailure[], resent: number]
   | readonly ["cursor", run: string, batch: number, cursor: unknown]
+  /** Answer `quiet` when the sender's epoch is known and no archive is on its way: then each key's state is in one place. */
+  | readonly ["quiesce", run: string, stage: number, epoch: number]
+  | readonly ["quiet", run: string, stage: number, epoch: number]
   | readonly ["end", run: string, stage: number]
   | readonly [
       "ended",
@@ -41,6 +44,8 @@ export type PipeMessage =
   | readonly ["close", run: string]
   /** The sender knows nothing of the run: if it was given this batch (0: any) of it, all is to be sent again. */
   | readonly ["gone", run: string, batch: number]
+  /** To the coordinator now and then: does it still know the run? */
+  | readonly ["ping", run: string]
   | readonly ["ask", ask: number, run: string]
   | readonly ["answer", ask: number, workers: readonly unknown[]]
   | readonly ["trace", run: string, on: boolean]
@@ -111,11 +116,14 @@ const SHAPES: Readonly<Record<string, readonly Check[]>> = {
   ack: [text, counts],
   nack: [text, count, count, failures, count],
   cursor: [text, count, anything],
+  quiesce: [text, count, count],
+  quiet: [text, count, count],
   end: [text, count],
   ended: [text, count, count, failures, count, texts],
   fail: [text, text, text],
   close: [text],
   gone: [text, count],
+  ping: [text],
   ask: [count, text],
   answer: [count, list],
   trace: [text, truth],

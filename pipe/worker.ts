@@ -88,6 +88,10 @@ export class Worker implements Room, Runnable {
       taken += 1;
       if (this.stage.run.over) return taken;
     }
+    if (this.leaving) {
+      if (this.calls.size === 0) this.stage.left(this);
+      return taken + 1;
+    }
     if (this.waiters.length > 0) this.#release();
     if (queue.length + overflow.length > 0) {
       if (this.calls.size < this.#concurrency) this.#schedule();
@@ -267,7 +271,6 @@ export class Worker implements Room, Runnable {
   }
 
   #quiet(): void {
-    if (this.leaving) return this.stage.left(this);
     const token = this.#doneToken;
     if (token === undefined || this.waiters.length > 0) return;
     this.#doneToken = undefined;
