@@ -232,6 +232,6 @@ export function textOf(bytes: Uint8Array, start: number, end: number): string {
 }
 
 export const VARINT = 0;
-export const FIXED64 = 1;
+const FIXED64 = 1;
 export const DELIMITED = 2;
-export const FIXED32 = 5;
+const FIXED32 = 5;

@@ -64,7 +64,7 @@ export function validateDocument(value: unknown): RingDocument {
 }
 
 /** Throws `INVALID_ARGUMENT`. */
-export function stagedOf(value: unknown): StagedChange {
+function stagedOf(value: unknown): StagedChange {
   const fields = recordOf(value, "staged");
   switch (fields.type) {
     case "join": {

@@ -19,7 +19,7 @@ export const WEIGHT_DEFAULT = 100;
 export const U32_MOST = 0xffff_ffff;
 /** Characters of ring id, member id and plan id. */
 export const ID_LENGTH_LIMIT = 64;
-export const ZONE_LENGTH_LIMIT = 63;
+const ZONE_LENGTH_LIMIT = 63;
 export const MACHINE_LENGTH_LIMIT = 255;
 /** PATH_MAX. */
 export const DIRECTORY_LENGTH_LIMIT = 4_096;

@@ -180,7 +180,7 @@ export function retireMembers(document: RingDocument): RingDocument {
   });
 }
 
-export function isRetirable(document: RingDocument, member: Member): boolean {
+function isRetirable(document: RingDocument, member: Member): boolean {
   const { name } = member;
   return (
     member.status === "exiting" &&

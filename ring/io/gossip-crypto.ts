@@ -82,7 +82,7 @@ export class Keyring {
   }
 }
 
-export function fingerprintOf(key: Uint8Array): string {
+function fingerprintOf(key: Uint8Array): string {
   return createHash("sha256").update(key).digest("hex").slice(0, 16);
 }
 

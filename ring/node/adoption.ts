@@ -15,7 +15,7 @@ import { findMember } from "../draft.ts";
 import type { Epoch, MemberId, NodeName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
 import type { RegisterEffect } from "../register/events.ts";
-import { compareDocuments, type RegisterMessage, type RegisterState } from "../register/messages.ts";
+import { compareDocuments, type RegisterMessage } from "../register/messages.ts";
 import { Register } from "../register/register.ts";
 import type { Term } from "../store.ts";
 import type { Directory, LockResult } from "./effects.ts";
@@ -296,7 +296,6 @@ export class Adoption {
   }
 }
 
-export type { RegisterState };
 
 /** A broken link on one machine means a dead process, or one that restarts: look at its lock at once. */
 const FIRST_TRY_MS = 50;

@@ -340,7 +340,7 @@ function taskAnswer(answer: TaskAnswer): NodeAnswer {
   return answer.type === "refused" ? answer : { type: "task", answer };
 }
 
-export function refusalOf(error: RingError): NodeAnswer {
+function refusalOf(error: RingError): NodeAnswer {
   return {
     type: "refused",
     code: error.code,

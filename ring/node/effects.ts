@@ -115,4 +115,3 @@ export type NodeEffect =
   | { readonly type: "mark-stopping" }
   | { readonly type: "exit"; readonly code: number; readonly reason: string };
 
-export type { NodeStatus };

@@ -81,7 +81,7 @@ function decode(bytes: Uint8Array): AppOverride | undefined {
 }
 
 /** An override as it came from disk or from a peer, or undefined if it is none. */
-export function checkOverride(value: unknown): AppOverride | undefined {
+function checkOverride(value: unknown): AppOverride | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { app, version, existence, paused, limits } = value as Record<string, unknown>;
   if (typeof app !== "string" || !isAppName(app)) return undefined;

@@ -13,7 +13,7 @@ import { VOTER_LIMIT } from "../limits.ts";
 import type { Consent } from "./messages.ts";
 
 /** Id of the directory behind a name, or undefined when the document does not know the name. */
-export function memberIdOf(document: RingDocument, name: NodeName): MemberId | undefined {
+function memberIdOf(document: RingDocument, name: NodeName): MemberId | undefined {
   return document.members.find((member) => member.name === name)?.id;
 }
 

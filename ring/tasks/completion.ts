@@ -264,7 +264,7 @@ export class Completion {
 }
 
 /** What is kept of an error. */
-export function bounded(failure: TaskFailure): TaskFailure {
+function bounded(failure: TaskFailure): TaskFailure {
   const name = failure.name.slice(0, 128);
   const message = failure.message.slice(0, 1_024);
   return failure.stack === undefined ? { name, message } : { name, message, stack: failure.stack.slice(0, 4_096) };

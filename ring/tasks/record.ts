@@ -318,7 +318,7 @@ function text32(b: Uint8Array, s: number): string {
   );
 }
 
-export const RECORD_LIMITS: RecordLimits = {
+const RECORD_LIMITS: RecordLimits = {
   keyBytes: 512,
   typeBytes: 128,
   idempotencyKeyBytes: 256,

@@ -60,7 +60,7 @@ export function parseLimits(limits: Partial<AppLimits>): AppLimits {
   return limitsOf(new Field("limits"), limits);
 }
 
-export const DEFAULT_LIMITS: AppLimits = { queued: 100_000, running: 64, perSecond: 0, weight: 1 };
+const DEFAULT_LIMITS: AppLimits = { queued: 100_000, running: 64, perSecond: 0, weight: 1 };
 
 function matchOf(name: AppMatch): string {
   if (typeof name === "string") {

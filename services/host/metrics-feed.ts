@@ -5,8 +5,7 @@ import type { NodeDriver } from "../../ring/io/node.ts";
 import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
 import type { Swim } from "../../ring/membership/swim.ts";
 import type { TaskEngineContract } from "../../ring/tasks/engine-contract.ts";
-import { createNodeMetrics, watchEventLoopLag } from "../metrics/node-metrics.ts";
-import type { Registry } from "../metrics/registry.ts";
+import { type NodeMetrics, watchEventLoopLag } from "../metrics/node-metrics.ts";
 import type { Runner } from "../runner/runner.ts";
 import { feedGossipMetrics } from "./gossip-feed.ts";
 
@@ -17,9 +16,9 @@ export function feedMetrics(parts: {
   readonly swim: Swim;
   readonly gossip: Gossip;
   readonly appViews: TaskEngineContract["appViews"];
-}): { readonly registry: Registry; stop(): void } {
-  const { node, store, runner, swim, gossip, appViews } = parts;
-  const metrics = createNodeMetrics();
+  readonly metrics: NodeMetrics;
+}): { stop(): void } {
+  const { node, store, runner, swim, gossip, appViews, metrics } = parts;
   const waits = metrics.taskWaitSeconds.of();
   const runs = metrics.taskRunSeconds.of();
   // Nearly all tasks are done: counted by app first, as one batch of events holds hundreds of them.
@@ -39,6 +38,10 @@ export function feedMetrics(parts: {
   });
   const lag = watchEventLoopLag(metrics.eventloopLagSeconds);
   feedGossipMetrics(metrics, { swim, gossip });
+  const stopRing = node.onRingEvent(({ type, detail }) => {
+    const paused = type === "handoff-done" ? /paused (\d+) ms/.exec(detail)?.[1] : undefined;
+    if (paused !== undefined) metrics.handoffPauseSeconds.record(Number(paused) / 1_000);
+  });
   let syncs = 0;
   metrics.registry.onCollect(() => {
     const document = node.document();
@@ -61,9 +64,9 @@ export function feedMetrics(parts: {
     metrics.handoffActive.set(node.activeTransfers(), "out");
   });
   return {
-    registry: metrics.registry,
     stop: () => {
       stopTasks();
+      stopRing();
       lag[Symbol.dispose]();
     },
   };

@@ -30,8 +30,10 @@ import { type Api, startApi } from "../api/server.ts";
 import type { App } from "../app.ts";
 import { Catalogue } from "../apps/catalogue.ts";
 import { type HttpServer, startHttp } from "../http/server.ts";
+import { createNodeMetrics } from "../metrics/node-metrics.ts";
 import { createRunner } from "../runner/runner.ts";
 import { health } from "./health.ts";
+import { httpApi } from "./http-api.ts";
 import { type HostLog, openLog } from "./log.ts";
 import { machineId } from "./machine-id.ts";
 import { feedMetrics } from "./metrics-feed.ts";
@@ -209,7 +211,18 @@ export async function startHost(options: HostOptions): Promise<Host> {
     onExit: finish,
   });
   driver = node;
-  const runner = opened.use(createRunner({ apps, log, onEnds: (ends) => node.ended(ends) }));
+  const metrics = createNodeMetrics();
+  const runner = opened.use(
+    createRunner({
+      apps,
+      log,
+      onEnds: (ends) => node.ended(ends),
+      onBlocked: ({ handlers }) => {
+        for (const app of new Set(handlers.map((handler) => handler.app))) metrics.eventloopBlocked.add(1, app);
+      },
+      onStray: ({ app }) => metrics.strayErrors.add(1, app),
+    }),
+  );
   runner.watchProcess((error) => {
     log.fatal({ err: error }, "an error outside of any handler stops the node");
     finish(1, String(error));
@@ -235,7 +248,8 @@ export async function startHost(options: HostOptions): Promise<Host> {
   );
   const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service], keys });
   opened.defer(() => api.close({ graceMs: 200 }));
-  const { registry, stop: stopMetrics } = feedMetrics({
+  const { stop: stopMetrics } = feedMetrics({
+    metrics,
     node,
     store,
     runner,
@@ -247,7 +261,13 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const { stop: stopHealth, ...checks } = health(node, store);
   opened.defer(stopHealth);
   const http: HttpServer = opened.use(
-    await startHttp({ host: options.http.host, port: options.http.port, metrics: () => registry.render(), ...checks }),
+    await startHttp({
+      host: options.http.host,
+      port: options.http.port,
+      metrics: () => metrics.registry.render(),
+      api: httpApi(node),
+      ...checks,
+    }),
   );
   const grpcPort = options.advertise?.grpcPort ?? portOf(api.address);
   node.step({
@@ -303,7 +323,7 @@ async function resolveEndpoint(endpoint: Endpoint): Promise<Endpoint> {
   }
 }
 
-export const VERSION = "0.1.0";
+const VERSION = "0.1.0";
 const LEASE_MS = 5_000;
 const GRACE_MS = 25_000;
 const JOIN_EVERY_MS = 1_000;

@@ -19,7 +19,6 @@ export interface NodeMetrics {
   readonly attemptsRunning: Gauge;
   readonly deadLetters: Gauge;
   readonly strayErrors: Counter;
-  readonly submitsRefused: Counter;
   readonly handoffActive: Gauge;
   readonly handoffPauseSeconds: HistogramMetric;
   readonly storeCommitSeconds: HistogramMetric;
@@ -27,8 +26,6 @@ export interface NodeMetrics {
   readonly storeRows: Gauge;
   readonly storeBytes: Gauge;
   readonly storeQuarantined: Gauge;
-  readonly peerMessages: Counter;
-  readonly peerBytes: Counter;
   readonly gossipPackets: Counter;
   readonly gossipBytes: Counter;
   readonly gossipProbes: Counter;
@@ -73,11 +70,6 @@ export function createNodeMetrics(registry: Registry = new Registry()): NodeMetr
       help: "Errors that escaped a handler's promise.",
       labels: ["app"],
     }),
-    submitsRefused: registry.counter({
-      name: "submits_refused_total",
-      help: "Submits refused, by error code.",
-      labels: ["reason"],
-    }),
     handoffActive: registry.gauge({ name: "handoff_active", help: "Transfers under way.", labels: ["direction"] }),
     handoffPauseSeconds: registry.histogram({
       name: "handoff_pause_seconds",
@@ -90,16 +82,6 @@ export function createNodeMetrics(registry: Registry = new Registry()): NodeMetr
     storeQuarantined: registry.gauge({
       name: "store_quarantined",
       help: "Rows set aside because they could not be read.",
-    }),
-    peerMessages: registry.counter({
-      name: "peer_messages_total",
-      help: "Messages between nodes.",
-      labels: ["peer", "direction"],
-    }),
-    peerBytes: registry.counter({
-      name: "peer_bytes_total",
-      help: "Bytes between nodes.",
-      labels: ["peer", "direction"],
     }),
     gossipPackets: registry.counter({
       name: "gossip_packets_total",

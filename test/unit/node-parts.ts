@@ -21,7 +21,7 @@ import { SimulatedApps } from "../simulation/apps.ts";
 import { Disk } from "../simulation/disk.ts";
 import { seededRandom } from "../simulation/random.ts";
 
-export const RING_SIZE = 8;
+const RING_SIZE = 8;
 
 export class Parts {
   readonly self: NodeName;

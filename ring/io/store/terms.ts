@@ -10,7 +10,7 @@ import type { Partition } from "../../ids.ts";
 import type { Term } from "../../store.ts";
 
 /** Below 0 when `a` is older than `b`, 0 when they are the same term. */
-export function compareTerms(a: Term, b: Term): number {
+function compareTerms(a: Term, b: Term): number {
   return a.history - b.history || a.generation - b.generation || a.opens - b.opens;
 }
 

@@ -6,7 +6,7 @@ import type { Member, RingDocument } from "../../../ring/document.ts";
 import type { Epoch, MemberId, NodeName, Partition, RingId } from "../../../ring/ids.ts";
 
 export const NAMES: readonly NodeName[] = ["a", "b", "c", "d", "e"] as NodeName[];
-export const RING_SIZE = 8;
+const RING_SIZE = 8;
 
 export function memberIdFor(name: NodeName, directory: number): MemberId {
   return `${name}#${directory}` as MemberId;
