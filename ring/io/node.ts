@@ -47,6 +47,8 @@ export interface NodeWorld {
   readonly peers: () => PeerLinks;
   readonly runner: () => AttemptRunner;
   readonly log: StoreLog & { info(fields: object, message: string): void };
+  /** A commit is synced, this long after it was handed to the store. */
+  readonly onCommit?: (durationMs: number) => void;
   /** The process is to end. */
   readonly onExit: (code: number, reason: string) => void;
 }
@@ -358,8 +360,12 @@ export class NodeDriver implements RingNode {
       group: effect.group,
       refused: result.refused.map((index) => effect.groups[index]!.partition),
     });
+    const begunAt = performance.now();
     store.commit(effect.groups, options).then(
-      (result) => this.step(event(result)),
+      (result) => {
+        this.#world.onCommit?.(performance.now() - begunAt);
+        this.step(event(result));
+      },
       (error: unknown) => {
         if (!(error instanceof RingError) || error.code !== "QUEUE_FULL" || this.#closed)
           return this.#write(Promise.reject(error), event);

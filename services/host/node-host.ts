@@ -20,6 +20,7 @@ import { openPeers } from "../../ring/io/peer/peers.ts";
 import { decodeRegisterState } from "../../ring/io/register-codec.ts";
 import { openRegisterFile } from "../../ring/io/register-file.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { RING_SIZE_DEFAULT, WEIGHT_DEFAULT } from "../../ring/limits.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
@@ -38,6 +39,7 @@ import { type HostLog, openLog } from "./log.ts";
 import { machineId } from "./machine-id.ts";
 import { feedMetrics } from "./metrics-feed.ts";
 import { Opened } from "./opened.ts";
+import { openPipes } from "./pipes.ts";
 
 export interface Endpoint {
   readonly host: string;
@@ -86,6 +88,8 @@ export interface Host {
   readonly http: string;
   readonly gossip: string;
   readonly log: HostLog;
+  /** Runs pipelines, with this node as their coordinator. */
+  readonly pipes: PipeEngine;
   /** Lets attempts end, then closes everything. Resolves when the node has ended, with its exit code. */
   stop(): Promise<number>;
   /** Resolves when the node has ended, for whatever reason. */
@@ -197,6 +201,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     );
     void closing.then(() => options.onExit?.(code, reason));
   };
+  const metrics = createNodeMetrics();
   const node: NodeDriver = new NodeDriver({
     name,
     machine,
@@ -208,10 +213,10 @@ export async function startHost(options: HostOptions): Promise<Host> {
     peers: () => peers,
     runner: () => runner,
     log,
+    onCommit: (durationMs) => metrics.storeCommitSeconds.record(durationMs / 1_000),
     onExit: finish,
   });
   driver = node;
-  const metrics = createNodeMetrics();
   const runner = opened.use(
     createRunner({
       apps,
@@ -240,13 +245,20 @@ export async function startHost(options: HostOptions): Promise<Host> {
           memberId: directory.id,
         };
       },
-      onMessages: (from, messages) => node.step({ type: "messages", from, messages }),
-      onLink: (peer, state) => node.step({ type: "link", peer, up: state === "up" }),
+      onMessages: (from, messages) => {
+        const others = pipes.sift(from, messages);
+        if (others.length > 0) node.step({ type: "messages", from, messages: others });
+      },
+      onLink: (peer, state) => {
+        node.step({ type: "link", peer, up: state === "up" });
+        if (state === "up") pipes.linked(peer);
+      },
       addressOf: (peer) => node.addressesOf(peer)?.grpc,
       log,
     }),
   );
-  const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service], keys });
+  const pipes = opened.use(openPipes({ node, apps, send: (to, message) => peers.send(to, message) }));
+  const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service], keys, pipes: pipes.engine });
   opened.defer(() => api.close({ graceMs: 200 }));
   const { stop: stopMetrics } = feedMetrics({
     metrics,
@@ -289,6 +301,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const parts = opened.move();
   async function close(): Promise<void> {
     clearTimeout(joinTimer);
+    pipes[Symbol.dispose]();
     api.drain();
     await api.close({ graceMs: 200 });
     node.close();
@@ -301,6 +314,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     http: `${http.host}:${http.port}`,
     gossip: `${gossip.address.host}:${gossip.address.port}`,
     log,
+    pipes: pipes.engine,
     ended,
     stop: () => {
       api.drain();
