@@ -447,7 +447,8 @@ function userEventText(name: string, payload: Uint8Array): string {
 }
 
 function addressOf(host: string, tag: string | undefined): string {
-  if (tag === undefined) return "";
+  // A tag is anybody's text: nothing but a port, or a host with a port, is dialled.
+  if (tag === undefined || !/^([\w.[\]:-]{1,255}:)?\d{1,5}$/.test(tag)) return "";
   const shown = host.includes(":") ? `[${host}]` : host;
   return tag.includes(":") ? tag : `${shown}:${tag}`;
 }

@@ -175,8 +175,9 @@ export class Neighbours {
 
   #keepLinks(): void {
     const wanted = new Set<NodeName>();
+    // Others may gossip along (serf agents): they have no links.
     for (const member of this.#swim.members())
-      if (member.state !== "left" && member.state !== "dead") wanted.add(member.name);
+      if (member.state !== "left" && member.state !== "dead" && member.tags.has("id")) wanted.add(member.name);
     for (const member of this.#here.document?.members ?? []) wanted.add(member.name);
     wanted.delete(this.#here.self);
     this.#here.emit({ type: "links", to: [...wanted] });

@@ -8,6 +8,7 @@
 
 import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
+import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { RingError } from "../../ring/errors.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { type NodeName, parseNodeName, type RingId } from "../../ring/ids.ts";
@@ -20,7 +21,6 @@ import { openPeers } from "../../ring/io/peer/peers.ts";
 import { decodeRegisterState } from "../../ring/io/register-codec.ts";
 import { openRegisterFile } from "../../ring/io/register-file.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
-import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { RING_SIZE_DEFAULT, WEIGHT_DEFAULT } from "../../ring/limits.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
@@ -253,12 +253,19 @@ export async function startHost(options: HostOptions): Promise<Host> {
         node.step({ type: "link", peer, up: state === "up" });
         if (state === "up") pipes.linked(peer);
       },
-      addressOf: (peer) => node.addressesOf(peer)?.grpc,
+      addressOf: (peer) => node.addressesOf(peer)?.grpc || undefined,
       log,
     }),
   );
   const pipes = opened.use(openPipes({ node, apps, send: (to, message) => peers.send(to, message) }));
-  const api: Api = await startApi({ node, bind: options.grpc, log, services: [peers.service], keys, pipes: pipes.engine });
+  const api: Api = await startApi({
+    node,
+    bind: options.grpc,
+    log,
+    services: [peers.service],
+    keys,
+    pipes: pipes.engine,
+  });
   opened.defer(() => api.close({ graceMs: 200 }));
   const { stop: stopMetrics } = feedMetrics({
     metrics,

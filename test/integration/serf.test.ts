@@ -6,6 +6,9 @@
  */
 
 import { randomBytes } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { SerfAgent, type SerfOptions, serfIsThere } from "../../bench/membership-serf.ts";
 import { parseNodeName } from "../../ring/ids.ts";
@@ -16,6 +19,7 @@ import type { SwimEffect, SwimEvent } from "../../ring/membership/events.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
 import type { Tags } from "../../ring/membership/tags.ts";
+import { startHost } from "../../services/host/node-host.ts";
 
 class OurNode implements AsyncDisposable {
   readonly gossip: Gossip;
@@ -177,6 +181,39 @@ test("a death is a death both ways, and the name may come back", async (context)
   const again = await OurNode.start("ours-2", { key: KEY, port });
   again.join(a.gossip.address);
   await until("the name is alive again", async () => (await one.statusOf("ours-2")) === "alive" && aliveIn(a) === 3);
+});
+
+test("a whole node gossips with agents, whatever they say of themselves, and passes their events on", async (context) => {
+  if (!there) return context.skip();
+  const data = await mkdtemp(join(tmpdir(), "taskring-serf-"));
+  const loopback = { host: "127.0.0.1", port: 0 };
+  const keyFile = join(data, "keys.json");
+  await writeFile(keyFile, JSON.stringify([KEY]));
+  const host = await startHost({
+    ...{ name: "whole", apps: [], data: join(data, "node"), join: [], logLevel: "silent", gossipKeys: keyFile },
+    ...{ grpc: loopback, http: loopback, gossip: loopback },
+  });
+  try {
+    const [address = "", port = ""] = host.gossip.split(":");
+    const agents = [
+      await serf({ name: "plain", key: KEY }),
+      await serf({ name: "odd", key: KEY, tags: { id: "x", starts: "9", grpc: "no address", epoch: "NaN" } }),
+      await serf({ name: "odder", key: KEY, tags: { id: "", grpc: ":::99999", epoch: "-1", role: "taskring" } }),
+    ];
+    for (const agent of agents) await agent.join({ host: address, port: Number(port) });
+    await until("the node sees them", () => host.node.members().filter(({ state }) => state === "alive").length === 4);
+    await agents[0]!.command("event", "deploy", "v42");
+    await until("the event is told", () =>
+      host.node.recentEvents().some(({ type, detail }) => type === "user-event" && detail === "deploy v42"),
+    );
+    expect(host.node.document()?.members.map(({ name }) => name)).toEqual(["whole"]);
+    const shown = (await agents[0]!.members()).find(({ name }) => name === "whole");
+    expect(shown).toMatchObject({ status: "alive", tags: { role: "taskring", weight: "100" } });
+    expect(Object.keys(shown!.tags)).toEqual(expect.arrayContaining(["grpc", "http", "v", "epoch"]));
+  } finally {
+    await host.stop();
+    await rm(data, { recursive: true, force: true });
+  }
 });
 
 test("without the key nobody gets in, from either side", async (context) => {

@@ -87,7 +87,14 @@ export class OutgoingLink {
       this.#rest("its address is not known");
       return;
     }
-    this.#dial(address);
+    try {
+      this.#dial(address);
+    } catch (error) {
+      // The address is the peer's own word.
+      this.#rest(
+        `its address ${address} cannot be dialled: ${error instanceof Error ? error.message : "unknown error"}`,
+      );
+    }
   }
 
   close(): void {
