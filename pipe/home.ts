@@ -139,7 +139,7 @@ export class Home implements TokenOwner {
 
   #nextPhase(): void {
     this.#phase += 1;
-    const { stages, node } = this.run;
+    const { stages } = this.run;
     while (this.#phase < stages.length && stages[this.#phase]?.fitting.done === undefined) this.#phase += 1;
     const stage = stages[this.#phase];
     if (stage === undefined) return this.#finish("done");

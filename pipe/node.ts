@@ -60,7 +60,8 @@ export class PipeNode {
   readonly self: NodeName;
   readonly host: PipeHost;
   readonly runs: Map<string, Run> = new Map();
-  readonly ringSize: number;
+  /** Before the first document: a guess that nothing is routed by. */
+  ringSize: number;
   readonly graceMs: number;
   epoch = 0;
   garbage = 0;
@@ -74,6 +75,7 @@ export class PipeNode {
   #awake = false;
   #alive: ReadonlySet<string> = new Set();
   #pingAt = 0;
+  readonly #waitsForRing: boolean;
   readonly #dirty = new Set<PeerRun>();
   readonly #spoken = new Set<number>();
   #timers: { readonly at: number; readonly run: () => void }[] = [];
@@ -85,16 +87,18 @@ export class PipeNode {
   constructor(options: {
     readonly self: NodeName;
     readonly host: PipeHost;
-    readonly ringSize: number;
+    /** Absent: no run is opened before a document is known. */
+    readonly ringSize?: number;
     readonly graceMs?: number;
   }) {
     this.self = options.self;
     this.host = options.host;
-    this.ringSize = options.ringSize;
+    this.ringSize = options.ringSize ?? 64;
+    this.#waitsForRing = options.ringSize === undefined;
     this.graceMs = options.graceMs ?? GRACE_MS;
     this.#names = [options.self];
     this.#peers.set(options.self, 0);
-    this.#owners = new Int32Array(options.ringSize);
+    this.#owners = new Int32Array(this.ringSize);
   }
 
   /** Throws `QUEUE_FULL`. The pipeline is the one that `host.find` gives on the other nodes. */
@@ -108,6 +112,8 @@ export class PipeNode {
     },
     events: HomeEvents,
   ): Home {
+    if (this.#waitsForRing && this.epoch === 0)
+      throw new RingError("NO_OWNER", `${this.self} is not part of a ring yet`, { retryAfterMs: 500 });
     if (this.runs.size >= RUNS_MOST)
       throw new RingError("QUEUE_FULL", `at most ${RUNS_MOST} runs at once`, { retryAfterMs: 1_000 });
     const { id, pipeline, attempt = 1, drains = false } = options;
@@ -214,7 +220,7 @@ export class PipeNode {
 
   /** 0: this node. */
   ownerOf(partition: number): number {
-    return this.#owners[partition] as number;
+    return this.#owners[partition] ?? 0;
   }
 
   ownerPeers(): readonly number[] {
@@ -237,6 +243,7 @@ export class PipeNode {
   route(routes: Routes): void {
     if (routes.epoch <= this.epoch && this.epoch !== 0) return;
     this.epoch = routes.epoch;
+    this.ringSize = routes.ringSize;
     this.#alive = routes.alive;
     this.#owners = Int32Array.from(routes.owners, (name) => (name === undefined ? 0 : this.peerOf(name)));
     this.#ownerPeers = [...new Set(this.#owners)].filter((peer) => peer !== 0);
@@ -329,7 +336,7 @@ export class PipeNode {
   #message(peer: number, message: PipeMessage): void {
     switch (message[0]) {
       case "open":
-        return this.#open(peer, message);
+        return this.#open(message);
       case "ask": {
         const run = this.runs.get(message[2]);
         return this.say(peer, encodeMessage(["answer", message[1], run?.status() ?? []]));
@@ -362,7 +369,7 @@ export class PipeNode {
     }
   }
 
-  #open(peer: number, message: Extract<PipeMessage, readonly ["open", ...unknown[]]>): void {
+  #open(message: Extract<PipeMessage, readonly ["open", ...unknown[]]>): void {
     const [, id, name, coordinator, attempt] = message;
     if (this.runs.has(id) || this.#ended.has(id) || (this.epoch > 0 && !this.#alive.has(coordinator))) return;
     const pipeline = this.host.find(name);

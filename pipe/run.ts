@@ -168,6 +168,7 @@ export class Run {
           queue: worker.queue.length,
           queueLimit: stage.fitting.queueLimit,
           blocked: worker.waiters.length,
+          blockedMs: Math.round(worker.blockedMs()),
           processed: worker.processed,
           failures: worker.failures,
         });

@@ -39,14 +39,12 @@ export class Stage implements Target, TokenOwner {
   #quiesce: { readonly epoch: number; readonly quiet: () => void } | undefined = undefined;
   #turn = 0;
   #broadcast: Broadcast | undefined = undefined;
-  readonly #ringSize: number;
   readonly #partition: Fitting["partition"];
 
   constructor(run: Run, index: number) {
     this.run = run;
     this.index = index;
     this.fitting = run.pipeline.fittings[index] as Fitting;
-    this.#ringSize = run.node.ringSize;
     this.#partition = this.fitting.partition;
   }
 
@@ -60,13 +58,13 @@ export class Stage implements Target, TokenOwner {
     try {
       switch (by.type) {
         case "key":
-          partition = partitionOfHash(hashOfKey(by.keyOf(value as never)), this.#ringSize);
+          partition = partitionOfHash(hashOfKey(by.keyOf(value as never)), this.run.node.ringSize);
           break;
         case "hash":
-          partition = partitionOfHash(by.hashOf(value as never) >>> 0, this.#ringSize);
+          partition = partitionOfHash(by.hashOf(value as never) >>> 0, this.run.node.ringSize);
           break;
         case "constant":
-          partition = by.partition % this.#ringSize;
+          partition = by.partition % this.run.node.ringSize;
           break;
         case "follow":
           partition = from;
@@ -244,7 +242,7 @@ export class Stage implements Target, TokenOwner {
   }
 
   #lessLoaded(): number {
-    const size = this.#ringSize;
+    const size = this.run.node.ringSize;
     const first = this.#turn++ % size;
     const second = (first + (size >> 1)) % size;
     return this.#load(first) <= this.#load(second) ? first : second;

@@ -46,6 +46,8 @@ export interface WorkerStatus {
   readonly queueLimit: number;
   /** Senders parked here. */
   readonly blocked: number;
+  /** How long there was one, in ms. */
+  readonly blockedMs: number;
   readonly processed: number;
   readonly failures: number;
 }

@@ -32,6 +32,8 @@ export class Worker implements Room, Runnable {
   /** Leaves with a transfer as soon as no call is under way; takes nothing more. */
   leaving = false;
   #ready = false;
+  #blockedAt = 0;
+  #blockedMs = 0;
   #doneToken: Token | undefined = undefined;
   #abort: AbortController | undefined = undefined;
   readonly #shared: Context | undefined;
@@ -60,7 +62,13 @@ export class Worker implements Room, Runnable {
   }
 
   park(sender: Sender): void {
+    if (this.waiters.length === 0) this.#blockedAt = this.stage.run.node.host.now();
     this.waiters.push(sender);
+  }
+
+  /** How long somebody was parked here, in ms. */
+  blockedMs(): number {
+    return this.#blockedMs + (this.waiters.length === 0 ? 0 : this.stage.run.node.host.now() - this.#blockedAt);
   }
 
   /** Throws `QUEUE_FULL`. The input counts with the one that is being processed. */
@@ -266,6 +274,7 @@ export class Worker implements Room, Runnable {
     while (this.queue.length < this.#queueLimit) {
       const sender = this.waiters.shift();
       if (sender === undefined) return;
+      if (this.waiters.length === 0) this.#blockedMs += this.stage.run.node.host.now() - this.#blockedAt;
       sender.resume(this);
     }
   }

@@ -9,7 +9,7 @@ import { loadSync, type PackageDefinition, type ServiceDefinition } from "@grpc/
 /** All public services. */
 export function loadPublic(): PackageDefinition {
   publicDefinition ??= loadSync(
-    ["taskring/v1/tasks.proto", "taskring/v1/apps.proto", "taskring/v1/cluster.proto"],
+    ["taskring/v1/tasks.proto", "taskring/v1/apps.proto", "taskring/v1/cluster.proto", "taskring/v1/pipes.proto"],
     OPTIONS,
   );
   return publicDefinition;

@@ -6,6 +6,8 @@
 
 import { hostname } from "node:os";
 import { join } from "node:path";
+import type { Pipeline } from "../pipe/fitting.ts";
+import type { PipeRun, RunOptions } from "../pipe/io/run.ts";
 import { RingError } from "../ring/errors.ts";
 import { isRingSize, isWeight, isZone } from "../ring/limits.ts";
 import type { App } from "./app.ts";
@@ -54,6 +56,8 @@ export interface RunningNode extends AsyncDisposable {
   readonly serving: boolean;
   /** Resolves when it serves. Rejects with `DEADLINE`, or with `CANCELLED` if it ended first. */
   whenServing(options?: { readonly timeoutMs?: number }): Promise<void>;
+  /** Runs a pipeline with this node as its coordinator; on other nodes it is found by its name among their apps'. */
+  run<In, Out>(pipeline: Pipeline<In, Out> | string, options?: RunOptions<Out>): PipeRun<In, Out>;
   /** Lets attempts end, closes everything, and resolves with the exit code. */
   stop(): Promise<number>;
   /** Resolves when the node has ended, for whatever reason, with its exit code: 0 in order, 74 for a broken store. */
@@ -105,6 +109,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
       }
     },
+    run: (pipeline, runOptions) => host.pipes.run(pipeline, runOptions),
     stop: () => host.stop(),
     ended,
     [Symbol.asyncDispose]: async () => {

@@ -16,7 +16,8 @@ import { openRun, type PipeRun, type RunOptions } from "./run.ts";
 
 export interface PipeEngineOptions {
   readonly self: NodeName;
-  readonly ringSize: number;
+  /** Absent: from the ring document, before which no run is opened. */
+  readonly ringSize?: number;
   /** The pipelines that this node has loaded. */
   readonly find: (name: string) => Pipeline | undefined;
   readonly names?: () => readonly string[];
@@ -51,7 +52,7 @@ export class PipeEngine implements Disposable {
     this.node = new PipeNode({
       self: options.self,
       host,
-      ringSize: options.ringSize,
+      ...(options.ringSize === undefined ? {} : { ringSize: options.ringSize }),
       ...(options.graceMs === undefined ? {} : { graceMs: options.graceMs }),
     });
   }

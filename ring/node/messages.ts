@@ -131,4 +131,6 @@ export type NodeMessage =
   | { readonly type: "loads"; readonly counts: Counts }
   /** A planned stop: nobody adopts the sender or marks it down for `graceMs`. */
   | { readonly type: "restarting"; readonly graceMs: number }
+  /** Of pipelines; taken out before the node machine, which ignores it. */
+  | { readonly type: "pipe"; readonly bytes: Uint8Array }
   | { readonly type: "refused"; readonly code: ErrorCode; readonly detail: string };

@@ -453,6 +453,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "refused":
         return this.#here.note("refused", `${from}: ${message.code} ${message.detail}`);
       case "hello":
+      case "pipe":
         return;
     }
   }

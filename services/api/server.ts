@@ -12,6 +12,7 @@ import { createServer, type Socket, type Server as SocketServer } from "node:net
 import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
+import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { loadPublic } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { RingNode } from "../../ring/node/port.ts";
@@ -20,6 +21,8 @@ import { bindService, type CallOptions, type Identify } from "./calls.ts";
 import { clusterHandlers } from "./cluster-service.ts";
 import type { GossipKeys } from "./gossip-keys.ts";
 import { API_LIMITS, type ApiLimits } from "./limits.ts";
+import { PipeSession } from "./pipe-session.ts";
+import { pipesHandlers } from "./pipes-service.ts";
 import { statusOf } from "./status.ts";
 import { StreamSession } from "./stream-session.ts";
 import { tasksHandlers } from "./tasks-service.ts";
@@ -38,6 +41,8 @@ export interface ApiOptions {
   readonly credentials?: ServerCredentials;
   /** Further services on the same port. */
   readonly services?: readonly ExtraService[];
+  /** Absent: `taskring.v1.Pipes` is not served. */
+  readonly pipes?: PipeEngine;
 }
 
 export interface ExtraService {
@@ -95,6 +100,16 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     ["taskring.v1.Cluster", clusterHandlers({ node, limits, keys: options.keys })],
   ] as const) {
     const { definition, implementation } = bindService(name, handlers, callOptions);
+    server.addService(definition, implementation);
+  }
+  const { pipes } = options;
+  if (pipes !== undefined) {
+    const openRun = (call: ServerDuplexStream<Buffer, Buffer>): void => {
+      admit();
+      new PipeSession(call, pipes);
+    };
+    const handlers = { ...pipesHandlers(pipes), raw: { Run: guarded(openRun, callOptions) } };
+    const { definition, implementation } = bindService("taskring.v1.Pipes", handlers, callOptions);
     server.addService(definition, implementation);
   }
   for (const { definition, implementation } of options.services ?? []) server.addService(definition, implementation);

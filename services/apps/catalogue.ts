@@ -7,6 +7,7 @@
  * C3  Memory is bounded: resolved names are a cache that is emptied when full; overrides beyond the limit are refused.
  */
 
+import type { Pipeline } from "../../pipe/fitting.ts";
 import { RingError } from "../../ring/errors.ts";
 import { type AppName, parseAppName } from "../../ring/ids.ts";
 import type { AppCatalogue, AppDefinition, AppOverride } from "../../ring/tasks/definition.ts";
@@ -23,6 +24,7 @@ export interface LoadedApp {
 
 export class Catalogue implements AppCatalogue {
   readonly #exact = new Map<string, App>();
+  readonly #pipelines = new Map<string, Pipeline>();
   /** Longest prefix first. */
   readonly #templates: { readonly prefix: string; readonly app: App }[] = [];
   readonly #overrides = new Map<AppName, AppOverride>();
@@ -42,6 +44,14 @@ export class Catalogue implements AppCatalogue {
       if (match.endsWith("*")) this.#templates.push({ prefix: match.slice(0, -1), app });
       else this.#exact.set(match, app);
     }
+    for (const app of apps) {
+      for (const [name, pipeline] of app.pipelines ?? []) {
+        const known = this.#pipelines.get(name);
+        if (known !== undefined && known !== pipeline)
+          throw new RingError("INVALID_ARGUMENT", `pipeline ${JSON.stringify(name)} is defined twice`);
+        this.#pipelines.set(name, pipeline);
+      }
+    }
     this.#templates.sort((a, b) => b.prefix.length - a.prefix.length);
   }
 
@@ -52,6 +62,14 @@ export class Catalogue implements AppCatalogue {
     if (this.#resolved.size >= this.#cacheLimit) this.#resolved.clear();
     this.#resolved.set(app, loaded ?? NOT_HERE);
     return loaded;
+  }
+
+  pipeline(name: string): Pipeline | undefined {
+    return this.#pipelines.get(name);
+  }
+
+  pipelineNames(): readonly string[] {
+    return [...this.#pipelines.keys()].sort();
   }
 
   /** Exact definitions, and created apps of templates; deleted ones left out. */

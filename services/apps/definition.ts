@@ -6,6 +6,7 @@
  */
 
 import { Cron } from "croner";
+import { isPipeline, type Pipeline } from "../../pipe/fitting.ts";
 import { RingError } from "../../ring/errors.ts";
 import { isAppName } from "../../ring/ids.ts";
 import type { AppDefinition, AppLimits, ScheduleSpec, TaskType } from "../../ring/tasks/definition.ts";
@@ -17,9 +18,7 @@ export function makeDefinition(name: AppMatch, options: AppOptions): Omit<App, t
   const field = new Field(`app "${match}": `);
   if (!isObject(options)) throw field.refuse("its options must be an object");
   field.onlyKnown("", options, ["version", "tasks", "residents", "schedules", "pipelines", "limits"]);
-  if (options.pipelines !== undefined && options.pipelines.length > 0) {
-    throw new RingError("UNIMPLEMENTED", `app "${match}": pipelines: this version runs none`);
-  }
+  const pipelines = pipelinesOf(field, options.pipelines);
   const types = new Map<string, TaskType>();
   const tasks = new Map<string, TaskHandler>();
   for (const [type, entry] of field.entries("tasks", options.tasks)) {
@@ -52,7 +51,19 @@ export function makeDefinition(name: AppMatch, options: AppOptions): Omit<App, t
     schedules,
     limits: limitsOf(field.at("limits"), options.limits ?? {}),
   };
-  return { definition, tasks, residents };
+  return { definition, tasks, residents, pipelines };
+}
+
+function pipelinesOf(field: Field, given: unknown): ReadonlyMap<string, Pipeline> {
+  const pipelines = new Map<string, Pipeline>();
+  if (given === undefined) return pipelines;
+  if (!Array.isArray(given)) throw field.refuse("pipelines must be an array of what pipeline() made");
+  for (const [at, one] of given.entries()) {
+    if (!isPipeline(one)) throw field.refuse(`pipelines[${at}] must be made by pipeline()`);
+    if (pipelines.has(one.name)) throw field.refuse(`pipelines[${at}]: "${one.name}" is there twice`);
+    pipelines.set(one.name, one);
+  }
+  return pipelines;
 }
 
 /** All four fields. Also used for limits that an operator sets at run time: they are validated alike. */

@@ -2,6 +2,7 @@
  * The shapes of an app as its author writes it and as a node loads it.
  */
 
+import type { Pipeline } from "../../pipe/fitting.ts";
 import type { AppDefinition, AppLimits } from "../../ring/tasks/definition.ts";
 import type { Payload, ResidentContext, TaskContext, TaskView } from "./context.ts";
 
@@ -57,8 +58,8 @@ export interface AppOptions {
   readonly tasks?: Readonly<Record<string, Task>>;
   readonly residents?: Readonly<Record<string, Resident>>;
   readonly schedules?: Readonly<Record<string, ScheduleOptions>>;
-  /** Reserved: this version refuses any. */
-  readonly pipelines?: readonly never[];
+  /** Runnable by name on any node, and worked on by every node that has loaded the app. */
+  readonly pipelines?: readonly Pipeline[];
   readonly limits?: Partial<AppLimits>;
 }
 
@@ -80,6 +81,7 @@ export interface App {
   readonly definition: AppDefinition;
   readonly tasks: ReadonlyMap<string, TaskHandler>;
   readonly residents: ReadonlyMap<string, ResidentHandler>;
+  readonly pipelines: ReadonlyMap<string, Pipeline>;
 }
 
 export function isApp(value: unknown): value is App {

@@ -4,6 +4,7 @@
  * Tasks of one key submitted by one client are accepted in the order of their submits, over retries and changes of owner.
  */
 
+import type { Metadata } from "@grpc/grpc-js";
 import type * as messages from "../../proto/messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";
@@ -14,6 +15,7 @@ import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
 import type { Entry, OutcomeTarget } from "./entry.ts";
 import { Links } from "./links.ts";
 import type { NodeStream } from "./node-stream.ts";
+import { openRemoteRun, type RemoteRun, type RemoteRunOptions } from "./pipe-run.ts";
 import { RingMap } from "./ring-map.ts";
 import { type SinkOptions, SubmitSink } from "./submit-sink.ts";
 import { type SubmitTask, taskIdOf } from "./submit-task.ts";
@@ -59,6 +61,7 @@ export class RingClient implements AsyncDisposable {
   readonly #onlySeeds: boolean;
   readonly #map = new RingMap();
   readonly #links: Links;
+  readonly #metadata: () => Metadata;
   readonly #caller: Caller;
   readonly #submitter: Submitter;
   #refreshing: Promise<void> | undefined;
@@ -69,6 +72,7 @@ export class RingClient implements AsyncDisposable {
     this.#seeds = options.addresses;
     this.#onlySeeds = options.onlyAddresses ?? false;
     const metadata = () => metadataOf(options.token);
+    this.#metadata = metadata;
     this.#links = new Links({
       credentials: credentialsOf(options.tls),
       metadata,
@@ -175,9 +179,18 @@ export class RingClient implements AsyncDisposable {
     return this.#caller.unary(TASKS, "Cancel", { taskId }, options);
   }
 
-  /** Pipelines are not there yet. */
-  run(): Promise<never> {
-    return Promise.reject(new RingError("UNIMPLEMENTED", "pipelines cannot be run yet"));
+  /**
+   * Runs a pipeline that the nodes have loaded, coordinated by the first node that can be reached. The run ends with this
+   * client: see `RemoteRun`.
+   */
+  run(
+    pipeline: string | { readonly name: string },
+    options: RemoteRunOptions & { readonly address?: string } = {},
+  ): RemoteRun {
+    const name = typeof pipeline === "string" ? pipeline : pipeline.name;
+    const address = options.address ?? this.#addresses()[0];
+    if (address === undefined) throw new RingError("NO_OWNER", "no node is known");
+    return openRemoteRun(this.#links.channel(address), this.#metadata(), name, options);
   }
 
   /** Tasks without an outcome are told CANCELLED; whether they were accepted is not known. */

@@ -126,7 +126,7 @@ describe("defineApp", () => {
     ["a negative limit", "acme", { limits: { queued: -1 } }, /limits\.queued must be/],
     ["an unknown limit", "acme", { limits: { speed: 1 } }, /limits\.speed is unknown/],
     ["a version that is no text", "acme", { version: 3 }, /version must be a string/],
-    ["pipelines", "acme", { pipelines: [{}] }, /pipelines: this version runs none/],
+    ["pipelines", "acme", { pipelines: [{}] }, /pipelines\[0\] must be made by pipeline\(\)/],
   ];
   for (const [what, given, options, message] of WRONG) {
     test(`${what} is refused with the field named`, () => {

@@ -381,7 +381,7 @@ type Plain<T> =
               ? Plain<Item>[]
               : { -readonly [Key in keyof T]-?: Plain<Exclude<T[Key], undefined>> };
 
-type Control = Exclude<NodeMessage, { readonly type: "forward" | "forwarded" | "transfer-chunk" }>;
+type Control = Exclude<NodeMessage, { readonly type: "forward" | "forwarded" | "transfer-chunk" | "pipe" }>;
 type Fits<Given extends Wanted, Wanted> = Given;
 /** A message or a field that is missing on either side does not compile. */
 type _SchemaFits = [

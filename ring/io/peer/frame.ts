@@ -1,7 +1,7 @@
 /**
  * Peer frames: messages of one event-loop turn to bytes and back (`taskring/internal/v1/peer.proto`).
  *
- * Tasks, their outcomes and transfer chunks are coded by hand, their bytes copied once and never parsed again on the way;
+ * Tasks, their outcomes, transfer chunks and what pipelines say are coded by hand, their bytes copied once and never parsed again on the way;
  * everything else is MessagePack, checked against its shape.
  *
  * P1  What a peer sends never throws here: a message that does not parse is left out and counted.
@@ -39,6 +39,9 @@ export function encodeMessage(message: NodeMessage): Buffer {
       break;
     case "transfer-chunk":
       writer.message(4, (inner) => writeChunk(inner, message));
+      break;
+    case "pipe":
+      writer.slice(5, message.bytes);
       break;
     default:
       writer.slice(1, encodeMsgpack(message, { dialect: "modern" }));
@@ -102,6 +105,9 @@ function decodeMessage(reader: WireReader): NodeMessage | undefined {
         break;
       case 4:
         message = readChunk(reader.message());
+        break;
+      case 5:
+        message = { type: "pipe", bytes: reader.slice() };
         break;
       default:
         reader.skip();

@@ -1,0 +1,197 @@
+/**
+ * One `Pipes.Run` stream: a run whose inputs and outputs are at the other end of it.
+ *
+ * S1  Inputs wait for room in the run; while more than `INPUTS_WAITING` wait nothing is read. Outputs are pulled only as the
+ *     transport takes them, so a client that stops reading stops the source.
+ * S2  The stream's end, however it comes, is the end of the run; a heartbeat shows a link that died without a word.
+ */
+
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import type { PipeEngine } from "../../pipe/io/engine.ts";
+import type { PipeRun } from "../../pipe/io/run.ts";
+import { serviceDefinition } from "../../proto/load.ts";
+import { RingError } from "../../ring/errors.ts";
+import { reportView } from "./pipes-service.ts";
+import { statusOf } from "./status.ts";
+
+interface RunRequest {
+  readonly open?: {
+    readonly pipeline: string;
+    readonly drain: boolean;
+    readonly total: number;
+    readonly heartbeatMs: number;
+  };
+  readonly inputs?: { readonly values: readonly string[] };
+  readonly end?: object;
+  readonly ping?: object;
+}
+
+export class PipeSession {
+  readonly #call: ServerDuplexStream<Buffer, Buffer>;
+  readonly #engine: PipeEngine;
+  #run: PipeRun<unknown, unknown> | undefined = undefined;
+  #waiting = 0;
+  #accepted = 0;
+  #sending: Promise<void> = Promise.resolve();
+  #heartbeatMs = 0;
+  #timer: NodeJS.Timeout | undefined = undefined;
+  #over = false;
+
+  constructor(call: ServerDuplexStream<Buffer, Buffer>, engine: PipeEngine) {
+    this.#call = call;
+    this.#engine = engine;
+    call.on("data", (bytes: Buffer) => this.#data(bytes));
+    call.on("cancelled", () => this.#gone());
+    call.on("error", () => this.#gone());
+    call.on("close", () => this.#gone());
+    call.on("end", () => this.#run?.end());
+  }
+
+  #data(bytes: Buffer): void {
+    if (this.#over) return;
+    this.#heard();
+    try {
+      const request = METHOD.requestDeserialize(bytes) as RunRequest;
+      if (request.open !== undefined) this.#open(request.open);
+      else if (request.inputs !== undefined) this.#inputs(request.inputs.values);
+      else if (request.end !== undefined) this.#end();
+    } catch (error) {
+      this.#fail(
+        error instanceof RingError
+          ? error
+          : new RingError("INVALID_ARGUMENT", "malformed RunRequest", { cause: error }),
+      );
+    }
+  }
+
+  #open(open: NonNullable<RunRequest["open"]>): void {
+    if (this.#run !== undefined) throw new RingError("INVALID_ARGUMENT", "open comes once");
+    const run = this.#engine.run(open.pipeline, {
+      sink: open.drain ? "drain" : "results",
+      ...(open.total > 0 ? { total: open.total } : {}),
+    });
+    this.#run = run;
+    this.#heartbeatMs = open.heartbeatMs === 0 ? 0 : Math.max(1_000, open.heartbeatMs);
+    this.#heard();
+    this.#write({ opened: { run: run.id } });
+    void this.#outputs(run, open.drain);
+  }
+
+  #inputs(texts: readonly string[]): void {
+    const run = this.#opened();
+    const values = texts.map((text) => parsed(text));
+    this.#waiting += values.length;
+    if (this.#waiting > INPUTS_WAITING) this.#call.pause(); // S1
+    this.#sending = this.#sending
+      .then(() => run.sendMany(values))
+      .then(
+        () => {
+          this.#waiting -= values.length;
+          this.#accepted += values.length;
+          this.#write({ accepted: { inputs: this.#accepted } });
+          if (this.#waiting <= INPUTS_WAITING) this.#call.resume();
+        },
+        () => undefined, // The report says why.
+      );
+  }
+
+  #end(): void {
+    const run = this.#opened();
+    this.#sending = this.#sending.then(() => run.end());
+  }
+
+  async #outputs(run: PipeRun<unknown, unknown>, drain: boolean): Promise<void> {
+    try {
+      if (!drain) for await (const values of run.batches) await this.#writeOutputs(values);
+    } catch {
+      // The report says why.
+    }
+    const report = await run.report();
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#call.write(METHOD.responseSerialize({ report: reportView(report) }));
+    this.#call.end();
+  }
+
+  async #writeOutputs(values: readonly unknown[]): Promise<void> {
+    let texts: string[] = [];
+    let characters = 0;
+    for (const value of values) {
+      const text = JSON.stringify(value) ?? "null";
+      texts.push(text);
+      characters += text.length;
+      if (characters < MESSAGE_CHARACTERS) continue;
+      await this.#writeAndDrain({ outputs: { values: texts } });
+      texts = [];
+      characters = 0;
+    }
+    if (texts.length > 0) await this.#writeAndDrain({ outputs: { values: texts } });
+  }
+
+  #opened(): PipeRun<unknown, unknown> {
+    if (this.#run === undefined) throw new RingError("INVALID_ARGUMENT", "the first message must be open");
+    return this.#run;
+  }
+
+  #write(reply: object): boolean {
+    return this.#over || this.#call.write(METHOD.responseSerialize(reply));
+  }
+
+  async #writeAndDrain(reply: object): Promise<void> {
+    if (this.#write(reply)) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        this.#call.off("drain", done);
+        this.#call.off("close", done);
+        this.#call.off("cancelled", done);
+        resolve();
+      };
+      this.#call.on("drain", done);
+      this.#call.on("close", done);
+      this.#call.on("cancelled", done);
+    });
+  }
+
+  #heard(): void {
+    if (this.#heartbeatMs === 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(
+      () => this.#fail(new RingError("CANCELLED", "the client has gone silent")),
+      this.#heartbeatMs,
+    );
+    this.#timer.unref();
+  }
+
+  #fail(error: RingError): void {
+    if (this.#over) return;
+    this.#gone();
+    this.#call.emit("error", statusOf(error));
+  }
+
+  #gone(): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#run?.cancel("the client has gone"); // S2
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new RingError("INVALID_ARGUMENT", `an input is not JSON: ${text.slice(0, 80)}`, { cause: error });
+  }
+}
+
+const METHOD = methodRun();
+/** Inputs of a stream that wait for room: twice what a client of ours keeps under way. */
+const INPUTS_WAITING = 8_192;
+const MESSAGE_CHARACTERS = 256 * 1024;
+
+function methodRun(): ReturnType<typeof serviceDefinition>[string] {
+  const method = serviceDefinition("taskring.v1.Pipes").Run;
+  if (method === undefined) throw new Error("no method taskring.v1.Pipes.Run");
+  return method;
+}

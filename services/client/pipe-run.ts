@@ -1,0 +1,222 @@
+/**
+ * A run of a pipeline on the ring, from a client: the shape of a node's own `run`, over one `Pipes.Run` stream.
+ *
+ * P1  `sendMany` waits while 4,096 inputs are under way that the run has not taken; the stream is read only as `batches` is.
+ * P2  The run lives as long as the stream: a client that goes, or whose link dies, ends it (heartbeat).
+ */
+
+import type { Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
+import type { Report } from "../../pipe/views.ts";
+import { serviceDefinition } from "../../proto/load.ts";
+import { isErrorCode, RingError } from "../../ring/errors.ts";
+import { ringErrorOf } from "./connection.ts";
+
+export interface RemoteRunOptions {
+  readonly signal?: AbortSignal;
+  /** `drain`: outputs are counted only. Default `results`. */
+  readonly sink?: "results" | "drain";
+  readonly total?: number;
+}
+
+export interface RemoteRun extends AsyncDisposable {
+  /** Known once the node has opened it. */
+  readonly opened: Promise<string>;
+  send(input: unknown): Promise<void>;
+  sendMany(inputs: readonly unknown[]): Promise<void>;
+  end(): void;
+  readonly results: AsyncIterable<unknown>;
+  readonly batches: AsyncIterable<readonly unknown[]>;
+  /** Inputs that the run has taken. */
+  readonly accepted: number;
+  report(): Promise<Report>;
+  cancel(): void;
+}
+
+interface RunReply {
+  readonly opened?: { readonly run: string };
+  readonly accepted?: { readonly inputs: number };
+  readonly outputs?: { readonly values: readonly string[] };
+  readonly report?: Omit<Report, "error"> & { readonly errorCode: string; readonly errorDetail: string };
+}
+
+export function openRemoteRun(
+  client: Client,
+  metadata: Metadata,
+  pipeline: string,
+  options: RemoteRunOptions,
+): RemoteRun {
+  return new StreamRun(client, metadata, pipeline, options);
+}
+
+class StreamRun implements RemoteRun {
+  readonly opened: Promise<string>;
+  accepted = 0;
+  readonly #call: ClientDuplexStream<object, RunReply>;
+  readonly #ping: NodeJS.Timeout;
+  readonly #reported: Promise<Report>;
+  #resolveOpened: (run: string) => void = () => {};
+  #rejectOpened: (error: Error) => void = () => {};
+  #resolveReport: (report: Report) => void = () => {};
+  #rejectReport: (error: Error) => void = () => {};
+  #report: Report | undefined = undefined;
+  #error: RingError | undefined = undefined;
+  #sent = 0;
+  #ended = false;
+  #queue: (readonly unknown[])[] = [];
+  readonly #drains: boolean;
+  readonly #wakeSenders: (() => void)[] = [];
+  #wakeReader: (() => void) | undefined = undefined;
+  readonly #forget: () => void;
+
+  constructor(client: Client, metadata: Metadata, pipeline: string, options: RemoteRunOptions) {
+    this.opened = new Promise((resolve, reject) => {
+      this.#resolveOpened = resolve;
+      this.#rejectOpened = reject;
+    });
+    this.opened.catch(() => undefined);
+    this.#reported = new Promise((resolve, reject) => {
+      this.#resolveReport = resolve;
+      this.#rejectReport = reject;
+    });
+    this.#reported.catch(() => undefined);
+    const method = serviceDefinition("taskring.v1.Pipes").Run;
+    if (method === undefined) throw new Error("no method taskring.v1.Pipes.Run");
+    this.#call = client.makeBidiStreamRequest(
+      method.path,
+      method.requestSerialize as (value: object) => Buffer,
+      method.responseDeserialize as (bytes: Buffer) => RunReply,
+      metadata,
+    );
+    this.#drains = options.sink === "drain";
+    this.#call.on("data", (reply: RunReply) => this.#reply(reply));
+    this.#call.on("error", (error: ServiceError) => this.#fail(ringErrorOf(error)));
+    this.#call.on("end", () => this.#fail(new RingError("CANCELLED", "the stream ended without a report")));
+    this.#call.write({ open: { pipeline, drain: this.#drains, total: options.total ?? 0, heartbeatMs: HEARTBEAT_MS } });
+    this.#ping = setInterval(() => {
+      if (!this.#ended || this.#report === undefined) this.#call.write({ ping: {} });
+    }, HEARTBEAT_MS / 3);
+    const onAbort = (): void => this.cancel();
+    options.signal?.addEventListener("abort", onAbort);
+    this.#forget = () => options.signal?.removeEventListener("abort", onAbort);
+    if (options.signal?.aborted) this.cancel();
+  }
+
+  send(input: unknown): Promise<void> {
+    return this.sendMany([input]);
+  }
+
+  async sendMany(inputs: readonly unknown[]): Promise<void> {
+    for (let at = 0; at < inputs.length; at += CHUNK) {
+      const chunk = inputs.slice(at, at + CHUNK);
+      while (this.#sent - this.accepted > UNDER_WAY) {
+        this.#throwIfOver();
+        await new Promise<void>((resolve) => this.#wakeSenders.push(resolve)); // P1
+      }
+      this.#throwIfOver();
+      this.#sent += chunk.length;
+      this.#call.write({ inputs: { values: chunk.map((value) => JSON.stringify(value) ?? "null") } });
+    }
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#error === undefined) this.#call.write({ end: {} });
+  }
+
+  get results(): AsyncIterable<unknown> {
+    const { batches } = this;
+    return (async function* () {
+      for await (const values of batches) yield* values;
+    })();
+  }
+
+  get batches(): AsyncIterable<readonly unknown[]> {
+    return this.#read();
+  }
+
+  report(): Promise<Report> {
+    return this.#reported;
+  }
+
+  cancel(): void {
+    this.#fail(new RingError("CANCELLED", "cancelled by the caller"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#report === undefined) this.cancel();
+  }
+
+  async *#read(): AsyncIterable<readonly unknown[]> {
+    let finished = false;
+    try {
+      for (;;) {
+        const values = this.#queue.shift();
+        if (values !== undefined) {
+          yield values;
+          continue;
+        }
+        if (this.#report !== undefined) {
+          finished = true;
+          const { error } = this.#report;
+          if (error !== undefined) throw new RingError(error.code, error.detail);
+          return;
+        }
+        if (this.#error !== undefined) throw this.#error;
+        this.#call.resume();
+        await new Promise<void>((resolve) => {
+          this.#wakeReader = resolve;
+        });
+      }
+    } finally {
+      if (!finished && this.#report === undefined) this.cancel();
+    }
+  }
+
+  #reply(reply: RunReply): void {
+    if (reply.opened !== undefined) this.#resolveOpened(reply.opened.run);
+    else if (reply.accepted !== undefined) {
+      this.accepted = Number(reply.accepted.inputs);
+      for (const wake of this.#wakeSenders.splice(0)) wake();
+    } else if (reply.outputs !== undefined) {
+      this.#queue.push(reply.outputs.values.map((text) => JSON.parse(text) as unknown));
+      if (this.#queue.length >= BATCHES_WAITING) this.#call.pause();
+      this.#wakeReader?.();
+    } else if (reply.report !== undefined) {
+      const { errorCode, errorDetail, ...report } = reply.report;
+      const code = isErrorCode(errorCode) ? errorCode : "RUN_FAILED";
+      this.#report = errorCode === "" ? report : { ...report, error: { code, detail: errorDetail } };
+      this.#resolveReport(this.#report);
+      this.#close();
+    }
+  }
+
+  #fail(error: RingError): void {
+    if (this.#report !== undefined || this.#error !== undefined) return;
+    this.#error = error;
+    this.#rejectOpened(error);
+    this.#rejectReport(error);
+    this.#close();
+    this.#call.cancel();
+  }
+
+  #close(): void {
+    clearInterval(this.#ping);
+    this.#forget();
+    for (const wake of this.#wakeSenders.splice(0)) wake();
+    this.#wakeReader?.();
+    if (this.#report !== undefined) this.#call.end();
+  }
+
+  #throwIfOver(): void {
+    if (this.#error !== undefined) throw this.#error;
+    const { error } = this.#report ?? {};
+    if (error !== undefined) throw new RingError(error.code, error.detail);
+  }
+}
+
+const HEARTBEAT_MS = 3_000;
+const CHUNK = 256;
+const UNDER_WAY = 4_096;
+/** Batches that were read and wait for the reader; accepted counts come over the same stream, so it is not one. */
+const BATCHES_WAITING = 16;
