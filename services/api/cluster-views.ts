@@ -140,7 +140,7 @@ export function planMessage(document: RingDocument, plan: Plan): messages.PlanRe
 function stepText(step: PlanTransition): string {
   switch (step.type) {
     case "commit":
-      return `${step.changes} changes take effect${step.forced === 0 ? "" : `, ${step.forced} partitions change hands at once`}`;
+      return `${step.changes === 1 ? "1 change takes" : `${step.changes} changes take`} effect${step.forced === 0 ? "" : `, ${step.forced} partitions change hands at once`}`;
     case "transfer":
       return `${step.partitions} partitions are transferred`;
     case "voters":
