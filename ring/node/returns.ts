@@ -17,7 +17,9 @@ export class Returns {
   notice(now: Instant, { type, member }: MemberNotice): void {
     const start = member.tags.get("starts");
     const known = this.#lives.get(member.name);
-    if (type === "member-dead") this.#lives.set(member.name, { type: "dead", start });
+    // A suspicion breaks what was steady, also when it is refuted in time.
+    const broken = type === "member-dead" || (type === "member-suspect" && known !== undefined);
+    if (broken) this.#lives.set(member.name, { type: "dead", start });
     else if (type === "member-up" && known?.type === "dead") {
       const same = start !== undefined && start === known.start;
       if (same) this.#lives.set(member.name, { type: "back", since: now, start });

@@ -44,6 +44,16 @@ test("a member that freezes 8 s again and again does not return before it is ste
   expect([returns.mayReturn(220_900, A), returns.mayReturn(221_000, A)]).toEqual([false, true]);
 });
 
+test("a suspicion that is refuted begins the steady time anew", () => {
+  const returns = new Returns();
+  returns.notice(0, notice("member-dead", 1));
+  returns.notice(1_000, notice("member-up", 1));
+  returns.notice(9_000, notice("member-suspect", 1));
+  expect(returns.mayReturn(12_000, A)).toBe(false);
+  returns.notice(12_000, notice("member-up", 1));
+  expect([returns.mayReturn(21_999, A), returns.mayReturn(22_000, A)]).toEqual([false, true]);
+});
+
 test("after an hour all is forgotten", () => {
   const returns = new Returns();
   for (const at of [0, 3_700_000]) {
