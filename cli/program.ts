@@ -15,6 +15,7 @@ import {
   settingsOf,
   withSettings,
 } from "./declare.ts";
+import { declarePipes } from "./program-pipes.ts";
 import { declareRing } from "./program-ring.ts";
 import { declareTasks } from "./program-tasks.ts";
 import type { Flags, SettingName } from "./settings.ts";
@@ -35,6 +36,7 @@ export function buildProgram(exit: (code: number) => void, { silent }: { readonl
   program.commandsGroup("Look:");
   declareRing(program, declare);
   declareTasks(program, declare);
+  declarePipes(program, declare);
   program.commandsGroup("More:");
   declareMore(program, declare);
   return program;

@@ -15,6 +15,7 @@ import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
 import type { Entry, OutcomeTarget } from "./entry.ts";
 import { Links } from "./links.ts";
 import type { NodeStream } from "./node-stream.ts";
+import { PipeCalls } from "./pipe-calls.ts";
 import { openRemoteRun, type RemoteRun, type RemoteRunOptions } from "./pipe-run.ts";
 import { RingMap } from "./ring-map.ts";
 import { type SinkOptions, SubmitSink } from "./submit-sink.ts";
@@ -55,6 +56,7 @@ export function connect(options: ConnectOptions): RingClient {
 
 export class RingClient implements AsyncDisposable {
   readonly cluster: ClusterCalls;
+  readonly pipes: PipeCalls;
   readonly apps: AppCalls;
   readonly tasks: TaskCalls;
   readonly #seeds: readonly string[];
@@ -92,6 +94,7 @@ export class RingClient implements AsyncDisposable {
       bytesMost: options.pendingBytes ?? PENDING_BYTES,
     });
     this.cluster = new ClusterCalls(this.#caller);
+    this.pipes = new PipeCalls(this.#caller);
     this.apps = new AppCalls(this.#caller);
     this.tasks = new TaskCalls(this.#caller);
     void this.#refresh();
