@@ -34,5 +34,13 @@ const worker = resident(async (ctx) => {
 export const apps: readonly App[] = [
   defineApp({ match: "event-*" }, { tasks: { ping } }),
   defineApp({ match: "live-*" }, { tasks: { ping }, residents: { worker } }),
-  defineApp("flood", { tasks: { ping: task(async (view) => void (await new Promise((resolve) => setTimeout(resolve, view.json<{ workMs: number }>().workMs)))) }, limits: { queued: 200_000 } }),
+  defineApp("flood", {
+    tasks: {
+      ping: task(
+        async (view) =>
+          void (await new Promise((resolve) => setTimeout(resolve, view.json<{ workMs: number }>().workMs))),
+      ),
+    },
+    limits: { queued: 200_000 },
+  }),
 ];

@@ -27,11 +27,23 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
     created.push(one.allRanS);
   }
   return [
-    resultOf({ case: "apps-10k", subject: "taskring", unit: "s", values: created, extra: { what: "200,000 tasks of 10,000 apps run, 1,000 residents up" } }),
+    resultOf({
+      case: "apps-10k",
+      subject: "taskring",
+      unit: "s",
+      values: created,
+      extra: { what: "200,000 tasks of 10,000 apps run, 1,000 residents up" },
+    }),
     resultOf({ case: "apps-10k-p99-quiet", subject: "taskring", unit: "ms", values: quiet }),
     resultOf({ case: "apps-10k-p99-flooded", subject: "taskring", unit: "ms", values: flooded }),
     resultOf({ case: "apps-10k-flood-ratio", subject: "taskring", unit: "x", values: ratios }),
-    resultOf({ case: "apps-10k-rss-anon", subject: "taskring", unit: "MB", values: memory, extra: { what: "largest node" } }),
+    resultOf({
+      case: "apps-10k-rss-anon",
+      subject: "taskring",
+      unit: "MB",
+      values: memory,
+      extra: { what: "largest node" },
+    }),
   ];
 }
 
@@ -44,7 +56,10 @@ interface Outcome {
 
 async function once(): Promise<Outcome> {
   const folder = await mkdtemp(join(tmpdir(), "taskring-tenants-"));
-  await using lab = await Lab.open({ apps: [join(dirname(fileURLToPath(import.meta.url)), "tenants-apps.js")], env: { TASKRING_APP_TENANTS_DIR: folder } });
+  await using lab = await Lab.open({
+    apps: [join(dirname(fileURLToPath(import.meta.url)), "tenants-apps.js")],
+    env: { TASKRING_APP_TENANTS_DIR: folder },
+  });
   try {
     for (const name of ["a", "b", "c"]) await lab.start(name);
     const client = connect({ addresses: lab.addresses });
@@ -53,26 +68,54 @@ async function once(): Promise<Outcome> {
     const names = Array.from({ length: APPS }, (_, index) => (index % 10 === 0 ? `live-${index}` : `event-${index}`));
     const startedAt = performance.now();
     const live = names.filter((name) => name.startsWith("live-"));
-    for (let index = 0; index < live.length; index += 50) await Promise.all(live.slice(index, index + 50).map((name) => client.apps.create(name)));
-    await submit(client, names.flatMap((app) => Array.from({ length: TASKS_EACH }, (_, key) => ({ app, key: `k${key % 4}`, phase: "load" }))));
-    await waitUntil("all tasks and residents run", async () => {
-      const seen = await read(folder);
-      return (seen.get("load")?.length ?? 0) >= APPS * TASKS_EACH && (seen.get("resident")?.length ?? 0) >= live.length;
-    }, 120_000);
+    for (let index = 0; index < live.length; index += 50)
+      await Promise.all(live.slice(index, index + 50).map((name) => client.apps.create(name)));
+    await submit(
+      client,
+      names.flatMap((app) =>
+        Array.from({ length: TASKS_EACH }, (_, key) => ({ app, key: `k${key % 4}`, phase: "load" })),
+      ),
+    );
+    await waitUntil(
+      "all tasks and residents run",
+      async () => {
+        const seen = await read(folder);
+        return (
+          (seen.get("load")?.length ?? 0) >= APPS * TASKS_EACH && (seen.get("resident")?.length ?? 0) >= live.length
+        );
+      },
+      120_000,
+    );
     const allRanS = (performance.now() - startedAt) / 1_000;
     await trickle(client, names, "quiet");
-    const flood = Array.from({ length: FLOOD_TASKS }, (_, index) => ({ app: "flood", type: "ping", key: `f${index % 5_000}`, payload: { workMs: 5 } }));
+    const flood = Array.from({ length: FLOOD_TASKS }, (_, index) => ({
+      app: "flood",
+      type: "ping",
+      key: `f${index % 5_000}`,
+      payload: { workMs: 5 },
+    }));
     await client.submitMany(flood);
     await trickle(client, names, "flooded");
     const seen = await read(folder);
-    return { allRanS, quietMs: p99(seen.get("quiet") ?? []), floodedMs: p99(seen.get("flooded") ?? []), rssAnonMb: Math.max(...(await Promise.all(lab.names().map((name) => rssAnonMb(lab.node(name).pid))))) };
+    return {
+      allRanS,
+      quietMs: p99(seen.get("quiet") ?? []),
+      floodedMs: p99(seen.get("flooded") ?? []),
+      rssAnonMb: Math.max(...(await Promise.all(lab.names().map((name) => rssAnonMb(lab.node(name).pid))))),
+    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function submit(client: RingClient, tasks: readonly { app: string; key: string; phase: string }[]): Promise<void> {
-  const outcomes = await client.submitMany(tasks.map(({ app, key, phase }) => ({ app, type: "ping", key, payload: { phase, at: Date.now() } })), { deadlineMs: 120_000 });
+async function submit(
+  client: RingClient,
+  tasks: readonly { app: string; key: string; phase: string }[],
+): Promise<void> {
+  const outcomes = await client.submitMany(
+    tasks.map(({ app, key, phase }) => ({ app, type: "ping", key, payload: { phase, at: Date.now() } })),
+    { deadlineMs: 120_000 },
+  );
   const refused = outcomes.find((outcome) => outcome.type === "refused");
   if (refused !== undefined) throw new Error(`a submit was refused: ${JSON.stringify(refused)}`);
 }
@@ -81,7 +124,11 @@ async function submit(client: RingClient, tasks: readonly { app: string; key: st
 async function trickle(client: RingClient, names: readonly string[], phase: string): Promise<void> {
   const end = performance.now() + TRICKLE_MS;
   for (let index = 0; performance.now() < end; index += 25) {
-    const batch = Array.from({ length: 25 }, (_, at) => ({ app: names[((index + at) * 7_919) % names.length]!, key: "t", phase }));
+    const batch = Array.from({ length: 25 }, (_, at) => ({
+      app: names[((index + at) * 7_919) % names.length]!,
+      key: "t",
+      phase,
+    }));
     await submit(client, batch);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

@@ -21,6 +21,7 @@ import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task
 import type { AdoptedDirectories } from "./adopted.ts";
 import type { DataDirectory } from "./directory.ts";
 import type { Gossip } from "./gossip.ts";
+import { type AskOptions, Questions } from "./questions.ts";
 import { encodeRegisterState } from "./register-codec.ts";
 import type { RegisterFile } from "./register-file.ts";
 import type { EmbeddedStore, StoreLog } from "./store/embedded.ts";
@@ -64,9 +65,8 @@ export class NodeDriver implements RingNode {
   #closed = false;
   #flushing = false;
   #full = false;
-  #askId = 0;
   #originId = 0;
-  readonly #asks = new Map<number, (answer: NodeAnswer) => void>();
+  readonly #questions = new Questions((event) => this.step(event));
   readonly #origins = new Map<number, SubmitOrigin>();
   readonly #originIds = new Map<SubmitOrigin, number>();
   readonly #ringListeners = new Set<(event: RingEvent) => void>();
@@ -97,6 +97,7 @@ export class NodeDriver implements RingNode {
   /** No more steps; nothing is written after this. */
   close(): void {
     this.#closed = true;
+    this.#questions.close();
     clearTimeout(this.#timer);
     clearInterval(this.#clockTimer);
   }
@@ -167,47 +168,8 @@ export class NodeDriver implements RingNode {
     this.step({ type: "forget", origin: id });
   }
 
-  /** What is answered NOT_OWNER was not done: it is asked again, of whoever owns it by then, until the deadline. */
-  async ask(
-    request: NodeRequest,
-    options: { readonly deadlineMs: number; readonly to?: NodeName },
-  ): Promise<NodeAnswer> {
-    const end = performance.now() + options.deadlineMs;
-    for (;;) {
-      const deadlineMs = Math.max(1, end - performance.now());
-      const answer = await this.#askOnce(request, { ...options, deadlineMs });
-      const waitMs =
-        answer.type === "refused" && answer.code === "NOT_OWNER" ? (answer.retryAfterMs ?? ASK_AGAIN_MS) : undefined;
-      if (waitMs === undefined || performance.now() + waitMs >= end || this.#closed) return answer;
-      await new Promise((resolve) => setTimeout(resolve, waitMs));
-    }
-  }
-
-  #askOnce(
-    request: NodeRequest,
-    options: { readonly deadlineMs: number; readonly to?: NodeName },
-  ): Promise<NodeAnswer> {
-    return new Promise((resolve) => {
-      if (this.#closed) return resolve({ type: "refused", code: "DRAINING", detail: "the node has stopped" });
-      const askId = ++this.#askId;
-      const timer = setTimeout(() => {
-        this.#asks.delete(askId);
-        resolve({ type: "refused", code: "DEADLINE", detail: `no answer within ${Math.round(options.deadlineMs)} ms` });
-      }, options.deadlineMs + 250);
-      timer.unref();
-      this.#asks.set(askId, (answer) => {
-        clearTimeout(timer);
-        this.#asks.delete(askId);
-        resolve(this.#completed(answer));
-      });
-      this.step({
-        type: "ask",
-        askId,
-        request,
-        deadlineMs: options.deadlineMs,
-        ...(options.to === undefined ? {} : { to: options.to }),
-      });
-    });
+  async ask(request: NodeRequest, options: AskOptions): Promise<NodeAnswer> {
+    return this.#questions.ask(request, options);
   }
 
   onRingEvent(listener: (event: RingEvent) => void): () => void {
@@ -233,6 +195,11 @@ export class NodeDriver implements RingNode {
 
   holdsLease(): boolean {
     return this.#machine.holdsLease(performance.now());
+  }
+
+  #send(to: NodeName, message: NodeMessage): void {
+    const told = message.type === "answer" ? { ...message, answer: this.#completed(message.answer) } : message;
+    this.#world.peers().send(to, told);
   }
 
   /** The machine does not know the disk: its figures are filled in here. */
@@ -265,7 +232,7 @@ export class NodeDriver implements RingNode {
       case "outcomes":
         return this.#origins.get(effect.origin)?.outcomes(effect.tokens, effect.outcomes);
       case "send":
-        this.#world.peers().send(effect.to, effect.message);
+        this.#send(effect.to, effect.message);
         return;
       case "swim":
         if (this.#world.gossip().perform(effect.effect)) return;
@@ -273,7 +240,7 @@ export class NodeDriver implements RingNode {
           this.#note("user-event", userEventText(effect.effect.name, effect.effect.payload));
         return;
       case "answered":
-        this.#asks.get(effect.askId)?.(effect.answer);
+        this.#questions.answered(effect.askId, this.#completed(effect.answer));
         return;
       case "links":
         this.#world.peers().connect(effect.to);
@@ -466,7 +433,6 @@ const LAG_MS = 100;
 const RECENT_LIMIT = 1_000;
 const LISTENER_LIMIT = 1_000;
 const LONGEST_TIMER_MS = 60_000;
-const ASK_AGAIN_MS = 50;
 const DISK_FULL_RETRY_MS = 500;
 const EXIT_INVARIANT = 70;
 const USER_EVENT_BYTES = 512;

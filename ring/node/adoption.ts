@@ -296,7 +296,6 @@ export class Adoption {
   }
 }
 
-
 /** A broken link on one machine means a dead process, or one that restarts: look at its lock at once. */
 const FIRST_TRY_MS = 50;
 const RETRY_MS = 250;

@@ -10,7 +10,7 @@ import type { PageRequest, Row, RowGroup, Term } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../tasks/task.ts";
 import type { NodeMessage } from "./messages.ts";
-import type { NodeAnswer, NodeRequest, NodeStatus } from "./requests.ts";
+import type { NodeAnswer, NodeRequest } from "./requests.ts";
 
 /** Whose directory rows are read from or written to: the node's own or that of a member it adopted. */
 export type Directory = { readonly type: "own" } | { readonly type: "adopted"; readonly member: NodeName };
@@ -114,4 +114,3 @@ export type NodeEffect =
   /** Write the durable mark of a planned stop; answered by `marked`. */
   | { readonly type: "mark-stopping" }
   | { readonly type: "exit"; readonly code: number; readonly reason: string };
-

@@ -499,7 +499,7 @@ function strandedKey(entry: Stranded): string {
 }
 
 /** Transfers of one node at once, each way. */
-export const TRANSFER_LIMIT = 4;
+const TRANSFER_LIMIT = 4;
 const CHUNK_BYTES = 262_144;
 const CHUNK_ROWS = 1_000;
 /** Chunks sent ahead of the receiver's disk. */
@@ -512,7 +512,7 @@ const BACKLOG_MOST = 20_000;
 const CATCH_UP_CLOSE = 500;
 const RETRY_MS = 250;
 /** The receiver has no slot, or no room yet: moments later it may. */
-const WAIT_RETRY_MS = 50;
+const _WAIT_RETRY_MS = 50;
 const STALL_MS = 10_000;
 const HANDLER_GRACE_MS = 25_000;
 const CONSENT_RETRY_MS = 500;

@@ -12,12 +12,10 @@ export function pipesHandlers(engine: PipeEngine): Handlers {
         pipes: engine
           .names()
           .map((name) => ({ name, fittings: engine.find(name)?.fittings.map((fitting) => fitting.name) ?? [] })),
-        runs: engine
-          .summaries()
-          .map(({ progress, ...run }) => ({
-            ...run,
-            ...(progress === undefined ? {} : { progress: progressView(progress) }),
-          })),
+        runs: engine.summaries().map(({ progress, ...run }) => ({
+          ...run,
+          ...(progress === undefined ? {} : { progress: progressView(progress) }),
+        })),
       }),
       Status: async ({ run }: { readonly run: string }, context: CallContext) => {
         const known = engine.summaries().find((summary) => summary.run === run);

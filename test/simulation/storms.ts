@@ -21,7 +21,7 @@ export const STORMS = [
   "leave",
   "weight",
 ] as const;
-export type Storm = (typeof STORMS)[number];
+type Storm = (typeof STORMS)[number];
 
 /** False if the fault is not one of these. */
 export function storm(world: World, kind: string, host: Host): boolean {
@@ -42,7 +42,9 @@ export function storm(world: World, kind: string, host: Host): boolean {
       for (const each of hosts) {
         each.crash();
         // Now and then one stays away for long: the others must do without it.
-        back(each, random.chance(0.2) ? 90_000 : 4_000);
+        if (random.chance(0.2))
+          agenda.after(random.between(1_000, 200_000), () => each.start({ seeds: world.seeds() }));
+        else back(each, 4_000);
       }
       return true;
     case "stop-all":

@@ -3,7 +3,7 @@
 import type { StagedChange } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
-import type { AppName, MemberId, NodeName, RingId } from "../../ring/ids.ts";
+import type { AppName, MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
@@ -222,8 +222,12 @@ export class World implements Surroundings {
 
   #fault(): void {
     if (!this.#submitting) return;
-    this.agenda.after(this.random.between(8_000, 29_000), () => this.#fault());
     const { random } = this;
+    if (this.#options.storms) {
+      const isDouble = random.chance(0.3);
+      this.agenda.after(isDouble ? random.between(500, 12_000) : SETTLE_MS, () => this.#fault());
+      if (!isDouble) this.agenda.after(SETTLE_MS - 1, () => this.#settled());
+    } else this.agenda.after(random.between(8_000, 29_000), () => this.#fault());
     const host = random.pick(this.hosts);
     const kind = this.#options.storms ? random.pick(STORMS) : random.pick(FAULTS);
     this.faults[kind] = (this.faults[kind] ?? 0) + 1;
@@ -367,6 +371,28 @@ export class World implements Surroundings {
     return undefined;
   }
 
+  /** Between two storms everything settles, without any member that is still away. */
+  #settled(): void {
+    const up = this.hosts.filter((host) => host.up);
+    const newest = up[0]?.machine?.document;
+    const away = new Set(this.hosts.filter((host) => !host.up).map((host) => host.name));
+    let unrest: string | undefined;
+    if (newest === undefined || up.length <= this.hosts.length / 2) return;
+    for (const host of up)
+      if (host.machine?.document?.epoch !== newest.epoch)
+        unrest ??= `${host.name} knows another epoch than ${up[0]!.name}`;
+    for (const { name, status } of newest.members)
+      if (status !== "valid" && !away.has(name)) unrest ??= `${name} is ${status}`;
+    for (const { partition, member } of newest.stranded)
+      if (!away.has(member)) unrest ??= `tasks of partition ${partition} are stranded on ${member}`;
+    const active = new Set(up.flatMap((host) => host.partitionsActive()));
+    for (let partition = 0; partition < newest.ringSize; partition++) {
+      if (!active.has(partition as Partition))
+        unrest ??= `nobody serves partition ${partition} of ${newest.owners[partition]}`;
+    }
+    if (unrest !== undefined) this.checkers.fail(`not at rest ${SETTLE_MS / 1_000} s after a storm: ${unrest}`);
+  }
+
   #sample(): void {
     this.agenda.after(50, () => this.#sample());
     const claims = new Map<number, NodeName[]>();
@@ -401,3 +427,5 @@ const FAULTS = [
   "leave",
 ] as const;
 const CONVERGE_MS = 120_000;
+/** Longer than anything takes that follows from a storm: its own length, a lease, a return that waits, a planned stop's grace. */
+const SETTLE_MS = 90_000;

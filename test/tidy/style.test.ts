@@ -11,6 +11,7 @@ const LONGER: Readonly<Record<string, readonly [number, string]>> = {
   "ring/node/outgoing.ts": [520, "the steps of one transfer, which are understood only together"],
   "ring/tasks/engine.ts": [420, "the one place where the parts of the task engine meet"],
   "ring/io/node.ts": [440, "performs every effect of the node machine, one short case each"],
+  "pipe/node.ts": [430, "the one place where the parts of a node's pipelines meet"],
 };
 const BANNED = /(^|[-.])(manager|helpers?|utils?|common|misc|master|slave|actor)([-.]|$)/i;
 const BANNED_EXPORT = /^(?:[A-Z]\w*)?(Manager|Helper|Util|Utils|Misc|Master|Slave|Actor)$|^(helper|util|misc)[A-Z]/;
