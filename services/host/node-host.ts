@@ -34,6 +34,7 @@ import { type HttpServer, startHttp } from "../http/server.ts";
 import { createNodeMetrics } from "../metrics/node-metrics.ts";
 import { createRunner } from "../runner/runner.ts";
 import { health } from "./health.ts";
+import { tellHealth } from "./health-tag.ts";
 import { httpApi } from "./http-api.ts";
 import { type HostLog, openLog } from "./log.ts";
 import { machineId } from "./machine-id.ts";
@@ -279,6 +280,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   opened.defer(stopMetrics);
   const { stop: stopHealth, ...checks } = health(node, store);
   opened.defer(stopHealth);
+  opened.defer(tellHealth(node, checks.readiness).stop);
   const http: HttpServer = opened.use(
     await startHttp({
       host: options.http.host,
