@@ -64,6 +64,7 @@ export class RingClient implements AsyncDisposable {
   readonly #map = new RingMap();
   readonly #links: Links;
   readonly #metadata: () => Metadata;
+  readonly #runs = new Set<RemoteRun>();
   readonly #caller: Caller;
   readonly #submitter: Submitter;
   #refreshing: Promise<void> | undefined;
@@ -193,13 +194,18 @@ export class RingClient implements AsyncDisposable {
     const name = typeof pipeline === "string" ? pipeline : pipeline.name;
     const address = options.address ?? this.#addresses()[0];
     if (address === undefined) throw new RingError("NO_OWNER", "no node is known");
-    return openRemoteRun(this.#links.channel(address), this.#metadata(), name, options);
+    const run = openRemoteRun(this.#links.channel(address), this.#metadata(), name, options);
+    this.#runs.add(run);
+    const forget = (): void => void this.#runs.delete(run);
+    run.report().then(forget, forget);
+    return run;
   }
 
   /** Tasks without an outcome are told CANCELLED; whether they were accepted is not known. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    for (const run of this.#runs) run.cancel();
     this.#submitter.close();
     this.#links.close();
   }
