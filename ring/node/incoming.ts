@@ -135,10 +135,10 @@ export class Incoming {
     if (document === undefined) return wait("the receiver has no ring yet");
     const busy = this.#hooks.busy();
     if (busy !== undefined) return wait(busy);
-    if (this.#arrivals.has(keyOf(id))) return; // said twice
     for (const [key, arrival] of this.#arrivals) {
-      if (arrival.id.partition === id.partition && arrival.from === from && arrival.id.kind === id.kind)
-        this.#end(key, arrival, false);
+      if (arrival.from !== from || sourceOf(arrival.id, arrival.stranded) !== sourceOf(id, stranded)) continue;
+      if (arrival.id.nonce >= id.nonce) return; // said twice, or late: an attempt that is over
+      this.#end(key, arrival, false);
     }
     if (this.#arrivals.size >= this.limit) return wait(`the receiver takes ${this.limit} at once`);
     const { partition } = id;
@@ -243,6 +243,11 @@ export class Incoming {
 
 function entryKey(entry: Stranded): string {
   return `${entry.member} ${entry.partition} ${entry.generation}`;
+}
+
+/** What a transfer moves. A sender may hold several directories with rows of one partition. */
+function sourceOf(id: TransferId, stranded: Stranded | undefined): string {
+  return stranded === undefined ? `handoff ${id.partition}` : `stranded ${entryKey(stranded)}`;
 }
 
 function keyOf(id: TransferId): string {

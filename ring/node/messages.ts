@@ -70,7 +70,7 @@ export interface TransferId {
   readonly kind: "handoff" | "stranded";
   /** Of the copy that moves: the owner's generation. */
   readonly generation: number;
-  /** Random, made by the sender: an older attempt's messages are ignored. */
+  /** Rises with every attempt of the sender, over its restarts: an older attempt's messages are ignored. */
   readonly nonce: number;
 }
 

@@ -77,6 +77,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #effects: NodeEffect[] = [];
   #loopback: NodeMessage[] = [];
   #readId = 0;
+  #nonce = 0;
   #nodeRowsRead: number | undefined;
   #started = false;
   #flushAsked = false;
@@ -187,7 +188,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         consent: (epoch, partition, to, insist) =>
           this.#giveConsent(member.name, epoch, { type: "moves", moves: [{ partition, to }] }, insist),
         nextReadId,
-        nonce: () => Math.floor(random() * 2 ** 48),
+        nonce: () => (options.register.starts + 1) * NONCES_PER_START + ++this.#nonce,
         holds: (entry) =>
           entry.member === member.name
             ? entry.memberId === member.id
@@ -662,6 +663,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
 }
 
 const NODE_TERM = { history: 0, generation: 0, opens: 0 };
+const NONCES_PER_START = 2 ** 32;
 const PEER_ASK_MS = 30_000;
 const AUTO_JOIN_ASK_MS = 2_000;
 const NOBODY = -1;

@@ -75,6 +75,19 @@ describe("a handoff", () => {
     expect(b.stored(P0)).toEqual([id]);
   });
 
+  test("P1: an offer of an attempt that is over does not cost the copy that a later one brought", () => {
+    const { a, b, ids } = handedOver();
+    b.receive("a", {
+      type: "transfer-offer",
+      transfer: { partition: P0, kind: "handoff", generation: 1, nonce: 1 },
+      epoch: PLANNED.epoch,
+    });
+    expect(b.dropped).toEqual([]);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.stored(P0)).toEqual(ids);
+  });
+
   test.each(["transfer-wait", "transfer-abort"] as const)(
     "P3: a late %s does not wake a partition that was consented away",
     (type) => {
@@ -348,6 +361,24 @@ describe("stranded rows", () => {
     talk(a, b);
     expect(b.absorbed).toEqual([entry]);
     expect(b.stored(P0)).toEqual([id]);
+  });
+});
+
+describe("several directories", () => {
+  test("that one node holds are sent side by side, also of one partition", () => {
+    const b = new Parts("b");
+    const entries = [strandedOn("c", 1), { ...strandedOn("a", 2), memberId: "id-a" as MemberId }];
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: entries });
+    b.follow(document);
+    for (const [index, stranded] of entries.entries()) {
+      const id = { partition: P0, kind: "stranded", generation: stranded.generation, nonce: 50 + index } as const;
+      b.receive("a", { type: "transfer-offer", transfer: id, epoch: document.epoch, stranded });
+    }
+    for (const [index, stranded] of entries.entries()) {
+      const id = { partition: P0, kind: "stranded", generation: stranded.generation, nonce: 50 + index } as const;
+      b.receive("a", { type: "transfer-chunk", transfer: id, sequence: 1, changes: [], last: { changes: 0, hash: 0 } });
+    }
+    expect(b.absorbed).toEqual(entries);
   });
 });
 
