@@ -32,7 +32,7 @@ export class Returns {
     const times = known === undefined ? 0 : this.#timesOf(now, name);
     const life = this.#lives.get(name);
     if (life?.type === "dead") return false;
-    if (life?.type === "back") return now - life.since >= Math.min(MOST_MS, STEADY_MS * 2 ** times); // T2
+    if (life?.type === "back") return now - life.since >= Math.min(STEADY_MOST_MS, STEADY_MS * 2 ** times); // T2
     if (times === 0 || known === undefined) return true;
     return now - known.last >= Math.min(MOST_MS, RESTART_WAIT_MS * 2 ** (times - 1)); // T1
   }
@@ -59,3 +59,5 @@ const MOST_MS = 600_000;
 const RESTART_WAIT_MS = 4_000;
 /** Longer than the stalls that are worth riding out: a stalled disk, a suspended machine, a long collection of garbage. */
 const STEADY_MS = 10_000;
+/** A minute without a break is steady, whatever was before. */
+const STEADY_MOST_MS = 60_000;
