@@ -5,7 +5,18 @@
  * The content and the subscribers are computed, not stored: page n of a profile is the same wherever it is read.
  */
 
-import { batch, byKey, defineApp, fitting, type Pipeline, pass, pipeline, reduceByKey } from "../services/index.ts";
+import {
+  batch,
+  byKey,
+  defineApp,
+  fitting,
+  type Pipeline,
+  pass,
+  pipeline,
+  type Report,
+  reduceByKey,
+  task,
+} from "../services/index.ts";
 
 export interface Ban {
   readonly profileId: string;
@@ -95,7 +106,23 @@ export const countWords: Pipeline<string, readonly [string | number, number]> = 
 ]);
 
 export const apps: readonly ReturnType<typeof defineApp>[] = [
-  defineApp("pipelines", { pipelines: [banProfile, fanOut, passThree, countWords] }),
+  defineApp("pipelines", {
+    pipelines: [banProfile, fanOut, passThree, countWords],
+    tasks: {
+      // Durable: the task is done when the whole tree of its run is.
+      ban: task(async (one, context) => summaryOf(await context.run(banProfile, { input: one.json<Ban>() })), {
+        timeoutMs: 3_600_000,
+      }),
+      "timeline.changed": task(
+        async (one, context) => summaryOf(await context.run(fanOut, { input: one.json<TimelineEvent>() })),
+        { timeoutMs: 3_600_000 },
+      ),
+    },
+  }),
 ];
+
+function summaryOf({ outputs, failed, resent }: Report): Pick<Report, "outputs" | "failed" | "resent"> {
+  return { outputs, failed, resent };
+}
 
 const PAGE = 500;

@@ -44,6 +44,8 @@ export type NodeEvent =
       readonly to?: NodeName;
       readonly deadlineMs: number;
     }
+  /** State of a running attempt's key to be stored before its end: checkpoints. */
+  | { readonly type: "keep"; readonly attemptId: number; readonly changes: AttemptEnd["stateChanges"] }
   | { readonly type: "ended"; readonly ends: readonly AttemptEnd[] }
   | { readonly type: "wall"; readonly offsetMs: number }
   /** The clock that counts suspend jumped against the monotonic one: the lease is void (ownership rule 12). */

@@ -301,6 +301,9 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     switch (event.type) {
       case "submit":
         return this.#desk.fromClient(event.origin, event.tokens, event.records);
+      case "keep":
+        this.#engine.keep(now, event.attemptId, event.changes);
+        return;
       case "ended":
         this.#engine.ended(now, event.ends);
         this.#outgoing.attemptsEnded();

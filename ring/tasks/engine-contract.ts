@@ -181,6 +181,8 @@ export interface TaskEngineContract {
   /** Exactly one outcome per token comes in `outcomes`, now or after `durable`. `child`: its dedupe record is durable. */
   submit(now: Instant, partition: Partition, record: TaskRecord, token: number, origin: "client" | "child"): void;
   ended(now: Instant, ends: readonly AttemptEnd[]): void;
+  /** Writes state of a running attempt's key at once. A stale attempt's, or one that is too large, changes nothing. */
+  keep(now: Instant, attemptId: number, changes: AttemptEnd["stateChanges"]): void;
   childSent(now: Instant, partition: Partition, outboxId: number, outcome: SubmitOutcome): void;
   stateLoaded(now: Instant, readId: number, rows: readonly Row[]): void;
   request(now: Instant, partition: Partition, request: TaskRequest, requestId: number): void;

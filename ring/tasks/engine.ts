@@ -306,6 +306,14 @@ export class TaskEngine implements TaskEngineContract {
     this.#proceed(now);
   }
 
+  keep(_now: Instant, attemptId: number, changes: AttemptEnd["stateChanges"]): void {
+    const attempt = this.#core.running.get(attemptId);
+    const lane = attempt?.task?.lane;
+    if (attempt === undefined || lane === undefined || attempt.aborted !== undefined || attempt.stateAway) return;
+    if (attempt.type !== undefined) attempt.type.usesState = true;
+    if (this.#states.refusal(lane, changes) === undefined) this.#states.apply(lane, changes);
+  }
+
   beforeCommit(): void {
     this.#results.pack();
   }

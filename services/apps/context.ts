@@ -2,6 +2,8 @@
  * What a handler is given: the task and its context. Shapes only; `services/runner/` implements them.
  */
 
+import type { Report } from "../../pipe/views.ts";
+
 /** Bytes as they are, a string as UTF-8, anything else as JSON. Absent: no bytes. */
 export type Payload = Uint8Array | string | number | boolean | null | object;
 
@@ -36,12 +38,24 @@ export interface TaskContext {
    * `TASK_TYPE_UNKNOWN`, `PAYLOAD_TOO_LARGE`, `INVALID_ARGUMENT`, `QUEUE_FULL` (too many children of one attempt).
    */
   submit(type: string, options?: SubmitOptions): string;
-  /** Runs a pipeline. Throws `UNIMPLEMENTED` in this version. */
-  run(pipeline: string, options?: object): Promise<unknown>;
+  /**
+   * Runs a pipeline that the node has loaded, and resolves with its report when the whole tree of the inputs has an end. With a
+   * single `input` whose first fitting makes checkpoints, a repeated attempt goes on at the last one. Throws what ended
+   * the run early.
+   */
+  run(pipeline: string | { readonly name: string }, inputs: PipelineInputs): Promise<Report>;
   /** How far the attempt has come; shown to operators, never stored. */
   progress(progress: Progress): void;
   readonly log: TaskLog;
 }
+
+export type PipelineInputs = (
+  | { readonly input: unknown }
+  | { readonly inputs: Iterable<unknown> | AsyncIterable<unknown> }
+) & {
+  /** Default: outputs are counted only. A function takes arrays of outputs and acknowledges by returning. */
+  readonly sink?: (outputs: readonly unknown[]) => void | Promise<void>;
+};
 
 export interface AttemptToken {
   /** Rises strictly with every attempt of a key; send it along with writes to the outside, and refuse lower ones there. */

@@ -223,6 +223,8 @@ export async function startHost(options: HostOptions): Promise<Host> {
       apps,
       log,
       onEnds: (ends) => node.ended(ends),
+      openRun: (pipeline, run) => pipes.engine.run(pipeline, run),
+      keep: (attemptId, changes) => node.step({ type: "keep", attemptId, changes }),
       onBlocked: ({ handlers }) => {
         for (const app of new Set(handlers.map((handler) => handler.app))) metrics.eventloopBlocked.add(1, app);
       },

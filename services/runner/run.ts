@@ -10,6 +10,7 @@ import type { AbortReason, Attempt, Child } from "../../ring/tasks/task.ts";
 import type { LoadedApp } from "../apps/catalogue.ts";
 import type { Progress } from "../apps/context.ts";
 import type { Log } from "./log.ts";
+import type { OpenRun } from "./pipeline-run.ts";
 
 export interface StateChange {
   readonly name: string;
@@ -26,6 +27,10 @@ export interface RunHost {
   readonly log: Log;
   /** Refuses a child that the parent's app does not define; undefined for apps that are not loaded here. */
   readonly knowsType: (app: string, type: string) => boolean | undefined;
+  /** Absent where there are no pipelines. */
+  readonly openRun: OpenRun | undefined;
+  /** Stores changes of the attempt's key now, while the attempt runs. */
+  readonly keep: ((attemptId: number, changes: readonly StateChange[]) => void) | undefined;
   readonly submit: ((child: Child, app: string) => Promise<string>) | undefined;
 }
 
@@ -45,6 +50,7 @@ export class Run {
   children: Child[] = NO_CHILDREN;
   childrenBytes = 0;
   submits = 0;
+  pipelines = 0;
   progress: Progress | undefined = undefined;
   #controller: AbortController | undefined = undefined;
 

@@ -34,6 +34,10 @@ export interface RunnerOptions {
   readonly wallNow?: () => number;
   /** Takes the tasks of residents; resolves with the id once stored. */
   readonly submit?: (child: Child, app: string) => Promise<string>;
+  /** Opens pipeline runs for `ctx.run`. */
+  readonly openRun?: RunHost["openRun"];
+  /** Stores state of a key while an attempt of it runs; a stale attempt's are dropped by the engine. */
+  readonly keep?: RunHost["keep"];
   /** A handler held the event loop for a second. Also logged. */
   readonly onBlocked?: (blocked: BlockedLoop) => void;
   /** An error escaped a handler's promise. Also logged. */
@@ -79,6 +83,8 @@ class InProcessRunner implements Runner, RunHost {
   readonly wallNow: () => number;
   readonly log: Log;
   readonly submit: RunHost["submit"];
+  readonly openRun: RunHost["openRun"];
+  readonly keep: RunHost["keep"];
   readonly #apps: RunnerOptions["apps"];
   readonly #ends: EndQueue;
   readonly #watch: LoopWatch;
@@ -96,6 +102,8 @@ class InProcessRunner implements Runner, RunHost {
     this.wallNow = options.wallNow ?? Date.now;
     this.log = options.log ?? SILENT;
     this.submit = options.submit;
+    this.openRun = options.openRun;
+    this.keep = options.keep;
     this.#apps = options.apps;
     this.#ends = new EndQueue(options.onEnds);
     this.#onStray = options.onStray;

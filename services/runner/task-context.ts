@@ -21,6 +21,7 @@ import type {
 import { PermanentError } from "../apps/failure.ts";
 import { makeChild } from "./child.ts";
 import { KeyState } from "./key-state.ts";
+import { runPipeline } from "./pipeline-run.ts";
 import type { Run } from "./run.ts";
 import { outsideRuns } from "./strays.ts";
 import { textOf } from "./value.ts";
@@ -120,7 +121,8 @@ export class Context implements TaskContext {
   }
 
   get run(): TaskContext["run"] {
-    return runsNoPipeline;
+    return (pipeline, inputs) =>
+      runPipeline(this.#run, typeof pipeline === "string" ? pipeline : pipeline.name, inputs);
   }
 
   get progress(): TaskContext["progress"] {

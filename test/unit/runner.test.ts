@@ -89,7 +89,7 @@ describe("what a handler sees", () => {
   });
 
   test("pipelines are refused as not implemented", async () => {
-    using h = harness([acme((_t, ctx) => ctx.run("ban-profile"))]);
+    using h = harness([acme((_t, ctx) => ctx.run("ban-profile", { input: 1 }))]);
     h.runner.start([attemptOf()]);
     expect(failureOf(await h.endOf(1)).error.name).toBe("UNIMPLEMENTED");
   });

@@ -1,0 +1,62 @@
+/**
+ * `ctx.run`: a pipeline run that belongs to a task. The task waits for the run's whole tree; when its attempt is repeated, the
+ * run of its single input goes on at the last checkpoint, which is kept with the state of the task's key while it runs.
+ *
+ * D1  The run's id names the task, the attempt and the ordinal of the call; an attempt that is aborted cancels its run.
+ * D2  A checkpoint is stored at most every `KEEP_EVERY_MS`, and removed when the run is done.
+ */
+
+import type { PipeRun, RunOptions } from "../../pipe/io/run.ts";
+import type { Report } from "../../pipe/views.ts";
+import { RingError } from "../../ring/errors.ts";
+import type { PipelineInputs } from "../apps/context.ts";
+import type { Run } from "./run.ts";
+import { decodeValue, encodeValue } from "./value.ts";
+
+export type OpenRun = (pipeline: string, options: RunOptions<unknown>) => PipeRun<unknown, unknown>;
+
+/** Throws what ended the run early: `RUN_FAILED`, `STATE_LOST`, `CANCELLED`, `PIPELINE_UNKNOWN`, … */
+export async function runPipeline(run: Run, pipeline: string, given: PipelineInputs): Promise<Report> {
+  run.assertFresh("run");
+  const { attempt, host } = run;
+  if (host.openRun === undefined) throw new RingError("UNIMPLEMENTED", "pipelines cannot be run here");
+  if (attempt.stateAway) {
+    run.stateAway = true;
+    throw new RingError("STATE_AWAY", "the key's state, with the run's checkpoint, is on a machine that is away");
+  }
+  const ordinal = run.pipelines++;
+  const name = `${CHECKPOINT}${ordinal}`;
+  const stored = attempt.state.get(name);
+  const before = stored === undefined ? undefined : (decodeValue(stored) as Checkpoint);
+  const checkpoint = before?.pipeline === pipeline && before.task === attempt.record.id ? before : undefined;
+  let keptAt = Number.NEGATIVE_INFINITY;
+  const keep = (cursor: unknown): void => {
+    if (run.stale || host.now() - keptAt < KEEP_EVERY_MS) return; // D2
+    keptAt = host.now();
+    host.keep?.(attempt.attemptId, [{ name, value: encodeValue({ pipeline, task: attempt.record.id, cursor }) }]);
+  };
+  await using open = host.openRun(pipeline, {
+    id: `${attempt.record.id}-${attempt.attempt}-${ordinal}`,
+    attempt: attempt.attempt,
+    signal: run.signal,
+    sink: given.sink ?? "drain",
+    ...("input" in given ? { onCheckpoint: keep } : {}),
+  });
+  if ("input" in given) await open.send(given.input, checkpoint === undefined ? {} : { cursor: checkpoint.cursor });
+  else for await (const input of given.inputs) await open.send(input);
+  open.end();
+  const report = await open.report();
+  if (report.error !== undefined) throw new RingError(report.error.code, report.error.detail);
+  if (!run.stale && (keptAt > 0 || stored !== undefined)) host.keep?.(attempt.attemptId, [{ name, value: undefined }]);
+  return report;
+}
+
+interface Checkpoint {
+  readonly pipeline: string;
+  readonly task: string;
+  readonly cursor: unknown;
+}
+
+/** A name that `ctx.state` of no handler is likely to use. */
+const CHECKPOINT = "taskring.run.";
+const KEEP_EVERY_MS = 100;
