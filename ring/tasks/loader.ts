@@ -199,9 +199,11 @@ export class Loader {
         return;
       }
       case KIND.stateHere: {
-        if (source.type === "elsewhere") return;
         const { app, key: laneKey } = readKeyed(key);
+        // Written by an earlier owner: it wins over still older state here as well.
+        if (source.type === "elsewhere" && vnode.older === "none") return;
         vnode.stateHere.add(laneName(app, laneKey));
+        this.#copy(vnode, row, source);
         return;
       }
       default:
@@ -213,6 +215,9 @@ export class Loader {
     const header = readTaskHeader(row.value);
     const record = recordAt(row.value, TASK_HEADER_BYTES);
     if (record === undefined || vnode.known.has(record.id)) return; // B2
+    // Submitted again elsewhere while its end lay here: it does not run twice.
+    const ended = this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id));
+    if (source.type === "elsewhere" && ended !== undefined) return;
     const position = readPosition(row.key);
     const flags =
       source.type === "here" ? header.flags : header.flags | FLAG.deduped | (source.behind ? FLAG.stranded : 0);
