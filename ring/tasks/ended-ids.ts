@@ -10,10 +10,11 @@
 import type { Core } from "./core.ts";
 import { Fifo } from "./fifo.ts";
 import type { Task, Vnode } from "./model.ts";
-import { type EndedId, endedKey, endedValue, readEnded, readPosition } from "./rows.ts";
+import { type EndedId, endedKey, endedValue, type Position, readEnded, readPosition } from "./rows.ts";
 
 interface EndedRow {
-  readonly key: Uint8Array;
+  /** Its key is made again when it is erased: a view of it would keep the slab that it was cut from. */
+  readonly position: Position;
   readonly count: number;
   /** Of rows that were read; of those written here the table of plain ends knows. */
   readonly ids: readonly string[] | undefined;
@@ -41,9 +42,9 @@ export class EndedIds {
       if (vnode.phase === "closed") continue;
       const ends = this.#of(vnode);
       const { generation, opens } = vnode.term;
-      const key = endedKey({ generation, opens, sequence: vnode.sequence++ });
-      this.#core.write(vnode, key, endedValue(ends.pending));
-      ends.rows.push({ key, count: ends.pending.length, ids: undefined });
+      const position = { generation, opens, sequence: vnode.sequence++ };
+      this.#core.write(vnode, endedKey(position), endedValue(ends.pending));
+      ends.rows.push({ position, count: ends.pending.length, ids: undefined });
       ends.count += ends.pending.length;
       ends.pending = [];
       this.#bound(vnode, ends);
@@ -63,7 +64,7 @@ export class EndedIds {
       ends.known.set(id, state);
       ids.push(id);
     }
-    ends.rows.push({ key, count: ids.length, ids });
+    ends.rows.push({ position, count: ids.length, ids });
     ends.count += ids.length;
     this.#bound(vnode, ends);
   }
@@ -80,11 +81,13 @@ export class EndedIds {
   #bound(vnode: Vnode, ends: VnodeEnds): void {
     const { endedIdsPerNode, endedIdsPerPartition } = this.#core.limits;
     const most = Math.min(endedIdsPerPartition, Math.ceil(endedIdsPerNode / Math.max(1, this.#vnodes.size)));
+    // Many at a time: neighbours share a page, and a page costs a write whether one row leaves it or all.
+    if (ends.count <= most + (most >>> 4)) return;
     while (ends.count > most && ends.rows.size > 1 && vnode.phase !== "held") {
       const oldest = ends.rows.shift() as EndedRow;
       ends.count -= oldest.count;
       for (const id of oldest.ids ?? []) ends.known.delete(id);
-      this.#core.erase(vnode, oldest.key);
+      this.#core.erase(vnode, endedKey(oldest.position));
     }
   }
 
