@@ -9,6 +9,7 @@
 import { Batch } from "./batch.ts";
 import type { Context } from "./context.ts";
 import { SEGMENTS_MOST } from "./limits.ts";
+import { Resumed } from "./resumed.ts";
 import type { Room, Sender } from "./room.ts";
 import { settle, Token, type TokenOwner } from "./token.ts";
 import type { Worker } from "./worker.ts";
@@ -31,6 +32,8 @@ export class Call implements Sender, TokenOwner, Runnable {
   readonly attempt: number;
   /** `done` was called, not `process`. */
   readonly last: boolean;
+  /** It has its outputs and waits for room. */
+  parked = false;
   /** Given up: what it still does is ignored. */
   over = false;
   kept: unknown;
@@ -109,6 +112,7 @@ export class Call implements Sender, TokenOwner, Runnable {
 
   resume(room: Room): void {
     if (this.over) return;
+    this.parked = false;
     room.force(this.#items[this.#index++], this.#segment ?? this.token, this.#partition);
     this.#advance();
   }
@@ -146,7 +150,19 @@ export class Call implements Sender, TokenOwner, Runnable {
 
   checkpointed(): void {}
 
-  /** The input goes elsewhere, or the run is over. */
+  /** Gives the call up and returns its input, to be begun elsewhere at the last cursor. The input's leaf stays. */
+  withdraw(): unknown {
+    const undelivered = this.#items.length - this.#index;
+    (this.#segment ?? this.token).pending -= undelivered;
+    this.#items = NONE;
+    this.#index = 0;
+    this.abandon();
+    this.replaced = true;
+    this.#closeSegment();
+    return this.kept === undefined ? this.input : new Resumed(this.input, this.kept);
+  }
+
+  /** The run is over. */
   abandon(): void {
     this.over = true;
     this.#roomAfterCheckpoint?.();
@@ -225,6 +241,7 @@ export class Call implements Sender, TokenOwner, Runnable {
   #park(room: Room): void {
     this.#partition = this.worker.stage.next.blockedAt;
     this.worker.stage.blocked(this.worker);
+    this.parked = true;
     room.park(this);
   }
 

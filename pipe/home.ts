@@ -240,6 +240,7 @@ class ClientSend implements Sender {
   readonly #taken: () => void;
   #index = 0;
   #chunkEnd = 0;
+  #partition = 0;
   #token: Token | undefined = undefined;
 
   constructor(home: Home, values: readonly unknown[], taken: () => void) {
@@ -259,14 +260,17 @@ class ClientSend implements Sender {
         this.#home.accepted += count;
       }
       const room = target?.deliver(values[this.#index], this.#token, 0);
-      if (room !== undefined) return room.park(this);
+      if (room !== undefined) {
+        this.#partition = target?.blockedAt ?? 0;
+        return room.park(this);
+      }
       this.#index += 1;
     }
     this.#taken();
   }
 
   resume(room: Room): void {
-    room.force(this.#values[this.#index++], this.#token as Token, this.#home.run.targets[0]?.blockedAt ?? 0);
+    room.force(this.#values[this.#index++], this.#token as Token, this.#partition);
     this.advance();
   }
 }

@@ -7,7 +7,7 @@
  */
 
 import type { NodeName } from "../ring/ids.ts";
-import { MESSAGE_BYTES, MESSAGE_INPUTS, WINDOW_INPUTS } from "./limits.ts";
+import { MESSAGE_BYTES, MESSAGE_INPUTS } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
 import type { Run } from "./run.ts";
@@ -136,7 +136,7 @@ export class PeerRun {
     }
     for (const { stage, value, token, partition } of unsent)
       this.run.stages[stage]?.arrive(value, token, partition, false);
-    for (const stage of this.stages) stage?.release();
+    for (const stage of this.stages) stage?.reroute();
     return inputs;
   }
 }
@@ -146,6 +146,7 @@ export class PeerStage implements Room {
   readonly #index: number;
   readonly #waiters = new Waiters();
   readonly #each: boolean;
+  readonly #window: number;
   #inflight = 0;
   #values: unknown[] = [];
   #partitions: number[] = [];
@@ -154,6 +155,7 @@ export class PeerStage implements Room {
   constructor(of: PeerRun, index: number) {
     this.#of = of;
     this.#index = index;
+    this.#window = of.run.node.windowInputs;
     this.#each = of.run.pipeline.fittings[index]?.resumable === true;
   }
 
@@ -175,7 +177,7 @@ export class PeerStage implements Room {
   }
 
   offer(value: unknown, token: Token, partition: number): boolean {
-    if (this.#inflight >= WINDOW_INPUTS || this.#waiters.length > 0) return false;
+    if (this.#inflight >= this.#window || this.#waiters.length > 0) return false;
     this.force(value, token, partition);
     return true;
   }
@@ -222,11 +224,23 @@ export class PeerStage implements Room {
   }
 
   release(): void {
-    while (this.#inflight < WINDOW_INPUTS) {
+    while (this.#inflight < this.#window) {
       const sender = this.#waiters.shift();
       if (sender === undefined) return;
       sender.resume(this);
     }
+  }
+
+  /** The peer is lost: whoever waits here gives its input to where the ring says now. */
+  reroute(): void {
+    const stage = this.#of.run.stages[this.#index];
+    if (stage === undefined) return;
+    const elsewhere: Room = {
+      force: (value, token, partition) => stage.arrive(value, token, partition, false),
+      park: (sender) => this.park(sender),
+    };
+    for (let sender = this.#waiters.shift(); sender !== undefined; sender = this.#waiters.shift())
+      sender.resume(elsewhere);
   }
 
   /** What was not yet sent; nothing of this stage is with the peer any more. */

@@ -14,7 +14,7 @@ import type { Runnable } from "./call.ts";
 import { Channel } from "./channel.ts";
 import type { Pipeline } from "./fitting.ts";
 import { Home, type HomeEvents } from "./home.ts";
-import { ENDED_KEPT, RETRY_FIRST_MS, RETRY_MOST_MS, RUNS_MOST } from "./limits.ts";
+import { ENDED_KEPT, RETRY_FIRST_MS, RETRY_MOST_MS, RUNS_MOST, WINDOW_INPUTS } from "./limits.ts";
 import type { PeerRun } from "./link.ts";
 import { Run } from "./run.ts";
 import { Sink } from "./sink.ts";
@@ -63,6 +63,7 @@ export class PipeNode {
   /** Before the first document: a guess that nothing is routed by. */
   ringSize: number;
   readonly graceMs: number;
+  readonly windowInputs: number;
   epoch = 0;
   garbage = 0;
   #owners: Int32Array;
@@ -90,12 +91,15 @@ export class PipeNode {
     /** Absent: no run is opened before a document is known. */
     readonly ringSize?: number;
     readonly graceMs?: number;
+    /** Inputs of one fitting that one peer may have unacknowledged. Default 4,096. */
+    readonly windowInputs?: number;
   }) {
     this.self = options.self;
     this.host = options.host;
     this.ringSize = options.ringSize ?? 64;
     this.#waitsForRing = options.ringSize === undefined;
     this.graceMs = options.graceMs ?? GRACE_MS;
+    this.windowInputs = options.windowInputs ?? WINDOW_INPUTS;
     this.#names = [options.self];
     this.#peers.set(options.self, 0);
     this.#owners = new Int32Array(this.ringSize);

@@ -220,17 +220,19 @@ export class Stage implements Target, TokenOwner {
     this.workers.length = 0;
   }
 
-  /** The calls did not end in time: their inputs start anew at the new owner. */
+  /** Calls that did not return in time: their inputs start anew at the new owner. Those that wait for room go on here. */
   #graceOver(worker: Worker): void {
     if (!worker.leaving || this.run.over || !worker.busy) return;
     const calls = [...worker.calls];
-    if (calls.some((call) => call.last)) return; // Its outputs are the worker's whole state: it ends where it is.
-    worker.abort();
+    worker.abortSignal();
     for (const call of calls) {
+      if (call.parked || call.last) continue; // The output of `done` is the worker's whole state: it ends where it is.
       call.token.resent += 1;
-      worker.overflow.push(call.input, call.token);
+      worker.overflow.push(call.withdraw(), call.token);
+      worker.calls.delete(call);
     }
-    this.left(worker);
+    if (worker.busy) this.run.node.graceOf(() => this.#graceOver(worker));
+    else this.left(worker);
   }
 
   #checkQuiet(): void {

@@ -112,9 +112,13 @@ export class Worker implements Room, Runnable {
     return this.#abort.signal;
   }
 
-  abort(): void {
+  abortSignal(): void {
     this.#abort?.abort();
     this.#abort = undefined;
+  }
+
+  abort(): void {
+    this.abortSignal();
     for (const call of this.calls) call.abandon();
     this.calls.clear();
   }

@@ -53,6 +53,7 @@ class World {
   readonly #pipeline: Pipeline;
   readonly #seen = new Map<number, number>();
   readonly #inputs: number;
+  readonly #window: number;
   #sums = new Map<number, number>();
   #epoch = 1;
   #owners: string[] = [];
@@ -65,6 +66,7 @@ class World {
     this.#random = seededRandom(seed);
     this.#scenario = scenario;
     this.#kind = kind;
+    this.#window = this.#random.pick([1, 8, 64, 4_096]);
     this.#inputs = 200 + this.#random.below(1_500);
     this.#pipeline = kind === "pass" ? this.#passLine() : this.#sumLine();
   }
@@ -289,6 +291,7 @@ class World {
       self: name as NodeName,
       ringSize: PARTITIONS,
       graceMs: 500,
+      windowInputs: this.#window,
       host: {
         now: () => this.#agenda.now,
         newSession: () => ++this.#session,
