@@ -302,9 +302,15 @@ export class Outgoing {
     if (transfer.stranded !== undefined) return undefined;
     if (!this.#hosting.serving(transfer.id.partition))
       return this.#hosting.waitsFor(transfer.id.partition) ?? "not served";
-    if (this.#here.document!.stranded.some((entry) => entry.partition === transfer.id.partition))
+    if (this.#here.document!.stranded.some((entry) => this.#comesFirst(entry, transfer)))
       return "stranded tasks come first";
     return undefined;
+  }
+
+  /** Tasks that are about to be absorbed, or that lie where the partition is to go. Those of an absent machine find the new owner as well. */
+  #comesFirst(entry: Stranded, transfer: Transfer): boolean {
+    if (entry.partition !== transfer.id.partition) return false;
+    return entry.where.type === "adopter" || entry.member === transfer.to || this.#here.linked(entry.member);
   }
 
   #advance(transfer: Transfer): void {

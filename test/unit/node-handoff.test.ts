@@ -4,6 +4,9 @@ import { describe, expect, test } from "vitest";
 import type { MemberId, NodeName } from "../../ring/ids.ts";
 import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
 import { sealChange } from "../../ring/node/rows.ts";
+import { hashChanges } from "../../ring/node/stream.ts";
+import type { RowChange } from "../../ring/store.ts";
+import { KIND, keyedRow, stateKey, versionValue } from "../../ring/tasks/rows.ts";
 import { Disk } from "../simulation/disk.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
 
@@ -361,6 +364,74 @@ describe("stranded rows", () => {
     talk(a, b);
     expect(b.absorbed).toEqual([entry]);
     expect(b.stored(P0)).toEqual([id]);
+  });
+});
+
+describe("a partition with tasks on an absent machine", () => {
+  const AWAY = strandedOn("c", 1);
+  const planned = documentOf({ epoch: 9, owner: "a", next: "b", generation: 2, stranded: [AWAY] });
+
+  test("moves on all the same, and what comes back finds the new owner", () => {
+    const c = new Parts("c");
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const older = c.submit(P0);
+    const a = new Parts("a");
+    const b = new Parts("b");
+    for (const each of [a, b]) each.unlinked.add("c" as NodeName);
+    a.follow(documentOf({ epoch: 8, owner: "a", generation: 2, stranded: [AWAY] }));
+    const newer = a.submit(P0);
+    b.follow(planned);
+    a.follow(planned);
+    talk(a, b);
+    expect(a.consents).toEqual([{ epoch: 10, partition: 0, to: "b" }]);
+    const moved = documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [AWAY] });
+    for (const each of [a, b, c]) each.follow(moved);
+    expect(b.stored(P0)).toEqual([newer]);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([newer, older]);
+  });
+
+  test("waits while that machine is back and hands them over", () => {
+    const a = new Parts("a");
+    a.follow(planned);
+    a.tick(300);
+    expect(a.outgoing.views()[0]?.reason).toBe("stranded tasks come first");
+  });
+
+  test("waits while it is to move to that very machine", () => {
+    const a = new Parts("a");
+    a.unlinked.add("c" as NodeName);
+    a.follow(documentOf({ epoch: 9, owner: "a", next: "c", generation: 2, stranded: [AWAY] }));
+    a.unlinked.clear();
+    a.tick(300);
+    expect(a.outgoing.views()[0]?.reason).toBe("stranded tasks come first");
+  });
+
+  test("P1: state written since by any owner wins over what the absent machine has", () => {
+    const name = keyIn(0);
+    const row = { key: stateKey("alpha", name, "count"), value: Uint8Array.of(9) };
+    const mark = { key: keyedRow(KIND.stateHere, "alpha", name, ""), value: versionValue() };
+    const b = new Parts("b");
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] });
+    b.follow(document);
+    const bring = (nonce: number, stranded: typeof AWAY, changes: readonly RowChange[]): void => {
+      const transfer = { partition: P0, kind: "stranded", generation: stranded.generation, nonce } as const;
+      b.receive(stranded.member, { type: "transfer-offer", transfer, epoch: document.epoch, stranded });
+      b.receive(stranded.member, {
+        type: "transfer-chunk",
+        transfer,
+        sequence: 1,
+        changes,
+        last: { changes: changes.length, hash: hashChanges(0, changes) },
+      });
+    };
+    bring(1, strandedOn("a", 2), [row, mark]);
+    bring(2, AWAY, [{ ...row, value: Uint8Array.of(1) }]);
+    expect(b.absorbed).toHaveLength(2);
+    expect(b.disk.page({ partition: P0, prefix: row.key, rowLimit: 9, byteLimit: 1e6 }).rows[0]?.value).toEqual(
+      Uint8Array.of(9),
+    );
   });
 });
 
