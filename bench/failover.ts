@@ -68,7 +68,8 @@ async function sameMachine(): Promise<Seen> {
       tasks,
       phase: "queued",
     });
-    if (report.accepted !== tasks) throw new Error(`${report.accepted} of ${tasks} tasks were accepted: ${JSON.stringify(report.refusedByCode)}`);
+    if (report.accepted !== tasks)
+      throw new Error(`${report.accepted} of ${tasks} tasks were accepted: ${JSON.stringify(report.refusedByCode)}`);
     await client.apps.resume(APP);
     const { http } = lab.node(VICTIM);
     await waitUntil("the owner has begun", async () => (await countsOf([http])).completed > 0, 10_000);

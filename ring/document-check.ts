@@ -31,7 +31,10 @@ export const MEMBER_STATUSES: readonly MemberStatus[] = ["joining", "valid", "le
 /** Accepts the document's own shape, also after JSON, which writes absent owners as null. Throws `INVALID_ARGUMENT`. */
 export function validateDocument(value: unknown): RingDocument {
   const fields = recordOf(value, "document");
-  if (fields.version !== 1) throw invalid(`version ${String(fields.version).slice(0, 20)} is not known here`);
+  if (fields.version !== 1)
+    throw invalid(
+      `version ${typeof fields.version === "number" ? fields.version : `of type ${typeof fields.version}`} is not known here`,
+    );
   const ringSize = wholeOf(fields.ringSize, "ringSize", 0, RING_SIZE_MOST);
   if (!isRingSize(ringSize)) throw invalid("ringSize is not a power of two from 8 to 4096");
   const members = listOf(fields.members, "members", MEMBER_LIMIT).map(memberOf);

@@ -74,7 +74,8 @@ export function encodeDocument(document: RingDocument): EncodedDocument {
 export function decodeDocument(value: unknown): RingDocument {
   if (typeof value !== "object" || value === null) throw invalid("not an object");
   const fields = value as Readonly<Record<string, unknown>>;
-  if (fields.v !== 1) throw invalid(`form ${String(fields.v).slice(0, 20)} is not known here`);
+  if (fields.v !== 1)
+    throw invalid(`form ${typeof fields.v === "number" ? fields.v : `of type ${typeof fields.v}`} is not known here`);
   const members = rowsOf(fields.members, "members", MEMBER_LIMIT).map(memberOf);
   const nameAt = (index: unknown): unknown => {
     if (index === NOBODY) return undefined;

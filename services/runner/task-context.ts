@@ -257,13 +257,6 @@ function keepProgress(run: Run, progress: Progress): void {
   };
 }
 
-function runsNoPipeline(pipeline: string): never {
-  throw new RingError(
-    "UNIMPLEMENTED",
-    `run(${JSON.stringify(String(pipeline).slice(0, 80))}): this version has no pipelines`,
-  );
-}
-
 const CHILDREN = 10_000;
 const CHILDREN_BYTES = 16 * 1024 * 1024;
 const NOTE_CHARACTERS = 200;

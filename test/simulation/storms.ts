@@ -21,8 +21,6 @@ export const STORMS = [
   "leave",
   "weight",
 ] as const;
-type Storm = (typeof STORMS)[number];
-
 /** False if the fault is not one of these. */
 export function storm(world: World, kind: string, host: Host): boolean {
   const { agenda, random, hosts } = world;
