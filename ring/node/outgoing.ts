@@ -24,31 +24,7 @@ import type { TransferId, TransferMessage } from "./messages.ts";
 import type { TransferView } from "./requests.ts";
 import { isModuleKey, sealChange } from "./rows.ts";
 import { changesBytes, hashChanges, keyText } from "./stream.ts";
-
-interface Transfer {
-  readonly id: TransferId;
-  readonly to: NodeName;
-  readonly source: Directory;
-  readonly stranded: Stranded | undefined;
-  readonly startedAt: Instant;
-  phase: "waiting" | "offered" | "snapshot" | "catch-up" | "cut-over";
-  reason: string;
-  retryAt: Instant | undefined;
-  reading: { readonly readId: number; readonly touched: Set<string> } | undefined;
-  scanned: boolean;
-  cursor: Uint8Array | undefined;
-  /** Changes to send, in order. */
-  backlog: RowChange[];
-  sequence: number;
-  acked: number;
-  changes: number;
-  bytes: number;
-  hash: number;
-  lastProgress: Instant;
-  cut: "no" | "draining" | "flushing" | "last-sent" | "complete" | "sealing" | "consented";
-  sealedFor: number;
-  forced: boolean;
-}
+import { handoffKey, strandedKey, strandedWanted, type Transfer, watched } from "./transfer.ts";
 
 export interface OutgoingHooks {
   /** Give this consent to whoever proposes the epoch. */
@@ -481,27 +457,6 @@ export class Outgoing {
       );
     }
   }
-}
-
-/** The other side owes the next step; the others wait for this node, or for the ring. */
-function watched(transfer: Transfer): boolean {
-  return transfer.phase !== "waiting" && (transfer.cut === "no" || transfer.cut === "last-sent");
-}
-
-function strandedWanted(transfer: Transfer, document: RingDocument): boolean {
-  const entry = transfer.stranded!;
-  return (
-    document.owners[entry.partition] === transfer.to &&
-    document.stranded.some((other) => strandedKey(other) === strandedKey(entry))
-  );
-}
-
-function handoffKey(partition: Partition): string {
-  return `handoff ${partition}`;
-}
-
-function strandedKey(entry: Stranded): string {
-  return `stranded ${entry.member} ${entry.partition} ${entry.generation}`;
 }
 
 /** Transfers of one node at once, each way. */
