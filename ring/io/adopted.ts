@@ -59,7 +59,8 @@ export class AdoptedDirectories implements AsyncDisposable {
   }
 
   async commit(name: NodeName, groups: readonly RowGroup[]): Promise<void> {
-    await this.#of(name).store.commit(groups);
+    // Seals: a full disk must not keep its tasks from moving away.
+    await this.#of(name).store.commit(groups, { fromReserve: true });
   }
 
   async drop(name: NodeName, partition: Partition): Promise<void> {
@@ -84,17 +85,20 @@ export class AdoptedDirectories implements AsyncDisposable {
     }
     const planned = (await readMarker(directory.path, "stopping")) !== undefined;
     const register = await openRegisterFile(directory.path, { memberId: directory.id });
-    const store = await openEmbeddedStore({ directory: directory.storePath, log: this.#log });
-    this.#held.set(member.name, { directory, store, register });
-    const bytes = register.read();
-    const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
-    return {
-      type: "held",
-      memberId: directory.id,
-      planned,
-      register: bytes === undefined ? undefined : decodeRegisterState(bytes),
-      copies,
-    };
+    // What is opened is closed again if anything fails: the lock is given back, and tried again every 2 s.
+    let store: EmbeddedStore | undefined;
+    try {
+      const bytes = register.read();
+      const state = bytes === undefined ? undefined : decodeRegisterState(bytes);
+      store = await openEmbeddedStore({ directory: directory.storePath, log: this.#log });
+      const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
+      this.#held.set(member.name, { directory, store, register });
+      return { type: "held", memberId: directory.id, planned, register: state, copies };
+    } catch (error) {
+      await store?.[Symbol.asyncDispose]();
+      await register.close();
+      throw error;
+    }
   }
 
   #of(name: NodeName): Adopted {

@@ -108,7 +108,7 @@ export class Adoption {
     for (const [name, watch] of this.#watched) {
       if (watch.trying || watch.nextTry === undefined || watch.nextTry > now) continue;
       const member = this.#candidate(name);
-      if (member === undefined || now - watch.since > WATCH_LIMIT_MS) this.#watched.delete(name);
+      if (member === undefined) this.#watched.delete(name);
       else if (this.#hooks.isRestarting(name)) watch.nextTry = now + RETRY_MS;
       else {
         watch.trying = true;
@@ -133,7 +133,9 @@ export class Adoption {
     if (result.type === "refused") {
       if (watch === undefined) return;
       watch.trying = false;
-      watch.nextTry = now + Math.min(RETRY_MOST_MS, RETRY_MS + (now - watch.since) / 4);
+      // For as long as it matters to the ring: a process that has stood still for an hour may be killed then.
+      const mostMs = now - watch.since > PATIENCE_MS ? RETRY_SLOW_MS : RETRY_MOST_MS;
+      watch.nextTry = now + Math.min(mostMs, RETRY_MS + (now - watch.since) / 4);
       return;
     }
     const member = this.#candidate(name);
@@ -300,7 +302,8 @@ export class Adoption {
 const FIRST_TRY_MS = 50;
 const RETRY_MS = 250;
 const RETRY_MOST_MS = 2_000;
-const WATCH_LIMIT_MS = 600_000;
+const PATIENCE_MS = 600_000;
+const RETRY_SLOW_MS = 15_000;
 const CONSENT_RETRY_MS = 500;
 /** How long a member that stopped on purpose is waited for. */
 export const RESTART_GRACE_MS = 30_000;

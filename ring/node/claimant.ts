@@ -259,15 +259,16 @@ export class Claimant {
     const epoch = (document.epoch + 1) as Epoch;
     const moves: Move[] = [];
     const dead = new Map<NodeName, NodeName>();
+    const { now } = this.#here;
     const given = [...this.#consents].filter(([, consent]) => consent.epoch === epoch);
-    // One owner change of a partition in one epoch: nothing moves to a member that goes down in it.
+    // Nothing moves to a member that is dead, or goes down in the same epoch: one owner change of a partition in each.
     const going = new Set(this.#gone(document));
     for (const [member, { gives }] of given) if (gives.type === "all") going.add(member);
     for (const [member, { gives }] of given) {
       if (gives.type === "moves") {
         const planned = gives.moves
           .map((move) => ({ ...move, from: member }))
-          .filter((move) => isPlanned(document, move) && !going.has(move.to));
+          .filter((move) => isPlanned(document, move) && !going.has(move.to) && this.#liveness.live(now, move.to));
         moves.push(...planned);
         consents.push({ member, epoch, partitions: planned.map((move) => move.partition) });
       } else if (findMember(document, member) !== undefined) {

@@ -33,6 +33,7 @@ export class Liveness {
     if (!up) this.#links.delete(name);
     else {
       this.#links.add(name);
+      this.#spokenFor.delete(name); // its process is there, so nobody else holds its directory
       this.#unheard.delete(name);
       this.#restarting.delete(name);
     }

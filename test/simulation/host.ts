@@ -70,6 +70,7 @@ export class Host {
   #flushing = false;
   syncFails = false;
   exited: string | undefined;
+  upSince: number = 0;
 
   constructor(world: Surroundings, options: { member: Omit<Member, "status">; index: number; drift: number }) {
     this.#world = world;
@@ -102,6 +103,7 @@ export class Host {
       return;
     }
     this.life++;
+    this.upSince = this.#world.agenda.now;
     this.exited = undefined;
     this.syncFails = false;
     this.disk.lockedBy = this.#holder();

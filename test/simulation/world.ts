@@ -378,6 +378,7 @@ export class World implements Surroundings {
     const away = new Set(this.hosts.filter((host) => !host.up).map((host) => host.name));
     let unrest: string | undefined;
     if (newest === undefined || up.length <= this.hosts.length / 2) return;
+    if (up.some((host) => host.upSince > this.agenda.now - SETTLE_MS / 2)) return; // one has only just come back
     for (const host of up)
       if (host.machine?.document?.epoch !== newest.epoch)
         unrest ??= `${host.name} knows another epoch than ${up[0]!.name}`;

@@ -132,6 +132,19 @@ describe("the lock", () => {
     expect(adoption.nextDeadline()).toBeUndefined();
   });
 
+  test("P1: is tried for as long as it takes: a process that stands still may be killed much later", () => {
+    adoption.suspect(C);
+    for (let minute = 0; minute < 60; minute++) {
+      pass(60_000);
+      adoption.locked(C, { type: "refused", detail: "held" });
+    }
+    const tries = of("try-lock").length;
+    pass(20_000);
+    expect(of("try-lock").length).toBeGreaterThan(tries);
+    lock();
+    expect(adoption.holding()).toEqual([C]);
+  });
+
   test("is left alone while the member restarts on purpose", () => {
     restarting.add(C);
     adoption.suspect(C);

@@ -164,6 +164,13 @@ describe("proposals", () => {
     expect(checkSuccessor(document, first!.document)).toEqual([]);
   });
 
+  test("move nothing to a member that is dead: its tasks would be away the moment they arrive", () => {
+    die(B);
+    give(C, B);
+    pass(300);
+    expect(proposals.filter((proposal) => proposal.document.owners[0] === B)).toEqual([]);
+  });
+
   test("go on with the cut-overs when something else in them was refused", () => {
     const results: (RingDocument | RingError)[] = [];
     claimant.wish(
