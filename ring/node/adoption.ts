@@ -8,6 +8,8 @@
  * A4  The lock is released only when the ring says the member is down and lists nothing of it as stranded.
  * A5  Nothing is decided about the directory by a document older than the one in it: the ring may have given the member
  *     partitions since.
+ * A6  A directory that is held only because its voter is needed is lent out for a moment, again and again, one at a time:
+ *     a restarted process that waits for it takes it then. Otherwise two dead voters of three would stay out for ever.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
@@ -61,6 +63,9 @@ export class Adoption {
   readonly #leaseMs: number;
   readonly #watched = new Map<NodeName, Watch>();
   readonly #holdings = new Map<NodeName, Holding>();
+  /** How often each was lent out since it was last heard of (A6). */
+  readonly #lent = new Map<NodeName, number>();
+  #lendingUntil: Instant = Number.NEGATIVE_INFINITY;
   #writeId = 0;
 
   constructor(here: Here, options: { hooks: AdoptionHooks; random: Random; leaseMs: number }) {
@@ -101,6 +106,7 @@ export class Adoption {
 
   trust(name: NodeName): void {
     this.#watched.delete(name);
+    this.#lent.delete(name);
   }
 
   tick(): void {
@@ -110,6 +116,7 @@ export class Adoption {
       const member = this.#candidate(name);
       if (member === undefined) this.#watched.delete(name);
       else if (this.#hooks.isRestarting(name)) watch.nextTry = now + RETRY_MS;
+      else if (!this.#isNeeded(name)) watch.nextTry = now + RETRY_MOST_MS;
       else {
         watch.trying = true;
         this.#here.emit({ type: "try-lock", member: name, memberId: member.id, directory: member.directory });
@@ -230,7 +237,7 @@ export class Adoption {
     const standing = isThis && member.status !== "down" && member.status !== "exiting";
     if (isThis && (standing || document.owners.includes(name))) return this.#giveUp(name, holding, document);
     if (document.stranded.some((entry) => entry.member === name && entry.memberId === holding.memberId)) return;
-    if (document.voters.includes(name) && !this.#quorumWithout(name, document)) return;
+    if (document.voters.includes(name) && !this.#quorumWithout(name, document) && !this.#lend(name, holding)) return;
     holding.dropping = new Set(holding.copies.keys());
     if (holding.dropping.size === 0) return this.#release(name);
     for (const partition of [...holding.dropping])
@@ -264,9 +271,22 @@ export class Adoption {
     return others >= Math.floor(document.voters.length / 2) + 1;
   }
 
+  /** A6: whether the time has come. */
+  #lend(name: NodeName, holding: Holding): boolean {
+    const { now } = this.#here;
+    const times = this.#lent.get(name) ?? 0;
+    if (now < this.#lendingUntil || now - holding.since < Math.min(LEND_MOST_MS, LEND_FIRST_MS * 2 ** times))
+      return false;
+    this.#lent.set(name, times + 1);
+    this.#lendingUntil = now + 2 * LEND_MS;
+    return true;
+  }
+
   #release(name: NodeName): void {
     const holding = this.#holdings.get(name);
     this.#holdings.delete(name);
+    if (this.#isNeeded(name))
+      this.#watched.set(name, { since: this.#here.now, nextTry: this.#here.now + LEND_MS, trying: false });
     this.#here.emit({ type: "release-lock", member: name });
     this.#announce();
     this.#here.note(
@@ -280,6 +300,16 @@ export class Adoption {
     const members = this.holding();
     this.#hooks.announce(members);
     this.#here.send(this.#here.self, { type: "speaking-for", members });
+  }
+
+  /** Taking the lock would do something now: a dead voter of which nothing is left matters only without a majority. */
+  #isNeeded(name: NodeName): boolean {
+    const document = this.#here.document;
+    const member = document === undefined ? undefined : findMember(document, name);
+    if (document === undefined || member === undefined) return false;
+    if (member.status !== "down" && member.status !== "exiting") return true;
+    if (document.owners.includes(name) || document.stranded.some((entry) => entry.member === name)) return true;
+    return document.voters.includes(name) && !this.#quorumWithout(name, document);
   }
 
   /** A member on this machine, not this node, that matters to the ring. */
@@ -305,5 +335,10 @@ const RETRY_MOST_MS = 2_000;
 const PATIENCE_MS = 600_000;
 const RETRY_SLOW_MS = 15_000;
 const CONSENT_RETRY_MS = 500;
+/** A process that waits for a lock looks every 25 ms (`ring/io/directory.ts`). */
+const LEND_MS = 300;
+const LEND_FIRST_MS = 2_000;
+/** Rarely, since a voter that was lent grants no revocation for one lease. */
+const LEND_MOST_MS = 30_000;
 /** How long a member that stopped on purpose is waited for. */
 export const RESTART_GRACE_MS = 30_000;

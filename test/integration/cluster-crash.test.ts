@@ -40,6 +40,21 @@ test("P1: the tasks of a killed node run on, in order, on the others of its mach
   expect(verdict).toMatchObject({ accepted, done: accepted, lost: 0, killed: 1 });
 });
 
+test("P1: two of three killed at once both come back, although the third one holds their votes meanwhile", async () => {
+  await using cluster = await Cluster.open({ nodes: ["n1", "n2", "n3"] });
+  const load = cluster.load({ keys: 60, perSecond: 200 });
+  await waitUntil("some tasks ended", async () => (await cluster.ended("chaos")) > 100, 20_000);
+  const nodes = ["n2", "n3"].map((name) => cluster.lab.node(name));
+  await Promise.all(nodes.map(({ name }) => cluster.kill(name)));
+  await waitUntil("n1 has it all", async () => (await partitionsOf(cluster, "n1")) === 16, 30_000);
+  await Promise.all(nodes.map((node) => cluster.restart(node)));
+  const { accepted, refused } = await load.stop();
+  await cluster.atRest();
+  const verdict = await cluster.verdict();
+  expect(refused).toEqual([]);
+  expect(verdict).toMatchObject({ accepted, done: accepted, lost: 0, killed: 2 });
+});
+
 test("P3: a node that is frozen past its lease starts nothing when it wakes, and its open attempt is refused", async () => {
   await using cluster = await Cluster.open({ nodes: ["n1", "n2", "n3"], apart: true });
   const [key = ""] = await cluster.keysOf("n3", 1);

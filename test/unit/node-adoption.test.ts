@@ -171,6 +171,16 @@ describe("the lock", () => {
     expect(adoption.holding()).toEqual([]);
   });
 
+  test("of a dead voter of which nothing is left is taken only when the others are no majority", () => {
+    document = { ...DOWN, stranded: [], voters: ["a", "b", "c"] as NodeName[] };
+    adoption.suspect(C);
+    pass(10_000);
+    expect(of("try-lock")).toEqual([]);
+    live.delete("b" as NodeName);
+    pass(3_000);
+    expect(of("try-lock")).toHaveLength(1);
+  });
+
   test("of a member on another machine is never tried", () => {
     document = {
       ...document,
@@ -230,6 +240,32 @@ describe("an adoption", () => {
     expect(of("release-lock")).toEqual([]);
     adoption.dropped(C, 0 as Partition);
     expect(of("release-lock")).toHaveLength(1);
+    expect(adoption.holding()).toEqual([]);
+  });
+
+  test("P1: a directory held for its vote only is lent out again and again, to the process that may wait for it", () => {
+    live.delete("b" as NodeName);
+    lock();
+    synced();
+    follow({ ...DOWN, epoch: 7 as typeof document.epoch, stranded: [], voters: ["a", "b", "c"] as NodeName[] });
+    pass(1_500);
+    expect(of("drop")).toEqual([]);
+    pass(1_000);
+    expect(of("drop").map((effect) => effect.partition)).toEqual([0]);
+    adoption.dropped(C, 0 as Partition);
+    expect(of("release-lock")).toHaveLength(1);
+    const before = of("try-lock").length;
+    pass(400);
+    expect(of("try-lock")).toHaveLength(before + 1);
+    lock({ copies: [] });
+    pass(3_000);
+    expect(of("release-lock")).toHaveLength(1);
+    pass(2_000);
+    expect(of("release-lock")).toHaveLength(2);
+    pass(400);
+    adoption.locked(C, { type: "refused", detail: "its process has it" });
+    adoption.trust(C);
+    pass(5_000);
     expect(adoption.holding()).toEqual([]);
   });
 
