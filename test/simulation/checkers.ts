@@ -45,6 +45,8 @@ export class Checkers {
   readonly paused: (node: NodeName) => boolean;
   attempts = 0;
   replays = 0;
+  /** Attempts of tasks that had ended well before: only a crash or a pause explains them (P2). */
+  reruns = 0;
 
   constructor(options: { now: () => number; trace: (line: string) => void; paused: (node: NodeName) => boolean }) {
     this.#now = options.now;
@@ -137,6 +139,7 @@ export class Checkers {
     const fence = this.#fences.get(key);
     if (fence !== undefined && attempt.fence <= fence) this.fail(`V4: fence ${attempt.fence} of ${key} after ${fence}`);
     this.#fences.set(key, attempt.fence);
+    if (this.ended.has(record.id)) this.reruns++;
     if (this.#firstStarts.has(record.id)) {
       this.replays++;
       return;

@@ -30,6 +30,8 @@ export interface Surroundings {
   hostAt(host: string): Host | undefined;
   hostOf(name: NodeName): Host | undefined;
   diskOf(name: NodeName): Disk | undefined;
+  /** A consent is on its way: the ring is in the middle of a change. */
+  consented(): void;
   /** For checkers. */
   observe(fact: Fact): void;
   outcome(origin: number, token: number, outcome: import("../../ring/tasks/task.ts").SubmitOutcome): void;
@@ -342,6 +344,7 @@ export class Host {
   // Network.
 
   #send(to: NodeName, message: NodeMessage): void {
+    if (message.type === "consent") this.#world.consented();
     if (!this.#linksUp.has(to)) return;
     const target = this.#world.hostOf(to);
     if (target === undefined) return;

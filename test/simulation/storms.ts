@@ -11,6 +11,8 @@ export const STORMS = [
   "crash-all",
   "crash-adopter",
   "crash-adopter",
+  "crash-consent",
+  "crash-consent",
   "stop-all",
   "repeat",
   "drain",
@@ -61,6 +63,19 @@ export function storm(world: World, kind: string, host: Host): boolean {
       };
       return true;
     }
+    case "crash-consent": {
+      // In the middle of a cut-over: everybody, or all but one.
+      const spared = random.chance(0.5) ? random.pick(hosts) : undefined;
+      world.whenConsented = () => {
+        for (const each of hosts) {
+          if (each === spared) continue;
+          each.crash();
+          back(each, 3_000);
+        }
+      };
+      drain(world, host);
+      return true;
+    }
     case "repeat":
       world.network.weather.repeat = random.between(0.01, 0.2);
       agenda.after(random.between(2_000, 12_000), () => {
@@ -68,17 +83,7 @@ export function storm(world: World, kind: string, host: Host): boolean {
       });
       return true;
     case "drain":
-      random
-        .pick(hosts)
-        .step({ type: "ask", askId: 3, request: { type: "drain", name: host.name, drain: true }, deadlineMs: 5_000 });
-      agenda.after(random.between(3_000, 20_000), () =>
-        random.pick(hosts).step({
-          type: "ask",
-          askId: 4,
-          request: { type: "drain", name: host.name, drain: false },
-          deadlineMs: 5_000,
-        }),
-      );
+      drain(world, host);
       return true;
     case "disk-full":
       host.step({ type: "store-full", full: true });
@@ -87,4 +92,15 @@ export function storm(world: World, kind: string, host: Host): boolean {
     default:
       return false;
   }
+}
+
+/** Moves all partitions of a member away, and lets it have some again after a while. */
+function drain(world: World, host: Host): void {
+  const { agenda, random, hosts } = world;
+  const ask = (askId: number, wanted: boolean): void =>
+    random
+      .pick(hosts)
+      .step({ type: "ask", askId, request: { type: "drain", name: host.name, drain: wanted }, deadlineMs: 5_000 });
+  ask(3, true);
+  agenda.after(random.between(3_000, 20_000), () => ask(4, false));
 }

@@ -21,7 +21,8 @@ export interface SimulationOptions {
   readonly nodes?: number;
   readonly minutes?: number;
   readonly tasksPerSecond?: number;
-  readonly faults?: boolean;
+  /** `moves`: nothing fails, but partitions move all the time. Default: true. */
+  readonly faults?: boolean | "moves";
   /** Faults that come together (`storms.ts`) in place of single ones. */
   readonly storms?: boolean;
   readonly ringSize?: number;
@@ -37,6 +38,7 @@ export interface SimulationResult {
   readonly accepted: number;
   readonly attempts: number;
   readonly replays: number;
+  readonly reruns: number;
   readonly steps: number;
   readonly epochs: number;
   readonly convergedMs: number;
@@ -70,6 +72,8 @@ export class World implements Surroundings {
   #submitting = true;
   /** Told of the next node that takes over a directory. */
   whenAdopted: ((adopter: Host) => void) | undefined;
+  /** Told once of the next consent that a node sends. */
+  whenConsented: (() => void) | undefined;
 
   constructor(options: SimulationOptions) {
     this.#options = {
@@ -120,7 +124,8 @@ export class World implements Surroundings {
     }
     this.agenda.after(5_000, () => this.#submit());
     this.agenda.after(50, () => this.#sample());
-    if (this.#options.faults) this.agenda.after(15_000, () => this.#fault());
+    if (this.#options.faults === "moves") this.agenda.after(15_000, () => this.#move());
+    else if (this.#options.faults) this.agenda.after(15_000, () => this.#fault());
     const end = minutes * 60_000;
     this.agenda.runUntil(end);
     this.#submitting = false;
@@ -137,11 +142,18 @@ export class World implements Surroundings {
       accepted: this.#accepted,
       attempts: this.checkers.attempts,
       replays: this.checkers.replays,
+      reruns: this.checkers.reruns,
       steps: this.agenda.steps,
       epochs: Math.max(...this.hosts.map((host) => host.machine?.document?.epoch ?? 0)),
       convergedMs,
       faults: this.faults,
     };
+  }
+
+  consented(): void {
+    const then = this.whenConsented;
+    this.whenConsented = undefined;
+    if (then !== undefined) this.agenda.after(this.random.between(0, 1), then);
   }
 
   hostAt(address: string): Host | undefined {
@@ -275,6 +287,16 @@ export class World implements Surroundings {
     }
   }
 
+  #move(): void {
+    if (!this.#submitting) return;
+    const { random, agenda } = this;
+    agenda.after(random.between(2_000, 8_000), () => this.#move());
+    const host = random.pick(this.hosts);
+    if (random.chance(0.2)) this.#change({ type: "leave", name: host.name });
+    else if (random.chance(0.4)) storm(this, "drain", host);
+    else this.#change({ type: "set-weight", name: host.name, weight: random.pick([50, 100, 200]) });
+  }
+
   /** Staged and committed by way of any node. */
   #change(change: StagedChange): void {
     const asked = this.random.pick(this.hosts);
@@ -292,6 +314,7 @@ export class World implements Surroundings {
     this.network.weather.duplicate = 0;
     this.network.weather.repeat = 0;
     this.whenAdopted = undefined;
+    this.whenConsented = undefined;
     for (const host of this.hosts) {
       host.step({ type: "store-full", full: false });
       host.step({
