@@ -147,7 +147,7 @@ export interface TaskEngineContract {
   /** Rows of the partition in key order, any number of pages, before `loaded`. A row that cannot be read is returned for quarantine. */
   load(partition: Partition, rows: readonly Row[]): readonly Row[];
   loaded(now: Instant, partition: Partition): void;
-  /** Stop starting tasks of the partition (cut-over); submits are still admitted until the node machine parks them. */
+  /** Stop starting tasks of the partition (cut-over, seal), also of one that is still loading; submits are still admitted until the node machine parks them. */
   hold(now: Instant, partition: Partition): void;
   release(now: Instant, partition: Partition): void;
   /** Attempts under way; the cut-over waits for 0. Residents are aborted by `hold` and counted until they settle. */

@@ -36,6 +36,8 @@ export class Vnode {
   readonly partition: Partition;
   readonly term: Term;
   phase: "loading" | "open" | "held" | "closed" = "loading";
+  /** Held while it was loading: nothing starts when it is loaded (ownership rule 13). */
+  heldFromStart = false;
   older: "none" | "awaited" | "away";
   /** Every id that is known here: tasks, how ended ones ended, dead letters. */
   readonly known: IdTable<Task | Done | Dead>;

@@ -67,7 +67,7 @@ export class Serving {
   loaded(now: Instant, partition: Partition): void {
     const vnode = this.#parts.core.vnodeAt(partition);
     if (vnode === undefined || vnode.phase !== "loading") return;
-    vnode.phase = "open";
+    vnode.phase = vnode.heldFromStart ? "held" : "open";
     this.#parts.loader.loaded(now, vnode);
     for (const declared of this.#parts.declarations.ofPartition(partition)) this.#declare(now, vnode, declared);
     this.#parts.admission.loaded(now, vnode);
@@ -75,6 +75,7 @@ export class Serving {
 
   hold(partition: Partition): void {
     const vnode = this.#parts.core.vnodeAt(partition);
+    if (vnode?.phase === "loading") vnode.heldFromStart = true;
     if (vnode === undefined || vnode.phase !== "open") return;
     vnode.phase = "held";
     this.#parts.residents.hold(vnode);
@@ -82,6 +83,7 @@ export class Serving {
 
   release(now: Instant, partition: Partition): void {
     const vnode = this.#parts.core.vnodeAt(partition);
+    if (vnode?.phase === "loading") vnode.heldFromStart = false;
     if (vnode === undefined || vnode.phase !== "held") return;
     vnode.phase = "open";
     this.#resume(now, vnode);

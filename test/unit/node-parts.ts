@@ -16,8 +16,9 @@ import type { Row } from "../../ring/store.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
+import type { Attempt } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
-import { SimulatedApps } from "../simulation/apps.ts";
+import { handlerEnd, SimulatedApps } from "../simulation/apps.ts";
 import { Disk } from "../simulation/disk.ts";
 import { seededRandom } from "../simulation/random.ts";
 
@@ -46,8 +47,12 @@ export class Parts {
   readonly quarantined: Partition[] = [];
   readonly dropped: Partition[] = [];
   readonly outcomes: string[] = [];
+  /** Attempts that were started, once `engine.allowStarts` was called. */
+  readonly started: Attempt[] = [];
   readonly absorbed: Stranded[] = [];
   readonly consents: { readonly epoch: Epoch; readonly partition: Partition; readonly to: NodeName }[] = [];
+  /** Of each consent, whether its giver shall propose the epoch itself. */
+  readonly insisted: boolean[] = [];
   readonly adopted: Map<NodeName, Disk> = new Map();
   readonly unlinked: Set<NodeName> = new Set();
   /** Effects of these types wait for `release`. */
@@ -83,7 +88,10 @@ export class Parts {
     this.outgoing = new Outgoing(this.here, {
       ...parts,
       hooks: {
-        consent: (epoch, partition, to) => void this.consents.push({ epoch, partition, to }),
+        consent: (epoch, partition, to, insist) => {
+          this.consents.push({ epoch, partition, to });
+          this.insisted.push(insist);
+        },
         nextReadId: () => ++this.#readId,
         nonce: () => ++this.#nonce,
         holds: (entry): Directory | undefined => {
@@ -123,6 +131,19 @@ export class Parts {
     return record.id;
   }
 
+  /** A lease, or none. */
+  allowStarts(allowed: boolean): void {
+    this.engine.allowStarts(this.here.now, allowed);
+    this.run();
+  }
+
+  /** The handler of an attempt returns. */
+  end(attempt: Attempt): void {
+    this.engine.ended(this.here.now, [handlerEnd(attempt, false)]);
+    this.outgoing.attemptsEnded();
+    this.run();
+  }
+
   /** The ids that have a row of a queued task in the partition. */
   stored(partition: Partition, disk: Disk = this.disk): string[] {
     return disk.page({ partition, prefix: TASK_KIND, rowLimit: 10_000, byteLimit: 1e9 }).rows.map(idOf);
@@ -159,8 +180,10 @@ export class Parts {
       const effects = this.#effects;
       this.#effects = [];
       for (const effect of effects) {
-        if (this.delayed.has(effect.type)) this.#waiting.push(() => this.#perform(effect));
-        else this.#perform(effect);
+        if (!this.delayed.has(effect.type)) this.#perform(effect);
+        else if (effect.type === "read")
+          this.#waiting.push(this.#read(effect)); // read now, heard of later
+        else this.#waiting.push(() => this.#perform(effect));
       }
       if (this.delayed.has("flush") || !this.commits.wanting) {
         if (effects.length === 0) return;
@@ -182,10 +205,11 @@ export class Parts {
       const { rows } = this.disk.page({ partition, prefix, rowLimit: 1_000, byteLimit: 1e9 });
       this.engine.stateLoaded(this.here.now, readId, rows);
     }
-    output.starts.length = 0;
+    this.started.push(...output.starts.splice(0));
     output.aborts.length = 0;
     output.events.length = 0;
     output.outbox.length = 0;
+    if (output.changes.length + output.starts.length + output.stateReads.length > 0) this.#drain();
   }
 
   #perform(effect: NodeEffect): void {
@@ -202,15 +226,19 @@ export class Parts {
       }
       case "quarantine":
         return void this.quarantined.push(effect.partition);
-      case "read": {
-        const disk = effect.directory.type === "own" ? this.disk : this.adopted.get(effect.directory.member)!;
-        const { rows, next } = disk.page(effect.request);
-        if (!this.hosting.rows(effect.readId, rows, next)) this.outgoing.rows(effect.readId, rows, next);
-        return;
-      }
+      case "read":
+        return this.#read(effect)();
       default:
         return;
     }
+  }
+
+  #read(effect: Extract<NodeEffect, { type: "read" }>): () => void {
+    const disk = effect.directory.type === "own" ? this.disk : this.adopted.get(effect.directory.member)!;
+    const { rows, next } = disk.page(effect.request);
+    return () => {
+      if (!this.hosting.rows(effect.readId, rows, next)) this.outgoing.rows(effect.readId, rows, next);
+    };
   }
 }
 

@@ -1,0 +1,278 @@
+/**
+ * The moments of a move at which one wrong step costs a task or runs it twice: pages that are read while rows change, the
+ * cut-over, the doubt after the consent, older tasks that come in. Ownership rules 13 to 16.
+ */
+
+import { describe, expect, test } from "vitest";
+import type { NodeName } from "../../ring/ids.ts";
+import type { TransferMessage } from "../../ring/node/messages.ts";
+import type { Attempt } from "../../ring/tasks/task.ts";
+import { Disk } from "../simulation/disk.ts";
+import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
+
+const OWNED = documentOf({ epoch: 4 });
+const PLANNED = documentOf({ epoch: 5, owner: "a", next: "b" });
+const MOVED = documentOf({ epoch: 6, owner: "b", generation: 2 });
+
+/** a, with the right to start, and b; the partition is about to move from a to b. */
+function planned(fill: (a: Parts) => void): { a: Parts; b: Parts } {
+  const a = new Parts("a");
+  a.allowStarts(true);
+  a.follow(OWNED);
+  fill(a);
+  const b = new Parts("b");
+  b.follow(PLANNED);
+  a.follow(PLANNED);
+  return { a, b };
+}
+
+/** Tells b what a has said, and a what b has said, once each way. */
+function exchange(a: Parts, b: Parts): void {
+  for (const [from, to] of [
+    [a, b],
+    [b, a],
+  ] as const)
+    for (const { message } of from.taken()) to.receive(from.self, message as TransferMessage);
+}
+
+function idsOf(attempts: readonly Attempt[]): string[] {
+  return attempts.map(({ record }) => record.id);
+}
+
+describe("while pages are read", () => {
+  test("P2: a task that ends between the reading of its page and the page's arrival does not run again at the receiver", () => {
+    let ended = "";
+    const { a, b } = planned((of) => {
+      ended = of.submit(P0);
+      of.submit(P0, keyIn(0, 1));
+    });
+    a.delayed.add("read");
+    exchange(a, b);
+    a.end(a.started[0]!);
+    expect(a.stored(P0)).not.toContain(ended);
+    a.end(a.started[1]!);
+    const later = a.submit(P0, keyIn(0, 2));
+    a.end(a.started[2]!);
+    a.release("read");
+    talk(a, b);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.stored(P0)).toEqual([]);
+    expect(idsOf(a.started)).toContain(later);
+  });
+
+  test("P1: a partition is served only when the last page of its rows has been read", () => {
+    const a = new Parts("a");
+    a.follow(OWNED);
+    const ids = Array.from({ length: 1_100 }, () => a.submit(P0));
+    const again = new Parts("a", a.disk);
+    again.allowStarts(true);
+    again.delayed.add("read");
+    again.follow(OWNED);
+    expect(again.hosting.serving(P0)).toBe(false);
+    again.releaseOne();
+    expect(again.hosting.serving(P0)).toBe(false);
+    expect(idsOf(again.started)).toEqual([]);
+    again.release("read");
+    expect(again.hosting.serving(P0)).toBe(true);
+    expect(again.engine.view(P0)?.queued).toBe(ids.length);
+  });
+});
+
+describe("the cut-over", () => {
+  test("P2: starts no task that waits while those under way end, and submits wait", () => {
+    const { a, b } = planned((of) => void [of.submit(P0), of.submit(P0)]);
+    expect(a.started).toHaveLength(1);
+    talk(a, b);
+    expect(a.outgoing.views()[0]?.reason).toBe("waiting for 1 handlers");
+    expect(a.hosting.serving(P0)).toBe(false);
+    a.end(a.started[0]!);
+    expect(a.started).toHaveLength(1);
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(a.started).toHaveLength(1);
+    expect(b.stored(P0)).toHaveLength(1);
+  });
+
+  test("P3: a broken link does not wake a partition that was consented away, nor one whose seal is under way", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    a.end(a.started[0]!);
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    a.outgoing.linkDown("b" as NodeName);
+    a.tick(300);
+    expect(a.hosting.serving(P0)).toBe(false);
+    expect(a.outgoing.views()[0]?.reason).toBe("waiting for epoch 6");
+
+    const other = planned((of) => void of.submit(P0));
+    other.a.end(other.a.started[0]!);
+    for (let turn = 0; turn < 9; turn++) {
+      const last = other.a.sent.some(({ message }) => message.type === "transfer-chunk" && message.last !== undefined);
+      if (last) other.a.delayed.add("flush"); // the seal does not reach the disk for a while
+      exchange(other.a, other.b);
+    }
+    expect(other.a.outgoing.views()[0]?.reason).toBe("sealing for epoch 6");
+    other.a.outgoing.linkDown("b" as NodeName);
+    expect(other.a.outgoing.views()[0]?.phase).toBe("cut-over");
+    other.a.release("flush");
+    expect(other.a.consents).toHaveLength(1);
+    expect(other.a.hosting.serving(P0)).toBe(false);
+  });
+
+  test("P3: the consent is given only when the seal is on disk", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    a.end(a.started[0]!);
+    for (let turn = 0; turn < 9; turn++) {
+      const last = a.sent.some(({ message }) => message.type === "transfer-chunk" && message.last !== undefined);
+      if (last) a.delayed.add("flush");
+      exchange(a, b);
+    }
+    expect(a.outgoing.views()[0]?.reason).toBe("sealing for epoch 6");
+    expect(a.consents).toEqual([]);
+    a.release("flush");
+    expect(a.consents).toHaveLength(1);
+    const sealed = new Parts("a", a.disk);
+    sealed.follow(PLANNED);
+    expect(sealed.hosting.doubts()).toEqual([6]);
+  });
+
+  test("P8: a consent that nobody acts on is given again, and its giver then proposes the epoch itself", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    a.end(a.started[0]!);
+    talk(a, b);
+    const insisted: boolean[] = a.insisted.splice(0);
+    expect(insisted).toEqual([false]);
+    a.tick(500);
+    a.tick(500);
+    expect(a.insisted).toEqual([true, true]);
+    expect(new Set(a.consents.map(({ epoch }) => epoch))).toEqual(new Set([6]));
+  });
+
+  test("P8: a handler that does not return is named, and with force the partition moves all the same", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    talk(a, b);
+    expect(a.outgoing.force(P0)).toBe(true);
+    a.tick(1);
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+
+    const patient = planned((of) => void of.submit(P0));
+    talk(patient.a, patient.b);
+    patient.a.tick(24_000);
+    expect(patient.a.outgoing.views()[0]?.reason).toBe("waiting for 1 handlers");
+    patient.a.tick(2_000);
+    expect(patient.a.outgoing.views()[0]?.reason).toBe("HANDLER_STUCK: alpha bump does not return");
+    patient.a.tick(300_000);
+    expect(patient.a.consents).toEqual([]);
+  });
+});
+
+describe("in doubt", () => {
+  test("P3: nothing of a sealed partition starts, before its epoch is known, after a restart", () => {
+    const { a, b } = planned((of) => void [of.submit(P0), of.submit(P0)]);
+    talk(a, b);
+    a.end(a.started[0]!);
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    const again = new Parts("a", a.disk);
+    again.allowStarts(true);
+    again.follow(PLANNED);
+    again.tick(60_000);
+    expect(idsOf(again.started)).toEqual([]);
+    again.follow({ ...PLANNED, epoch: 6 as typeof PLANNED.epoch });
+    expect(again.started).toHaveLength(1);
+  });
+
+  test("P1: the copy of a partition given away stays until the new owner's document is known", () => {
+    const { a, b } = planned((of) => void [of.submit(P0), of.submit(P0)]);
+    talk(a, b);
+    a.end(a.started[0]!);
+    talk(a, b);
+    const ids = a.stored(P0);
+    expect(ids).toHaveLength(1);
+    a.tick(60_000);
+    expect(a.stored(P0)).toEqual(ids);
+    const again = new Parts("a", a.disk);
+    again.follow(PLANNED);
+    expect(again.stored(P0)).toEqual(ids);
+    again.follow(MOVED);
+    expect(again.stored(P0)).toEqual([]);
+  });
+});
+
+describe("an arrival", () => {
+  const transfer = { partition: P0, kind: "handoff", generation: 1, nonce: 7 } as const;
+
+  test("refuses a chunk that is not the next", () => {
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    b.receive("a", { type: "transfer-offer", transfer, epoch: PLANNED.epoch });
+    b.receive("a", { type: "transfer-chunk", transfer, sequence: 2, changes: [] });
+    expect(b.said("transfer-abort")).toMatchObject([{ reason: "chunk 2 after 0" }]);
+    expect(b.said("transfer-ack")).toEqual([]);
+  });
+
+  test("P1: of which less came than was sent is refused, and its rows are not used", () => {
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    b.receive("a", { type: "transfer-offer", transfer, epoch: PLANNED.epoch });
+    b.receive("a", {
+      type: "transfer-chunk",
+      transfer,
+      sequence: 1,
+      changes: [],
+      last: { changes: 1, hash: 0 },
+    });
+    expect(b.said("transfer-abort")).toMatchObject([{ reason: "count or hash differs" }]);
+    expect(b.said("transfer-ack")).toEqual([]);
+  });
+});
+
+describe("older tasks", () => {
+  /** c's process died with a task of a lane; a took its directory over, b owns the partition and has a newer task. */
+  function adopted(): { a: Parts; b: Parts; older: string; newer: string; freed: Parameters<Parts["follow"]>[0] } {
+    const dead = new Disk("c" as NodeName, "id-c" as Disk["memberId"]);
+    const c = new Parts("c", dead);
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const older = c.submit(P0);
+    const entry = strandedOn("c", 1, { type: "adopter", adopter: "a" as NodeName });
+    const document = documentOf({ epoch: 9, owner: "b", generation: 2, stranded: [entry] });
+    const [a, b] = [new Parts("a"), new Parts("b")];
+    b.allowStarts(true);
+    a.adopted.set("c" as NodeName, dead);
+    b.follow(document);
+    const newer = b.submit(P0);
+    a.follow(document);
+    return { a, b, older, newer, freed: documentOf({ epoch: 10, owner: "b", generation: 2 }) };
+  }
+
+  test("P3: of a directory that was taken over run before newer ones of their lane, which wait for them", () => {
+    const { a, b, older, newer, freed } = adopted();
+    expect(b.outcomes).toEqual(["accepted"]);
+    expect(idsOf(b.started)).toEqual([]);
+    talk(a, b);
+    expect(b.absorbed).toHaveLength(1);
+    b.follow(freed);
+    expect(idsOf(b.started)).toEqual([older]);
+    b.end(b.started[0]!);
+    expect(idsOf(b.started)).toEqual([older, newer]);
+  });
+
+  test("P3: that return from an absent machine come after those that did not wait for them", () => {
+    const c = new Parts("c");
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const older = c.submit(P0);
+    const b = new Parts("b");
+    const document = documentOf({ epoch: 9, owner: "b", generation: 2, stranded: [strandedOn("c", 1)] });
+    b.follow(document);
+    const newer = b.submit(P0);
+    c.follow(document);
+    talk(c, b);
+    b.follow(documentOf({ epoch: 10, owner: "b", generation: 2 }));
+    b.allowStarts(true);
+    b.end(b.started[0]!);
+    expect(idsOf(b.started)).toEqual([newer, older]);
+  });
+});
