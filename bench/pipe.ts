@@ -32,7 +32,14 @@ const CASES: Readonly<Record<string, (runs: number) => Promise<readonly BenchRes
   "fanout-1m": fanOut,
   "latency-3": latency,
   "three-nodes": threeNodes,
+  killed: (runs) => trouble("killed", runs),
+  joined: (runs) => trouble("joined", runs),
 };
+
+async function trouble(name: "killed" | "joined", runs: number): Promise<readonly BenchResult[]> {
+  const { troubleCase } = await import("./pipe-trouble.ts");
+  return troubleCase(name, runs);
+}
 
 async function threeNodes(runs: number): Promise<readonly BenchResult[]> {
   const { threeNodesCase } = await import("./pipe-nodes.ts");
