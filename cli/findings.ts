@@ -105,6 +105,17 @@ function memberFindings(member: Member, { status, ring }: Observed): readonly Fi
         `start it again, or ringctl stage force-remove ${name} if it is lost for good`,
       ),
     );
+  else if (member.unwell)
+    found.push(
+      error(
+        "MEMBER_UNWELL",
+        name,
+        member.health === "ok"
+          ? "has done badly: it gets its partitions again once it has been well for a while"
+          : `does badly (${member.health}): its partitions go to others`,
+        "see its /readyz?verbose and its log; it gets its share back by itself once it is well",
+      ),
+    );
   else if (member.alive === "dead")
     found.push(
       error("MEMBER_DEAD", name, "does not answer and is believed dead", "it is marked down by itself; start it again"),

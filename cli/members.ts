@@ -155,6 +155,7 @@ function columnsOf(list: readonly Member[]): readonly Column<Member>[] {
     { title: "NAME", text: (row) => row.name, tint: () => "strong" },
     { title: "STATUS", text: (row) => row.status, tint: (row) => tintOfState(row.status) },
     { title: "ALIVE", text: (row) => row.alive, tint: (row) => tintOfState(row.alive) },
+    { title: "HEALTH", text: (row) => row.health || "-", tint: (row) => (isWell(row) ? "plain" : "bad") },
     { title: "VOTER", text: (row) => (row.voter ? "yes" : "-") },
     { title: "PARTITIONS", text: (row) => String(row.partitions), right: true },
     { title: "SHARE", text: (row) => percent(row.partitions, total), right: true },
@@ -164,6 +165,10 @@ function columnsOf(list: readonly Member[]): readonly Column<Member>[] {
     { title: "HTTP", text: (row) => row.httpAddress || "-" },
     { title: "MACHINE", text: (row) => (row.machine === "" ? "-" : row.machine.slice(0, 12)) },
   ];
+}
+
+function isWell({ health }: Member): boolean {
+  return health === "" || health === "ok";
 }
 
 const BAR = 40;

@@ -234,6 +234,7 @@ export interface Member {
   readonly gossipAddress: string;
   readonly incarnation: number;
   readonly health: string;
+  readonly unwell: boolean;
 }
 
 export interface MembersReply {

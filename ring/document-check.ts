@@ -103,11 +103,13 @@ function memberOf(value: unknown): Member {
   const status = MEMBER_STATUSES.find((known) => known === fields.status);
   if (status === undefined) throw invalid("members has an unknown status");
   const zone = zoneOf(fields.zone);
+  if (fields.unwell !== undefined && fields.unwell !== true) throw invalid("members has an unwell that is not true");
   const member: Member = {
     name: nodeNameOf(fields.name),
     id: textOf(fields.id, "member id", ID_LENGTH_LIMIT) as MemberId,
     status,
     weight: wholeOf(fields.weight, "weight", 0, WEIGHT_MOST),
+    ...(fields.unwell === true ? { unwell: true } : {}),
     ...(zone === undefined ? {} : { zone }),
     machine: textOf(fields.machine, "machine", MACHINE_LENGTH_LIMIT),
     directory: textOf(fields.directory, "directory", DIRECTORY_LENGTH_LIMIT),

@@ -18,8 +18,8 @@ export interface EncodedDocument {
   readonly ring: string;
   readonly history: number;
   readonly epoch: number;
-  /** [name, id, index into MEMBER_STATUSES, weight, machine, directory, zone or ""] */
-  readonly members: readonly (readonly [string, string, number, number, string, string, string])[];
+  /** [name, id, index into MEMBER_STATUSES, weight, machine, directory, zone or "", and 1 for an unwell one] */
+  readonly members: readonly MemberRow[];
   /** Member indexes. */
   readonly voters: readonly number[];
   /** Member index per partition, -1 for nobody. */
@@ -45,15 +45,7 @@ export function encodeDocument(document: RingDocument): EncodedDocument {
     ring: document.ringId,
     history: document.history,
     epoch: document.epoch,
-    members: document.members.map((member) => [
-      member.name,
-      member.id,
-      MEMBER_STATUSES.indexOf(member.status),
-      member.weight,
-      member.machine,
-      member.directory,
-      member.zone ?? "",
-    ]),
+    members: document.members.map(rowOf),
     voters: document.voters.map(indexOf),
     owners: document.owners.map(indexOf),
     next,
@@ -68,6 +60,15 @@ export function encodeDocument(document: RingDocument): EncodedDocument {
     staged: document.staged,
     applied: document.applied,
   };
+}
+
+type MemberRow = readonly [string, string, number, number, string, string, string, 1?];
+
+function rowOf({ name, id, status, weight, machine, directory, zone = "", unwell }: Member): MemberRow {
+  const index = MEMBER_STATUSES.indexOf(status);
+  return unwell === true
+    ? [name, id, index, weight, machine, directory, zone, 1]
+    : [name, id, index, weight, machine, directory, zone];
 }
 
 /** Throws `INVALID_ARGUMENT`. */
@@ -109,7 +110,7 @@ export function decodeDocument(value: unknown): RingDocument {
 type Unchecked<T> = { readonly [Field in keyof T]: unknown };
 
 function memberOf(row: readonly unknown[]): Unchecked<Member> {
-  const [name, id, status, weight, machine, directory, zone] = row;
+  const [name, id, status, weight, machine, directory, zone, unwell] = row;
   return {
     name,
     id,
@@ -118,6 +119,7 @@ function memberOf(row: readonly unknown[]): Unchecked<Member> {
     machine,
     directory,
     ...(zone === "" ? {} : { zone }),
+    ...(unwell === undefined ? {} : { unwell: unwell === 1 ? true : unwell }),
   };
 }
 

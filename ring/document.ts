@@ -18,6 +18,8 @@ export interface Member {
   readonly status: MemberStatus;
   /** Share of partitions relative to others. 0 to 1,000, default 100; 0 owns nothing. */
   readonly weight: number;
+  /** It says itself that it does badly: it owns nothing until it has been well for a while (`node/wellness.ts`). */
+  readonly unwell?: true;
   /** Failure zone, or absent. */
   readonly zone?: string;
   /** Machine id: members with the same one may adopt each other's directory. */

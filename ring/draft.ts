@@ -116,6 +116,11 @@ export function isClaimable(member: Member): boolean {
   return member.status === "valid" || member.status === "joining";
 }
 
+/** The weight that counts: none while it does badly. */
+export function weightOf(member: Member): number {
+  return member.unwell === true ? 0 : member.weight;
+}
+
 /** Where the partitions should end up, by the claim over what is planned now; undefined when nobody can take them. */
 export function claimedTargets(draft: Draft, options: { readonly homes: boolean }): readonly (NodeName | undefined)[] {
   let members = draft.members.filter(isClaimable);
@@ -124,7 +129,7 @@ export function claimedTargets(draft: Draft, options: { readonly homes: boolean 
   return claim({
     ringSize: draft.ringSize,
     owners: targetsOf(draft),
-    members,
+    members: members.map((member) => ({ name: member.name, weight: weightOf(member) })),
     ...(options.homes ? { homes: draft.owners } : {}),
   });
 }

@@ -3,7 +3,7 @@
  */
 
 import type { RingDocument } from "./document.ts";
-import { isClaimable, targetsOf } from "./draft.ts";
+import { isClaimable, targetsOf, weightOf } from "./draft.ts";
 import type { NodeName } from "./ids.ts";
 import type { OvertakenChange } from "./staging.ts";
 import { voterTarget } from "./voters.ts";
@@ -83,12 +83,12 @@ function failoverOf({ after }: PlanSituation): readonly PlanWarning[] {
 function balanceOf({ after }: PlanSituation): readonly PlanWarning[] {
   const members = after.members.filter(isClaimable);
   if (members.length === 0) return [{ code: "NO_OWNER", text: "no member is left that can own partitions" }];
-  const total = members.reduce((sum, member) => sum + member.weight, 0);
+  const total = members.reduce((sum, member) => sum + weightOf(member), 0);
   if (total === 0) return [];
   const targets = targetsOf(after);
   return members.flatMap((member) => {
     const share = targets.filter((target) => target === member.name).length;
-    const ideal = (after.ringSize * member.weight) / total;
+    const ideal = (after.ringSize * weightOf(member)) / total;
     if (Math.abs(share - ideal) <= ideal * IMBALANCE_TOLERANCE) return [];
     const text = `${member.name} gets ${share} of ${after.ringSize} partitions; its weight asks for ${ideal.toFixed(1)}`;
     return [{ code: "IMBALANCE" as const, text, member: member.name }];

@@ -129,6 +129,19 @@ export function markReturned(document: RingDocument, name: NodeName): RingDocume
   });
 }
 
+/** Takes the partitions of a member that does badly, as a drain does, or gives it its share again. Its weight stays. */
+export function setUnwell(
+  document: RingDocument,
+  { name, unwell }: { readonly name: NodeName; readonly unwell: boolean },
+): RingDocument {
+  const { unwell: was, ...member } = memberNamed(document, name);
+  if ((was === true) === unwell) return document;
+  return succeed(document, (draft) => {
+    replaceMember(draft, unwell ? { ...member, unwell: true } : member);
+    reclaim(draft);
+  });
+}
+
 /** An epoch that changes nothing: it ends the doubt of whoever sealed a partition for it (ownership rule 13). */
 export function passEpoch(document: RingDocument): RingDocument {
   return { ...document, epoch: (document.epoch + 1) as Epoch };

@@ -1,6 +1,6 @@
 /**
- * Proposes ring changes: those that follow from what happened (a death, a cut-over, a return, a retired member, an absent
- * voter) and those that operators ask for.
+ * Proposes ring changes: those that follow from what happened (a death, a cut-over, a return, a member that does badly, a
+ * retired one, an absent voter) and those that operators ask for.
  *
  * K1  One proposal at a time; everything that is ready goes into one epoch. It is a role, not a leader: two nodes that
  *     both believe to have it cost a lost ballot, never a wrong ring.
@@ -27,24 +27,21 @@ import {
   removeStranded,
   retireMembers,
   setAdopter,
+  setUnwell,
 } from "../transition.ts";
 import { nextVoters, setVoters } from "../voters.ts";
 import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Giving } from "./messages.ts";
 import { Returns } from "./returns.ts";
+import { Wellness } from "./wellness.ts";
+import { type Wish, Wishes } from "./wishes.ts";
 
 export interface ClaimantHooks {
   propose(document: RingDocument, consents: readonly Consent[]): void;
   askRevocable(member: NodeName): void;
   /** Members that adoption on their machine may still save: not marked down as away yet. */
   peersOnMachine(name: NodeName): boolean;
-}
-
-interface Wish {
-  readonly apply: (document: RingDocument) => RingDocument;
-  readonly done: (result: RingDocument | RingError) => void;
-  readonly deadline: Instant;
 }
 
 export class Claimant {
@@ -61,11 +58,12 @@ export class Claimant {
   readonly #late = new Set<Partition>();
   #lateUntil: Instant = Number.NEGATIVE_INFINITY;
   #absorbed = new Map<string, Stranded>();
-  #wishes: Wish[] = [];
+  readonly #wishes = new Wishes();
   /** Dead members that a majority said may be taken from, and until when that is believed. */
   readonly #revocable = new Map<NodeName, Instant>();
   readonly #askedRevocable = new Map<NodeName, Instant>();
   readonly #returns = new Returns();
+  readonly #wellness = new Wellness();
   #before: RingDocument | undefined;
   /** What the next proposal is made of: after a refusal one part at a time, so that no part holds up the others. */
   #part: Part = "all";
@@ -121,9 +119,7 @@ export class Claimant {
 
   /** A change that somebody asked for. `done` gets the decided document, or why not. */
   wish(apply: Wish["apply"], done: Wish["done"], deadlineMs: number): void {
-    if (this.#wishes.length >= WISH_LIMIT)
-      return done(new RingError("RING_BUSY", "too many ring changes are waiting", { retryAfterMs: 500 }));
-    this.#wishes.push({ apply, done, deadline: this.#here.now + deadlineMs });
+    if (!this.#wishes.add({ apply, done, deadline: this.#here.now + deadlineMs })) return;
     this.#dutyUntil = this.#here.now + DUTY_MS;
     this.#soon(0);
   }
@@ -140,7 +136,7 @@ export class Claimant {
     this.#proposing = undefined;
     if (flight === undefined) return;
     if (outcome === "chosen") for (const wish of flight.wishes) wish.done(flight.document);
-    else this.#wishes.unshift(...flight.wishes);
+    else this.#wishes.putBack(flight.wishes);
     if (outcome === "refused") {
       this.#revocable.clear();
       this.#part = AFTER[this.#part];
@@ -157,6 +153,7 @@ export class Claimant {
       if (status !== "down" && before !== undefined && findMember(before, name)?.status === "down")
         this.#returns.returned(this.#here.now, name);
     }
+    this.#wellness.follow(this.#here.now, document);
     this.#late.clear();
     for (const [member, consent] of this.#consents) {
       if (consent.epoch > document.epoch) continue;
@@ -176,6 +173,7 @@ export class Claimant {
   /** What membership says of a member. */
   noticed(notice: MemberNotice): void {
     this.#returns.notice(this.#here.now, notice);
+    this.#wellness.notice(this.#here.now, notice);
     this.nudge();
   }
 
@@ -188,7 +186,7 @@ export class Claimant {
     const { now } = this.#here;
     if (this.#lookAgainAt === undefined || this.#lookAgainAt > now) return;
     this.#lookAgainAt = now + LOOK_EVERY_MS;
-    this.#expireWishes();
+    this.#wishes.expire(now);
     if (this.#proposing !== undefined && now - this.#proposing.since > PROPOSAL_LIMIT_MS) this.ended("timeout", 0.5);
     const { document } = this.#here;
     if (document === undefined || this.#proposing !== undefined) return;
@@ -225,9 +223,7 @@ export class Claimant {
     }
     if (automatic && (part === "all" || part === "automatic")) this.#addAutomatic(document, attempt);
     const wishes: Wish[] = [];
-    const asked = part === "all" || part === "wishes" ? this.#wishes : [];
-    this.#wishes = this.#wishes.slice(asked.length);
-    for (const wish of asked) {
+    for (const wish of part === "all" || part === "wishes" ? this.#wishes.take() : []) {
       transitions.push((current) => {
         try {
           const next = wish.apply(current);
@@ -297,6 +293,9 @@ export class Claimant {
         attempt((current) => markReturned(current, member.name));
       }
     }
+    const isThere = (name: NodeName): boolean => live.has(name) && this.#liveness.linked(name);
+    for (const change of this.#wellness.changes(now, document, isThere))
+      attempt((current) => setUnwell(current, change));
     attempt(retireMembers);
     for (const entry of document.stranded) {
       if (entry.where.type !== "adopter" || live.has(entry.where.adopter) || this.#hooks.peersOnMachine(entry.member))
@@ -347,15 +346,6 @@ export class Claimant {
     }
   }
 
-  #expireWishes(): void {
-    const { now } = this.#here;
-    const late = this.#wishes.filter((wish) => wish.deadline <= now);
-    if (late.length === 0) return;
-    this.#wishes = this.#wishes.filter((wish) => wish.deadline > now);
-    for (const wish of late)
-      wish.done(new RingError("RING_BUSY", "the voters did not decide in time", { retryAfterMs: 1_000 }));
-  }
-
   #soon(delayMs: number): void {
     const at = this.#here.now + delayMs;
     this.#settleUntil ??= at;
@@ -391,5 +381,4 @@ const AFTER: Readonly<Record<Part, Part>> = {
   automatic: "wishes",
   wishes: "all",
 };
-const WISH_LIMIT = 64;
 const ABSORBED_LIMIT = 8_192;

@@ -103,6 +103,8 @@ export class Neighbours {
       if (isNotice(effect)) this.#notice(effect);
       else this.#here.emit({ type: "swim", effect });
     }
+    // Membership tells nothing of this node itself.
+    if (event.type === "set-tags") this.#hooks.noticed({ type: "member-updated", member: this.#swim.self() });
   }
 
   link(peer: NodeName, up: boolean): void {

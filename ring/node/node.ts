@@ -7,7 +7,7 @@
  */
 
 import type { Member, RingDocument } from "../document.ts";
-import { findMember } from "../draft.ts";
+import { findMember, weightOf } from "../draft.ts";
 import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant, Machine, Random } from "../machine.ts";
 import type { MemberView } from "../membership/events.ts";
@@ -661,7 +661,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const member = document === undefined ? undefined : findMember(document, self);
     if (member === undefined || member.id !== this.#options.member.id) return "waiting-to-join";
     if (this.#seat.leaseUntil === undefined) return "starting";
-    return member.weight === 0 ? "draining" : "serving";
+    return weightOf(member) === 0 ? "draining" : "serving";
   }
 }
 

@@ -59,6 +59,7 @@ export function membersMessage(node: RingNode): messages.MembersReply {
       gossipAddress: seen === undefined ? "" : addressText(seen.address),
       incarnation: seen?.incarnation ?? 0,
       health: seen === undefined ? "" : (seen.tags.get("health") ?? "ok"),
+      unwell: member?.unwell === true,
     };
   });
   return {

@@ -25,6 +25,7 @@ import {
   removeStranded,
   retireMembers,
   setAdopter,
+  setUnwell,
 } from "../../ring/transition.ts";
 import { nextVoters, setVoters, voterTarget } from "../../ring/voters.ts";
 
@@ -33,7 +34,8 @@ type Operation =
   | { readonly type: "commit" | "clear" | "voters" | "retire" | "rebalance" | "unstrand" }
   | { readonly type: "cut-over"; readonly count: number }
   | { readonly type: "die"; readonly who: number; readonly also: number; readonly adopted: boolean }
-  | { readonly type: "return" | "adopt"; readonly who: number; readonly other: number };
+  | { readonly type: "return" | "adopt"; readonly who: number; readonly other: number }
+  | { readonly type: "wellness"; readonly who: number; readonly unwell: boolean };
 
 const index = fc.nat(11);
 const operation: fc.Arbitrary<Operation> = fc.oneof(
@@ -82,6 +84,10 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc.record({ type: fc.constantFrom("return" as const, "adopt" as const), who: index, other: index }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ type: fc.constant("wellness" as const), who: index, unwell: fc.boolean() }),
   },
 );
 
@@ -175,6 +181,8 @@ function apply(document: RingDocument, operation: Operation): RingDocument {
     }
     case "return":
       return markReturned(document, pick(document, operation.who));
+    case "wellness":
+      return setUnwell(document, { name: pick(document, operation.who), unwell: operation.unwell });
     case "adopt": {
       const member = document.members.find(({ name }) => name === pick(document, operation.who));
       if (member === undefined) return document;
@@ -225,7 +233,7 @@ describe("any sequence of changes", () => {
     );
   });
 
-  test("P7: ends, when everybody is back, in a ring at rest: exact shares, the wanted number of voters, nobody half gone", () => {
+  test("P7: ends, when everybody is back and well, in a ring at rest: exact shares, the wanted number of voters, nobody half gone", () => {
     fc.assert(
       fc.property(others, operations, (count, steps) => {
         let document = grown(64, count);
@@ -237,7 +245,8 @@ describe("any sequence of changes", () => {
           }
         }
         document = clearStaged(document);
-        for (const member of document.members) document = markReturned(document, member.name);
+        for (const { name } of document.members)
+          document = setUnwell(markReturned(document, name), { name, unwell: false });
         document = removeStranded(document, document.stranded);
         document = settled(document);
         expect(document.members.every((member) => member.status === "valid")).toBe(true);

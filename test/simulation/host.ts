@@ -97,6 +97,13 @@ export class Host {
     return this.#world.agenda.now * (1 + this.#drift) + this.#offset;
   }
 
+  /** What it says of itself in gossip. */
+  say(health: string): void {
+    const tags = this.machine?.members()[0]?.tags;
+    if (tags === undefined) return;
+    this.step({ type: "swim", event: { type: "set-tags", tags: new Map([...tags, ["health", health]]) } });
+  }
+
   /** Starts a process; waits while another holds the directory's lock. `seeds`: hosts to join through. */
   start(options: { readonly founding?: RingDocument; readonly seeds: readonly string[] }): void {
     if (this.up) return;

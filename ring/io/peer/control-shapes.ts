@@ -46,6 +46,7 @@ const memberFields = {
   zone: v.optional(word),
   machine: text,
   directory: text,
+  unwell: v.optional(v.literal(true)),
 };
 const stranded = v.object({
   partition,

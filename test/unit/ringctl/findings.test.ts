@@ -21,6 +21,7 @@ const member = (name: string, more: Partial<Member> = {}): Member => ({
   gossipAddress: "127.0.0.1:7946",
   incarnation: 1,
   health: "ok",
+  unwell: false,
   ...more,
 });
 const node = (name: string, more: Partial<NodeStatus> = {}): NodeStatus => ({
