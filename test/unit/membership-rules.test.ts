@@ -248,6 +248,27 @@ describe("probes", () => {
     expect(bench.swim.healthScore).toBe(0);
   });
 
+  test("each nack that does not come costs this node health: it may be the one that hears nothing", () => {
+    const bench = new Bench([A, B, C]);
+    bench.runTo(1_500);
+    expect(bench.swim.healthScore).toBe(2);
+  });
+
+  test("a machine that refuses the connection makes probe and suspicion short, and costs this node no health", () => {
+    const bench = new Bench([A, B, C]);
+    bench.runTo(1_100);
+    const fallback = bench.effects.find((effect) => effect.type === "exchange" && effect.request.type === "ping");
+    if (fallback?.type !== "exchange" || fallback.request.type !== "ping") throw new Error("no fallback");
+    const node = fallback.request.node!;
+    bench.give({ type: "exchange-failed", exchange: fallback.exchange, reason: "ECONNREFUSED", refused: true });
+    bench.runTo(1_300);
+    expect([bench.state(node), bench.swim.healthScore]).toEqual(["suspect/1", 0]);
+    bench.runTo(3_300);
+    expect(bench.state(node)).toBe("suspect/1");
+    bench.runTo(3_500);
+    expect(bench.state(node)).toBe("dead/1");
+  });
+
   test("an answer over TCP alone is an answer", () => {
     const bench = new Bench([A, B, C]);
     bench.runTo(1_100);
@@ -331,6 +352,8 @@ describe("probes", () => {
     bench.receive({ type: "suspect", node: A, from: B, incarnation: 1 });
     bench.now = 60_000;
     bench.give({ type: "tick" });
+    // What it sent may wait in the socket: it has a probe's time and a round of gossip to be read.
+    bench.runTo(60_600);
     expect(bench.state(A)).toBe("suspect/1");
     bench.runTo(61_000);
     expect(bench.state(A)).toBe("dead/1");
