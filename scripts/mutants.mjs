@@ -172,10 +172,8 @@ async function runAll(mutants) {
       const path = join(copy, file);
       const text = readFileSync(path, "utf8");
       if (!before.has(path)) before.set(path, text);
-      writeFileSync(
-        path,
-        text.replace(find, () => replace),
-      );
+      const [{ start, end }] = placesOf(text, find);
+      writeFileSync(path, text.slice(0, start) + replace + text.slice(end));
     }
     const startedAt = performance.now();
     const { outcome } = (await isValid()) ? await runTest(mutant) : { outcome: "NOT VALID CODE" };

@@ -81,7 +81,7 @@ export class Router {
       }
       const partition = partitionOfHash(record.hash, document.ringSize) as Partition;
       const owner = document.owners[partition];
-      if (owner === this.#here.self && !this.#queues.has(partition)) {
+      if (owner === this.#here.self && !this.#queues.has(partition) && !this.#outstanding.has(partition)) {
         const admission = this.#local.admission(partition);
         if (admission === "serve") {
           this.#local.submit(partition, record, sink, token);

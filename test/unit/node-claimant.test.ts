@@ -117,6 +117,62 @@ describe("a member that is gone", () => {
     expect(proposals[0]?.document.stranded.map((entry) => entry.member)).toContain(C);
   });
 
+  test("P7: keeps its partitions while no majority says that its lease has run out", () => {
+    die(C);
+    claimant.revocable(C, false);
+    pass(60_000);
+    expect(asked.length).toBeGreaterThan(10);
+    expect(
+      proposals.flatMap((proposal) => proposal.document.members).filter(({ status }) => status === "down"),
+    ).toEqual([]);
+  });
+
+  test("P7: that was a voter is replaced by a live member, one at a time, never just removed", () => {
+    const four = ring({ epoch: 5 });
+    const d = { ...four.members[0]!, name: "d" as NodeName, id: "id-d" as (typeof four.members)[0]["id"] };
+    begin(A, { ...four, members: [...four.members, d] });
+    for (const name of [B, d.name]) liveness.link(name, true);
+    die(C);
+    claimant.revocable(C, true);
+    pass(300);
+    expect(proposals.at(-1)?.document.voters).toEqual([A, B, d.name]);
+    begin(A, ring({ epoch: 5 }));
+    liveness.link(B, true);
+    die(C);
+    claimant.revocable(C, true);
+    pass(300);
+    expect(proposals.at(-1)?.document.voters).toEqual([A, B, C]);
+  });
+
+  test("P1: gives its consent by whoever holds its directory, and what it has goes to the adopter", () => {
+    const owned = document.owners.flatMap((owner, index) => (owner === C ? [index as Partition] : []));
+    die(C);
+    liveness.speaks(B, [C]);
+    claimant.consent(C, 6 as Epoch, { type: "all", partitions: owned, adopter: B }, true);
+    pass(50);
+    expect(proposals[0]?.consents).toEqual([{ member: C, epoch: 6, partitions: owned }]);
+    expect(proposals[0]?.document.stranded.map(({ where }) => where)).toEqual(
+      owned.map(() => ({ type: "adopter", adopter: B })),
+    );
+    expect(proposals[0]?.document.owners).not.toContain(C);
+  });
+
+  test("P1: had taken over a directory: what lies there is found again, and its owner stops waiting", () => {
+    const entry = strandedOn("c", 1, { type: "adopter", adopter: B });
+    const down = ring({ epoch: 5, owner: "a", stranded: [entry] });
+    begin(A, {
+      ...down,
+      members: down.members.map((member) => (member.name === C ? { ...member, status: "down" as const } : member)),
+      owners: down.owners.map((owner) => (owner === C ? A : owner)),
+    });
+    liveness.link(B, true);
+    pass(1_000);
+    expect(proposals).toEqual([]);
+    die(B);
+    pass(1_000);
+    expect(proposals[0]?.document.stranded).toEqual([{ ...entry, where: { type: "away" } }]);
+  });
+
   test("is asked about as well when it was never heard of, as after a restart of the whole ring without it", () => {
     begin(A, ring({ epoch: 5 }));
     liveness.link(B, true);

@@ -307,7 +307,7 @@ export function keyIn(partition: number, skip: number = 0): string {
   }
 }
 
-function taskRecord(key: string, wallMs: number): Exclude<ReturnType<typeof parseRecord>, { detail: string }> {
+export function taskRecord(key: string, wallMs: number): Exclude<ReturnType<typeof parseRecord>, { detail: string }> {
   const id = mintId({ wallMs: 1_700_000_000_000 + wallMs, random: Math.random, app: "alpha", key });
   const wire = encodeRecord({ app: "alpha", type: "bump", key, id });
   const record = parseRecord(wire, 0, wire.length);

@@ -193,6 +193,8 @@ describe("the register", () => {
     expect(node.register.heldUntil(2)).toBe(5_000);
     const recovered = recover(stateOf(B), { voters: [B] });
     expect(recovered.document).toMatchObject({ history: 2, epoch: 2, voters: [B] });
+    const voted = { ...stateOf(B), promised: { round: 3, member: C, starts: 1 } };
+    expect(recover(voted, { voters: [B] })).toMatchObject({ promised: undefined, accepted: undefined });
     const effects = node.hear(10, B, { type: "document", document: recovered.document! }, { history: 2 });
     expect(types(effects)).toEqual(["persist", "lease", "superseded"]);
     expect(node.disk.document).toEqual(recovered.document);

@@ -183,6 +183,25 @@ describe("plan and commit", () => {
     expect(commitPlan(committed, id)).toBe(committed);
   });
 
+  test("P8: plans that move nothing but stage different changes have different ids", () => {
+    const idOf = (zone: string): string => {
+      const staged = stage(ringOf("ab"), { type: "set-zone", name: name("b"), zone });
+      const { id, moves } = planOf(staged);
+      expect(moves).toEqual([]);
+      return id;
+    };
+    expect(idOf("north")).not.toBe(idOf("south"));
+    const north = stage(ringOf("ab"), { type: "set-zone", name: name("b"), zone: "north" });
+    expect(() => commitPlan(north, idOf("south"))).toThrow(expect.objectContaining({ code: "PLAN_CHANGED" }));
+  });
+
+  test("P8: a plan is void once other owners would come of the same staged changes", () => {
+    const staged = stage(ringOf("abc"), { type: "join", member: newcomer("d") });
+    const { id } = planOf(staged);
+    const meanwhile = markDown(staged, [name("c")], { keepStranded: true });
+    expect(() => commitPlan(meanwhile, id)).toThrow(expect.objectContaining({ code: "PLAN_CHANGED" }));
+  });
+
   test("a plan that was applied before is applied again when it is staged again", () => {
     let document = ringOf("ab");
     const weigh = (weight: number): void => {

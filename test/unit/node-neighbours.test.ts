@@ -1,0 +1,121 @@
+/** What a node makes of what membership and links say of its peers. */
+
+import { describe, expect, test } from "vitest";
+import { type NodeName, parseNodeName } from "../../ring/ids.ts";
+import { PROFILES } from "../../ring/membership/profile.ts";
+import { Swim } from "../../ring/membership/swim.ts";
+import { encodeTags } from "../../ring/membership/tags.ts";
+import { OUR_VERSIONS } from "../../ring/membership/versions.ts";
+import type { NodeEffect } from "../../ring/node/effects.ts";
+import { Liveness } from "../../ring/node/liveness.ts";
+import type { NodeMessage } from "../../ring/node/messages.ts";
+import { Neighbours } from "../../ring/node/neighbours.ts";
+import { documentOf } from "./node-parts.ts";
+
+const [A, C] = ["a", "c"].map(parseNodeName) as [NodeName, NodeName];
+const DOCUMENT = documentOf({ epoch: 5, owner: "c" });
+
+function begin(document = DOCUMENT): {
+  neighbours: Neighbours;
+  suspects: NodeName[];
+  sent: { to: NodeName; message: NodeMessage }[];
+  asked: string[];
+  hear: (messages: Parameters<typeof received>[0]) => void;
+} {
+  const suspects: NodeName[] = [];
+  const sent: { to: NodeName; message: NodeMessage }[] = [];
+  const asked: string[] = [];
+  const liveness = new Liveness(A);
+  const here = {
+    self: A,
+    now: 1_000,
+    document,
+    emit: (_effect: NodeEffect) => {},
+    send: (to: NodeName, message: NodeMessage) => void sent.push({ to, message }),
+    linked: (name: NodeName) => liveness.linked(name),
+    note: () => {},
+  };
+  const member = { name: A, id: "id-a" as (typeof DOCUMENT.members)[0]["id"], weight: 100, machine: "m1" };
+  const neighbours = new Neighbours(here, {
+    swim: new Swim({
+      name: A,
+      address: { host: "10.0.0.1", port: 1 },
+      tags: new Map(),
+      profile: PROFILES.lan,
+      random: () => 0.5,
+    }),
+    liveness,
+    member: { ...member, directory: "/a" },
+    autoJoin: true,
+    hooks: {
+      presence: () => [],
+      overrides: () => [],
+      speaksFor: () => [],
+      suspect: (name) => void suspects.push(name),
+      linkChanged: () => {},
+      noticed: () => {},
+      changed: () => {},
+      askClaimant: (request) => void asked.push(request.type),
+      counts: () => new Map(),
+    },
+  });
+  return { neighbours, suspects, sent, asked, hear: (messages) => neighbours.step(received(messages)) };
+}
+
+function received(messages: Extract<Parameters<Swim["step"]>[1], { type: "received" }>["messages"]) {
+  return { type: "received", from: { host: "10.0.0.3", port: 3 }, messages } as const;
+}
+
+function alive(tags: ReadonlyMap<string, string> = new Map([["id", "id-c"]])) {
+  const address = { host: "10.0.0.3", port: 3 };
+  return { type: "alive", incarnation: 1, node: C, address, meta: encodeTags(tags), versions: OUR_VERSIONS } as const;
+}
+
+describe("a peer", () => {
+  test("P1: that membership gives up is suspected, though its link was never up: its directory may be orphaned", () => {
+    const { hear, suspects } = begin();
+    hear([alive()]);
+    expect(suspects).toEqual([]);
+    hear([{ type: "dead", node: C, from: parseNodeName("b"), incarnation: 1 }]);
+    expect(suspects).toEqual([C]);
+  });
+
+  test("P7: that knows a later epoch is asked for its document", () => {
+    const { neighbours, hear, sent } = begin();
+    neighbours.link(C, true);
+    sent.length = 0;
+    hear([alive(new Map([...[["id", "id-c"] as const], ["epoch", "5"]]))]);
+    expect(sent.filter(({ message }) => message.type === "pull-document")).toEqual([]);
+    hear([
+      {
+        ...alive(
+          new Map([
+            ["id", "id-c"],
+            ["epoch", "6"],
+          ]),
+        ),
+        incarnation: 2,
+      },
+    ]);
+    expect(sent.filter(({ message }) => message.type === "pull-document")).toMatchObject([
+      { to: C, message: { epoch: 5 } },
+    ]);
+  });
+
+  test("P7: of a known name with another directory is no member: it asks to be taken in", () => {
+    const renewed = {
+      ...DOCUMENT,
+      members: DOCUMENT.members.map((member) =>
+        member.name === A ? { ...member, id: "id-former" as typeof member.id } : member,
+      ),
+    };
+    const { neighbours, asked } = begin(renewed);
+    neighbours.start();
+    neighbours.tick();
+    expect(asked).toEqual(["stage"]);
+    const known = begin();
+    known.neighbours.start();
+    known.neighbours.tick();
+    expect(known.asked).toEqual([]);
+  });
+});

@@ -1,0 +1,158 @@
+/** The way of submitted tasks to their owners: order, one hop, and an outcome for each. */
+
+import { beforeEach, describe, expect, test } from "vitest";
+import type { RingDocument } from "../../ring/document.ts";
+import type { NodeName, Partition } from "../../ring/ids.ts";
+import type { Forward, NodeMessage } from "../../ring/node/messages.ts";
+import { type Admission, type OutcomeSink, Router } from "../../ring/node/router.ts";
+import type { SubmitOutcome } from "../../ring/tasks/task.ts";
+import { documentOf, keyIn, taskRecord } from "./node-parts.ts";
+
+let now: number;
+let document: RingDocument;
+let sent: { to: NodeName; message: Forward }[];
+let links: Set<string>;
+let admission: Admission;
+/** Tokens that reached this node's own vnode, in order. */
+let taken: number[];
+let outcomes: Map<number, SubmitOutcome>;
+let router: Router;
+let token: number;
+
+beforeEach(() => {
+  now = 1_000;
+  document = documentOf({ epoch: 5, owner: "b" });
+  sent = [];
+  links = new Set(["b", "c"]);
+  admission = "serve";
+  taken = [];
+  outcomes = new Map();
+  token = 0;
+  const here = {
+    self: "a" as NodeName,
+    get now() {
+      return now;
+    },
+    get document() {
+      return document;
+    },
+    emit: () => {},
+    send: (to: NodeName, message: NodeMessage) => {
+      if (message.type === "forward") sent.push({ to, message });
+    },
+    linked: (name: NodeName) => name === "a" || links.has(name),
+    note: () => {},
+  };
+  router = new Router(here, {
+    admission: () => admission,
+    submit: (_partition, _record, _sink, mine) => void taken.push(mine),
+  });
+});
+
+function submit(fields: { forwarded?: boolean; partition?: number } = {}): number {
+  const sink: OutcomeSink = {
+    forwarded: fields.forwarded ?? false,
+    origin: "client",
+    settle: (of, outcome) => void outcomes.set(of, outcome),
+  };
+  router.submit(sink, [++token], [taskRecord(keyIn(fields.partition ?? 0), now)]);
+  return token;
+}
+
+function answer(index: number, outcome: SubmitOutcome): void {
+  const { to, message } = sent[index]!;
+  const { forwardId, epoch, records } = message;
+  router.forwarded(to, { type: "forwarded", forwardId, epoch, outcomes: records.map(() => outcome) });
+}
+
+function pass(ms: number): void {
+  for (const end = now + ms; now < end; ) {
+    now = Math.min(end, Math.max(now + 1, router.nextDeadline() ?? end));
+    router.tick();
+  }
+}
+
+const ACCEPTED: SubmitOutcome = { type: "accepted", id: "x" };
+const REFUSED: SubmitOutcome = { type: "refused", code: "NOT_OWNER", detail: "the ring changed", retryAfterMs: 50 };
+
+describe("a submitted task", () => {
+  test("goes to its partition's owner, and the owner's outcome to its submitter", () => {
+    const first = submit();
+    expect(sent).toMatchObject([{ to: "b", message: { epoch: 5 } }]);
+    answer(0, ACCEPTED);
+    expect(outcomes.get(first)).toEqual(ACCEPTED);
+  });
+
+  test("that a peer forwarded is never forwarded again", () => {
+    const late = submit({ forwarded: true });
+    expect(sent).toEqual([]);
+    expect(outcomes.get(late)).toMatchObject({ type: "refused", code: "NOT_OWNER" });
+  });
+
+  test("P3: waits while earlier ones of its partition are on their way to the former owner", () => {
+    const first = submit();
+    document = documentOf({ epoch: 6, owner: "c", generation: 2 });
+    router.drain();
+    const second = submit();
+    expect(sent).toHaveLength(1);
+    answer(0, ACCEPTED);
+    expect(sent.at(-1)?.to).toBe("c");
+    answer(1, ACCEPTED);
+    expect([outcomes.get(first), outcomes.get(second)]).toEqual([ACCEPTED, ACCEPTED]);
+  });
+
+  test("P3: waits likewise when this node itself has become the owner", () => {
+    submit();
+    document = documentOf({ epoch: 6, owner: "a", generation: 2 });
+    router.drain();
+    const second = submit();
+    answer(0, REFUSED);
+    expect(taken).toEqual([1, second]);
+  });
+
+  test("P3: that comes back from a former owner goes before those that came later", () => {
+    admission = "wait";
+    document = documentOf({ epoch: 5, owner: "b" });
+    const first = submit();
+    links.delete("b");
+    const second = submit();
+    const third = submit();
+    document = documentOf({ epoch: 6, owner: "a", generation: 2 });
+    router.linkDown("b" as NodeName);
+    admission = "serve";
+    pass(200);
+    expect(taken).toEqual([first, second, third]);
+  });
+
+  test("gets an answer when its owner cannot be reached until its deadline", () => {
+    links.delete("b");
+    const lost = submit();
+    pass(4_900);
+    expect(outcomes.size).toBe(0);
+    pass(200);
+    expect(outcomes.get(lost)).toMatchObject({ type: "refused", code: "NO_OWNER" });
+  });
+
+  test("P5: waits only in a bounded queue", () => {
+    links.delete("b");
+    for (let count = 0; count < 20_001; count++) submit();
+    expect(outcomes.get(20_001)).toMatchObject({ type: "refused", code: "QUEUE_FULL" });
+    expect(outcomes.size).toBe(1);
+  });
+
+  test("P5: on its way to a peer counts as well: more wait here", () => {
+    const records = Array.from({ length: 50_000 }, () => taskRecord(keyIn(0), now));
+    const sink: OutcomeSink = { forwarded: false, origin: "client", settle: () => {} };
+    router.submit(
+      sink,
+      records.map((_, index) => index),
+      records,
+    );
+    expect(sent).toHaveLength(1);
+    token = 50_000;
+    submit();
+    expect(sent).toHaveLength(1);
+    answer(0, ACCEPTED);
+    expect(sent).toHaveLength(2);
+  });
+});
