@@ -264,7 +264,12 @@ export const SETTINGS: readonly Setting[] = [
     many: true,
   },
   { name: "app", flag: "--app <file>", about: "file that exports apps; again for more", many: true },
-  { name: "store", flag: "--store <store>", about: "embedded", fallback: "embedded" },
+  {
+    name: "store",
+    flag: "--store <store>",
+    about: "embedded, or a Redis that all nodes share: redis://HOST:PORT",
+    fallback: "embedded",
+  },
   { name: "data", flag: "--data <dir>", about: "data directory (default: .taskring/<name>)" },
   {
     name: "grpc",

@@ -7,6 +7,7 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { RingError } from "../ring/errors.ts";
+import { isRedisAddress, parseRedisAddress } from "../ring/io/store/redis/address.ts";
 import { isRingSize } from "../ring/limits.ts";
 import type { Host, HostOptions } from "../services/host/node-host.ts";
 import { type HostPort, isLoopback, parseHostPort, showHostPort } from "./address.ts";
@@ -63,7 +64,9 @@ interface StartPlan extends Omit<HostOptions, "apps"> {
 export function planStart(settings: Settings): StartPlan {
   const name = settings.text("name") ?? hostname().slice(0, 63);
   const store = settings.required("store");
-  if (store !== "embedded") throw usage(`--store ${store}: this version has the embedded store only`);
+  if (store !== "embedded" && !isRedisAddress(store))
+    throw usage(`--store ${store}: expected embedded or redis://HOST:PORT`);
+  if (store !== "embedded") parseRedisAddress(store);
   const binds = { grpc: bindOf(settings, "grpc"), http: bindOf(settings, "http"), gossip: bindOf(settings, "gossip") };
   refuseOpenBinds(binds, settings.toggle("insecure-bind"));
   const ringSize = settings.integer("ring-size", { least: 8, most: 4_096 })!;
@@ -77,6 +80,7 @@ export function planStart(settings: Settings): StartPlan {
   return {
     name,
     data: settings.text("data") ?? join(".taskring", name),
+    ...(store === "embedded" ? {} : { store }),
     join: settings.list("join").map((text) => parseHostPort(text, { flag: "--join", fallback: defaultOf("gossip") })),
     ...binds,
     ...(advertise === undefined ? {} : { advertise }),

@@ -38,6 +38,8 @@ export interface NodeOptions {
   readonly machine?: string;
   /** Become a member at once, without stage and commit. */
   readonly autoJoin?: boolean;
+  /** `embedded` (default), or a Redis that all nodes of the ring share: `redis://HOST:6379`. */
+  readonly store?: string;
   /** Timing of failure detection. Default `lan`. */
   readonly profile?: "lan" | "wan" | "fast";
   /** The node logs JSON lines to stderr. Default `info`. */

@@ -4,7 +4,7 @@ import { RingError } from "../errors.ts";
 import type { MemberId, NodeName, Partition } from "../ids.ts";
 import type { LockResult } from "../node/effects.ts";
 import type { RegisterState } from "../register/messages.ts";
-import type { PageRequest, RowGroup, RowPage } from "../store.ts";
+import type { PageRequest, RowGroup, RowPage, TaskStore } from "../store.ts";
 import { type DataDirectory, isNetworkFileSystem, readMarker, tryLockDirectory } from "./directory.ts";
 import { decodeRegisterState, encodeRegisterState } from "./register-codec.ts";
 import { openRegisterFile, type RegisterFile } from "./register-file.ts";
@@ -12,16 +12,20 @@ import { type EmbeddedStore, openEmbeddedStore, type StoreLog } from "./store/em
 
 interface Adopted {
   readonly directory: DataDirectory;
-  readonly store: EmbeddedStore;
+  /** Absent with a shared store: its rows are not here. */
+  readonly store: EmbeddedStore | undefined;
   readonly register: RegisterFile;
 }
 
 export class AdoptedDirectories implements AsyncDisposable {
   readonly #held = new Map<NodeName, Adopted>();
   readonly #log: StoreLog;
+  readonly #shared: TaskStore | undefined;
 
-  constructor(log: StoreLog) {
+  /** `shared`: where all nodes keep their rows, if there is such a store. */
+  constructor(log: StoreLog, shared?: TaskStore) {
     this.#log = log;
+    this.#shared = shared;
   }
 
   async tryLock(member: {
@@ -50,21 +54,23 @@ export class AdoptedDirectories implements AsyncDisposable {
     if (adopted === undefined) return;
     this.#held.delete(name);
     await adopted.register.close();
-    await adopted.store[Symbol.asyncDispose]();
+    await adopted.store?.[Symbol.asyncDispose]();
     await adopted.directory.release();
   }
 
   async page(name: NodeName, request: PageRequest): Promise<RowPage> {
-    return this.#of(name).store.page(request);
+    return (await this.#of(name).store?.page(request)) ?? { rows: [] };
   }
 
   async commit(name: NodeName, groups: readonly RowGroup[]): Promise<void> {
+    const { store } = this.#of(name);
+    if (store === undefined) return this.#sealShared(groups);
     // Seals: a full disk must not keep its tasks from moving away.
-    await this.#of(name).store.commit(groups, { fromReserve: true });
+    await store.commit(groups, { fromReserve: true });
   }
 
   async drop(name: NodeName, partition: Partition): Promise<void> {
-    await this.#of(name).store.drop(partition);
+    await this.#of(name).store?.drop(partition);
   }
 
   async persistRegister(name: NodeName, state: RegisterState): Promise<void> {
@@ -90,8 +96,9 @@ export class AdoptedDirectories implements AsyncDisposable {
     try {
       const bytes = register.read();
       const state = bytes === undefined ? undefined : decodeRegisterState(bytes);
-      store = await openEmbeddedStore({ directory: directory.storePath, log: this.#log });
-      const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
+      if (this.#shared === undefined)
+        store = await openEmbeddedStore({ directory: directory.storePath, log: this.#log });
+      const copies = ((await store?.partitions()) ?? []).filter(({ partition }) => partition < PARTITION_MOST);
       this.#held.set(member.name, { directory, store, register });
       return { type: "held", memberId: directory.id, planned, register: state, copies };
     } catch (error) {
@@ -99,6 +106,20 @@ export class AdoptedDirectories implements AsyncDisposable {
       await register.close();
       throw error;
     }
+  }
+
+  /** Opened first, which shuts out whatever the dead process still has on its way; a newer owner needs no seal. */
+  async #sealShared(groups: readonly RowGroup[]): Promise<void> {
+    const store = this.#shared!;
+    const sealed = groups.map(async ({ partition, term, changes }): Promise<RowGroup | undefined> => {
+      try {
+        return { partition, term: await store.open(partition, term), changes };
+      } catch (error) {
+        if (error instanceof RingError && error.code === "NOT_OWNER") return undefined;
+        throw error;
+      }
+    });
+    await store.commit((await Promise.all(sealed)).filter((group) => group !== undefined));
   }
 
   #of(name: NodeName): Adopted {

@@ -22,7 +22,7 @@ import { type MemberId, type NodeName, parseNodeName } from "../ids.ts";
 import { makeDirectory, readFileIfThere, removeFile, replaceFile } from "./files.ts";
 
 /** What a process says about its directory. */
-export type MarkerKind = "stopping" | "restarting" | "left" | "adopted";
+export type MarkerKind = "stopping" | "restarting" | "left" | "adopted" | "given-up";
 
 export interface Marker {
   readonly kind: MarkerKind;

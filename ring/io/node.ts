@@ -24,7 +24,8 @@ import type { Gossip } from "./gossip.ts";
 import { type AskOptions, Questions } from "./questions.ts";
 import { encodeRegisterState } from "./register-codec.ts";
 import type { RegisterFile } from "./register-file.ts";
-import type { EmbeddedStore, StoreLog } from "./store/embedded.ts";
+import type { StoreLog } from "./store/embedded.ts";
+import type { NodeStore } from "./store/node-store.ts";
 
 export interface PeerLinks {
   send(to: NodeName, message: NodeMessage): boolean;
@@ -40,7 +41,7 @@ export interface AttemptRunner {
 export interface NodeWorld {
   readonly name: NodeName;
   readonly machine: NodeMachine;
-  readonly store: EmbeddedStore;
+  readonly store: NodeStore;
   readonly directory: DataDirectory;
   readonly register: RegisterFile;
   readonly adopted: AdoptedDirectories;
@@ -260,11 +261,7 @@ export class NodeDriver implements RingNode {
           writeId: effect.writeId,
         }));
       case "open":
-        return this.#write(store.open(effect.partition, effect), (term) => ({
-          type: "opened",
-          partition: effect.partition,
-          term,
-        }));
+        return this.#open(effect);
       case "read": {
         const { directory, readId, request } = effect;
         const page = directory.type === "own" ? store.page(request) : adopted.page(directory.member, request);
@@ -308,9 +305,32 @@ export class NodeDriver implements RingNode {
         return;
       case "mark-stopping":
         return this.#write(this.#world.directory.writeMarker("stopping"), () => ({ type: "marked" }));
+      case "mark-given":
+        return this.#write(this.#world.directory.writeMarker("given-up", String(effect.epoch)), () => ({
+          type: "given-marked",
+          epoch: effect.epoch,
+        }));
       case "exit":
         return this.#world.onExit(effect.code, effect.reason);
     }
+  }
+
+  /** In a shared store a newer owner may be first, before its document is known here: this node asks until it is. */
+  #open(effect: Extract<NodeEffect, { type: "open" }>): void {
+    const { partition, generation } = effect;
+    const opened = this.#world.store.open(partition, effect).catch((error: unknown) => {
+      if (!this.#world.store.shared || !(error instanceof RingError) || error.code !== "NOT_OWNER") throw error;
+      return undefined;
+    });
+    opened.then(
+      (term) => {
+        if (term !== undefined) return this.step({ type: "opened", partition, term });
+        const { document } = this.#machine;
+        if (document?.owners[partition] !== this.name || document.generations[partition] !== generation) return;
+        setTimeout(() => this.#open(effect), OPEN_RETRY_MS).unref();
+      },
+      (error: unknown) => this.#failed(error),
+    );
   }
 
   /**
@@ -355,12 +375,14 @@ export class NodeDriver implements RingNode {
   #write<T>(written: Promise<T>, event: (result: T) => NodeEvent): void {
     written.then(
       (result) => this.step(event(result)),
-      (error: unknown) => {
-        if (this.#closed) return;
-        this.#world.log.error({ err: error }, "the store failed");
-        this.step({ type: "store-broken", detail: error instanceof Error ? error.message : String(error) });
-      },
+      (error: unknown) => this.#failed(error),
     );
+  }
+
+  #failed(error: unknown): void {
+    if (this.#closed) return;
+    this.#world.log.error({ err: error }, "the store failed");
+    this.step({ type: "store-broken", detail: error instanceof Error ? error.message : String(error) });
   }
 
   /** Work on another's directory: its failure is said and given up; the lock stays until this process ends. */
@@ -434,5 +456,6 @@ const RECENT_LIMIT = 1_000;
 const LISTENER_LIMIT = 1_000;
 const LONGEST_TIMER_MS = 60_000;
 const DISK_FULL_RETRY_MS = 500;
+const OPEN_RETRY_MS = 500;
 const EXIT_INVARIANT = 70;
 const USER_EVENT_BYTES = 512;

@@ -72,6 +72,7 @@ export class Answers {
     const { self, document } = this.#here;
     if (options.to !== undefined && options.to !== self)
       return asks.forward(asker, options.to, request, options.deadlineMs);
+    const keep = { keepStranded: this.#here.sharedStore !== true };
     try {
       switch (request.type) {
         case "task":
@@ -88,13 +89,13 @@ export class Answers {
           return this.#change(asker, request, options.deadlineMs, clearStaged);
         case "commit":
           return this.#change(asker, request, options.deadlineMs, (current) =>
-            commitPlan(current, request.planId ?? planOf(current).id),
+            commitPlan(current, request.planId ?? planOf(current).id, keep),
           );
         case "drain": {
           const weight = request.drain ? 0 : this.#parts.member.weight || 100;
           return this.#change(asker, request, options.deadlineMs, (current) => {
             const staged = stageChange({ ...current, staged: [] }, { type: "set-weight", name: request.name, weight });
-            return { ...commitPlan(staged, planOf(staged).id), staged: current.staged };
+            return { ...commitPlan(staged, planOf(staged).id, keep), staged: current.staged };
           });
         }
         case "transfers": {

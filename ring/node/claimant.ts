@@ -42,6 +42,8 @@ export interface ClaimantHooks {
   askRevocable(member: NodeName): void;
   /** Members that adoption on their machine may still save: not marked down as away yet. */
   peersOnMachine(name: NodeName): boolean;
+  /** The member can reach a store that all share. Absent: each has its own. */
+  reachesStore?(name: NodeName): boolean;
 }
 
 export class Claimant {
@@ -274,7 +276,7 @@ export class Claimant {
     }
     if (moves.length > 0) attempt((current) => moveDone(current, moves));
     if (dead.size > 0)
-      attempt((current) => markDown(current, [...dead.keys()], { adopters: dead, keepStranded: true }));
+      attempt((current) => markDown(current, [...dead.keys()], { adopters: dead, keepStranded: this.#keepStranded }));
   }
 
   #addAutomatic(document: RingDocument, attempt: (change: (document: RingDocument) => RingDocument) => void): void {
@@ -282,13 +284,14 @@ export class Claimant {
     const names = document.members.map((member) => member.name);
     const live = new Set(names.filter((name) => this.#liveness.live(now, name)));
     const gone = this.#gone(document);
-    if (gone.length > 0) attempt((current) => markDown(current, gone, { keepStranded: true }));
+    if (gone.length > 0) attempt((current) => markDown(current, gone, { keepStranded: this.#keepStranded }));
     for (const member of document.members) {
       if (
         member.status === "down" &&
         live.has(member.name) &&
         this.#liveness.linked(member.name) &&
-        this.#returns.mayReturn(now, member.name)
+        this.#returns.mayReturn(now, member.name) &&
+        this.#hooks.reachesStore?.(member.name) !== false
       ) {
         attempt((current) => markReturned(current, member.name));
       }
@@ -309,6 +312,10 @@ export class Claimant {
       });
       return voters === current.voters ? current : setVoters(current, voters);
     });
+  }
+
+  get #keepStranded(): boolean {
+    return this.#here.sharedStore !== true;
   }
 
   /** Dead, and a majority of voters said that they may be taken from (K2). */

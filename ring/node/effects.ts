@@ -4,6 +4,7 @@
  */
 
 import type { MemberId, NodeName, Partition } from "../ids.ts";
+import type { Instant } from "../machine.ts";
 import type { SwimEffect, SwimEvent } from "../membership/events.ts";
 import type { RegisterState } from "../register/messages.ts";
 import type { PageRequest, Row, RowGroup, Term } from "../store.ts";
@@ -55,7 +56,10 @@ export type NodeEvent =
   | { readonly type: "marked" }
   /** The disk has no room for new work, or has again; what is running may still end. */
   | { readonly type: "store-full"; readonly full: boolean }
-  | { readonly type: "store-broken"; readonly detail: string };
+  | { readonly type: "store-broken"; readonly detail: string }
+  /** Of a shared store: this node's lease there, and which others have one. */
+  | { readonly type: "store-lease"; readonly heldUntil: Instant | undefined; readonly others: readonly NodeName[] }
+  | { readonly type: "given-marked"; readonly epoch: number };
 
 export type LockResult =
   /** A live process holds it, or it cannot be taken at all. */
@@ -113,6 +117,8 @@ export type NodeEffect =
   | { readonly type: "document" }
   | { readonly type: "note"; readonly what: string; readonly detail: string }
   | { readonly type: "task-events"; readonly events: readonly TaskEvent[] }
+  /** Write durably that everything was given up for this epoch; answered by `given-marked`. */
+  | { readonly type: "mark-given"; readonly epoch: number }
   /** Write the durable mark of a planned stop; answered by `marked`. */
   | { readonly type: "mark-stopping" }
   | { readonly type: "exit"; readonly code: number; readonly reason: string };

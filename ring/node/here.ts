@@ -11,6 +11,8 @@ export interface Here {
   /** Of the step under way. */
   readonly now: Instant;
   readonly document: RingDocument | undefined;
+  /** Every node sees the same rows: nothing is copied, left behind or dropped. */
+  readonly sharedStore?: boolean;
   emit(effect: NodeEffect): void;
   /** To a peer over its link, or to this node itself at the end of the step. */
   send(to: NodeName, message: NodeMessage): void;

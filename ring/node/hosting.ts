@@ -4,6 +4,7 @@
  * H1  A partition is served only while the newest document known names this node as its owner at that generation.
  * H2  A copy of rows is used only at the generation it was made for: opened here, arrived whole by a handoff that was
  *     consented to, or listed as stranded; anything else is dropped (consented) or quarantined (unexplained).
+ * H4  Rows of a shared store stay where they are: an owner opens them, which shuts the owner before it out.
  * H3  A sealed partition starts nothing until the document of the seal's epoch is known (ownership rule 13).
  */
 
@@ -140,7 +141,7 @@ export class Hosting {
     const hosted = this.#hosted.get(partition);
     if (hosted?.phase.type !== "opening" || term.generation !== hosted.generation) return;
     hosted.term = term;
-    this.#copies.set(partition, term);
+    if (this.#here.sharedStore !== true) this.#copies.set(partition, term);
     this.#sealed.delete(partition);
     this.#engine.open(this.#here.now, partition, term, hosted.older);
     this.#readFrom(hosted, undefined);
@@ -177,6 +178,7 @@ export class Hosting {
   /** Rows of a handoff will arrive: whatever is there goes first. Answers false while that is not possible. */
   expect(partition: Partition, term: Term): "ready" | "clearing" | "busy" {
     if (this.#hosted.has(partition)) return "busy";
+    if (this.#here.sharedStore === true) return "ready"; // H4
     if (this.#dropping.has(partition)) return "clearing";
     if (this.#copies.has(partition) && !this.#incoming.has(partition)) {
       if (strandedHere(this.#here.document, this.#here, partition)) return "busy";
@@ -212,6 +214,9 @@ export class Hosting {
     this.#here.note("fenced", `partition ${partition}: the store knows a newer owner`);
     this.#engine.close(this.#here.now, partition);
     this.#hosted.delete(partition);
+    // H4: if the ring names no newer owner, the store has lost something; what is there is read again.
+    const { document, self } = this.#here;
+    if (this.#here.sharedStore === true && document?.owners[partition] === self) this.#begin(partition, document);
   }
 
   #begin(partition: Partition, document: RingDocument): void {
@@ -359,6 +364,7 @@ export class Hosting {
   }
 
   #drop(partition: Partition): void {
+    if (this.#here.sharedStore === true) return; // H4
     if (this.#dropping.has(partition)) return;
     this.#dropping.add(partition);
     this.#here.emit({ type: "drop", directory: { type: "own" }, partition });

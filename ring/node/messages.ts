@@ -129,6 +129,9 @@ export type NodeMessage =
   | { readonly type: "candidate"; readonly member: Omit<Member, "status"> }
   /** Tasks waiting at the sender, of the partitions whose number has changed. */
   | { readonly type: "loads"; readonly counts: Counts }
+  /** The sender has lost the store that all share: who has not? */
+  | { readonly type: "store-lost"; readonly epoch: number }
+  | { readonly type: "store-kept"; readonly epoch: number }
   /** A planned stop: nobody adopts the sender or marks it down for `graceMs`. */
   | { readonly type: "restarting"; readonly graceMs: number }
   /** Of pipelines; taken out before the node machine, which ignores it. */

@@ -37,6 +37,7 @@ import type { NodeRequest, NodeStatus, TransferView } from "./requests.ts";
 import { type Admission, Router } from "./router.ts";
 import { Seat } from "./seat.ts";
 import { Stopping } from "./stopping.ts";
+import { StoreLease } from "./store-lease.ts";
 
 export interface NodeOptions {
   /** What this node's member record is, or would be. */
@@ -51,6 +52,10 @@ export interface NodeOptions {
   readonly apps: AppSource;
   readonly random: Random;
   readonly leaseMs: number;
+  /** Every node sees the same rows. */
+  readonly sharedStore?: boolean;
+  /** An earlier process gave everything up for this epoch (`store-lease.ts`). */
+  readonly givenFor?: number;
   /** Stage and commit the own join without an operator. */
   readonly autoJoin: boolean;
 }
@@ -73,6 +78,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   readonly #asks: Asks;
   readonly #answers: Answers;
   readonly #stopping: Stopping;
+  readonly #storeLease: StoreLease;
   readonly #overrides = new Overrides();
   #effects: NodeEffect[] = [];
   #loopback: NodeMessage[] = [];
@@ -96,6 +102,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       self: member.name,
       now: 0,
       document: undefined,
+      ...(options.sharedStore === true ? { sharedStore: true } : {}),
       emit: (effect) => void this.#effects.push(effect),
       send: (to, message) => {
         if (to === member.name) this.#loopback.push(message);
@@ -105,6 +112,14 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       note: (what, detail) => void this.#effects.push({ type: "note", what, detail }),
     };
     this.#here = here;
+    this.#storeLease = new StoreLease(here, {
+      leaseMs,
+      givenFor: options.givenFor,
+      hooks: {
+        changed: () => this.#allowStarts(),
+        abortAll: () => engine.abortAll(here.now, "lease"),
+      },
+    });
     const nextReadId = (): number => ++this.#readId;
     this.#commits = new Commits((partition) => (partition === NODE_ROWS ? NODE_TERM : this.#hosting.termOf(partition)));
     this.#hosting = new Hosting(here, engine, options.copies, nextReadId);
@@ -146,6 +161,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       propose: (document, consents) => this.#seat.propose(document, consents),
       askRevocable: (name) => this.#seat.askRevocable(name),
       peersOnMachine: (name) => this.#neighbours.sharesMachine(name),
+      reachesStore: (name) => this.#storeLease.holds(name),
     });
     this.#adoption = new Adoption(here, {
       random,
@@ -212,7 +228,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       ...parts,
       hooks: {
         absorbed: (entries) => this.#toClaimant({ type: "absorbed", entries }),
-        busy: () => (this.#stopping.begun ? "the receiver is stopping" : undefined),
+        busy: () =>
+          this.#stopping.begun
+            ? "the receiver is stopping"
+            : this.#storeLease.mayServe
+              ? undefined
+              : "the receiver cannot reach the store",
       },
     });
     this.#answers = new Answers(here, {
@@ -245,7 +266,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   }
 
   holdsLease(now: Instant): boolean {
-    return this.#seat.leaseUntil !== undefined && this.#seat.leaseUntil > now;
+    return this.#seat.leaseUntil !== undefined && this.#seat.leaseUntil > now && this.#storeLease.mayServeAt(now);
   }
 
   /** Transfers that this node sends. */
@@ -282,6 +303,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       asks: this.#asks.nextDeadline(),
       doubts: this.#doubtsAt,
       stopping: this.#stopping.nextDeadline(),
+      storeLease: this.#storeLease.nextDeadline(),
       left: this.#leftAt,
     };
   }
@@ -368,6 +390,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         );
       case "store-broken":
         return this.#break(event.detail);
+      case "store-lease":
+        return this.#storeLease.learned(event.heldUntil, event.others);
+      case "given-marked":
+        return this.#storeLease.marked(event.epoch);
     }
   }
 
@@ -383,6 +409,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const { now } = this.#here;
     this.#neighbours.tick();
     this.#seat.tick();
+    this.#storeLease.tick();
     this.#engine.tick(now);
     this.#router.tick();
     this.#outgoing.pump();
@@ -427,7 +454,13 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "transfer-ack":
         return this.#outgoing.receive(from, message);
       case "consent":
+        // Whoever gives everything up for want of the store gives it to somebody who has it.
+        if (message.gives.type === "all" && message.member === from && !this.#storeLease.steady) return;
         return this.#claimant.consent(message.member, message.epoch, message.gives, true);
+      case "store-lost":
+        return this.#storeLease.asked(from, message.epoch);
+      case "store-kept":
+        return this.#storeLease.answered(from, message.epoch);
       case "absorbed":
         return this.#claimant.absorbed(message.entries);
       case "document":
@@ -470,6 +503,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const before = this.#here.document;
     this.#here.document = document;
     this.#engine.setShare(document.owners.filter((owner) => owner === self).length, document.ringSize);
+    this.#storeLease.follow(document);
     this.#hosting.follow(document);
     this.#incoming.follow(document);
     this.#outgoing.follow(document);
@@ -503,7 +537,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
    */
   #endDoubts(): void {
     const { now } = this.#here;
-    const epoch = this.#hosting.doubts().at(-1);
+    const epoch = this.#hosting.doubts().at(-1) ?? (this.#storeLease.held ? this.#storeLease.doubt : undefined);
     if (epoch === undefined || (this.#doubtsAt !== undefined && now < this.#doubtsAt)) {
       if (epoch === undefined) this.#doubtsAt = undefined;
       return;
@@ -518,15 +552,21 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   }
 
   #leaseChanged(held: boolean): void {
+    this.#allowStarts();
+    if (!held) this.#here.note("lease-lost", "no majority of voters renewed it");
+  }
+
+  #allowStarts(): void {
+    const held = this.#seat.leaseUntil !== undefined && this.#storeLease.mayServe;
     this.#engine.allowStarts(this.#here.now, held && !this.#stopping.begun && this.#broken === undefined);
     if (held) this.#router.drain();
-    else this.#here.note("lease-lost", "no majority of voters renewed it");
   }
 
   #admission(partition: Partition): Admission {
     if (this.#stopping.begun || this.#broken !== undefined) return "draining";
     if (!this.#hosting.serving(partition)) return "wait";
     if (this.#seat.leaseUntil === undefined) return "no-lease";
+    if (!this.#storeLease.mayServe) return "no-lease";
     return this.#diskFull ? "disk-full" : "serve";
   }
 
@@ -660,7 +700,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const { document, self } = this.#here;
     const member = document === undefined ? undefined : findMember(document, self);
     if (member === undefined || member.id !== this.#options.member.id) return "waiting-to-join";
-    if (this.#seat.leaseUntil === undefined) return "starting";
+    if (this.#seat.leaseUntil === undefined || !this.#storeLease.mayServe) return "starting";
     return weightOf(member) === 0 ? "draining" : "serving";
   }
 }

@@ -8,6 +8,7 @@
  * O2  Cut-over, in this order: submits parked and starts held, attempts ended, everything durable here, the last chunk
  *     durable there with equal count and hash, the seal durable here, consent given (ownership rules 13, 14).
  * O3  From consent until the document of that epoch is known the partition stays parked: neither resumed nor dropped.
+ * O5  In a shared store the rows are there already: a handoff is a cut-over with an empty stream.
  * O4  What waits to be sent is bounded: when rows change faster than the receiver takes them, submits wait.
  */
 
@@ -178,8 +179,9 @@ export class Outgoing {
         transfer.phase = "snapshot";
         transfer.reason = "sending rows";
         transfer.lastProgress = this.#here.now;
-        this.#read(transfer);
-        return;
+        if (this.#here.sharedStore !== true) return this.#read(transfer);
+        transfer.scanned = true; // O5
+        return this.#advance(transfer);
       case "transfer-ack":
         if (message.sequence > transfer.sequence || (message.sequence <= transfer.acked && !message.complete)) return;
         transfer.acked = Math.max(transfer.acked, message.sequence);
@@ -224,6 +226,7 @@ export class Outgoing {
   synced(partition: Partition, changes: readonly RowChange[]): void {
     const transfer = this.#transfers.get(handoffKey(partition));
     if (transfer === undefined || transfer.phase === "waiting" || transfer.phase === "offered") return;
+    if (this.#here.sharedStore === true) return; // O5
     for (const change of changes) {
       if (!isModuleKey(change.key)) continue;
       transfer.reading?.touched.add(keyText(change.key));

@@ -44,7 +44,7 @@ export class Seat {
       state,
       leaseMs,
       random,
-      checkSuccessor: (previous, next) => checkSuccessor(previous, next)[0],
+      checkSuccessor: (previous, next) => checkSuccessor(previous, next, { sharedStore: here.sharedStore === true })[0],
     });
   }
 

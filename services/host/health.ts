@@ -4,13 +4,13 @@
  */
 
 import type { NodeDriver } from "../../ring/io/node.ts";
-import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
+import type { NodeStore } from "../../ring/io/store/node-store.ts";
 import type { NodeStatus } from "../../ring/node/requests.ts";
 import type { Health } from "../http/server.ts";
 
 export function health(
   node: NodeDriver,
-  store: EmbeddedStore,
+  store: NodeStore,
 ): { readonly readiness: () => Health; readonly liveness: () => Health; readonly startup: () => Health; stop(): void } {
   let status: NodeStatus | undefined;
   let startedOnce = false;
@@ -45,7 +45,13 @@ export function health(
         name: "store",
         ok: store.broken === undefined && !store.full,
         detail:
-          store.broken === undefined ? (store.full ? "disk full" : "ok") : `STORE_BROKEN: ${store.broken.message}`,
+          store.broken === undefined
+            ? store.full
+              ? store.shared
+                ? "STORE_SLOW: Redis is full or does not answer"
+                : "disk full"
+              : "ok"
+            : `STORE_BROKEN: ${store.broken.message}`,
       },
       { name: "partitions", ok: served >= owned, detail: `${served} of ${owned} open` },
       {

@@ -2,7 +2,7 @@
 
 import type { Gossip } from "../../ring/io/gossip.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";
-import type { EmbeddedStore } from "../../ring/io/store/embedded.ts";
+import type { NodeStore } from "../../ring/io/store/node-store.ts";
 import type { Swim } from "../../ring/membership/swim.ts";
 import type { TaskEngineContract } from "../../ring/tasks/engine-contract.ts";
 import { type NodeMetrics, watchEventLoopLag } from "../metrics/node-metrics.ts";
@@ -11,7 +11,7 @@ import { feedGossipMetrics } from "./gossip-feed.ts";
 
 export function feedMetrics(parts: {
   readonly node: NodeDriver;
-  readonly store: EmbeddedStore;
+  readonly store: NodeStore;
   readonly runner: Runner;
   readonly swim: Swim;
   readonly gossip: Gossip;

@@ -21,6 +21,7 @@ import { openPeers } from "../../ring/io/peer/peers.ts";
 import { decodeRegisterState } from "../../ring/io/register-codec.ts";
 import { openRegisterFile } from "../../ring/io/register-file.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import type { NodeStore } from "../../ring/io/store/node-store.ts";
 import { RING_SIZE_DEFAULT, WEIGHT_DEFAULT } from "../../ring/limits.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
@@ -53,6 +54,8 @@ export interface HostOptions {
   readonly apps: readonly App[];
   /** Data directory; made when missing. */
   readonly data: string;
+  /** `embedded` (default), or the address of a Redis that all nodes of the ring share. */
+  readonly store?: string;
   /** Gossip addresses of members. Empty: this node founds a ring if its directory is empty. */
   readonly join: readonly Endpoint[];
   readonly grpc: Endpoint;
@@ -105,9 +108,23 @@ export async function startHost(options: HostOptions): Promise<Host> {
   await directory.clearMarker("stopping");
   const registerFile = await openRegisterFile(directory.path, { memberId: directory.id });
   opened.defer(() => registerFile.close());
-  const store = opened.use(await openEmbeddedStore({ directory: directory.storePath, log }));
-  const adopted = opened.use(new AdoptedDirectories(log));
-  const copies = (await store.partitions()).filter(({ partition }) => partition < PARTITION_MOST);
+  const leaseMs = options.leaseMs ?? (isShared(options) && options.profile === "fast" ? LEASE_FAST_MS : LEASE_MS);
+  const shared = isShared(options)
+    ? opened.use(
+        // Loaded only where it is used: it brings a client of its own.
+        await (await import("./shared-store.ts")).openSharedStore({
+          address: options.store ?? "",
+          directory,
+          log,
+          leaseMs,
+        }),
+      )
+    : undefined;
+  const store: NodeStore =
+    shared?.store ?? opened.use(await openEmbeddedStore({ directory: directory.storePath, log }));
+  const adopted = opened.use(new AdoptedDirectories(log, shared?.store));
+  const held = shared === undefined ? await store.partitions() : [];
+  const copies = held.filter(({ partition }) => partition < PARTITION_MOST);
 
   const keys = await KeyFile.open(options.gossipKeys);
   let driver: NodeDriver | undefined;
@@ -184,8 +201,10 @@ export async function startHost(options: HostOptions): Promise<Host> {
     engine,
     apps,
     random: Math.random,
-    leaseMs: options.leaseMs ?? LEASE_MS,
+    leaseMs,
     autoJoin: options.autoJoin ?? false,
+    ...(shared === undefined ? {} : { sharedStore: true }),
+    ...(shared?.givenFor === undefined ? {} : { givenFor: shared.givenFor }),
   });
 
   const { promise: ended, resolve: end } = withResolvers();
@@ -301,6 +320,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     },
   });
   node.start();
+  shared?.serve(node, () => machine.document);
   const addresses = await Promise.all(options.join.map(resolveEndpoint));
   const join = (): void => {
     if (addresses.length > 0 && node.members().length < 2)
@@ -335,6 +355,10 @@ export async function startHost(options: HostOptions): Promise<Host> {
   };
 }
 
+function isShared({ store }: HostOptions): boolean {
+  return store !== undefined && store !== "embedded";
+}
+
 function portOf(address: string): number {
   return Number(address.slice(address.lastIndexOf(":") + 1));
 }
@@ -350,6 +374,7 @@ async function resolveEndpoint(endpoint: Endpoint): Promise<Endpoint> {
 
 const VERSION = "0.1.0";
 const LEASE_MS = 5_000;
+const LEASE_FAST_MS = 1_500;
 const GRACE_MS = 25_000;
 const JOIN_EVERY_MS = 1_000;
 /** An adoption of this directory may be under way. */

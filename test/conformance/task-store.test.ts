@@ -8,12 +8,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { RingError } from "../../ring/errors.ts";
 import type { Partition } from "../../ring/ids.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { MemoryStore } from "../../ring/io/store/memory.ts";
+import { openRedisStore } from "../../ring/io/store/redis/store.ts";
 import type { Row, RowChange, TaskStore, Term } from "../../ring/store.ts";
+import { RedisServer } from "../../services/lab/redis.ts";
+import { redisThere } from "../redis-there.ts";
 
 interface Engine {
   readonly name: string;
@@ -29,7 +32,17 @@ interface Place {
 const ENGINES: readonly Engine[] = [
   { name: "memory", place: memoryPlace },
   { name: "embedded", place: embeddedPlace },
+  ...(redisThere() ? [{ name: "redis", place: redisPlace }] : []),
 ];
+
+let redis: RedisServer | undefined;
+let places = 0;
+
+beforeAll(async () => {
+  if (redisThere()) redis = await RedisServer.open();
+});
+
+afterAll(() => redis?.[Symbol.asyncDispose]());
 
 describe.each(ENGINES)("$name", ({ place: makePlace }) => {
   let place: Place | undefined;
@@ -441,6 +454,11 @@ function embeddedPlace(): Place {
     open: () => openEmbeddedStore({ directory }),
     remove: () => rmSync(directory, { recursive: true, force: true }),
   };
+}
+
+function redisPlace(): Place {
+  const address = `${redis!.url}/?prefix=place-${++places}`;
+  return { open: () => openRedisStore({ address }), remove: () => undefined };
 }
 
 async function rowsOf(store: TaskStore, partition: Partition): Promise<readonly Row[]> {

@@ -108,7 +108,9 @@ describe("a start", () => {
 
   test("refuses a ring size that is no power of two, an unknown store and two advertised hosts", () => {
     expect(refusal({ ringSize: "100" }).message).toMatch(/power of two/);
-    expect(refusal({ store: "redis://x" }).message).toMatch(/embedded store only/);
+    expect(refusal({ store: "tape" }).message).toMatch(/expected embedded or redis/);
+    expect(refusal({ store: "redis://x/?evict=1" }).message).toMatch(/unknown setting evict/);
+    expect(planStart(settings({ store: "redis://x" }))).toMatchObject({ store: "redis://x" });
     expect(refusal({ advertise: ["a", "grpc=b:1"] }).message).toMatch(/names 2 hosts/);
   });
 

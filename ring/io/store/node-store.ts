@@ -1,0 +1,10 @@
+/** What a running node asks of its store beyond the contract that modules see. */
+
+import type { CommitResult, RowGroup, TaskStore } from "../../store.ts";
+
+export interface NodeStore extends TaskStore {
+  /** No room for new work, or no answer: new tasks are refused with a delay until it is false again. */
+  readonly full: boolean;
+  /** `fromReserve`: also while there is no room for new work, for what was let in before that was known. */
+  commit(groups: readonly RowGroup[], options?: { readonly fromReserve?: boolean }): Promise<CommitResult>;
+}

@@ -1,0 +1,268 @@
+/**
+ * One connection to Redis, to a sentinel's master or to a cluster, kept up: calls with a deadline, built anew when it is
+ * silent.
+ *
+ * L1  Every call ends within its deadline, whatever the server or the network does. A call that ran into it takes the
+ *     connection down, as what stands behind it would wait as well.
+ * L2  Nothing is sent again from here: whether a call may be repeated is for its caller to know.
+ */
+
+import { createHash } from "node:crypto";
+import { Cluster, Redis } from "ioredis";
+import { RingError } from "../../../errors.ts";
+import type { RedisAddress } from "./address.ts";
+
+export type RedisArgument = string | Buffer | number;
+
+/** What a failed call means for its caller. */
+export type Trouble =
+  /** No answer, or not now: the same call may succeed later. It may have been carried out. */
+  | "again"
+  /** The memory is full: nothing was done. */
+  | "full"
+  /** It will not succeed, however often it is tried. */
+  | "refused";
+
+export class RedisTrouble extends Error {
+  readonly kind: Trouble;
+
+  constructor(kind: Trouble, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "RedisTrouble";
+    this.kind = kind;
+  }
+}
+
+export interface Script {
+  readonly text: string;
+  readonly sha: string;
+}
+
+export function scriptOf(text: string): Script {
+  return { text, sha: createHash("sha1").update(text).digest("hex") };
+}
+
+interface Call {
+  readonly timer: NodeJS.Timeout;
+  readonly fail: (error: RedisTrouble) => void;
+}
+
+export class RedisLink {
+  readonly #address: RedisAddress;
+  readonly #name: string;
+  readonly #calls = new Set<Call>();
+  readonly #waiting = new Set<() => void>();
+  #client: Redis | Cluster;
+  #closed = false;
+  #lastError = "not connected yet";
+  /** When the answer to the newest call that was answered came. */
+  answeredAt: number = performance.now();
+
+  constructor(address: RedisAddress, name: string) {
+    this.#address = address;
+    this.#name = name;
+    this.#client = this.#connect();
+  }
+
+  get lastError(): string {
+    return this.#lastError;
+  }
+
+  get up(): boolean {
+    return this.#client.status === "ready";
+  }
+
+  /** Rejects with `RedisTrouble`. */
+  async call(command: string, args: readonly RedisArgument[], deadlineMs: number = CALL_MS): Promise<unknown> {
+    const until = performance.now() + deadlineMs;
+    if (!this.up) await this.#ready(deadlineMs);
+    return this.#send(command, args, Math.max(1, until - performance.now()));
+  }
+
+  async script(
+    script: Script,
+    keys: readonly RedisArgument[],
+    args: readonly RedisArgument[],
+    deadlineMs: number = CALL_MS,
+  ): Promise<unknown> {
+    try {
+      return await this.call("evalsha", [script.sha, keys.length, ...keys, ...args], deadlineMs);
+    } catch (error) {
+      // Its cache was flushed, or it is another server than a moment ago.
+      if (!(error instanceof RedisTrouble) || !error.message.startsWith("NOSCRIPT")) throw error;
+      return this.call("eval", [script.text, keys.length, ...keys, ...args], deadlineMs);
+    }
+  }
+
+  /** Gives the connection up and builds another one. */
+  rebuild(why: string): void {
+    if (this.#closed) return;
+    this.#lastError = why;
+    const old = this.#client;
+    this.#client = this.#connect();
+    drop(old);
+    this.#failAll(why);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    drop(this.#client);
+    this.#failAll("the store is closed");
+  }
+
+  #send(command: string, args: readonly RedisArgument[], deadlineMs: number): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const client = this.#client;
+      const call: Call = {
+        fail: (error) => {
+          clearTimeout(call.timer);
+          if (this.#calls.delete(call)) reject(error);
+        },
+        timer: setTimeout(() => {
+          call.fail(new RedisTrouble("again", `no answer to ${command} within ${Math.round(deadlineMs)} ms`));
+          // L1
+          if (client === this.#client) this.rebuild(`no answer within ${Math.round(deadlineMs)} ms`);
+        }, deadlineMs),
+      };
+      this.#calls.add(call);
+      client.callBuffer(command, args as (string | Buffer | number)[]).then(
+        (reply) => {
+          this.answeredAt = performance.now();
+          clearTimeout(call.timer);
+          if (this.#calls.delete(call)) resolve(reply);
+        },
+        (error: unknown) => {
+          const trouble = troubleOf(error);
+          if (isMoved(trouble.message) && client === this.#client) this.rebuild(trouble.message);
+          call.fail(trouble);
+        },
+      );
+    });
+  }
+
+  async #ready(deadlineMs: number): Promise<void> {
+    if (this.#closed) throw new RedisTrouble("refused", "the store is closed");
+    await new Promise<void>((resolve, reject) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.delete(done);
+        reject(new RedisTrouble("again", `no connection: ${this.#lastError}`));
+      }, deadlineMs);
+      this.#waiting.add(done);
+    });
+    if (!this.up) throw new RedisTrouble("again", `no connection: ${this.#lastError}`);
+  }
+
+  #connect(): Redis | Cluster {
+    const { hosts, kind, tls, username, password, database, master } = this.#address;
+    const shared = {
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(tls ? { tls: {} } : {}),
+      connectTimeout: CONNECT_MS,
+      disconnectTimeout: DISCONNECT_MS,
+      keepAlive: KEEP_ALIVE_MS,
+      connectionName: this.#name,
+      disableClientInfo: true,
+      autoResendUnfulfilledCommands: false,
+      autoResubscribe: false,
+      enableReadyCheck: false,
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: null,
+      protocol: 2 as const,
+    };
+    const retryStrategy = (times: number): number => Math.min(RETRY_MOST_MS, RETRY_MS * 2 ** Math.min(times, 8));
+    let client: Redis | Cluster;
+    if (kind === "cluster") {
+      client = new Cluster([...hosts], {
+        redisOptions: shared,
+        enableOfflineQueue: false,
+        clusterRetryStrategy: retryStrategy,
+        slotsRefreshTimeout: CONNECT_MS,
+        enableReadyCheck: true,
+      });
+    } else if (kind === "sentinel") {
+      client = new Redis({
+        ...shared,
+        sentinels: [...hosts],
+        name: master!,
+        role: "master",
+        db: database,
+        retryStrategy,
+        sentinelRetryStrategy: retryStrategy,
+        ...(tls ? { enableTLSForSentinelMode: false } : {}),
+      });
+    } else {
+      client = new Redis({ ...shared, host: hosts[0]!.host, port: hosts[0]!.port, db: database, retryStrategy });
+    }
+    client.on("error", (error: Error) => {
+      this.#lastError = error.message === "" ? String((error as NodeJS.ErrnoException).code) : error.message;
+    });
+    client.on("close", () => {
+      if (client === this.#client && kind !== "cluster") this.#failAll(`the connection broke: ${this.#lastError}`);
+    });
+    client.on("ready", () => {
+      if (client === this.#client) for (const done of [...this.#waiting]) done();
+    });
+    return client;
+  }
+
+  #failAll(why: string): void {
+    for (const call of [...this.#calls]) call.fail(new RedisTrouble("again", why));
+  }
+}
+
+function drop(client: Redis | Cluster): void {
+  client.removeAllListeners();
+  client.on("error", () => undefined);
+  client.disconnect();
+}
+
+function troubleOf(error: unknown): RedisTrouble {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = /^-?([A-Z]+)\b/.exec(message)?.[1];
+  if (code === "OOM") return new RedisTrouble("full", message, error);
+  if (code === undefined || AGAIN.has(code)) return new RedisTrouble("again", message, error);
+  return new RedisTrouble("refused", message, error);
+}
+
+/** The server that answers is no longer the one that writes go to. */
+function isMoved(message: string): boolean {
+  return message.startsWith("READONLY") || message.startsWith("UNBLOCKED");
+}
+
+/** As `RingError`, for callers of the store. */
+export function asRingError(error: unknown): RingError {
+  if (error instanceof RingError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof RedisTrouble && error.kind === "again" ? "DEADLINE" : "STORE_BROKEN";
+  return new RingError(code, `Redis: ${message}`, { cause: error });
+}
+
+/** Answers that pass: while it loads, fails over, runs a long script, or cannot write its own disk. */
+const AGAIN: ReadonlySet<string> = new Set([
+  "LOADING",
+  "BUSY",
+  "MASTERDOWN",
+  "READONLY",
+  "UNBLOCKED",
+  "CLUSTERDOWN",
+  "TRYAGAIN",
+  "MOVED",
+  "ASK",
+  "MISCONF",
+  "NOREPLICAS",
+  "NOREPLICASTOWRITE",
+  "NOSCRIPT",
+]);
+const CALL_MS = 2_000;
+const CONNECT_MS = 2_000;
+const DISCONNECT_MS = 500;
+const KEEP_ALIVE_MS = 5_000;
+const RETRY_MS = 25;
+const RETRY_MOST_MS = 500;
