@@ -5,7 +5,10 @@ import { Batch } from "./batch.ts";
 import { type Fitting, type FittingContext, type FittingOptions, fitting } from "./fitting.ts";
 import { byKey } from "./partition.ts";
 
-type Options<In> = Omit<FittingOptions<In>, "process" | "done" | "start" | "archive" | "absorb" | "stateAfterCrash">;
+type Options<In> = Omit<
+  FittingOptions<In>,
+  "process" | "done" | "start" | "archive" | "absorb" | "stateAfterCrash" | "checkpointEvery"
+>;
 type Named<In> = Options<In> | string;
 
 /** Each input as it is. */
@@ -45,6 +48,8 @@ export interface Reduction<In, Acc> {
   /** Two values of one key into one, when a partition has moved. */
   readonly merge: (left: Acc, right: Acc) => Acc;
   readonly queueLimit?: number;
+  /** As of `fitting`. */
+  readonly checkpointEvery?: number;
 }
 
 /** One `[key, value]` for each key, after the last input. */
@@ -55,6 +60,7 @@ export function reduceByKey<In, Acc>(reduction: Reduction<In, Acc>): Fitting<In,
     name: reduction.name ?? "reduce",
     partition: byKey(key),
     ...(reduction.queueLimit === undefined ? {} : { queueLimit: reduction.queueLimit }),
+    ...(reduction.checkpointEvery === undefined ? {} : { checkpointEvery: reduction.checkpointEvery }),
     start: () => new Map(),
     process: (input, { state }) => {
       const at = key(input);

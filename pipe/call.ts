@@ -11,6 +11,7 @@ import type { Context } from "./context.ts";
 import { SEGMENTS_MOST } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import type { Room, Sender } from "./room.ts";
+import { Stamped } from "./stamp.ts";
 import { settle, Token, type TokenOwner } from "./token.ts";
 import type { Worker } from "./worker.ts";
 
@@ -28,6 +29,8 @@ interface Segment {
 export class Call implements Sender, TokenOwner, Runnable {
   readonly worker: Worker;
   readonly input: unknown;
+  /** As it was queued: the input, with its cursor or its stamp. */
+  readonly given: unknown;
   readonly token: Token;
   readonly attempt: number;
   /** `done` was called, not `process`. */
@@ -53,9 +56,14 @@ export class Call implements Sender, TokenOwner, Runnable {
   #finished = false;
   #roomAfterCheckpoint: (() => void) | undefined = undefined;
 
-  constructor(context: Context, input: unknown, options: { readonly token: Token; readonly last: boolean }) {
+  constructor(
+    context: Context,
+    input: unknown,
+    options: { readonly token: Token; readonly last: boolean; readonly given?: unknown },
+  ) {
     this.worker = context.worker;
     this.input = input;
+    this.given = options.given;
     this.token = options.token;
     this.last = options.last;
     this.attempt = context.attempt;
@@ -68,11 +76,11 @@ export class Call implements Sender, TokenOwner, Runnable {
   handle(result: unknown): void {
     if (this.over) return;
     if (result === undefined) return this.#finish();
+    if (this.worker.checkpoint !== undefined && !this.last && !isThenable(result)) return this.#emitsTooEarly();
     if (typeof result !== "object" || result === null) return this.#emit([result]);
     if (Array.isArray(result)) return this.#emit(result);
     if (result instanceof Batch) return this.#emit(result.items);
-    const { host } = this.worker.stage.run.node;
-    if (isThenable(result)) return host.settle(result, this);
+    if (isThenable(result)) return this.worker.stage.run.node.host.settle(result, this);
     const many = result as Partial<AsyncIterable<unknown> & Iterable<unknown>>;
     if (typeof many[Symbol.asyncIterator] === "function")
       return this.#iterate(() => (many as AsyncIterable<unknown>)[Symbol.asyncIterator](), true);
@@ -159,6 +167,7 @@ export class Call implements Sender, TokenOwner, Runnable {
     this.abandon();
     this.replaced = true;
     this.#closeSegment();
+    if (this.given instanceof Stamped) return this.given;
     return this.kept === undefined ? this.input : new Resumed(this.input, this.kept);
   }
 
@@ -170,6 +179,11 @@ export class Call implements Sender, TokenOwner, Runnable {
     const iterator = this.#iterator;
     this.#iterator = undefined;
     if (iterator !== undefined) this.worker.stage.run.node.host.close(iterator);
+  }
+
+  #emitsTooEarly(): void {
+    const { run, fitting } = this.worker.stage;
+    run.fail("RUN_FAILED", `${fitting.name}: with checkpointEvery, outputs come from done only`);
   }
 
   #emit(items: readonly unknown[]): void {
@@ -249,7 +263,11 @@ export class Call implements Sender, TokenOwner, Runnable {
     if (this.over) return;
     this.over = true;
     this.worker.released(this);
-    if (this.#segment === undefined) return settle(this.token, 1);
+    if (this.#segment === undefined) {
+      if (this.last) settle(this.token, 1);
+      else this.worker.settleInput(this.given, this.token);
+      return;
+    }
     this.#finished = true;
     this.#closeSegment();
   }
@@ -269,7 +287,8 @@ export class Call implements Sender, TokenOwner, Runnable {
   }
 }
 
-function isThenable(value: object): value is PromiseLike<unknown> {
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if (typeof value !== "object" || value === null) return false;
   return typeof (value as { readonly then?: unknown }).then === "function";
 }
 

@@ -4,7 +4,14 @@
  */
 
 import { RingError } from "../ring/errors.ts";
-import { CONCURRENCY_MOST, FITTINGS_MOST, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MOST, RETRIES_MOST } from "./limits.ts";
+import {
+  CHECKPOINT_EVERY_MOST,
+  CONCURRENCY_MOST,
+  FITTINGS_MOST,
+  QUEUE_LIMIT_DEFAULT,
+  QUEUE_LIMIT_MOST,
+  RETRIES_MOST,
+} from "./limits.ts";
 import { byKey, type Partitioner, spread } from "./partition.ts";
 
 /** What a call of `process` is given beside its input. */
@@ -50,6 +57,11 @@ export interface FittingOptions<In, State = unknown> {
   readonly archive?: (state: State) => unknown;
   /** Merges what another worker archived into this one's state, and returns the state. */
   readonly absorb?: (state: State, archived: never) => State;
+  /**
+   * Inputs after which the state is stored off its node, 1 to 100,000; an input is acknowledged then, and the loss of a node
+   * costs no state. With it outputs come from `done` only. Absent: the loss of absorbed state fails the run.
+   */
+  readonly checkpointEvery?: number;
   /** Default: `spread` for a fitting without state, `byKey` of the whole input with it. */
   readonly partition?: Partitioner;
   /** Nodes of the preflist that may take an input whose worker cannot start. 1 to 7, default 1. */
@@ -60,7 +72,10 @@ export interface FittingOptions<In, State = unknown> {
   readonly concurrency?: number;
   /** What becomes of an input whose call throws. Default `skip`: it is recorded as failed. */
   readonly onCrash?: OnCrash;
-  /** The worker's state after a crash: as it was (default), or made anew, its absorbed inputs recorded as failed. */
+  /**
+   * The worker's state after a crash: as it was (default), or made anew, its absorbed inputs recorded as failed; with
+   * `checkpointEvery`, as it was stored last, and those since then have failed.
+   */
   readonly stateAfterCrash?: "keep" | "reset";
 }
 
@@ -72,6 +87,8 @@ export interface Fitting<In = never, Out = unknown> {
   readonly start: (() => unknown) | undefined;
   readonly archive: ((state: never) => unknown) | undefined;
   readonly absorb: ((state: never, archived: never) => unknown) | undefined;
+  /** 0: never. */
+  readonly checkpointEvery: number;
   readonly partition: Partitioner;
   readonly nval: number;
   readonly queueLimit: number;
@@ -108,6 +125,14 @@ export function fitting<In, Out = unknown, State = unknown>(options: FittingOpti
   if ((options.archive === undefined) !== (options.absorb === undefined))
     throw invalid(path, options.archive === undefined ? "archive" : "absorb", "archive and absorb come together");
   if (stateful && concurrency > 1) throw invalid(path, "concurrency", "a fitting with state runs one call at a time");
+  if (options.checkpointEvery !== undefined) {
+    if (options.archive === undefined || options.done === undefined)
+      throw invalid(path, "checkpointEvery", "is for fittings with archive, absorb and done");
+    if (GENERATORS.includes(options.process.constructor.name))
+      throw invalid(path, "checkpointEvery", "is for fittings that emit in done only, not for generators");
+    if (options.partition?.type === "follow")
+      throw invalid(path, "checkpointEvery", "needs a partition that the input decides, not follow");
+  }
   return Object.freeze({
     kind: "fitting",
     name: options.name,
@@ -116,6 +141,11 @@ export function fitting<In, Out = unknown, State = unknown>(options: FittingOpti
     start: options.start,
     archive: options.archive as ((state: never) => unknown) | undefined,
     absorb: options.absorb as ((state: never, archived: never) => unknown) | undefined,
+    checkpointEvery: integer(path, "checkpointEvery", options.checkpointEvery, {
+      fallback: 0,
+      least: 1,
+      most: CHECKPOINT_EVERY_MOST,
+    }),
     partition: partitionerOf(path, options.partition, stateful),
     nval: integer(path, "nval", options.nval, { fallback: 1, least: 1, most: 7 }),
     queueLimit: integer(path, "queueLimit", options.queueLimit, {
@@ -252,6 +282,7 @@ const FIELDS: readonly string[] = [
   "start",
   "archive",
   "absorb",
+  "checkpointEvery",
   "partition",
   "nval",
   "queueLimit",

@@ -5,10 +5,12 @@
  *     after the report.
  * M2  A fitting with `done` is told the end when everything before it is acknowledged, one fitting after the other, on every
  *     node that may have a worker; who has got a worker's archive is asked as well (ownership rule 23).
- * M3  The loss of a node that may have held state fails the run with `STATE_LOST`: a short result never looks complete.
+ * M3  The loss of a node that may have held state fails the run with `STATE_LOST`: a short result never looks complete. With
+ *     `checkpointEvery` the state is here: the partition's new owner goes on with it; after the end of inputs, this node does.
  */
 
 import { type ErrorCode, isErrorCode } from "../ring/errors.ts";
+import { Keeper } from "./keeper.ts";
 import { FAILURES_KEPT, SENDERS_MOST } from "./limits.ts";
 import type { Room, Sender } from "./room.ts";
 import type { Run } from "./run.ts";
@@ -32,6 +34,9 @@ export class Home implements TokenOwner {
   resent = 0;
   total: number | undefined = undefined;
   report: Report | undefined = undefined;
+  readonly keeper: Keeper = new Keeper();
+  /** Ends of the phase's stage that are under way here. */
+  #localEnds = 0;
   #ending = false;
   #phase = -1;
   /** The epoch that all are asked to know; -1 while nothing of the kind goes on. */
@@ -102,9 +107,13 @@ export class Home implements TokenOwner {
   lost(peer: number): void {
     this.#waiting.delete(peer);
     if (this.report !== undefined) return;
-    if (this.#touched.has(peer) && this.accepted > 0 && this.run.stages.some((stage) => stage.fitting.stateful))
+    const forgets = this.run.stages.some(({ fitting, keeping }) => fitting.stateful && keeping === undefined);
+    if (this.#touched.has(peer) && this.accepted > 0 && forgets)
       return this.fail("STATE_LOST", `${this.run.node.nameOf(peer)} was lost with what its workers had absorbed`); // M3
-    if (this.#phase >= 0 && this.#waiting.size === 0) this.#nobodyLeft();
+    this.keeper.lost(peer);
+    if (this.#phase < 0) return;
+    if (this.#quiescing < 0 && this.#adopt() > 0) this.#endHere();
+    if (this.#waiting.size === 0) this.#nobodyLeft();
   }
 
   rerouted(): void {
@@ -172,18 +181,38 @@ export class Home implements TokenOwner {
   }
 
   #endStage(): void {
-    const stage = this.run.stages[this.#phase] as Stage;
     const { node } = this.run;
     this.#quiescing = -1;
     this.#asked.clear();
-    const local = new Token(
-      { settled: (token) => this.#ended(0, token, [...stage.archivedTo]), checkpointed: () => {} },
-      1,
-    );
     this.#asked.add(0);
-    this.#waiting.add(0);
     for (const peer of [...node.ownerPeers(), ...this.run.peers.keys()]) this.#ask(peer);
-    stage.end(local);
+    this.#adopt();
+    this.#endHere();
+  }
+
+  #endHere(): void {
+    const stage = this.run.stages[this.#phase] as Stage;
+    this.#waiting.add(0);
+    this.#localEnds += 1;
+    const settled = (token: Token): void => {
+      this.#localEnds -= 1;
+      if (this.#localEnds > 0) return this.#add(token);
+      this.#ended(0, token, [...stage.archivedTo]);
+    };
+    stage.end(new Token({ settled, checkpointed: () => {} }, 1));
+  }
+
+  /** States that nobody holds come to this node for their `done`. How many inputs are in them. */
+  #adopt(): number {
+    const stage = this.run.stages[this.#phase];
+    if (stage?.keeping === undefined) return 0;
+    let inputs = 0;
+    for (const { partition, kept, lost } of this.keeper.adopt(stage.index)) {
+      inputs += kept.inputs;
+      if (stage.ended && lost) this.resent += kept.inputs; // Its `done` may have begun.
+      stage.worker(partition);
+    }
+    return inputs;
   }
 
   #ask(peer: number): void {
@@ -197,8 +226,12 @@ export class Home implements TokenOwner {
   #ended(peer: number, outcome: Outcome, archivedTo: readonly string[]): void {
     if (this.report !== undefined || !this.#waiting.delete(peer)) return;
     this.#add(outcome);
+    this.keeper.answered(this.#phase, peer);
     for (const name of archivedTo) this.#ask(this.run.node.peerOf(name)); // M2
-    if (this.#waiting.size === 0) this.#nextPhase();
+    if (this.#waiting.size > 0) return;
+    if (this.#adopt() > 0)
+      this.#endHere(); // Given back by a node that had not yet heard of the end.
+    else this.#nextPhase();
   }
 
   #add(outcome: Outcome): void {

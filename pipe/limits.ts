@@ -29,5 +29,8 @@ export const RUNS_MOST = 1_000;
 export const ENDED_KEPT = 10_000;
 /** Bytes of one message between nodes; the peer stream takes 4 MiB. */
 export const MESSAGE_BYTES: number = 3 * 1024 * 1024;
+/** Inputs after which a fitting may have its state stored, and how soon after the first of them it is in any case. */
+export const CHECKPOINT_EVERY_MOST = 100_000;
+export const KEEP_AFTER_MS = 20;
 export const RETRY_FIRST_MS = 100;
 export const RETRY_MOST_MS = 10_000;

@@ -11,6 +11,8 @@ import { MESSAGE_BYTES, MESSAGE_INPUTS } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
 import type { Run } from "./run.ts";
+import type { Stage } from "./stage.ts";
+import { Stamped } from "./stamp.ts";
 import { errorTextOf, type Outcome, settle, shownOf, type Token } from "./token.ts";
 import { encodeMessage, type PipeMessage, wireValue } from "./wire.ts";
 
@@ -91,7 +93,9 @@ export class PeerRun {
     const { tokens } = batch;
     if (outcome !== undefined) tokens[0]?.add(outcome);
     for (const token of tokens) settle(token, 1);
-    if (batch.archive === undefined) this.stages[batch.stage]?.released(tokens.length);
+    if (batch.archive !== undefined) return;
+    this.stages[batch.stage]?.released(tokens.length);
+    this.run.stages[batch.stage]?.holds.acknowledged(id, batch.partitions);
   }
 
   /** The peer does not know the run: true if it was given something that it will never acknowledge. */
@@ -117,11 +121,11 @@ export class PeerRun {
 
   /** The peer is lost: everything it had goes where the ring says now. */
   resend(): number {
-    const batches = [...this.sent.values()];
+    const batches = [...this.sent];
     const unsent = this.stages.flatMap((stage) => stage?.drain() ?? []);
     this.sent.clear();
     let inputs = 0;
-    for (const batch of batches) {
+    for (const [, batch] of batches) {
       const stage = this.run.stages[batch.stage];
       if (stage === undefined) continue; // Outputs for a coordinator that is lost: the run is over.
       batch.tokens.forEach((token, at) => {
@@ -131,12 +135,12 @@ export class PeerRun {
           batch.cursor === undefined ? batch.values[at] : new Resumed(plainOf(batch.values[at]), batch.cursor);
         token.resent += 1;
         inputs += 1;
-        stage.arrive(value, token, partition, false);
+        stage.again(value, token, partition);
       });
     }
-    for (const { stage, value, token, partition } of unsent)
-      this.run.stages[stage]?.arrive(value, token, partition, false);
+    for (const { stage, value, token, partition } of unsent) this.run.stages[stage]?.again(value, token, partition);
     for (const stage of this.stages) stage?.reroute();
+    for (const [id, batch] of batches) this.run.stages[batch.stage]?.holds.acknowledged(id, batch.partitions);
     return inputs;
   }
 }
@@ -147,6 +151,8 @@ export class PeerStage implements Room {
   readonly #waiters = new Waiters();
   readonly #each: boolean;
   readonly #window: number;
+  readonly #stage: Stage | undefined;
+  readonly #current: Room;
   #inflight = 0;
   #values: unknown[] = [];
   #partitions: number[] = [];
@@ -157,6 +163,16 @@ export class PeerStage implements Room {
     this.#index = index;
     this.#window = of.run.node.windowInputs;
     this.#each = of.run.pipeline.fittings[index]?.resumable === true;
+    this.#stage = of.run.stages[index];
+    // Whoever was parked here meanwhile gives to where the ring says now.
+    this.#current = {
+      force: (value, token, partition) => {
+        const stage = this.#stage;
+        if (stage === undefined || of.run.node.ownerOf(partition) === of.peer) this.force(value, token, partition);
+        else if (!stage.waits(value, token, partition)) stage.again(value, token, partition);
+      },
+      park: (sender) => this.park(sender),
+    };
   }
 
   get peerName(): NodeName {
@@ -182,7 +198,8 @@ export class PeerStage implements Room {
     return true;
   }
 
-  force(value: unknown, token: Token, partition: number): void {
+  force(given: unknown, token: Token, partition: number): void {
+    const value = this.#stage?.stamped(given, partition) ?? given;
     this.#inflight += 1;
     if (this.#values.length === 0) this.#of.run.node.dirty(this.#of);
     this.#values.push(value);
@@ -227,7 +244,7 @@ export class PeerStage implements Room {
     while (this.#inflight < this.#window) {
       const sender = this.#waiters.shift();
       if (sender === undefined) return;
-      sender.resume(this);
+      sender.resume(this.#current);
     }
   }
 
@@ -236,7 +253,7 @@ export class PeerStage implements Room {
     const stage = this.#of.run.stages[this.#index];
     if (stage === undefined) return;
     const elsewhere: Room = {
-      force: (value, token, partition) => stage.arrive(value, token, partition, false),
+      force: (value, token, partition) => stage.again(value, token, partition),
       park: (sender) => this.park(sender),
     };
     for (let sender = this.#waiters.shift(); sender !== undefined; sender = this.#waiters.shift())
@@ -273,6 +290,7 @@ export class PeerStage implements Room {
         partitions,
         values.map(sayable),
         cursor ?? null,
+        values.flatMap((value) => (value instanceof Stamped ? [value.life, value.number] : [])),
       ]);
       if (encoded.length > MESSAGE_BYTES)
         throw new RangeError(`${encoded.length} characters are more than a message holds (${MESSAGE_BYTES})`);
@@ -299,7 +317,12 @@ export class PeerStage implements Room {
     }
     const token = tokens[0] as Token;
     const fitting = this.#of.run.pipeline.fittings[this.#index]?.name ?? "sink";
-    token.fail({ fitting, partition: partitions[0] ?? 0, input: shownOf(values[0]), error: errorTextOf(error) });
+    token.fail({
+      fitting,
+      partition: partitions[0] ?? 0,
+      input: shownOf(plainOf(values[0])),
+      error: errorTextOf(error),
+    });
     this.released(1);
     settle(token, 1);
   }
@@ -310,5 +333,5 @@ function sayable(value: unknown): unknown {
 }
 
 function plainOf(value: unknown): unknown {
-  return value instanceof Resumed ? value.value : value;
+  return value instanceof Resumed || value instanceof Stamped ? value.value : value;
 }

@@ -18,6 +18,7 @@ import { ENDED_KEPT, RETRY_FIRST_MS, RETRY_MOST_MS, RUNS_MOST, WINDOW_INPUTS } f
 import type { PeerRun } from "./link.ts";
 import { Run } from "./run.ts";
 import { Sink } from "./sink.ts";
+import { Timers } from "./timers.ts";
 import type { RunSummary, TraceEvent, WorkerStatus } from "./views.ts";
 import { decodeMessages, encodeMessage, type PipeMessage } from "./wire.ts";
 
@@ -64,6 +65,8 @@ export class PipeNode {
   ringSize: number;
   readonly graceMs: number;
   readonly windowInputs: number;
+  /** This process among all of the ring's life. */
+  readonly life: number;
   epoch = 0;
   garbage = 0;
   #owners: Int32Array;
@@ -79,7 +82,7 @@ export class PipeNode {
   readonly #waitsForRing: boolean;
   readonly #dirty = new Set<PeerRun>();
   readonly #spoken = new Set<number>();
-  #timers: { readonly at: number; readonly run: () => void }[] = [];
+  readonly #timers = new Timers();
   readonly #ended = new Set<string>();
   #batch = 0;
   #askId = 0;
@@ -96,6 +99,7 @@ export class PipeNode {
   }) {
     this.self = options.self;
     this.host = options.host;
+    this.life = options.host.newSession();
     this.ringSize = options.ringSize ?? 64;
     this.#waitsForRing = options.ringSize === undefined;
     this.graceMs = options.graceMs ?? GRACE_MS;
@@ -183,21 +187,16 @@ export class PipeNode {
   }
 
   later(attempt: number, run: () => void): void {
-    this.#timers.push({
-      at: this.host.now() + Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** Math.min(attempt - 1, 20)),
-      run,
-    });
-    this.host.wake();
+    this.after(Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** Math.min(attempt - 1, 20)), run);
   }
 
-  graceOf(run: () => void): void {
-    this.#timers.push({ at: this.host.now() + this.graceMs, run });
+  after(delayMs: number, run: () => void): void {
+    this.#timers.add(this.host.now() + delayMs, run);
     this.host.wake();
   }
 
   nextDeadline(): number | undefined {
-    let first = Number.POSITIVE_INFINITY;
-    for (const timer of this.#timers) if (timer.at < first) first = timer.at;
+    let { first } = this.#timers;
     for (const channel of this.#channels)
       if (channel?.waits === true) first = Math.min(first, this.host.now() + REPEAT_LOOK_MS);
     for (const run of this.runs.values()) {
@@ -210,9 +209,7 @@ export class PipeNode {
 
   tick(): void {
     const now = this.host.now();
-    const due = this.#timers.filter((timer) => timer.at <= now);
-    if (due.length > 0) this.#timers = this.#timers.filter((timer) => timer.at > now);
-    for (const timer of due) timer.run();
+    this.#timers.run(now);
     for (const channel of this.#channels) channel?.tick(now);
     if (now < this.#pingAt) return;
     this.#pingAt = now + PING_MS;
@@ -249,6 +246,7 @@ export class PipeNode {
     this.epoch = routes.epoch;
     this.ringSize = routes.ringSize;
     this.#alive = routes.alive;
+    const before = this.#owners;
     this.#owners = Int32Array.from(routes.owners, (name) => (name === undefined ? 0 : this.peerOf(name)));
     this.#ownerPeers = [...new Set(this.#owners)].filter((peer) => peer !== 0);
     const gone = this.#names.flatMap((name, peer) => (peer === 0 || routes.alive.has(name) ? [] : [peer]));
@@ -258,7 +256,7 @@ export class PipeNode {
       channel.forget();
       this.#lost(peer);
     }
-    for (const run of [...this.runs.values()]) if (!run.over) run.rerouted();
+    for (const run of [...this.runs.values()]) if (!run.over) run.rerouted(before);
   }
 
   // Peers.

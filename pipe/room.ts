@@ -55,13 +55,15 @@ export class Waiters {
 export class ParkedItem implements Sender {
   readonly #value: unknown;
   readonly #token: Token;
+  readonly #partition: number;
 
-  constructor(value: unknown, token: Token) {
+  constructor(value: unknown, token: Token, partition: number) {
     this.#value = value;
     this.#token = token;
+    this.#partition = partition;
   }
 
   resume(room: Room): void {
-    room.force(this.#value, this.#token, 0);
+    room.force(this.#value, this.#token, this.#partition);
   }
 }

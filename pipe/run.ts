@@ -9,6 +9,7 @@ import type { PipeNode } from "./node.ts";
 import { Resumed } from "./resumed.ts";
 import { type Sink, SinkTarget } from "./sink.ts";
 import { Stage, type Target } from "./stage.ts";
+import { Stamped } from "./stamp.ts";
 import { Token, type TokenOwner } from "./token.ts";
 import type { TraceEvent, WorkerStatus } from "./views.ts";
 import { type PipeMessage, valueOfWire } from "./wire.ts";
@@ -79,17 +80,21 @@ export class Run {
     this.peer(peer); // Acknowledgements go to peers that are known and not lost since.
     switch (message[0]) {
       case "in": {
-        const [, , batch, index, epoch, partitions, values, cursor] = message;
+        const [, , batch, index, epoch, partitions, values, cursor, origins] = message;
         const token = new Token(new Arrived(this, peer, batch), values.length);
         if (values.length === 0) return this.peer(peer).acknowledge(batch, token);
-        const here = epoch > this.node.epoch;
         const stage = this.stages[index];
         if (stage === undefined && this.sink === undefined) return;
         for (let at = 0; at < values.length; at++) {
           const plain = valueOfWire(values[at]);
-          const value = cursor === null ? plain : new Resumed(plain, cursor);
+          const value =
+            origins.length > 0
+              ? new Stamped(plain, origins[at * 2] as number, origins[at * 2 + 1] as number)
+              : cursor === null
+                ? plain
+                : new Resumed(plain, cursor);
           if (stage === undefined) this.#sinkTarget.arrive(value, token);
-          else stage.arrive(value, token, partitions[at] as number, here);
+          else stage.arrive(value, token, partitions[at] as number, epoch);
         }
         return;
       }
@@ -98,6 +103,26 @@ export class Run {
         const token = new Token(new Arrived(this, peer, batch), 1);
         return this.stages[index]?.absorb(partition, { state, inputs }, token);
       }
+      case "load": {
+        const [, , ask, stage, partition] = message;
+        return this.home?.keeper.load({ stage, partition }, peer, (kept) =>
+          this.peer(peer).say(["loaded", this.id, ask, stage, partition, kept.inputs, kept.marks, kept.state ?? null]),
+        );
+      }
+      case "loaded": {
+        const [, , ask, index, partition, inputs, marks, state] = message;
+        return this.stages[index]?.keeping?.loaded(partition, ask, { inputs, marks, state });
+      }
+      case "keep": {
+        const [, , id, stage, partition, inputs, marks, state, release] = message;
+        if (this.home?.keeper.keep({ stage, partition }, peer, { kept: { inputs, marks, state }, release }) === true)
+          this.peer(peer).say(["kept", this.id, stage, id]);
+        return;
+      }
+      case "kept":
+        return this.stages[message[2]]?.keeping?.kept(message[3]);
+      case "release":
+        return this.home?.keeper.release({ stage: message[2], partition: message[3] }, peer);
       case "ack":
         for (const batch of message[2]) this.peer(peer).acknowledged(batch, undefined);
         return;
@@ -137,8 +162,9 @@ export class Run {
     known?.resend();
   }
 
-  rerouted(): void {
-    for (const stage of this.stages) stage.rerouted();
+  /** `before`: who owned each partition until now. */
+  rerouted(before: Int32Array): void {
+    for (const stage of this.stages) stage.rerouted(before);
     this.home?.rerouted();
   }
 

@@ -115,7 +115,7 @@ export class SinkTarget implements Target {
   arrive(value: unknown, token: Token): void {
     const { sink } = this.#run;
     if (sink === undefined) throw new Error("outputs go to the coordinator only");
-    if (!sink.offer(value, token)) sink.park(new ParkedItem(value, token));
+    if (!sink.offer(value, token)) sink.park(new ParkedItem(value, token, 0));
   }
 }
 

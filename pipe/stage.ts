@@ -4,13 +4,17 @@
  * G1  An input goes to the worker of its partition if this node owns the partition, else to the owner over its link.
  * G2  When a partition moves away, its worker takes nothing more; what it has queued goes to the new owner under the same
  *     tokens, its state as an archive before that. Nobody sends anything again.
+ * G3  What one sender gives for one partition is begun in that order, while it moves as well (`Holds`).
  */
 
 import { partitionOfHash } from "../ring/hash.ts";
+import { Keeping } from "./checkpoint.ts";
 import type { Fitting } from "./fitting.ts";
+import { Holds } from "./hold.ts";
 import { hashOfKey } from "./partition.ts";
 import { ParkedItem, type Room, type Sender, Waiters } from "./room.ts";
 import type { Run } from "./run.ts";
+import { Stamped } from "./stamp.ts";
 import { errorTextOf, settle, shownOf, Token, type TokenOwner } from "./token.ts";
 import { Worker } from "./worker.ts";
 
@@ -27,6 +31,9 @@ export class Stage implements Target, TokenOwner {
   readonly index: number;
   readonly fitting: Fitting;
   readonly workers: (Worker | undefined)[] = [];
+  /** Of a fitting with `checkpointEvery`. */
+  readonly keeping: Keeping | undefined;
+  readonly holds: Holds;
   blockedAt = 0;
   /** No input comes any more, but from `done` and transfers. */
   ended = false;
@@ -40,12 +47,18 @@ export class Stage implements Target, TokenOwner {
   #turn = 0;
   #broadcast: Broadcast | undefined = undefined;
   readonly #partition: Fitting["partition"];
+  readonly #ordered: boolean;
+  /** Stamps given, for each partition. */
+  readonly #numbers: number[] = [];
 
   constructor(run: Run, index: number) {
     this.run = run;
     this.index = index;
     this.fitting = run.pipeline.fittings[index] as Fitting;
     this.#partition = this.fitting.partition;
+    this.#ordered = this.fitting.concurrency === 1 && this.#partition.type !== "spread";
+    this.keeping = this.fitting.checkpointEvery > 0 ? new Keeping(this) : undefined;
+    this.holds = new Holds({ place: (value, token, partition) => this.again(value, token, partition) });
   }
 
   get next(): Target {
@@ -86,6 +99,13 @@ export class Stage implements Target, TokenOwner {
 
   /** As `deliver`, where the partition is known. */
   place(value: unknown, token: Token, partition: number): Room | undefined {
+    if (this.holds.size > 0) {
+      const hold = this.holds.at(partition);
+      if (hold !== undefined) {
+        this.blockedAt = partition;
+        return hold;
+      }
+    }
     const peer = this.run.node.ownerOf(partition);
     if (peer === 0) {
       const worker = this.workers[partition] ?? this.worker(partition);
@@ -100,11 +120,37 @@ export class Stage implements Target, TokenOwner {
   }
 
   /** An input whose sender will not wait: it is parked itself if there is no room. */
-  arrive(value: unknown, token: Token, partition: number, here: boolean): void {
+  arrive(value: unknown, token: Token, partition: number, epoch: number): void {
+    if (epoch > this.run.node.epoch) {
+      // Whoever sent it knows a ring that is not known here yet, in which the partition is this node's.
+      const worker = this.workers[partition] ?? this.worker(partition);
+      worker.ownedAt = Math.max(worker.ownedAt, epoch);
+      return this.#toWorker(value, token, partition);
+    }
+    if (this.holds.size > 0 && this.holds.parkArrived(partition, new ParkedItem(value, token, partition))) return;
+    this.again(value, token, partition);
+  }
+
+  /** To where the ring says now, before anything that is held. */
+  again(value: unknown, token: Token, partition: number): void {
     const peer = this.run.node.ownerOf(partition);
-    if (peer !== 0 && !here) return this.run.linkTo(peer, this.index).force(value, token, partition);
-    const worker = this.workers[partition] ?? this.worker(partition);
-    if (!worker.offer(value, token)) worker.park(new ParkedItem(value, token));
+    if (peer === 0) this.#toWorker(value, token, partition);
+    else this.run.linkTo(peer, this.index).force(value, token, partition);
+  }
+
+  /** True: it is held, behind what came before it. */
+  waits(value: unknown, token: Token, partition: number): boolean {
+    const hold = this.holds.at(partition);
+    hold?.park(new ParkedItem(value, token, partition));
+    return hold !== undefined;
+  }
+
+  /** With who sent it and as its how-manieth, where that is needed. */
+  stamped(value: unknown, partition: number): unknown {
+    if (this.keeping === undefined || value instanceof Stamped) return value;
+    const number = (this.#numbers[partition] ?? 0) + 1;
+    this.#numbers[partition] = number;
+    return new Stamped(value, this.run.node.life, number);
   }
 
   worker(partition: number): Worker {
@@ -117,6 +163,7 @@ export class Stage implements Target, TokenOwner {
     } catch (error) {
       this.run.fail("RUN_FAILED", `${this.fitting.name}: a worker cannot start: ${errorTextOf(error)}`);
     }
+    this.keeping?.load(worker);
     return worker;
   }
 
@@ -143,13 +190,17 @@ export class Stage implements Target, TokenOwner {
   }
 
   /** The ring has changed (G2). */
-  rerouted(): void {
+  rerouted(before: Int32Array = NOBODY): void {
+    if (this.#ordered) this.#holdMoved(before);
     for (const worker of this.workers) {
       if (worker === undefined || worker.leaving || this.run.node.ownerOf(worker.partition) === 0) continue;
+      if (worker.ownedAt > this.run.node.epoch) continue;
       if (this.ended && this.fitting.stateful) continue; // What it has absorbed comes out here, once.
       worker.leaving = true;
-      if (worker.busy) this.run.node.graceOf(() => this.#graceOver(worker));
-      else this.left(worker);
+      if (worker.busy) {
+        if (this.#ordered) this.holds.untilLeft(worker.partition);
+        this.run.node.after(this.run.node.graceMs, () => this.#graceOver(worker));
+      } else this.left(worker);
     }
     this.#checkQuiet();
   }
@@ -159,13 +210,18 @@ export class Stage implements Target, TokenOwner {
     const { partition, queue, overflow } = worker;
     const peer = this.run.node.ownerOf(partition);
     worker.leaving = false;
-    if (peer === 0) {
-      this.run.node.soon(worker); // It has come back meanwhile.
+    if (peer === 0 || worker.ownedAt > this.run.node.epoch) {
+      worker.wake(); // It has come back meanwhile, or will.
+      this.holds.left(partition);
       return this.#checkQuiet();
     }
     this.workers[partition] = undefined;
     const link = this.run.linkTo(peer, this.index);
-    if (this.fitting.stateful && worker.absorbed > 0) {
+    if (this.keeping !== undefined) {
+      this.#transfers += 1;
+      this.keeping.giveBack(worker, () => this.settled());
+      if (this.run.over) return;
+    } else if (this.fitting.stateful && worker.absorbed > 0) {
       const { archive } = this.fitting;
       if (archive === undefined)
         return this.run.fail("STATE_LOST", `${this.fitting.name} has no archive, and partition ${partition} has moved`);
@@ -185,6 +241,7 @@ export class Stage implements Target, TokenOwner {
     };
     for (let sender = worker.waiters.shift(); sender !== undefined; sender = worker.waiters.shift())
       sender.resume(forward);
+    this.holds.left(partition);
     this.#checkQuiet();
   }
 
@@ -218,6 +275,7 @@ export class Stage implements Target, TokenOwner {
       worker.waiters.clear();
     }
     this.workers.length = 0;
+    this.holds.clear();
   }
 
   /** Calls that did not return in time: their inputs start anew at the new owner. Those that wait for room go on here. */
@@ -231,8 +289,31 @@ export class Stage implements Target, TokenOwner {
       worker.overflow.push(call.withdraw(), call.token);
       worker.calls.delete(call);
     }
-    if (worker.busy) this.run.node.graceOf(() => this.#graceOver(worker));
+    if (worker.busy) this.run.node.after(this.run.node.graceMs, () => this.#graceOver(worker));
     else this.left(worker);
+  }
+
+  #toWorker(value: unknown, token: Token, partition: number): void {
+    const worker = this.workers[partition] ?? this.worker(partition);
+    if (!worker.offer(value, token)) worker.park(new ParkedItem(value, token, partition));
+  }
+
+  /** What was given to owners that are none any more goes before what comes now (G3). */
+  #holdMoved(before: Int32Array): void {
+    const { node, peers } = this.run;
+    const moved = new Set<number>();
+    for (let partition = 0; partition < before.length; partition++)
+      if (before[partition] !== 0 && before[partition] !== node.ownerOf(partition)) moved.add(partition);
+    if (moved.size === 0) return;
+    for (const peer of peers.values()) {
+      peer.stages[this.index]?.flush();
+      for (const [id, batch] of peer.sent) {
+        if (batch.stage !== this.index || batch.archive !== undefined) continue;
+        for (const partition of batch.partitions)
+          if (moved.has(partition) && node.ownerOf(partition) !== peer.peer)
+            this.holds.untilAcknowledged(partition, id);
+      }
+    }
   }
 
   #checkQuiet(): void {
@@ -257,6 +338,8 @@ export class Stage implements Target, TokenOwner {
     return worker === undefined ? 0 : worker.queue.length;
   }
 }
+
+const NOBODY = new Int32Array(0);
 
 /** A copy to each partition; the next sender waits until all copies of the one before have a place. */
 class Broadcast implements Room {

@@ -6,6 +6,8 @@
  * W1  What a peer sends never throws here: `decodeMessages` leaves out what has no known shape and counts it.
  */
 
+import type { MarkRows } from "./stamp.ts";
+
 export type PipeMessage =
   /** Always the first about a run from a node to another. */
   | readonly ["open", run: string, pipeline: string, coordinator: string, attempt: number]
@@ -19,7 +21,36 @@ export type PipeMessage =
       partitions: readonly number[],
       values: readonly unknown[],
       cursor: unknown,
+      /** Of a stage with `checkpointEvery`: life and number of each input. Else empty. */
+      origins: readonly number[],
     ]
+  /** To the coordinator: what does it keep of this partition? `ask` comes back. */
+  | readonly ["load", run: string, ask: number, stage: number, partition: number]
+  | readonly [
+      "loaded",
+      run: string,
+      ask: number,
+      stage: number,
+      partition: number,
+      inputs: number,
+      marks: MarkRows,
+      state: unknown,
+    ]
+  /** To the coordinator: keep this; `release`: and let others have it. */
+  | readonly [
+      "keep",
+      run: string,
+      keep: number,
+      stage: number,
+      partition: number,
+      inputs: number,
+      marks: MarkRows,
+      state: unknown,
+      release: boolean,
+    ]
+  | readonly ["kept", run: string, stage: number, keep: number]
+  /** To the coordinator: it was given for nothing, and is as it was. */
+  | readonly ["release", run: string, stage: number, partition: number]
   | readonly ["archive", run: string, batch: number, stage: number, partition: number, inputs: number, state: unknown]
   /** Batches that have come to their end without anything to tell. */
   | readonly ["ack", run: string, batches: readonly number[]]
@@ -91,7 +122,10 @@ function isMessage(given: unknown): given is PipeMessage {
   const shape = SHAPES[given[0]];
   if (shape === undefined || given.length !== shape.length + 1) return false;
   for (let at = 0; at < shape.length; at++) if (!(shape[at] as Check)(given[at + 1])) return false;
-  if (given[0] === "in") return (given[5] as unknown[]).length === (given[6] as unknown[]).length;
+  if (given[0] === "in") {
+    const [values, origins] = [(given[6] as unknown[]).length, (given[8] as unknown[]).length];
+    return (given[5] as unknown[]).length === values && (origins === 0 || origins === 2 * values);
+  }
   return true;
 }
 
@@ -104,6 +138,7 @@ const truth: Check = (value) => typeof value === "boolean";
 const partition: Check = (value) => typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 4_096;
 const partitions: Check = (value) => Array.isArray(value) && value.length <= 65_536 && value.every(partition);
 const counts: Check = (value) => Array.isArray(value) && value.every(count);
+const marks: Check = (value) => Array.isArray(value) && value.every(counts);
 const texts: Check = (value) => Array.isArray(value) && value.every(text);
 const failures: Check = (value) =>
   Array.isArray(value) &&
@@ -111,7 +146,12 @@ const failures: Check = (value) =>
   value.every((one) => Array.isArray(one) && text(one[0]) && count(one[1]) && text(one[2]) && text(one[3]));
 const SHAPES: Readonly<Record<string, readonly Check[]>> = {
   open: [text, text, text, count],
-  in: [text, count, count, count, partitions, list, anything],
+  in: [text, count, count, count, partitions, list, anything, counts],
+  load: [text, count, count, partition],
+  loaded: [text, count, count, partition, count, marks, anything],
+  keep: [text, count, count, partition, count, marks, anything, truth],
+  kept: [text, count, count],
+  release: [text, count, partition],
   archive: [text, count, count, partition, count, anything],
   ack: [text, counts],
   nack: [text, count, count, failures, count],

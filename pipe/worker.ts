@@ -9,12 +9,14 @@
 
 import { RingError } from "../ring/errors.ts";
 import { Call, type Runnable } from "./call.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import { Context } from "./context.ts";
 import { OVERFLOW_LIMIT } from "./limits.ts";
 import { ItemQueue } from "./queue.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
 import type { Stage } from "./stage.ts";
+import { Stamped } from "./stamp.ts";
 import { errorTextOf, settle, shownOf, type Token } from "./token.ts";
 
 export class Worker implements Room, Runnable {
@@ -25,12 +27,16 @@ export class Worker implements Room, Runnable {
   readonly waiters: Waiters = new Waiters();
   readonly calls: Set<Call> = new Set();
   state: unknown = undefined;
+  /** Of a fitting with `checkpointEvery`. */
+  checkpoint: Checkpoint | undefined = undefined;
   processed = 0;
   failures = 0;
   /** Inputs that `done` has not yet answered for. */
   absorbed = 0;
   /** Leaves with a transfer as soon as no call is under way; takes nothing more. */
   leaving = false;
+  /** An epoch in which this node owns the partition, as others say. */
+  ownedAt = 0;
   #ready = false;
   #blockedAt = 0;
   #blockedMs = 0;
@@ -51,13 +57,17 @@ export class Worker implements Room, Runnable {
   /** False: there is no room (W1); park here. */
   offer(value: unknown, token: Token): boolean {
     if (this.queue.length >= this.#queueLimit || this.waiters.length > 0) return false;
-    this.queue.push(value, token);
-    if (!this.#ready) this.#schedule();
+    this.force(value, token);
     return true;
   }
 
   force(value: unknown, token: Token): void {
-    this.queue.push(value, token);
+    this.queue.push(this.checkpoint === undefined ? value : this.stage.stamped(value, this.partition), token);
+    if (!this.#ready) this.#schedule();
+  }
+
+  /** Something that it waited for has happened. */
+  wake(): void {
     if (!this.#ready) this.#schedule();
   }
 
@@ -73,6 +83,8 @@ export class Worker implements Room, Runnable {
 
   /** Throws `QUEUE_FULL`. The input counts with the one that is being processed. */
   recurse(value: unknown, token: Token): void {
+    if (this.checkpoint !== undefined)
+      throw new RingError("INVALID_ARGUMENT", `${this.stage.fitting.name}: no recursion with checkpointEvery`);
     if (this.overflow.length >= OVERFLOW_LIMIT)
       throw new RingError(
         "QUEUE_FULL",
@@ -88,7 +100,9 @@ export class Worker implements Room, Runnable {
     if (this.stage.run.over) return 0;
     let taken = 0;
     const { queue, overflow } = this;
+    const { checkpoint } = this;
     while (this.calls.size < this.#concurrency && taken < QUANTUM && !this.leaving) {
+      if (checkpoint !== undefined && (!checkpoint.loaded || checkpoint.full)) break; // Y1, Y2
       const from = overflow.length > 0 ? overflow : queue;
       if (from.length === 0) break;
       const token = from.token();
@@ -101,6 +115,10 @@ export class Worker implements Room, Runnable {
       return taken + 1;
     }
     if (this.waiters.length > 0) this.#release();
+    if (checkpoint !== undefined) {
+      this.stage.keeping?.look(this);
+      if (!checkpoint.loaded || checkpoint.full) return taken + 1; // It is woken.
+    }
     if (queue.length + overflow.length > 0) {
       if (this.calls.size < this.#concurrency) this.#schedule();
     } else if (this.calls.size === 0) this.#quiet();
@@ -147,6 +165,12 @@ export class Worker implements Room, Runnable {
     if (!this.#ready) this.#schedule();
   }
 
+  /** An input of which the call is over. */
+  settleInput(given: unknown, token: Token): void {
+    if (this.checkpoint === undefined) settle(token, 1);
+    else this.checkpoint.hold(given, token);
+  }
+
   /** What another worker has archived; `token` is the transfer's. */
   absorb(archived: unknown, inputs: number): void {
     const { absorb, start } = this.stage.fitting;
@@ -166,7 +190,8 @@ export class Worker implements Room, Runnable {
 
   #begin(given: unknown, token: Token): void {
     const { fitting, next } = this.stage;
-    const value = given instanceof Resumed ? given.value : given;
+    const value = given instanceof Resumed || given instanceof Stamped ? given.value : given;
+    if (this.checkpoint?.knows(given) === true) return settle(token, 1);
     const context = this.#shared ?? new Context(this);
     context.attempt = 1;
     context.cursor = given instanceof Resumed ? given.cursor : undefined;
@@ -180,10 +205,11 @@ export class Worker implements Room, Runnable {
     try {
       result = fitting.process(value as never, context as never);
     } catch (error) {
-      this.#failed({ input: value, token, attempt: 1, last: false, kept: context.cursor, replaced: false }, error);
-      return;
+      const { cursor: kept } = context;
+      return this.#failed({ input: value, given, token, attempt: 1, last: false, kept, replaced: false }, error);
     }
-    if (result === undefined) return settle(token, 1);
+    if (result === undefined) return this.settleInput(given, token);
+    if (this.checkpoint !== undefined) return new Call(context, value, { token, last: false, given }).handle(result);
     if (typeof result !== "object" || result === null) {
       // The output takes the place of its input in the tree.
       const room = next.deliver(result, token, this.partition);
@@ -226,7 +252,7 @@ export class Worker implements Room, Runnable {
       return run.fail("RUN_FAILED", `${fitting.name}: ${errorTextOf(error)}; input ${shownOf(call.input)}`);
     if (fitting.stateful && this.absorbed > 0) this.absorbed -= fitting.done === undefined ? 1 : 0;
     call.token.fail(this.#failure(call.input, error));
-    settle(call.token, 1);
+    this.settleInput(call.given, call.token);
   }
 
   #retryLater(call: Crashed): void {
@@ -235,7 +261,7 @@ export class Worker implements Room, Runnable {
     context.cursor = call.kept;
     context.token = call.token;
     // It holds the slot meanwhile, so that later inputs do not pass it (W2).
-    const again = new Call(context, call.input, { token: call.token, last: call.last });
+    const again = new Call(context, call.input, { token: call.token, last: call.last, given: call.given });
     this.stage.run.node.later(call.attempt, () => {
       if (again.over) return;
       context.cursor = call.kept;
@@ -251,6 +277,19 @@ export class Worker implements Room, Runnable {
   }
 
   #reset(token: Token): void {
+    const { checkpoint } = this;
+    if (checkpoint !== undefined) {
+      const { last, held } = checkpoint;
+      checkpoint.held = [];
+      this.state = this.stage.fitting.start?.();
+      if (last.state !== undefined && last.state !== null) this.absorb(last.state, 0);
+      this.absorbed = last.inputs + 1;
+      for (const absorbed of held) {
+        absorbed.fail(this.#failure("absorbed since the last checkpoint", new Error("STATE_LOST: the worker crashed")));
+        settle(absorbed, 1);
+      }
+      return;
+    }
     const lost = this.absorbed - 1;
     for (let at = 0; at < lost; at++)
       token.fail(this.#failure("absorbed before", new Error("STATE_LOST: the worker crashed")));
@@ -302,7 +341,7 @@ export class Worker implements Room, Runnable {
   }
 }
 
-type Crashed = Pick<Call, "input" | "token" | "attempt" | "last" | "kept" | "replaced">;
+type Crashed = Pick<Call, "input" | "given" | "token" | "attempt" | "last" | "kept" | "replaced">;
 
 /** Inputs that one worker takes before others have their turn. */
 const QUANTUM = 64;

@@ -15,7 +15,7 @@ const SEEDS = Number(process.env.PIPE_SEEDS ?? 40);
 const FROM = Number(process.env.PIPE_FROM ?? 1);
 
 for (const scenario of SCENARIOS)
-  for (const kind of ["pass", "sum"] as const)
+  for (const kind of ["pass", "sum", "kept", "kept-second"] as const)
     test(`P6: ${kind} runs keep their promise in scenario ${scenario}`, () => {
       const bad: string[] = [];
       for (let seed = FROM; seed < FROM + SEEDS; seed++) {
