@@ -17,6 +17,8 @@ export interface ClusterOptions {
   /** Each node says that it is on a machine of its own, so nobody adopts. */
   readonly apart?: boolean;
   readonly flags?: readonly string[];
+  /** By name; the others have none. */
+  readonly zones?: Readonly<Record<string, string>>;
 }
 
 /** What was submitted, by its id. */
@@ -46,8 +48,15 @@ export class Cluster implements AsyncDisposable {
       ...(options.flags === undefined ? {} : { flags: options.flags }),
     });
     try {
-      for (const name of options.nodes)
-        await lab.start(name, options.apart === true ? { flags: ["--machine", `machine-of-${name}`] } : {});
+      for (const name of options.nodes) {
+        const zone = options.zones?.[name];
+        await lab.start(name, {
+          flags: [
+            ...(options.apart === true ? ["--machine", `machine-of-${name}`] : []),
+            ...(zone === undefined ? [] : ["--zone", zone]),
+          ],
+        });
+      }
       const cluster = new Cluster(lab);
       await waitUntil(
         "all are members at rest",

@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
-import type { NodeName, Partition } from "../../ring/ids.ts";
+import type { NodeName } from "../../ring/ids.ts";
 import type { Forward, NodeMessage } from "../../ring/node/messages.ts";
 import { type Admission, type OutcomeSink, Router } from "../../ring/node/router.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
