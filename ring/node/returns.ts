@@ -3,7 +3,9 @@
  *
  * T1  A new process of it (a restart) at once; each further one within an hour waits twice as long.
  * T2  The process that it was before (it stood still, or was cut off) only after it has been alive without a break for a
- *     time that doubles with each return: a node that freezes again and again loses its partitions once, not each time.
+ *     time that doubles with each such return: a node that freezes again and again loses its partitions once, not each
+ *     time.
+ * T3  Restarts and freezes are counted apart: what restarts often and then freezes once is steady after 10 s.
  */
 
 import type { NodeName } from "../ids.ts";
@@ -12,7 +14,8 @@ import type { MemberNotice } from "../membership/events.ts";
 
 export class Returns {
   readonly #lives = new Map<NodeName, Life>();
-  readonly #past = new Map<NodeName, { readonly times: number; readonly last: Instant }>();
+  readonly #restarts = new Map<NodeName, Past>();
+  readonly #freezes = new Map<NodeName, Past>();
 
   notice(now: Instant, { type, member }: MemberNotice): void {
     const start = member.tags.get("starts");
@@ -28,25 +31,33 @@ export class Returns {
   }
 
   mayReturn(now: Instant, name: NodeName): boolean {
-    const known = this.#past.get(name);
-    const times = known === undefined ? 0 : this.#timesOf(now, name);
     const life = this.#lives.get(name);
     if (life?.type === "dead") return false;
-    if (life?.type === "back") return now - life.since >= Math.min(STEADY_MOST_MS, STEADY_MS * 2 ** times); // T2
-    if (times === 0 || known === undefined) return true;
-    return now - known.last >= Math.min(MOST_MS, RESTART_WAIT_MS * 2 ** (times - 1)); // T1
+    if (life?.type === "back") {
+      const times = timesOf(now, this.#freezes.get(name));
+      return now - life.since >= Math.min(STEADY_MOST_MS, STEADY_MS * 2 ** times); // T2
+    }
+    const past = this.#restarts.get(name);
+    const times = timesOf(now, past);
+    if (times === 0 || past === undefined) return true;
+    return now - past.last >= Math.min(MOST_MS, RESTART_WAIT_MS * 2 ** (times - 1)); // T1
   }
 
   /** The ring has taken it back. */
   returned(now: Instant, name: NodeName): void {
-    this.#past.set(name, { times: this.#timesOf(now, name) + 1, last: now });
+    const past = this.#lives.get(name)?.type === "back" ? this.#freezes : this.#restarts; // T3
+    past.set(name, { times: timesOf(now, past.get(name)) + 1, last: now });
     this.#lives.delete(name);
   }
+}
 
-  #timesOf(now: Instant, name: NodeName): number {
-    const known = this.#past.get(name);
-    return known === undefined || now - known.last > MEMORY_MS ? 0 : known.times;
-  }
+function timesOf(now: Instant, past: Past | undefined): number {
+  return past === undefined || now - past.last > MEMORY_MS ? 0 : past.times;
+}
+
+interface Past {
+  readonly times: number;
+  readonly last: Instant;
 }
 
 /** Since it was last taken for dead; nothing for one that never was, or came back as another process. */

@@ -44,6 +44,23 @@ test("a member that freezes 8 s again and again does not return before it is ste
   expect([returns.mayReturn(220_900, A), returns.mayReturn(221_000, A)]).toEqual([false, true]);
 });
 
+test("restarts and freezes are counted apart: a node that was restarted three times and freezes once is steady after 10 s", () => {
+  const returns = new Returns();
+  for (let start = 1; start <= 3; start++) {
+    returns.notice(0, notice("member-dead", start));
+    returns.notice(0, notice("member-up", start + 1));
+    returns.returned(0, A);
+  }
+  returns.notice(100_000, notice("member-dead", 4));
+  returns.notice(101_000, notice("member-up", 4));
+  expect([returns.mayReturn(110_999, A), returns.mayReturn(111_000, A)]).toEqual([false, true]);
+  returns.returned(111_000, A);
+  // The freeze has not made restarts slower either: 4 s, 8, 16 after three of them.
+  returns.notice(111_000, notice("member-dead", 4));
+  returns.notice(111_000, notice("member-up", 5));
+  expect(returns.mayReturn(111_000, A)).toBe(true);
+});
+
 test("a suspicion that is refuted begins the steady time anew", () => {
   const returns = new Returns();
   returns.notice(0, notice("member-dead", 1));
