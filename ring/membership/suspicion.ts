@@ -2,7 +2,8 @@
  * How long a member stays suspect before it is declared dead (Lifeguard, section IV-B of the paper).
  *
  * The timeout begins long and shrinks with each independent accuser, so that one slow node cannot kill others alone, and
- * a real death, which everybody notices, is still confirmed quickly.
+ * a real death, which everybody notices, is still confirmed quickly. Up to a hundred members it is memberlist's. Beyond,
+ * it grows half as fast: a suspect is told by its accusers directly, so only its answer has to travel the whole ring.
  */
 
 import type { NodeName } from "../ids.ts";
@@ -28,7 +29,8 @@ export function suspicionTerms(
   const wished = profile.suspicionMultiplier - 2;
   const wanted = members - 2 < wished ? 0 : wished;
   // Whole thousandths and whole ms: logarithms differ in the last bit between engines.
-  const scale = Math.round(Math.max(1, Math.log10(Math.max(1, members))) * 1_000);
+  const logarithm = Math.round(Math.max(1, Math.log10(Math.max(1, members))) * 1_000);
+  const scale = logarithm <= LARGE ? logarithm : LARGE + Math.floor((logarithm - LARGE) / 2);
   const minMs = Math.floor((profile.suspicionMultiplier * scale * profile.probeIntervalMs) / 1_000);
   return { wanted, minMs, maxMs: minMs * profile.suspicionMaxMultiplier };
 }
@@ -109,3 +111,6 @@ export class Suspicion {
     this.#firesAt = at;
   }
 }
+
+/** Thousandths of the logarithm of a hundred. */
+const LARGE = 2_000;
