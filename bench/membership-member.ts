@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Address } from "../ring/membership/address.ts";
 import type { MemberCommand, MemberReport } from "./membership-node.ts";
+import type { SplitHost } from "./split-network.ts";
 
 export class MemberProcess implements AsyncDisposable {
   readonly name: string;
@@ -26,11 +27,17 @@ export class MemberProcess implements AsyncDisposable {
 
   readonly ready: Promise<void>;
 
-  constructor(name: string, profile: string, port = 0) {
+  constructor(
+    name: string,
+    profile: string,
+    {
+      port = 0,
+      host = { command: [], address: "127.0.0.1" },
+    }: { readonly port?: number; readonly host?: SplitHost } = {},
+  ) {
     this.name = name;
-    this.#child = spawn(process.execPath, [PROGRAM, name, profile, String(port)], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
+    const [program, ...args] = [...host.command, process.execPath, PROGRAM, name, profile, String(port), host.address];
+    this.#child = spawn(program!, args, { stdio: ["pipe", "pipe", "inherit"] });
     this.#exited = once(this.#child, "exit");
     this.ready = new Promise((resolve, reject) => {
       this.#child.once("exit", () => reject(new Error(`${name} ended before it was ready`)));

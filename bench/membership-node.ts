@@ -29,11 +29,11 @@ export type MemberReport =
       readonly refutations: number;
     };
 
-async function main(name: string, profile: keyof typeof PROFILES, port: number): Promise<void> {
+async function main(name: string, profile: keyof typeof PROFILES, at: Address): Promise<void> {
   const report = (line: MemberReport): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
   let timer: NodeJS.Timeout | undefined;
   let plannedAt = 0;
-  const gossip = await openGossip({ bind: { host: "127.0.0.1", port }, onEvent: (event) => step(event) });
+  const gossip = await openGossip({ bind: at, onEvent: (event) => step(event) });
   const swim = new Swim({
     name: parseNodeName(name),
     address: gossip.address,
@@ -94,4 +94,5 @@ async function main(name: string, profile: keyof typeof PROFILES, port: number):
 
 const LAG_MS = 100;
 
-await main(process.argv[2] ?? "n1", (process.argv[3] ?? "lan") as keyof typeof PROFILES, Number(process.argv[4] ?? 0));
+const [, , name = "n1", profile = "lan", port = "0", host = "127.0.0.1"] = process.argv;
+await main(name, profile as keyof typeof PROFILES, { host, port: Number(port) });

@@ -6,12 +6,14 @@
  * fast-crash  the `fast` profile, N = 3, 5, 10: a kill is known to all within 1.5 s
  * fast-pause  the `fast` profile, nodes that stand still for 0.5 s again and again: nobody is called dead
  * fast-busy   the `fast` profile with all nodes and 48 busy loops on one core: nobody is called dead
+ * heal        5 nodes, cut two from three for a minute (needs root): after the heal all see all within 30 s
  * restart     all killed and started again under their names within 2 s: all see all again
  */
 
 import { execFileSync, spawn } from "node:child_process";
 import { MemberProcess } from "./membership-member.ts";
 import { MembershipRing, until } from "./membership-ring.ts";
+import { SplitNetwork } from "./split-network.ts";
 
 type Verdict = { readonly kept: boolean; readonly figures: string };
 
@@ -81,13 +83,36 @@ async function fastBusy(): Promise<Verdict> {
   };
 }
 
+async function heal(): Promise<Verdict> {
+  using network = new SplitNetwork(5);
+  const members = network.hosts.map((host, index) => new MemberProcess(`n${index + 1}`, "lan", { host }));
+  try {
+    await Promise.all(members.map(({ ready }) => ready));
+    for (const member of members) member.send({ type: "join", addresses: [members[0]!.address] });
+    await until(() => members.every((member) => member.aliveOthers === 4));
+    network.cut(2);
+    const cutMs = performance.now();
+    await until(() => members.every(({ aliveOthers }, index) => aliveOthers === (index < 2 ? 1 : 2)));
+    const known = (performance.now() - cutMs) / 1_000;
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, CUT_MS - known * 1_000)));
+    network.heal();
+    const healedMs = performance.now();
+    await until(() => members.every((member) => member.aliveOthers === 4));
+    const seconds = (performance.now() - healedMs) / 1_000;
+    const figures = `the cut known to all after ${known.toFixed(1)} s, all see all ${seconds.toFixed(1)} s after the heal`;
+    return { kept: seconds <= 30, figures };
+  } finally {
+    await Promise.all(members.map((member) => member[Symbol.asyncDispose]()));
+  }
+}
+
 async function restart(): Promise<Verdict> {
   await using ring = await MembershipRing.open(6);
   const ports = ring.members.map(({ name, address }) => ({ name, address }));
   for (const member of ring.members) await member[Symbol.asyncDispose]();
   const beganMs = performance.now();
   ring.members.length = 0;
-  for (const { name, address } of ports) ring.members.push(new MemberProcess(name, "lan", address.port));
+  for (const { name, address } of ports) ring.members.push(new MemberProcess(name, "lan", { port: address.port }));
   await Promise.all(ring.members.map(({ ready }) => ready));
   for (const member of ring.members)
     member.send({ type: "join", addresses: ports.slice(0, 3).map(({ address }) => address) });
@@ -115,11 +140,13 @@ async function refutationsOf(ring: MembershipRing): Promise<number> {
 
 const FAST_RUNS = 6;
 const BUSY_MS = 30_000;
+const CUT_MS = 60_000;
 const CASES: Readonly<Record<string, () => Promise<Verdict>>> = {
   pause: pauses,
   "fast-crash": fastCrashes,
   "fast-pause": fastPauses,
   "fast-busy": fastBusy,
+  heal,
   restart,
 };
 
