@@ -93,12 +93,14 @@ export class Lab implements AsyncDisposable {
       /** For this start only; they win over all others. */
       readonly extra?: readonly string[];
       readonly autoJoin?: boolean;
+      /** Gossip addresses to join by. Default: those of nodes that run. */
+      readonly seeds?: readonly string[];
       readonly deadlineMs?: number;
     } = {},
   ): Promise<LabNode> {
     const flags = options.flags ?? this.#known.get(name) ?? [];
     this.#known.set(name, flags);
-    const seeds = [...this.#running.values()].map(({ node }) => node.gossip);
+    const seeds = options.seeds ?? [...this.#running.values()].map(({ node }) => node.gossip);
     const args = [
       RINGCTL,
       "start",
