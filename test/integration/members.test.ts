@@ -3,7 +3,7 @@
  * freezes again and again costs two ring changes, and keys change while the ring gossips.
  */
 
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -53,6 +53,7 @@ test.concurrent("a node that freezes 8 s again and again costs 2 ring changes: i
   await lab.start("n3");
   await using client = connect({ addresses: [grpc] });
   await waitUntil("n3 has its share", async () => (await partitionsOf(client, "n3")) >= 5, 20_000);
+  const following = follow(grpc);
   const statuses: string[] = ["valid"];
   const alive: string[] = ["alive"];
   const until = async (what: string, holds: () => boolean): Promise<void> => {
@@ -78,6 +79,21 @@ test.concurrent("a node that freezes 8 s again and again costs 2 ring changes: i
   await until("it is back", () => statuses.at(-1) === "valid");
   await waitUntil("it has its share again", async () => (await partitionsOf(client, "n3")) >= 5, 20_000);
   expect(statuses).toEqual(["valid", "down", "valid"]);
+  // And all of it can be seen: in the stream of events, in the metrics, and that all hold the same view and ring.
+  const events = following();
+  for (const type of ["member-suspect", "member-dead", "member-up"])
+    expect(events.some((event) => event.type === type && event.detail === "n3")).toBe(true);
+  expect(await metric(lab, "n1", /^taskring_member_flaps_total (\d+)/m)).toBeGreaterThanOrEqual(2);
+  expect(await metric(lab, "n1", /^taskring_suspicions_total\{[^}]*"begun"[^}]*\} (\d+)/m)).toBeGreaterThanOrEqual(2);
+  expect(await metric(lab, "n3", /^taskring_refutations_total (\d+)/m)).toBeGreaterThanOrEqual(1);
+  expect(await metric(lab, "n1", /^taskring_gossip_rtt_seconds_count (\d+)/m)).toBeGreaterThan(20);
+  const sums = async (node: string): Promise<string> => {
+    const { stdout } = await ringctl("members", "-o", "json", "--address", lab.node(node).grpc);
+    const { viewChecksum, ringChecksum } = JSON.parse(stdout) as Record<string, string>;
+    return `${viewChecksum} ${ringChecksum}`;
+  };
+  await waitUntil("all hold the same", async () => new Set(await Promise.all(NAMES.map(sums))).size === 1, 10_000);
+  expect(await sums("n1")).toMatch(/^[0-9a-f]{8,} [0-9a-f]{8}$/);
 }, 150_000);
 
 test.concurrent("keys are installed, used and removed while the ring gossips, and whoever has only the old one stays outside", async () => {
@@ -162,14 +178,30 @@ async function metric(lab: Lab, node: string, pattern: RegExp): Promise<number> 
   return Number(pattern.exec(text)?.[1] ?? 0);
 }
 
+/** `ringctl events -f` of that node; the answer ends it and is what it said. */
+function follow(address: string): () => readonly { readonly type: string; readonly detail: string }[] {
+  const child = spawn(process.execPath, [RINGCTL, "events", "-f", "-o", "jsonl", "--address", address], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  let said = "";
+  child.stdout.on("data", (bytes: Buffer) => {
+    said += bytes.toString();
+  });
+  return () => {
+    child.kill("SIGKILL");
+    return said.split("\n").flatMap((line) => (line.endsWith("}") ? [JSON.parse(line)] : []));
+  };
+}
+
 function ringctl(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [builtFile("cli/ringctl.ts"), ...args], (error, stdout, stderr) =>
+    execFile(process.execPath, [RINGCTL, ...args], (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
   });
 }
 
+const RINGCTL = builtFile("cli/ringctl.ts");
 const APPS = builtFile("test/chaos/apps.ts");
 const NAMES = ["n1", "n2", "n3"];
 const MIB = 1_048_576;
