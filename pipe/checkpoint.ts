@@ -75,15 +75,12 @@ export class Keeping {
   }
 
   loaded(partition: number, ask: number, kept: KeptState): void {
-    const { run, index, workers } = this.#stage;
+    const { run, workers } = this.#stage;
     const worker = workers[partition];
     const checkpoint = worker?.checkpoint;
     if (run.over) return;
     if (worker === undefined || checkpoint === undefined || checkpoint.ask < ask) {
-      // The partition has moved on while it was asked for.
-      const keeper = run.home?.keeper;
-      if (keeper === undefined) return this.#say(["release", run.id, index, partition]);
-      return keeper.release({ stage: index, partition }, 0);
+      return this.#release(partition); // The partition has moved on while it was asked for.
     }
     if (checkpoint.ask !== ask || checkpoint.loaded) return;
     checkpoint.loaded = true;
@@ -114,6 +111,11 @@ export class Keeping {
     this.#send(worker, { release: true, after });
   }
 
+  /** The worker has failed for good: its state is as it was stored last. */
+  abandon(worker: Worker): void {
+    if (worker.checkpoint?.loaded === true) this.#release(worker.partition);
+  }
+
   /** The coordinator has stored it. */
   kept(id: number): void {
     const stored = this.#storing.get(id);
@@ -125,6 +127,12 @@ export class Keeping {
 
   get #keeper(): Keeper | undefined {
     return this.#stage.run.home?.keeper;
+  }
+
+  #release(partition: number): void {
+    const { run, index } = this.#stage;
+    if (this.#keeper === undefined) this.#say(["release", run.id, index, partition]);
+    else this.#keeper.release({ stage: index, partition }, 0);
   }
 
   #sweep(): void {

@@ -15,7 +15,7 @@ import { FAILURES_KEPT, SENDERS_MOST } from "./limits.ts";
 import type { Room, Sender } from "./room.ts";
 import type { Run } from "./run.ts";
 import type { Stage } from "./stage.ts";
-import { type Failure, type Outcome, Token, type TokenOwner } from "./token.ts";
+import { type Failure, type Outcome, settle, Token, type TokenOwner } from "./token.ts";
 import type { Progress, Report } from "./views.ts";
 import type { PipeMessage } from "./wire.ts";
 
@@ -48,6 +48,8 @@ export class Home implements TokenOwner {
   readonly #events: HomeEvents;
   readonly #startedAt: number;
   #senders = 0;
+  /** Peer by stage and partition. */
+  readonly #unstartable = new Map<number, number>();
 
   constructor(run: Run, events: HomeEvents) {
     this.run = run;
@@ -68,16 +70,17 @@ export class Home implements TokenOwner {
     return room;
   }
 
-  /** Gives inputs as there is room, and calls `taken` when all are. False: too many senders wait already. */
-  send(values: readonly unknown[], taken: () => void): boolean {
-    if (this.#senders >= SENDERS_MOST) return false;
+  /** Gives inputs as there is room, and calls `taken` when all are. Undefined: too many senders wait already. */
+  send(values: readonly unknown[], taken: () => void): PendingSend | undefined {
+    if (this.#senders >= SENDERS_MOST) return undefined;
     this.#senders += 1;
-    new ClientSend(this, values, () => {
+    const send = new ClientSend(this, values, () => {
       this.#senders -= 1;
       taken();
       if (this.#ending) this.#proceed();
-    }).advance();
-    return true;
+    });
+    send.advance();
+    return send;
   }
 
   end(): void {
@@ -97,6 +100,10 @@ export class Home implements TokenOwner {
 
   take(peer: number, message: PipeMessage): void {
     if (message[0] === "fail") return this.fail(isErrorCode(message[2]) ? message[2] : "RUN_FAILED", message[3]);
+    if (message[0] === "unstartable") {
+      const [, , stage, partition, why] = message;
+      return this.unstartable({ stage, partition, peer }, why);
+    }
     if (message[0] === "quiet" && message[2] === this.#phase) return this.#quiet(peer, message[3]);
     if (message[0] === "ended" && message[2] === this.#phase) {
       const failures = message[4].map(([fitting, partition, input, error]) => ({ fitting, partition, input, error }));
@@ -124,6 +131,21 @@ export class Home implements TokenOwner {
 
   fail(code: ErrorCode, detail: string): void {
     this.#finish(code === "CANCELLED" ? "cancelled" : "failed", { code, detail });
+  }
+
+  /** A worker cannot start. When `nval` partitions in a row have none, nobody can do their work. */
+  unstartable(at: { readonly stage: number; readonly partition: number; readonly peer: number }, why: string): void {
+    const { node, stages } = this.run;
+    const nval = stages[at.stage]?.fitting.nval ?? 1;
+    this.#unstartable.set(at.stage * node.ringSize + at.partition, at.peer);
+    let inRow = 1;
+    for (const step of [1, node.ringSize - 1]) {
+      const isOne = (partition: number): boolean =>
+        this.#unstartable.get(at.stage * node.ringSize + partition) === node.ownerOf(partition);
+      let partition = (at.partition + step) % node.ringSize;
+      for (; inRow < nval && isOne(partition); partition = (partition + step) % node.ringSize) inRow += 1;
+    }
+    if (inRow >= nval) this.fail("RUN_FAILED", `${why}; nor can any of ${nval} partitions in a row`);
   }
 
   progress(): Progress {
@@ -210,7 +232,7 @@ export class Home implements TokenOwner {
     for (const { partition, kept, lost } of this.keeper.adopt(stage.index)) {
       inputs += kept.inputs;
       if (stage.ended && lost) this.resent += kept.inputs; // Its `done` may have begun.
-      stage.worker(partition);
+      if (stage.worker(partition) === undefined) this.fail("STATE_LOST", `${stage.fitting.name}: nobody can go on`);
     }
     return inputs;
   }
@@ -266,8 +288,13 @@ export class Home implements TokenOwner {
   }
 }
 
+export interface PendingSend {
+  /** What has not been taken is not sent. How many those are. */
+  withdraw(): number;
+}
+
 /** Inputs of one `send`, in chunks that are acknowledged together. */
-class ClientSend implements Sender {
+class ClientSend implements Sender, PendingSend {
   readonly #home: Home;
   readonly #values: readonly unknown[];
   readonly #taken: () => void;
@@ -275,6 +302,7 @@ class ClientSend implements Sender {
   #chunkEnd = 0;
   #partition = 0;
   #token: Token | undefined = undefined;
+  #withdrawn = false;
 
   constructor(home: Home, values: readonly unknown[], taken: () => void) {
     this.#home = home;
@@ -302,7 +330,20 @@ class ClientSend implements Sender {
     this.#taken();
   }
 
+  withdraw(): number {
+    const left = this.#values.length - this.#index;
+    if (left === 0 || this.#withdrawn) return 0;
+    this.#withdrawn = true;
+    const token = this.#token as Token;
+    const open = this.#chunkEnd - this.#index;
+    token.inputs -= open;
+    this.#home.accepted -= open;
+    settle(token, open);
+    return left;
+  }
+
   resume(room: Room): void {
+    if (this.#withdrawn) return this.#taken(); // The room is the next one's.
     room.force(this.#values[this.#index++], this.#token as Token, this.#partition);
     this.advance();
   }

@@ -5,14 +5,17 @@
  * G2  When a partition moves away, its worker takes nothing more; what it has queued goes to the new owner under the same
  *     tokens, its state as an archive before that. Nobody sends anything again.
  * G3  What one sender gives for one partition is begun in that order, while it moves as well (`Holds`).
+ * G4  Where a worker cannot start, its inputs go to the next partition, `nval` partitions in all; a stateful fitting does not
+ *     survive that such a partition moves: its state would be in two places.
  */
 
 import { partitionOfHash } from "../ring/hash.ts";
+import { Broadcast } from "./broadcast.ts";
 import { Keeping } from "./checkpoint.ts";
 import type { Fitting } from "./fitting.ts";
 import { Holds } from "./hold.ts";
 import { hashOfKey } from "./partition.ts";
-import { ParkedItem, type Room, type Sender, Waiters } from "./room.ts";
+import { ParkedItem, type Room } from "./room.ts";
 import type { Run } from "./run.ts";
 import { Stamped } from "./stamp.ts";
 import { errorTextOf, settle, shownOf, Token, type TokenOwner } from "./token.ts";
@@ -50,6 +53,8 @@ export class Stage implements Target, TokenOwner {
   readonly #ordered: boolean;
   /** Stamps given, for each partition. */
   readonly #numbers: number[] = [];
+  /** Partitions of this node whose worker cannot start (G4). */
+  readonly #unstartable = new Set<number>();
 
   constructor(run: Run, index: number) {
     this.run = run;
@@ -109,6 +114,7 @@ export class Stage implements Target, TokenOwner {
     const peer = this.run.node.ownerOf(partition);
     if (peer === 0) {
       const worker = this.workers[partition] ?? this.worker(partition);
+      if (worker === undefined) return this.run.over ? undefined : this.place(value, token, this.#next(partition));
       if (worker.offer(value, token)) return undefined;
       this.blockedAt = partition;
       return worker;
@@ -124,7 +130,7 @@ export class Stage implements Target, TokenOwner {
     if (epoch > this.run.node.epoch) {
       // Whoever sent it knows a ring that is not known here yet, in which the partition is this node's.
       const worker = this.workers[partition] ?? this.worker(partition);
-      worker.ownedAt = Math.max(worker.ownedAt, epoch);
+      if (worker !== undefined) worker.ownedAt = Math.max(worker.ownedAt, epoch);
       return this.#toWorker(value, token, partition);
     }
     if (this.holds.size > 0 && this.holds.parkArrived(partition, new ParkedItem(value, token, partition))) return;
@@ -153,18 +159,45 @@ export class Stage implements Target, TokenOwner {
     return new Stamped(value, this.run.node.life, number);
   }
 
-  worker(partition: number): Worker {
+  /** Undefined: it cannot start. */
+  worker(partition: number): Worker | undefined {
     const known = this.workers[partition];
     if (known !== undefined) return known;
+    if (this.#unstartable.has(partition)) return undefined;
     const worker = new Worker(this, partition);
     this.workers[partition] = worker;
     try {
       worker.state = this.fitting.start?.();
     } catch (error) {
-      this.run.fail("RUN_FAILED", `${this.fitting.name}: a worker cannot start: ${errorTextOf(error)}`);
+      this.cannotStart(worker, error);
+      return undefined;
     }
     this.keeping?.load(worker);
     return worker;
+  }
+
+  /** What the worker has goes to the next partition (G4). */
+  cannotStart(worker: Worker, error: unknown): void {
+    const { run, fitting } = this;
+    const { partition, queue, overflow, waiters } = worker;
+    const why = `${fitting.name}: a worker cannot start: ${errorTextOf(error)}`;
+    if (fitting.nval === 1) return run.fail("RUN_FAILED", why);
+    this.workers[partition] = undefined;
+    this.#unstartable.add(partition);
+    run.note(worker, "failed", why);
+    this.keeping?.abandon(worker);
+    if (run.home === undefined) run.peer(run.coordinatorPeer).say(["unstartable", run.id, this.index, partition, why]);
+    else run.home.unstartable({ stage: this.index, partition, peer: 0 }, why);
+    const next: Room = {
+      force: (value, token) => this.again(value, token, this.#next(partition)),
+      park: (sender) => worker.park(sender),
+    };
+    for (const from of [overflow, queue])
+      while (from.length > 0 && !run.over) {
+        const token = from.token();
+        next.force(from.take(), token, partition);
+      }
+    for (let sender = waiters.shift(); sender !== undefined && !run.over; sender = waiters.shift()) sender.resume(next);
   }
 
   /** `quiet` is called once: when this node knows the ring of `epoch` and none of its archives is on its way. */
@@ -192,6 +225,12 @@ export class Stage implements Target, TokenOwner {
   /** The ring has changed (G2). */
   rerouted(before: Int32Array = NOBODY): void {
     if (this.#ordered) this.#holdMoved(before);
+    for (const partition of this.#unstartable) {
+      if (this.run.node.ownerOf(partition) === 0) continue;
+      this.#unstartable.delete(partition);
+      if (this.fitting.stateful)
+        return this.run.fail("STATE_LOST", `${this.fitting.name}: partition ${partition} has moved, its state has not`);
+    }
     for (const worker of this.workers) {
       if (worker === undefined || worker.leaving || this.run.node.ownerOf(worker.partition) === 0) continue;
       if (worker.ownedAt > this.run.node.epoch) continue;
@@ -248,6 +287,7 @@ export class Stage implements Target, TokenOwner {
   /** An archive has arrived. The token is settled when the state is this worker's, and told if the end has been. */
   absorb(partition: number, archived: { readonly state: unknown; readonly inputs: number }, token: Token): void {
     const worker = this.worker(partition);
+    if (worker === undefined) return this.run.fail("STATE_LOST", `${this.fitting.name}: no worker for what has moved`);
     worker.absorb(archived.state, archived.inputs);
     if (this.ended) worker.finish(token);
     settle(token, 1);
@@ -295,7 +335,13 @@ export class Stage implements Target, TokenOwner {
 
   #toWorker(value: unknown, token: Token, partition: number): void {
     const worker = this.workers[partition] ?? this.worker(partition);
-    if (!worker.offer(value, token)) worker.park(new ParkedItem(value, token, partition));
+    if (worker === undefined) {
+      if (!this.run.over) this.again(value, token, this.#next(partition));
+    } else if (!worker.offer(value, token)) worker.park(new ParkedItem(value, token, partition));
+  }
+
+  #next(partition: number): number {
+    return (partition + 1) % this.run.node.ringSize;
   }
 
   /** What was given to owners that are none any more goes before what comes now (G3). */
@@ -340,49 +386,3 @@ export class Stage implements Target, TokenOwner {
 }
 
 const NOBODY = new Int32Array(0);
-
-/** A copy to each partition; the next sender waits until all copies of the one before have a place. */
-class Broadcast implements Room {
-  readonly #stage: Stage;
-  readonly #waiters = new Waiters();
-  #parked = 0;
-
-  constructor(stage: Stage) {
-    this.#stage = stage;
-  }
-
-  deliver(value: unknown, token: Token): Room | undefined {
-    if (this.#parked > 0 || this.#waiters.length > 0) return this;
-    this.force(value, token);
-    return undefined;
-  }
-
-  force(value: unknown, token: Token): void {
-    const { ringSize } = this.#stage.run.node;
-    token.pending += ringSize - 1;
-    for (let partition = 0; partition < ringSize; partition++) {
-      const room = this.#stage.place(value, token, partition);
-      if (room === undefined) continue;
-      this.#parked += 1;
-      room.park({
-        resume: (place) => {
-          place.force(value, token, partition);
-          this.#placed();
-        },
-      });
-    }
-  }
-
-  park(sender: Sender): void {
-    this.#waiters.push(sender);
-  }
-
-  #placed(): void {
-    this.#parked -= 1;
-    while (this.#parked === 0) {
-      const sender = this.#waiters.shift();
-      if (sender === undefined) return;
-      sender.resume(this);
-    }
-  }
-}

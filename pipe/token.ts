@@ -37,7 +37,7 @@ export class Token implements Outcome {
   pending: number;
   readonly owner: TokenOwner;
   /** How many inputs it stands for where it was made. */
-  readonly inputs: number;
+  inputs: number;
   failed = 0;
   resent = 0;
   failures: Failure[] = NO_FAILURES as Failure[];

@@ -69,6 +69,8 @@ export type PipeMessage =
       resent: number,
       archivedTo: readonly string[],
     ]
+  /** To the coordinator: a worker cannot start, and its inputs go to the next partition. */
+  | readonly ["unstartable", run: string, stage: number, partition: number, why: string]
   /** To the coordinator: the run cannot go on. */
   | readonly ["fail", run: string, code: string, detail: string]
   /** From the coordinator: nothing of it is to remain. */
@@ -160,6 +162,7 @@ const SHAPES: Readonly<Record<string, readonly Check[]>> = {
   quiet: [text, count, count],
   end: [text, count],
   ended: [text, count, count, failures, count, texts],
+  unstartable: [text, count, partition, text],
   fail: [text, text, text],
   close: [text],
   gone: [text, count],

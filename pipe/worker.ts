@@ -246,7 +246,10 @@ export class Worker implements Room, Runnable {
     this.failures += 1;
     run.note(this, "failed", errorTextOf(error));
     if (run.over) return;
-    if (fitting.stateAfterCrash === "reset" && fitting.stateful) this.#reset(call.token);
+    if (fitting.stateAfterCrash === "reset" && fitting.stateful && !this.#reset(call.token)) {
+      call.token.fail(this.#failure(call.input, error));
+      return this.settleInput(call.given, call.token);
+    }
     if (fitting.onCrash === "retry" && call.attempt <= fitting.retries) return this.#retryLater(call);
     if (fitting.onCrash === "fail" || call.last)
       return run.fail("RUN_FAILED", `${fitting.name}: ${errorTextOf(error)}; input ${shownOf(call.input)}`);
@@ -276,14 +279,32 @@ export class Worker implements Room, Runnable {
     });
   }
 
-  #reset(token: Token): void {
+  /** False: it cannot start again. */
+  #reset(token: Token): boolean {
+    let state: unknown;
+    try {
+      state = this.stage.fitting.start?.();
+    } catch (error) {
+      this.#forget(token);
+      this.stage.cannotStart(this, error);
+      return false;
+    }
+    this.#forget(token);
+    const { checkpoint } = this;
+    this.state = state;
+    if (checkpoint === undefined) return true;
+    const { last } = checkpoint;
+    if (last.state !== undefined && last.state !== null) this.absorb(last.state, last.inputs);
+    return true;
+  }
+
+  /** What it had absorbed, and is not stored elsewhere, has failed; the input that crashed is still to be answered for. */
+  #forget(token: Token): void {
     const { checkpoint } = this;
     if (checkpoint !== undefined) {
-      const { last, held } = checkpoint;
+      const { held } = checkpoint;
       checkpoint.held = [];
-      this.state = this.stage.fitting.start?.();
-      if (last.state !== undefined && last.state !== null) this.absorb(last.state, 0);
-      this.absorbed = last.inputs + 1;
+      this.absorbed = 1;
       for (const absorbed of held) {
         absorbed.fail(this.#failure("absorbed since the last checkpoint", new Error("STATE_LOST: the worker crashed")));
         settle(absorbed, 1);
@@ -294,7 +315,6 @@ export class Worker implements Room, Runnable {
     for (let at = 0; at < lost; at++)
       token.fail(this.#failure("absorbed before", new Error("STATE_LOST: the worker crashed")));
     this.absorbed = Math.min(this.absorbed, 1);
-    this.state = this.stage.fitting.start?.();
   }
 
   #failure(input: unknown, error: unknown): { fitting: string; partition: number; input: string; error: string } {

@@ -130,11 +130,11 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
     if (this.#ended) return Promise.reject(new RingError("INVALID_ARGUMENT", "send after end"));
     let taken = false;
     let wake: (() => void) | undefined;
-    const began = this.#home.send(inputs, () => {
+    const pending = this.#home.send(inputs, () => {
       taken = true;
       wake?.();
     });
-    if (!began)
+    if (pending === undefined)
       return Promise.reject(
         new RingError("QUEUE_FULL", "too many sends of this run wait for room", { retryAfterMs: 10 }),
       );
@@ -148,14 +148,13 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
         else reject(error);
       };
       const fail = (): void => settle(this.#error());
-      const onAbort = (): void => settle(new RingError("CANCELLED", "the send was given up; what waits is still sent"));
+      const giveUp = (code: "CANCELLED" | "DEADLINE", why: string): void =>
+        settle(new RingError(code, `${why}; ${pending.withdraw()} of ${inputs.length} inputs were not taken`));
+      const onAbort = (): void => giveUp("CANCELLED", "the send was given up");
       const timer =
         options.deadlineMs === undefined
           ? undefined
-          : setTimeout(
-              () => settle(new RingError("DEADLINE", `no room within ${options.deadlineMs} ms`)),
-              options.deadlineMs,
-            );
+          : setTimeout(() => giveUp("DEADLINE", `no room within ${options.deadlineMs} ms`), options.deadlineMs);
       wake = () => settle(this.#report === undefined ? undefined : this.#error());
       this.#failWaiters.add(fail);
       options.signal?.addEventListener("abort", onAbort);
