@@ -236,7 +236,7 @@ async function counterOf(
 ): Promise<number> {
   const values = await client.tasks.readState({ app: at.app, key: at.key }, CALL);
   const value = values.get(at.name);
-  return value === undefined ? 0 : Number(decodeResult(value));
+  return Number(decodeResult(value) ?? 0);
 }
 
 async function stopAll(lab: Lab): Promise<void> {

@@ -1,7 +1,7 @@
 /** One line of a node's log (JSON, see `services/host/log.ts`) as a line for people. Anything else stays as it is. */
 
 import { moment, printable } from "./table.ts";
-import type { Tint } from "./tint.ts";
+import type { Paint, Tint } from "./tint.ts";
 
 export interface LogLine {
   readonly text: string;
@@ -27,6 +27,17 @@ export function readLogLine(line: string): LogLine {
     text: printable(`${at}${words.join(" ")}`),
     tint: tintOf(Number(level)),
     routine: ROUTINE.has(String(event ?? msg)),
+  };
+}
+
+/** Prints a log as readable lines. */
+export function readableLog(write: (text: string) => void, paint: Paint): (line: string) => void {
+  return (lines) => {
+    for (const line of lines.split("\n")) {
+      if (line === "") continue;
+      const { text, tint } = readLogLine(line);
+      write(`${paint(text, tint)}\n`);
+    }
   };
 }
 

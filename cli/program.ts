@@ -81,13 +81,20 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
   withSettings(starting, START_SETTINGS);
   starting.action(async (_flags: Flags, command: Command) => {
     const flags = flagsOf(command);
-    const { start } = await import("./start.ts");
+    const [{ start }, { readableLog }, { tinted }] = await Promise.all([
+      import("./start.ts"),
+      import("./log-line.ts"),
+      import("./tint.ts"),
+    ]);
+    const plain = (process.env.NO_COLOR ?? "") !== "" || process.env.TERM === "dumb";
+    const print = (text: string): void => void process.stderr.write(text);
     exitWith(
       exit,
       await start({
         settings: settingsOf(flags),
         readyJson: flags.readyJson === true,
         stopWithStdin: flags.stopWithStdin === true,
+        ...(process.stderr.isTTY === true ? { log: readableLog(print, plain ? (text) => text : tinted) } : {}),
         say,
         remark,
       }),

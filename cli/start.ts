@@ -20,6 +20,8 @@ export interface StartRun {
   readonly readyJson: boolean;
   /** Stop in order when stdin ends: with the process that holds its other end. */
   readonly stopWithStdin: boolean;
+  /** Takes the log; absent: JSON lines on stderr. */
+  readonly log?: (line: string) => void;
   readonly say: (line: string) => void;
   readonly remark: (line: string) => void;
 }
@@ -38,13 +40,14 @@ export async function start(run: StartRun): Promise<number> {
   const waiting = setTimeout(() => void explainWait(plan.data, run.remark), LOCK_REMARK_MS);
   let host: Host;
   try {
-    host = await startHost({ ...plan, apps });
+    host = await startHost({ ...plan, apps, ...(run.log === undefined ? {} : { logTo: run.log }) });
   } catch (error) {
     throw portTaken(error, plan) ?? error;
   } finally {
     clearTimeout(waiting);
   }
   signals.serve(host);
+  warnOfOpenBinds(plan, host);
   if (run.stopWithStdin)
     process.stdin
       .on("end", () => void host.stop())
@@ -188,11 +191,11 @@ function portTaken(error: unknown, plan: StartPlan): CliError | undefined {
   });
 }
 
-function bindOf(settings: Settings, kind: "grpc" | "http" | "gossip"): HostPort {
+function bindOf(settings: Settings, kind: BindKind): HostPort {
   return parseHostPort(settings.required(kind), { flag: `--${kind}`, fallback: defaultOf(kind) });
 }
 
-function defaultOf(kind: "grpc" | "http" | "gossip"): HostPort {
+function defaultOf(kind: BindKind): HostPort {
   return { host: "127.0.0.1", port: { grpc: 7_400, http: 7_480, gossip: 7_946 }[kind] };
 }
 
@@ -205,6 +208,20 @@ function refuseOpenBinds(binds: Readonly<Record<string, HostPort>>, insecure: bo
         "bind to 127.0.0.1, or pass --insecure-bind in a network that you trust",
       );
   }
+}
+
+/** What others reach without encryption and tokens. */
+export function openBindsOf(plan: Pick<StartPlan, "grpc" | "http" | "gossip" | "gossipKeys">): readonly BindKind[] {
+  return BINDS.filter((kind) => !isLoopback(plan[kind].host) && !(kind === "gossip" && plan.gossipKeys !== undefined));
+}
+
+/** Let through by `--insecure-bind`; `status` and `doctor` of the whole ring say it too. */
+function warnOfOpenBinds(plan: StartPlan, host: Host): void {
+  for (const kind of openBindsOf(plan))
+    host.log.warn(
+      { code: "INSECURE_BIND", bind: kind, address: host[kind] },
+      "anybody who reaches this address can run tasks and change the ring: it has neither encryption nor tokens",
+    );
 }
 
 function advertised(list: readonly string[]): HostOptions["advertise"] {
@@ -230,6 +247,8 @@ async function until(holds: () => boolean, withinMs: number): Promise<void> {
   while (!holds() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
 }
 
+type BindKind = "grpc" | "http" | "gossip";
+const BINDS: readonly BindKind[] = ["grpc", "http", "gossip"];
 const LOOK_MS = 5;
 /** The ready line comes after this time even if the node cannot serve yet: it says what it waits for. */
 const READY_MS = 2_000;

@@ -77,9 +77,9 @@ export class TaskCalls {
   }
 }
 
-/** A result or state value as the handler gave it: JSON, or bytes. */
-export function decodeResult(bytes: Uint8Array): unknown {
-  if (bytes.length === 0) return undefined;
+/** A result or state value as the handler gave it: JSON, or bytes. `undefined` where there is none, as in a task that has not ended. */
+export function decodeResult(bytes: Uint8Array | undefined): unknown {
+  if (bytes === undefined || bytes.length === 0) return undefined;
   const body = bytes.subarray(1);
   return bytes[0] === 1 ? body : JSON.parse(Buffer.from(body).toString());
 }

@@ -8,21 +8,16 @@ import type { NodeStore } from "../../ring/io/store/node-store.ts";
 import type { NodeStatus } from "../../ring/node/requests.ts";
 import type { Health } from "../http/server.ts";
 
-export function health(
-  node: NodeDriver,
-  store: NodeStore,
-): { readonly readiness: () => Health; readonly liveness: () => Health; readonly startup: () => Health; stop(): void } {
+export function health(node: NodeDriver, store: NodeStore): NodeHealth {
   let status: NodeStatus | undefined;
   let startedOnce = false;
-  const refresh = (): void => {
-    void node.ask({ type: "node-status" }, { deadlineMs: 1_000, to: node.name }).then((answer) => {
-      if (answer.type === "node-status") status = answer.status;
-    });
+  const refresh = async (): Promise<void> => {
+    const answer = await node.ask({ type: "node-status" }, { deadlineMs: ASK_MS, to: node.name });
+    status = answer.type === "node-status" ? answer.status : undefined;
   };
-  const timer = setInterval(refresh, REFRESH_MS);
+  const timer = setInterval(() => void refresh(), REFRESH_MS);
   timer.unref();
-  const readiness = (): Health => {
-    if (status === undefined) refresh();
+  const known = (): Health => {
     const now = performance.now();
     const stalled = (status?.partitions ?? []).filter(
       (view) =>
@@ -64,13 +59,30 @@ export function health(
     if (ready) startedOnce = true;
     return { ready, checks };
   };
+  const readiness = async (): Promise<Health> => {
+    await refresh();
+    return known();
+  };
   return {
+    known,
     readiness,
-    liveness: () => ({ ready: true, checks: [] }),
-    startup: () => (startedOnce ? { ready: true, checks: [] } : readiness()),
+    liveness: () => ALIVE,
+    startup: async () => (startedOnce ? ALIVE : readiness()),
     stop: () => clearInterval(timer),
   };
 }
 
+export interface NodeHealth {
+  /** As it was at most `REFRESH_MS` ago. */
+  readonly known: () => Health;
+  /** As it is now. */
+  readonly readiness: () => Promise<Health>;
+  readonly liveness: () => Health;
+  readonly startup: () => Promise<Health>;
+  stop(): void;
+}
+
+const ALIVE: Health = { ready: true, checks: [] };
+const ASK_MS = 1_000;
 const REFRESH_MS = 2_000;
 const STALL_MS = 30_000;

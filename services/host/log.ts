@@ -1,12 +1,17 @@
-/** The process's log: pino, one JSON object a line on stderr, or readable lines on a terminal. */
+/** The process's log: pino, one JSON object a line, on stderr or to whoever shows it. */
 
 import { type Logger, pino } from "pino";
 
 export type HostLog = Logger;
 
-export function openLog(options: { readonly level: string; readonly node: string }): HostLog {
+export function openLog(options: {
+  readonly level: string;
+  readonly node: string;
+  readonly write?: (line: string) => void;
+}): HostLog {
+  const { level, node, write } = options;
   return pino(
-    { level: options.level, base: { node: options.node } },
-    pino.destination({ dest: 2, sync: false, minLength: 0 }),
+    { level, base: { node } },
+    write === undefined ? pino.destination({ dest: 2, sync: false, minLength: 0 }) : { write },
   );
 }

@@ -80,6 +80,8 @@ export interface HostOptions {
   readonly leaseMs?: number;
   readonly profile?: "lan" | "wan" | "fast";
   readonly logLevel?: string;
+  /** Takes each line of the log (JSON) in place of stderr. */
+  readonly logTo?: (line: string) => void;
   readonly graceMs?: number;
   /** Called once when the node ends by itself or after `stop`. Default: nothing. */
   readonly onExit?: (code: number, reason: string) => void;
@@ -102,7 +104,11 @@ export interface Host {
 
 export async function startHost(options: HostOptions): Promise<Host> {
   const name = parseNodeName(options.name);
-  const log = openLog({ level: options.logLevel ?? "info", node: name });
+  const log = openLog({
+    level: options.logLevel ?? "info",
+    node: name,
+    ...(options.logTo === undefined ? {} : { write: options.logTo }),
+  });
   await using opened = new Opened();
   const directory = opened.use(await waitForLock(options.data, { name, deadlineMs: LOCK_DEADLINE_MS }));
   await directory.clearMarker("stopping");
@@ -299,9 +305,9 @@ export async function startHost(options: HostOptions): Promise<Host> {
     appViews: (limit) => engine.appViews(limit),
   });
   opened.defer(stopMetrics);
-  const { stop: stopHealth, ...checks } = health(node, store);
+  const { stop: stopHealth, known, ...checks } = health(node, store);
   opened.defer(stopHealth);
-  opened.defer(tellHealth(node, checks.readiness).stop);
+  opened.defer(tellHealth(node, known).stop);
   const http: HttpServer = opened.use(
     await startHttp({
       host: options.http.host,

@@ -36,11 +36,11 @@ export interface HttpOptions {
   readonly port: number;
   /** Prometheus text. */
   readonly metrics: () => string;
-  readonly readiness: () => Health;
+  readonly readiness: () => Health | Promise<Health>;
   /** Default: always alive, since an answer is proof enough. */
   readonly liveness?: () => Health;
   /** Default: as readiness, but once passed for ever. */
-  readonly startup?: () => Health;
+  readonly startup?: () => Health | Promise<Health>;
   readonly api?: ApiHook;
   /** Shown on the start page. */
   readonly title?: string;
@@ -139,19 +139,19 @@ class Responder {
       case "/livez":
         return this.#probe("livez", this.#options.liveness?.() ?? ALIVE, { request, response, url });
       case "/readyz":
-        return this.#probe("readyz", this.#options.readiness(), { request, response, url });
+        return this.#probe("readyz", await this.#options.readiness(), { request, response, url });
       case "/startupz":
-        return this.#probe("startupz", this.#startup(), { request, response, url });
+        return this.#probe("startupz", await this.#startup(), { request, response, url });
       default:
         if (url.pathname.startsWith(API)) return this.#api(url, request, response);
         return send(request, response, { status: 404, type: TEXT, body: "no such page; / lists what there is\n" });
     }
   }
 
-  #startup(): Health {
+  async #startup(): Promise<Health> {
     if (this.#options.startup !== undefined) return this.#options.startup();
     if (this.#started) return ALIVE;
-    const health = this.#options.readiness();
+    const health = await this.#options.readiness();
     this.#started = health.ready;
     return health;
   }

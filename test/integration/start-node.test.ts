@@ -36,7 +36,7 @@ async function countOnce(address: string): Promise<unknown> {
   const { taskId } = await ring.submit({ app: "shop", type: "count", key: "alice" });
   const ended = await ring.wait(taskId);
   expect(ended.state).toBe("DONE");
-  return decodeResult(ended.result ?? new Uint8Array());
+  return decodeResult(ended.result);
 }
 
 test("P9: one call starts a node that serves, and state outlives it", async () => {

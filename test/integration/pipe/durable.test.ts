@@ -53,7 +53,7 @@ test("P6: a task's run survives the loss of its coordinator: it goes on at the l
       80_000,
     );
     expect(String(task.state).toLowerCase()).toBe("done");
-    const result = decodeResult(task.result as Uint8Array) as { readonly outputs: number; readonly failed: number };
+    const result = decodeResult(task.result) as { readonly outputs: number; readonly failed: number };
     expect(result.failed).toBe(0);
     // Not from the start: what was acknowledged before the checkpoint is not done again.
     expect(result.outputs).toBeLessThan(items);

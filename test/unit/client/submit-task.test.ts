@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { hashKey } from "../../../ring/hash.ts";
 import { isRefused, parseRecord, payloadOf } from "../../../ring/tasks/record.ts";
 import { TaskEncoder, taskIdOf } from "../../../services/client/submit-task.ts";
+import { decodeResult } from "../../../services/client/task-calls.ts";
 
 test("the fast path and the full one give records that the node accepts, with all their fields", () => {
   const encoder = new TaskEncoder();
@@ -36,4 +37,11 @@ test("the fast path and the full one give records that the node accepts, with al
     ),
     { numRuns: 500 },
   );
+});
+
+test("a result that is not there yet reads as undefined", () => {
+  expect(decodeResult(undefined)).toBeUndefined();
+  expect(decodeResult(new Uint8Array())).toBeUndefined();
+  expect(decodeResult(Buffer.from('\0{"a":1}'))).toEqual({ a: 1 });
+  expect(decodeResult(Uint8Array.of(1, 7))).toEqual(Uint8Array.of(7));
 });

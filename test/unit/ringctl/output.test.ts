@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { groupsOf, normalised } from "../../../cli/dead-letters.ts";
 import { CliError, cliErrorOf, exitOf } from "../../../cli/exit-codes.ts";
-import { readLogLine } from "../../../cli/log-line.ts";
+import { readableLog, readLogLine } from "../../../cli/log-line.ts";
 import { Output, type OutputFormat } from "../../../cli/output.ts";
 import { wantsJson } from "../../../cli/run.ts";
 import { bytes, printable, ranges, tableLines } from "../../../cli/table.ts";
@@ -11,6 +11,7 @@ import { taskItem } from "../../../cli/task-view.ts";
 import { submitTaskOf } from "../../../cli/tasks.ts";
 import type { Task } from "../../../proto/messages.ts";
 import { ERRORS, type ErrorCode, RingError } from "../../../ring/errors.ts";
+import { openLog } from "../../../services/host/log.ts";
 
 class Sink {
   text = "";
@@ -219,4 +220,22 @@ test("a line of a node's log becomes a sentence, and anything else stays", () =>
     readLogLine('{"level":30,"time":0,"node":"a","event":"ring-changed","detail":"epoch 2","msg":"ring"}'),
   ).toMatchObject({ text: expect.stringContaining("ring-changed epoch 2"), routine: true });
   expect(readLogLine("{not json")).toEqual({ text: "{not json", tint: "plain", routine: false });
+});
+
+test("a node's log on a terminal is made of readable lines", () => {
+  let shown = "";
+  const print = readableLog(
+    (text) => {
+      shown += text;
+    },
+    (text, tint) => (tint === "plain" ? text : `<${tint}>${text}`),
+  );
+  const log = openLog({ level: "info", node: "n1", write: print });
+  log.info({ event: "ring-changed", detail: "epoch 2" }, "ring");
+  log.warn({ code: "INSECURE_BIND" }, "anybody can reach it");
+  log.debug("not asked for");
+  const [first, second, ...rest] = shown.split("\n");
+  expect(first).toMatch(/^\d.* ring-changed epoch 2$/);
+  expect(second).toMatch(/^<warn>\d.* anybody can reach it code=INSECURE_BIND$/);
+  expect(rest).toEqual([""]);
 });

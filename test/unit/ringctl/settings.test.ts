@@ -8,7 +8,7 @@ import { isLoopback, parseHostPort } from "../../../cli/address.ts";
 import { parseDuration, showDuration } from "../../../cli/duration.ts";
 import { CliError } from "../../../cli/exit-codes.ts";
 import { Settings } from "../../../cli/settings.ts";
-import { planStart } from "../../../cli/start.ts";
+import { openBindsOf, planStart } from "../../../cli/start.ts";
 
 let cwd = "";
 beforeEach(() => {
@@ -103,7 +103,12 @@ describe("a start", () => {
       message: expect.stringContaining("--grpc 0.0.0.0"),
     });
     expect(refusal({ gossip: "[::]:7946" })).toMatchObject({ exit: 2 });
-    expect(planStart(settings({ grpc: "0.0.0.0:7400", insecureBind: true })).grpc.host).toBe("0.0.0.0");
+    const open = planStart(settings({ grpc: "0.0.0.0:7400", insecureBind: true }));
+    expect(open.grpc.host).toBe("0.0.0.0");
+    expect(openBindsOf(open)).toEqual(["grpc"]);
+    expect(openBindsOf(planStart(settings({})))).toEqual([]);
+    const keyed = planStart(settings({ gossip: "0.0.0.0:7946", gossipKeys: "keys.json", insecureBind: true }));
+    expect(openBindsOf(keyed)).toEqual([]);
   });
 
   test("refuses a ring size that is no power of two, an unknown store and two advertised hosts", () => {

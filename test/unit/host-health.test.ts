@@ -1,0 +1,36 @@
+/** Readiness of a node: what it says now, not what it said a while ago. */
+
+import { expect, test } from "vitest";
+import type { NodeDriver } from "../../ring/io/node.ts";
+import type { NodeStore } from "../../ring/io/store/node-store.ts";
+import { health } from "../../services/host/health.ts";
+
+test("a probe asks the node each time, and what gossip tells is what was last known", async () => {
+  let open = 0;
+  const node = {
+    name: "a",
+    document: () => ({ epoch: 3, owners: ["a", "a", "b"] }),
+    holdsLease: () => true,
+    ask: async () => ({
+      type: "node-status",
+      status: { state: "serving", partitions: Array.from({ length: open }, (_, partition) => ({ partition })) },
+    }),
+  } as unknown as NodeDriver;
+  const { readiness, known, startup, stop } = health(node, { full: false } as unknown as NodeStore);
+  try {
+    expect((await readiness()).ready).toBe(false);
+    expect((await startup()).ready).toBe(false);
+    open = 2;
+    expect(known().checks.find(({ name }) => name === "partitions")).toMatchObject({
+      ok: false,
+      detail: "0 of 2 open",
+    });
+    expect((await readiness()).ready).toBe(true);
+    expect(known().ready).toBe(true);
+    open = 1;
+    expect((await readiness()).ready).toBe(false);
+    expect((await startup()).ready).toBe(true);
+  } finally {
+    stop();
+  }
+});
