@@ -17,6 +17,7 @@ import { type Lab, waitUntil } from "../services/lab/lab.ts";
 import type { Publisher } from "./demo-feeds.ts";
 import { type AnswerTimes, devices, Load } from "./demo-load.ts";
 import type { Narrator } from "./demo-narrator.ts";
+import { type PipeFacts, type PipeRehearsal, pipeSentence, rehearsePipe } from "./demo-pipes.ts";
 import type { CounterCheck, JoinFacts, TakeoverFacts } from "./demo-verdict.ts";
 import { planSheet } from "./plan.ts";
 import { count, plural } from "./table.ts";
@@ -39,6 +40,7 @@ export interface StoryFacts {
   readonly touches: CounterCheck;
   readonly entries: CounterCheck | undefined;
   readonly feedAnswers: ReadonlyMap<number, number>;
+  readonly pipes: readonly PipeFacts[];
 }
 
 /** Needs n1, n2 and n3 up; leaves no node running. */
@@ -52,7 +54,10 @@ export async function play(stage: Stage, tasks: number): Promise<StoryFacts> {
     await publisher.publish();
     await until(stage, "half of the tasks are accepted", LOAD_MS, () => load.accepted >= tasks / 2);
     await publisher.publish();
-    const takeover = await killOne(stage, load);
+    const removal = openRun(stage, BAN);
+    const takeover = await killOne(stage, load, removal);
+    const removed = await removal.facts;
+    narrator.say(pipeSentence(removed), removed.report === undefined ? "bad" : "good");
     await publisher.publish();
     await load.finish();
     narrator.say(`${count(load.accepted)} tasks are accepted; waiting until all have run`);
@@ -61,6 +66,7 @@ export async function play(stage: Stage, tasks: number): Promise<StoryFacts> {
     await untilIdle(stage);
     narrator.say("all have run; reading the counters back");
     const touches = await readTouches(stage, load);
+    const pushed = await killInFanOut(stage);
     await stopAll(lab);
     return {
       submitted: load.submitted,
@@ -71,6 +77,7 @@ export async function play(stage: Stage, tasks: number): Promise<StoryFacts> {
       touches,
       entries,
       feedAnswers: publisher.answers,
+      pipes: [removed, pushed],
     };
   } finally {
     clearInterval(showing);
@@ -130,7 +137,30 @@ async function owners(client: RingClient): Promise<readonly string[]> {
   return ring.owners.map((owner) => ring.nodes[owner]?.name ?? "");
 }
 
-async function killOne(stage: Stage, load: Load): Promise<TakeoverFacts> {
+/** Coordinated by the newcomer, which is never killed. */
+function openRun({ lab, client, signal }: Stage, given: typeof BAN | typeof FAN_OUT): PipeRehearsal {
+  return rehearsePipe(client, { ...given, address: lab.node(NEWCOMER).grpc, signal });
+}
+
+async function killInFanOut(stage: Stage): Promise<PipeFacts> {
+  const { lab, writer, narrator } = stage;
+  narrator.say(`one event for ${count(FAN_OUT.expected)} subscribers, read page by page`);
+  const fanOut = openRun(stage, FAN_OUT);
+  const came = await fanOut.middle;
+  const victim = lab.names().find((name) => name !== NEWCOMER) ?? "";
+  const { pid } = lab.node(victim);
+  const gone = lab.kill(victim);
+  writer.killed(pid);
+  narrator.say(`${victim} (process ${pid}) is killed with SIGKILL, after ${count(came)} pushes`, "bad");
+  await gone;
+  fanOut.goOn(victim);
+  const facts = await fanOut.facts;
+  narrator.say(pipeSentence(facts), facts.report === undefined ? "bad" : "good");
+  await untilSettled(stage, lab.names());
+  return facts;
+}
+
+async function killOne(stage: Stage, load: Load, removal: PipeRehearsal): Promise<TakeoverFacts> {
   const { lab, client, writer, narrator } = stage;
   // Never the newcomer: what it owns has only just moved, and the demo is to show an older owner's death.
   const candidates = lab.names().filter((name) => name !== NEWCOMER);
@@ -138,12 +168,14 @@ async function killOne(stage: Stage, load: Load): Promise<TakeoverFacts> {
   const { pid } = lab.node(victim);
   const owner = await owners(client);
   const its = devices().filter((key) => owner[partitionOf({ app: NOTIFIER, key }, owner.length)] === victim);
+  const removed = await removal.middle;
   await load.flood(its); // In the middle of which it dies, so that tasks are queued on it.
   const begun = performance.now();
   const gone = lab.kill(victim);
   writer.killed(pid);
-  narrator.say(`${victim} (process ${pid}) is killed with SIGKILL`, "bad");
+  narrator.say(`${victim} (process ${pid}) is killed with SIGKILL, after ${count(removed)} removals`, "bad");
   await gone;
+  removal.goOn(victim);
   const survivors = lab.names();
   await untilSettled(stage, survivors);
   await until(stage, `the directory of ${victim} is adopted`, SETTLE_MS, () => isAdopted(stage, survivors));
@@ -280,6 +312,8 @@ async function each<In, Out>(items: readonly In[], act: (item: In) => Promise<Ou
 }
 
 const NEWCOMER = "n4";
+const BAN = { pipeline: "ban-profile", input: { profileId: "profile-1", items: 20_000 }, expected: 20_000 } as const;
+const FAN_OUT = { pipeline: "fan-out", input: { event: "timeline.changed" }, expected: 100_000 } as const;
 const LOAD_SECONDS = 12;
 const NOTIFIER = "notifier" as AppName;
 const SHOW_MS = 250;

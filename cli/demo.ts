@@ -70,7 +70,7 @@ async function rehearsed(options: {
   await using publisher = await openPublisher(options);
   await using lab = await Lab.open({
     folder,
-    apps: [APPS],
+    apps: [APPS, PIPELINES],
     env: {
       TASKRING_HISTORY_DIR: history,
       TASKRING_DEMO_FEEDS: publisher.feeds.map(({ url }) => url).join(" "),
@@ -79,7 +79,7 @@ async function rehearsed(options: {
   });
   interrupt.undo(() => lab[Symbol.asyncDispose]());
   narrator.say(
-    `starting n1, n2 and n3: three processes, three apps (auth, feeds, notifier), ${count(publisher.feeds.length)} feeds`,
+    `starting n1, n2 and n3: three processes, four apps (auth, feeds, notifier, pipelines), ${count(publisher.feeds.length)} feeds`,
   );
   await lab.start("n1");
   await Promise.all([lab.start("n2"), lab.start("n3")]);
@@ -166,6 +166,7 @@ function taskCount(text: string): number {
 const FOLDER = "taskring-demo-";
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const APPS = fileURLToPath(new URL("../examples/demo-apps.js", import.meta.url));
+const PIPELINES = fileURLToPath(new URL("../examples/pipelines.js", import.meta.url));
 const CHECKER = fileURLToPath(new URL("../services/history/check.js", import.meta.url));
 const POLL_MS = 1_500;
 const TASKS = 40_000;

@@ -18,7 +18,7 @@ export interface Report {
   readonly failures: readonly Failure[];
   /** Outputs that the sink has acknowledged. */
   readonly outputs: number;
-  /** Sent again because a node was lost: at most so many were worked on twice. */
+  /** Inputs, of any fitting, that were sent again because a node was lost: what came of each of them may be there twice. */
   readonly resent: number;
   readonly elapsedMs: number;
   readonly error?: { readonly code: ErrorCode; readonly detail: string };

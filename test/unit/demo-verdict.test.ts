@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openPublisher } from "../../cli/demo-feeds.ts";
+import type { PipeFacts } from "../../cli/demo-pipes.ts";
 import { type DemoFacts, judgeDemo, verdictSheet } from "../../cli/demo-verdict.ts";
+import type { Report } from "../../pipe/views.ts";
 import type { RuleResult, Verdict } from "../../services/history/check.ts";
 import { RULES, type RuleName } from "../../services/history/rules.ts";
 
@@ -37,6 +39,15 @@ describe("verdict", () => {
   test("P8: partitions that moved otherwise than planned break it", () => {
     const join = { node: "n4", planned: 3, moved: 4, asPlanned: false, tookMs: 10 };
     expect(broken(facts({ join }))).toEqual(["moved as planned"]);
+  });
+
+  test("P6: a run that ended short, without a report or with a failure breaks it", () => {
+    expect(broken(facts({ pipes: [pipe({ came: 99 })] }))).toEqual(["ban-profile complete"]);
+    expect(broken(facts({ pipes: [pipe({ report: undefined, error: "RUN_FAILED: no" })] }))).toEqual([
+      "ban-profile complete",
+    ]);
+    expect(broken(facts({ pipes: [pipe({}, { failed: 1 })] }))).toEqual(["ban-profile complete"]);
+    expect(broken(facts({ pipes: [pipe({}, { acknowledged: 0 })] }))).toEqual(["ban-profile complete"]);
   });
 
   test("a takeover that nothing waited for proves nothing", () => {
@@ -95,7 +106,33 @@ function facts(change: Partial<DemoFacts> = {}): DemoFacts {
     touches: { keys: 1, sum: 5, rows: [{ key: "profile-1", found: 5, expected: 5 }] },
     entries: undefined,
     feedAnswers: new Map(),
+    pipes: [pipe()],
     history: history(),
+    ...change,
+  };
+}
+
+function pipe(change: Partial<PipeFacts> = {}, report: Partial<Report> = {}): PipeFacts {
+  return {
+    pipeline: "ban-profile",
+    killed: "n2",
+    expected: 100,
+    came: 100,
+    twice: 7,
+    report: {
+      run: "r",
+      pipeline: "ban-profile",
+      state: "done",
+      accepted: 1,
+      acknowledged: 1,
+      failed: 0,
+      failures: [],
+      outputs: 107,
+      resent: 9,
+      elapsedMs: 5,
+      ...report,
+    },
+    error: undefined,
     ...change,
   };
 }
