@@ -227,6 +227,7 @@ export class Completion {
       task.timer = core.timers.set(task.dueAt, { type: "task-due", task });
     }
     lanes.settle(now, lane);
+    if (core.watched.has(task.record.id)) core.changed.push(task);
     const runMs = now - task.startedAt;
     const waitMs = task.startedAt - task.acceptedAt;
     const { id, type: taskType } = task.record;

@@ -44,6 +44,9 @@ export class Core {
   /** Tasks whose acceptance, and tasks whose end, waits for its commit. */
   readonly accepting: Fifo<Task> = new Fifo();
   readonly ending: Fifo<Task> = new Fifo();
+  /** Ids of tasks whose next change somebody waits for, and those of them that changed in this step. */
+  readonly watched: Set<string> = new Set();
+  readonly changed: Task[] = [];
   readonly #afterwards: Fifo<{
     readonly group: number;
     readonly vnode: Vnode;

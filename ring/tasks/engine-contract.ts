@@ -15,7 +15,7 @@ import type { ErrorCode } from "../errors.ts";
 import type { AppName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row, RowChange, Term } from "../store.ts";
-import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord, TaskStatus } from "./task.ts";
+import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord, TaskState, TaskStatus } from "./task.ts";
 
 /** Filled by the engine during a call, emptied by the node machine after it. Arrays are appended to. */
 export interface EngineOutput {
@@ -59,7 +59,13 @@ export type TaskEvent =
 export type TaskRequest =
   | { readonly type: "get"; readonly id: string }
   /** Answered when the task ends, or with its present status when `timeoutMs` is over. */
-  | { readonly type: "wait"; readonly id: string; readonly timeoutMs: number }
+  | {
+      readonly type: "wait";
+      readonly id: string;
+      readonly timeoutMs: number;
+      /** Answered as well as soon as its state or number of attempts is another. */
+      readonly since?: { readonly state: TaskState; readonly attempts: number };
+    }
   | { readonly type: "cancel"; readonly id: string }
   | {
       readonly type: "list";

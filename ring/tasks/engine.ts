@@ -393,6 +393,8 @@ export class TaskEngine implements TaskEngineContract {
     this.#scheduler.expire(now);
     this.#scheduler.dispatch(now);
     this.#outbox.flush();
+    if (this.#core.changed.length > 0)
+      for (const task of this.#core.changed.splice(0)) this.#waiters.changed(now, task);
   }
 
   #onEnded(now: Instant, task: Task): void {

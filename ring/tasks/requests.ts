@@ -97,12 +97,7 @@ export class Requests {
     }
   }
 
-  #wait(
-    now: Instant,
-    vnode: Vnode,
-    request: { readonly id: string; readonly timeoutMs: number },
-    requestId: number,
-  ): void {
+  #wait(now: Instant, vnode: Vnode, request: Extract<TaskRequest, { type: "wait" }>, requestId: number): void {
     const known = this.#options.results.find(vnode, request.id);
     if (known === undefined) {
       this.#notFound(requestId, request.id);
@@ -112,7 +107,7 @@ export class Requests {
       this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
       return;
     }
-    if (!this.#options.waiters.add(now, known, requestId, request.timeoutMs))
+    if (!this.#options.waiters.add(now, known, requestId, request))
       this.#refuse(requestId, "QUEUE_FULL", "too many calls wait for tasks on this node");
   }
 

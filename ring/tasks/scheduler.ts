@@ -153,6 +153,7 @@ export class Scheduler {
     if (timeoutAt < this.#expireAt) this.#expireAt = timeoutAt;
     if (deadline !== undefined && deadline < this.#expireAt) this.#expireAt = deadline;
     core.output.starts.push(attempt);
+    if (core.watched.size > 0 && core.watched.has(record.id)) core.changed.push(task);
     return true;
   }
 }

@@ -1,9 +1,12 @@
 /**
- * Calls that wait for a task to end; bounded, and answered when the task's end is durable, at their timeout, or when the partition goes.
+ * Calls that wait for a task to end, or to change; bounded, and answered when the task's end is durable, at its next start or
+ * retry if they wait for that too, at their timeout, or when the partition goes.
  */
 
 import type { Instant } from "../machine.ts";
+import { stateOfKnown } from "./admission.ts";
 import type { Core } from "./core.ts";
+import type { TaskRequest } from "./engine-contract.ts";
 import type { Dead, Done, Task, Vnode, Wake, Wakes } from "./model.ts";
 import { statusOf } from "./status.ts";
 import type { Timer } from "./timers.ts";
@@ -12,6 +15,7 @@ interface Waiter extends Wakes {
   readonly requestId: number;
   readonly vnode: Vnode;
   readonly id: string;
+  readonly since: Since | undefined;
   timer: Timer<Wake> | undefined;
 }
 
@@ -29,13 +33,19 @@ export class Waiters {
   }
 
   /** False: too many wait already. */
-  add(now: Instant, task: Task, requestId: number, timeoutMs: number): boolean {
+  add(
+    now: Instant,
+    task: Task,
+    requestId: number,
+    { timeoutMs, since }: Pick<Extract<TaskRequest, { type: "wait" }>, "timeoutMs" | "since">,
+  ): boolean {
     if (this.#count >= this.#core.limits.waiters) return false;
     const { id } = task.record;
     const waiter: Waiter = {
       requestId,
       vnode: task.vnode,
       id,
+      since,
       timer: undefined,
       wake: (at): void => {
         waiter.timer = undefined;
@@ -44,6 +54,11 @@ export class Waiters {
         if (known !== undefined) this.#answer(at, waiter, known);
       },
     };
+    if (since !== undefined && isOther(task, since)) {
+      this.#answer(now, waiter, task);
+      return true;
+    }
+    if (since !== undefined) this.#core.watched.add(id);
     waiter.timer = this.#core.timers.set(now + Math.max(0, Math.min(timeoutMs, MOST_WAIT_MS)), {
       type: "subject",
       subject: waiter,
@@ -63,6 +78,17 @@ export class Waiters {
       this.#answer(now, waiter, known);
     }
     this.#byId.delete(id);
+    this.#core.watched.delete(id);
+  }
+
+  /** It has started, or is to be tried again. */
+  changed(now: Instant, task: Task): void {
+    for (const waiter of [...(this.#byId.get(task.record.id) ?? [])]) {
+      if (waiter.vnode !== task.vnode || waiter.since === undefined || !isOther(task, waiter.since)) continue;
+      this.#core.timers.remove(waiter.timer);
+      this.#remove(waiter);
+      this.#answer(now, waiter, task);
+    }
   }
 
   close(vnode: Vnode): void {
@@ -91,7 +117,14 @@ export class Waiters {
     this.#count--;
     if (rest.length === 0) this.#byId.delete(waiter.id);
     else this.#byId.set(waiter.id, rest);
+    if (!rest.some(({ since }) => since !== undefined)) this.#core.watched.delete(waiter.id);
   }
+}
+
+type Since = NonNullable<Extract<TaskRequest, { type: "wait" }>["since"]>;
+
+function isOther(task: Task, since: Since): boolean {
+  return stateOfKnown(task) !== since.state || task.attempts !== since.attempts;
 }
 
 const MOST_WAIT_MS = 3_600_000;

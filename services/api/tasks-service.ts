@@ -22,9 +22,13 @@ export interface TasksOptions {
 export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
   const ends = { DONE: true, DEAD: true, CANCELLED: true } as Readonly<Record<string, boolean>>;
 
-  async function wait(taskId: string, timeoutMs: number): Promise<TaskStatus> {
+  async function wait(
+    taskId: string,
+    timeoutMs: number,
+    since?: Pick<TaskStatus, "state" | "attempts">,
+  ): Promise<TaskStatus> {
     const partition = placeOfTask(node, taskId);
-    const request = { type: "wait", id: taskId, timeoutMs } as const;
+    const request = { type: "wait", id: taskId, timeoutMs, ...(since === undefined ? {} : { since }) } as const;
     return (await askTask(node, { partition, request }, "task", { deadlineMs: timeoutMs + ANSWER_MS })).status;
   }
 
@@ -37,12 +41,14 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
     request: messages.TaskIdRequest,
     { signal, deadlineMs }: CallContext,
   ): AsyncIterable<messages.Task> {
-    let shown = taskMessage(await get(request.taskId, deadlineMs));
+    let status = await get(request.taskId, deadlineMs);
+    let shown = taskMessage(status);
     yield shown;
     while (!signal.aborted && ends[shown.state] !== true) {
-      const status = taskMessage(await wait(request.taskId, WATCH_MS));
-      if (status.state === shown.state && status.attempts === shown.attempts && status.waits === shown.waits) continue;
-      shown = status;
+      status = await wait(request.taskId, WATCH_MS, { state: status.state, attempts: status.attempts });
+      const next = taskMessage(status);
+      if (next.state === shown.state && next.attempts === shown.attempts && next.waits === shown.waits) continue;
+      shown = next;
       yield shown;
     }
   }
@@ -215,7 +221,7 @@ function scheduleAction(action: string): "pause" | "resume" | "run" | "delete" {
 const IDS_MOST = 1_000;
 const LIST_MOST = 1_000;
 const WAIT_MS = 30_000;
-/** How often a watcher looks for a change that is not the end. */
-const WATCH_MS = 1_000;
+/** Starts, retries and the end are told as they happen; the reason why a task waits is looked at this often. */
+const WATCH_MS = 5_000;
 /** What the answer to a Wait may take beyond its time. */
 const ANSWER_MS = 2_000;

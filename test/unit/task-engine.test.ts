@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
 import type { AppName, Partition } from "../../ring/ids.ts";
 import type { AppOverride } from "../../ring/tasks/definition.ts";
-import type { Attempt } from "../../ring/tasks/task.ts";
+import type { Attempt, TaskState, TaskStatus } from "../../ring/tasks/task.ts";
 import { deriveId } from "../../ring/tasks/task-id.ts";
 import { catalogue, partitionOf, RING_SIZE, taskType, WALL_MS, World } from "../property/task-world.ts";
 
@@ -465,6 +465,37 @@ describe("ends", () => {
     expect(world.answers.get(90_001)).toBeUndefined();
     world.sync();
     expect(world.answers.get(90_001)).toMatchObject({ status: { state: "done" } });
+  });
+
+  test("wait with the state that is known is answered by the next start, retry or end, and at once if it is older", () => {
+    const world = new World({ seed: 1 });
+    const record = world.record({ app: "a", type: "work", key: "k" });
+    let asked = 90_000;
+    const ask = (since: { readonly state: TaskState; readonly attempts: number }): number => {
+      const request = { type: "wait", id: record.id, timeoutMs: 60_000, since } as const;
+      world.call((engine) => engine.request(world.now, partitionOf(record.hash), request, ++asked));
+      return asked;
+    };
+    world.call((engine) => engine.allowStarts(world.now, false));
+    world.submit(record);
+    world.sync();
+    const start = ask({ state: "queued", attempts: 0 });
+    world.advance(1_000);
+    expect(world.answers.get(start)).toBeUndefined();
+    world.call((engine) => engine.allowStarts(world.now, true));
+    expect(world.answers.get(start)).toMatchObject({ status: { state: "running" } });
+    expect(world.answers.get(ask({ state: "queued", attempts: 0 }))).toMatchObject({ status: { state: "running" } });
+    const { attempts } = (world.answers.get(start) as { status: TaskStatus }).status;
+    const retry = ask({ state: "running", attempts });
+    world.fail(newest(world));
+    expect(world.answers.get(retry)).toMatchObject({ status: { state: "retrying" } });
+    const again = ask((world.answers.get(retry) as { status: TaskStatus }).status);
+    world.advance(30_000);
+    expect(world.answers.get(again)).toMatchObject({ status: { state: "running" } });
+    const end = ask((world.answers.get(again) as { status: TaskStatus }).status);
+    world.done(newest(world));
+    world.sync();
+    expect(world.answers.get(end)).toMatchObject({ status: { state: "done" } });
   });
 
   test("P5: results are kept within their count and their time, rows included", () => {

@@ -130,9 +130,15 @@ const scheduleSpec = v.object({
 });
 const limit = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(100_000));
 const id = word;
+const taskState = v.picklist(["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"]);
 const taskRequest = v.variant("type", [
   v.object({ type: v.literal("get"), id }),
-  v.object({ type: v.literal("wait"), id, timeoutMs: amount }),
+  v.object({
+    type: v.literal("wait"),
+    id,
+    timeoutMs: amount,
+    since: v.optional(v.object({ state: taskState, attempts: count })),
+  }),
   v.object({ type: v.literal("cancel"), id }),
   v.object({ type: v.literal("list"), app: v.optional(text), key: v.optional(text), state: v.optional(word), limit }),
   v.object({ type: v.literal("list-dead"), app: v.optional(text), after: v.optional(text), limit }),
@@ -176,7 +182,7 @@ const taskStatus = v.object({
   app: text,
   type: text,
   key: text,
-  state: v.picklist(["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"]),
+  state: taskState,
   attempts: count,
   partition,
   acceptedAtMs: anyNumber,
