@@ -35,6 +35,8 @@ export interface Row {
 export interface RowChange {
   readonly key: Uint8Array;
   readonly value?: Uint8Array;
+  /** There has never been a row under this key. A store may spare itself what that makes needless. */
+  readonly isNew?: boolean;
 }
 
 /** All changes that one commit makes to one partition. */

@@ -8,7 +8,8 @@ import type { PageRequest, RowGroup, RowPage, TaskStore } from "../store.ts";
 import { type DataDirectory, isNetworkFileSystem, readMarker, tryLockDirectory } from "./directory.ts";
 import { decodeRegisterState, encodeRegisterState } from "./register-codec.ts";
 import { openRegisterFile, type RegisterFile } from "./register-file.ts";
-import { type EmbeddedStore, openEmbeddedStore, type StoreLog } from "./store/embedded.ts";
+import { type EmbeddedStore, openEmbeddedStore } from "./store/embedded.ts";
+import type { StoreLog } from "./store/log.ts";
 
 interface Adopted {
   readonly directory: DataDirectory;

@@ -24,7 +24,7 @@ import type { Gossip } from "./gossip.ts";
 import { type AskOptions, Questions } from "./questions.ts";
 import { encodeRegisterState } from "./register-codec.ts";
 import type { RegisterFile } from "./register-file.ts";
-import type { StoreLog } from "./store/embedded.ts";
+import type { StoreLog } from "./store/log.ts";
 import type { NodeStore } from "./store/node-store.ts";
 
 export interface PeerLinks {

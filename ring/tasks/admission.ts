@@ -143,7 +143,7 @@ export class Admission {
     vnode.known.set(task);
     vnode.arrivals.push(task);
     core.countQueued(task, 1);
-    core.writeTask(now, task);
+    core.writeTask(now, task, true);
     if (record.idempotencyKey !== undefined) {
       vnode.dedupe.set(dedupeName(record.app, record.key, record.idempotencyKey), record.id);
       core.write(vnode, keyedRow(KIND.dedupe, record.app, record.key, record.idempotencyKey), idValue(record.id));

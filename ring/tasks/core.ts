@@ -136,15 +136,16 @@ export class Core {
     app.queuedLimit = Math.ceil(app.limits.queued * this.share);
   }
 
-  write(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
-    this.output.changes.push({ partition: vnode.partition, change: { key, value } });
+  /** `isNew`: no row has had this key. */
+  write(vnode: Vnode, key: Uint8Array, value: Uint8Array, isNew = false): void {
+    this.output.changes.push({ partition: vnode.partition, change: { key, value, isNew } });
   }
 
   erase(vnode: Vnode, key: Uint8Array): void {
     this.output.changes.push({ partition: vnode.partition, change: { key } });
   }
 
-  writeTask(now: Instant, task: Task): void {
+  writeTask(now: Instant, task: Task, isNew = false): void {
     const dueAtMs = task.dueAt === 0 ? 0 : this.wallMs(now) + Math.max(0, Math.round(task.dueAt - now));
     this.write(
       task.vnode,
@@ -153,6 +154,7 @@ export class Core {
         { flags: task.flags, attempts: task.attempts, acceptedAtMs: task.acceptedAtMs, dueAtMs },
         task.record.wire,
       ),
+      isNew,
     );
   }
 

@@ -155,8 +155,8 @@ test("a newer format and a file that is no store are refused", async () => {
   const { checksum } = await import("../../ring/io/store/checksum.ts");
   const raw = openRaw(path);
   const key = Buffer.from([0xff, 0xf0, 0]);
-  const value = Buffer.from([2, 0, 0, 0, 0]);
-  value.writeUInt32LE(checksum(Buffer.concat([key, Buffer.from([2])]), 0, 4), 1);
+  const value = Buffer.from([3, 0, 0, 0, 0]);
+  value.writeUInt32LE(checksum(Buffer.concat([key, Buffer.from([3])]), 0, 4), 1);
   await raw.put(key, value);
   await raw.close();
   await expect(openEmbeddedStore({ directory: path })).rejects.toMatchObject({

@@ -6,8 +6,8 @@
  */
 
 import type { Term } from "../../store.ts";
-import type { Batch } from "./batch.ts";
 import type { Environment } from "./environment.ts";
+import type { RowSink } from "./overlay.ts";
 import { ASIDE, keyOf, SPACE_BYTES, type Space, spaceOf, upperBound } from "./rows.ts";
 
 export interface AsideReason {
@@ -39,21 +39,27 @@ export class Aside {
     }
   }
 
-  /** Begins a batch and returns its number. */
-  begin(batch: Batch, reason: AsideReason): number {
-    const number = this.#nextBatch;
-    const text = JSON.stringify({ ...reason, why: reason.why.slice(0, WHY_LIMIT), at: new Date().toISOString() });
-    batch.put(ASIDE, asideKey(number), new TextEncoder().encode(text));
-    this.#nextBatch += 1;
-    this.#batches += 1;
-    return number;
+  /** A number for a batch that is to begin. */
+  next(): number {
+    return this.#nextBatch++;
   }
 
-  /** Moves one row; `key` and `stored` as they lie in the environment. */
-  move(batch: Batch, number: number, row: { readonly key: Uint8Array; readonly stored: Uint8Array }): void {
-    batch.putStored(ASIDE, asideKey(number, row.key), row.stored);
-    batch.remove(spaceOf(row.key), row.key.subarray(SPACE_BYTES));
-    this.#rows += 1;
+  /** The header of a batch. */
+  begin(rows: RowSink, number: number, reason: AsideReason): void {
+    const text = JSON.stringify({ ...reason, why: reason.why.slice(0, WHY_LIMIT), at: new Date().toISOString() });
+    rows.put(ASIDE, asideKey(number), new TextEncoder().encode(text));
+  }
+
+  /** Moves one row; `stored` with the checksum that it has. */
+  move(rows: RowSink, number: number, row: { readonly key: Uint8Array; readonly stored: Uint8Array }): void {
+    rows.putStored(ASIDE, asideKey(number, row.key), row.stored);
+    rows.remove(spaceOf(row.key), row.key.subarray(SPACE_BYTES));
+  }
+
+  /** So many were moved; with `begun` to a batch of their own. */
+  moved(rows: number, begun: boolean): void {
+    this.#rows += rows;
+    if (begun) this.#batches += 1;
   }
 }
 

@@ -7,8 +7,7 @@
 
 import { checksum } from "./checksum.ts";
 import type { Database } from "./environment.ts";
-import { KEY_LIMIT_BYTES } from "./limits.ts";
-import { CHECKSUM_BYTES, SPACE_BYTES, type Space } from "./rows.ts";
+import { CHECKSUM_BYTES, keyOf, type Space } from "./rows.ts";
 
 export class Batch {
   readonly #database: Database;
@@ -17,9 +16,6 @@ export class Batch {
   #slabIndex = 0;
   #at = 0;
   #wrote = false;
-  /** lmdb copies a key at once, so all keys are made in the same bytes; one view per length. */
-  readonly #key = new Uint8Array(SPACE_BYTES + KEY_LIMIT_BYTES + 64);
-  readonly #keyViews: Uint8Array[] = [];
 
   constructor(database: Database) {
     this.#database = database;
@@ -42,52 +38,43 @@ export class Batch {
   }
 
   put(space: Space, key: Uint8Array, value: Uint8Array): void {
-    const keyBytes = SPACE_BYTES + key.length;
-    const whole = keyBytes + value.length + CHECKSUM_BYTES;
+    this.putRow(keyOf(space, key), value, false);
+  }
+
+  /** `key` with its space in front. `isStored`: the value comes with the checksum that it has. */
+  putRow(key: Uint8Array, value: Uint8Array, isStored: boolean): void {
+    if (isStored) {
+      const slab = this.#room(value.length);
+      slab.set(value, this.#at);
+      this.#put(key, slab, this.#at, this.#at + value.length);
+      return;
+    }
+    const whole = key.length + value.length + CHECKSUM_BYTES;
     const slab = this.#room(whole);
     const start = this.#at;
-    slab[start] = space >>> 8;
-    slab[start + 1] = space & 255;
-    slab.set(key, start + SPACE_BYTES);
-    slab.set(value, start + keyBytes);
-    const end = start + whole - CHECKSUM_BYTES;
+    const valueAt = start + key.length;
+    slab.set(key, start);
+    slab.set(value, valueAt);
+    const end = valueAt + value.length;
     const sum = checksum(slab, start, end);
     slab[end] = sum;
     slab[end + 1] = sum >>> 8;
     slab[end + 2] = sum >>> 16;
     slab[end + 3] = sum >>> 24;
-    this.#at = start + whole;
-    this.#wrote = true;
-    slab.start = start + keyBytes;
-    slab.end = start + whole;
-    this.#database.put(this.#keyOf(space, key), slab);
+    this.#put(key, slab, valueAt, start + whole);
   }
 
-  remove(space: Space, key: Uint8Array): void {
+  removeRow(key: Uint8Array): void {
     this.#wrote = true;
-    this.#database.remove(this.#keyOf(space, key));
+    this.#database.remove(key);
   }
 
-  /** Keeps `stored` as it is, with the checksum it came with. */
-  putStored(space: Space, key: Uint8Array, stored: Uint8Array): void {
-    const slab = this.#room(stored.length);
-    const start = this.#at;
-    slab.set(stored, start);
-    this.#at = start + stored.length;
+  #put(key: Uint8Array, slab: Slab, start: number, end: number): void {
+    this.#at = end;
     this.#wrote = true;
     slab.start = start;
-    slab.end = this.#at;
-    this.#database.put(this.#keyOf(space, key), slab);
-  }
-
-  #keyOf(space: Space, key: Uint8Array): Uint8Array {
-    const length = SPACE_BYTES + key.length;
-    this.#keyViews[length] ??= this.#key.subarray(0, length);
-    const view = this.#keyViews[length]!;
-    view[0] = space >>> 8;
-    view[1] = space & 255;
-    view.set(key, SPACE_BYTES);
-    return view;
+    slab.end = end;
+    this.#database.put(key, slab);
   }
 
   #room(bytes: number): Slab {

@@ -1,36 +1,36 @@
 /**
- * Group commit over LMDB: one transaction under way, everything else collects behind it.
+ * Group commit over the journal: one batch under way, everything else collects behind it.
  *
- * G1  Jobs are written in the order they were given; what one job writes, one transaction writes.
- * G2  A job resolves after its transaction is synced (V1 of `environment.ts`).
- * G3  The first failure breaks the line for good, one excepted: a transaction that LMDB gave up for want of space. It
- *     changed nothing (only the meta page makes new pages count), so its jobs are refused and the line goes on.
- * G4  No synchronous transaction may run beside this: lmdb would cut the batch under way in two.
+ * G1  Jobs are written in the order they were given; what one job writes, one batch holds.
+ * G2  A job resolves after its batch is synced.
+ * G3  The first failure breaks the line for good, one excepted: a batch that found no space. Nothing of it counts, so
+ *     its jobs are refused and the line goes on.
  */
 
 import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
-import { Batch } from "./batch.ts";
-import type { Database } from "./environment.ts";
+import { isWantOfSpace, withDeadline } from "./failure.ts";
+import type { Journal } from "./journal.ts";
+import type { RowSink } from "./overlay.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 
-/** What one transaction takes from one caller. */
+/** What one batch takes from one caller. */
 export interface Job {
   /** Adds more rows than it ends; refused while the disk is full. */
   readonly grows: boolean;
-  /** Looks at the database while it writes: has to be the first of its transaction. */
+  /** Looks at rows while it writes: has to be the first of its batch. */
   readonly reads: boolean;
   readonly changes: number;
   readonly bytes: number;
   readonly partitions: readonly Partition[];
-  /** Called once, when the transaction begins. */
-  readonly write: (batch: Batch) => void;
+  /** Puts the job's rows; called again when they have to go into another segment. */
+  readonly write: (rows: RowSink) => void;
 }
 
 export interface CommitLineOptions {
-  readonly database: Database;
+  readonly journal: Journal;
   readonly space: Space;
-  /** A transaction that takes longer than this breaks the store. */
+  /** A batch that takes longer than this breaks the store. */
   readonly deadlineMs: number;
   /** Refuses more when this much waits. */
   readonly waitingLimitBytes: number;
@@ -39,7 +39,6 @@ export interface CommitLineOptions {
 
 export class CommitLine {
   readonly #options: CommitLineOptions;
-  readonly #batch: Batch;
   #waiting: Entry[] = [];
   #waitingBytes = 0;
   #running: Promise<void> | undefined;
@@ -48,14 +47,13 @@ export class CommitLine {
 
   constructor(options: CommitLineOptions) {
     this.#options = options;
-    this.#batch = new Batch(options.database);
   }
 
   get broken(): RingError | undefined {
     return this.#broken;
   }
 
-  /** Transactions that ended well. Each is one fdatasync and one synchronous write of the meta page. */
+  /** Batches that ended well, each with one sync. */
   get commits(): number {
     return this.#commits;
   }
@@ -99,12 +97,12 @@ export class CommitLine {
       if (entries.length === 0) continue;
       let failure: { readonly error: unknown } | undefined;
       try {
-        const synced = this.#batch.transact(() => {
-          for (const { job } of entries) job.write(this.#batch);
+        const synced = this.#options.journal.append((rows) => {
+          for (const { job } of entries) job.write(rows);
         });
-        if (await this.#withDeadline(synced)) this.#commits += 1;
+        if (await withDeadline(synced, this.#options.deadlineMs)) this.#commits += 1;
       } catch (error) {
-        failure = { error: await causeOf(error) };
+        failure = { error };
       }
       if (failure === undefined) {
         for (const entry of entries) entry.resolve();
@@ -115,7 +113,7 @@ export class CommitLine {
     this.#running = undefined;
   }
 
-  /** The jobs of the next transaction. */
+  /** The jobs of the next batch. */
   #take(): Entry[] {
     const { space } = this.#options;
     const taken: Entry[] = [];
@@ -148,7 +146,8 @@ export class CommitLine {
   }
 
   #fail(entries: readonly Entry[], error: unknown): void {
-    if (!this.#isWantOfSpace(entries, error)) {
+    const bytes = entries.reduce((sum, { job }) => sum + costOf(job), 0);
+    if (!isWantOfSpace(error, this.#options.space, bytes)) {
       this.break(error);
       this.#refuse(entries, this.#broken!);
       return;
@@ -170,37 +169,8 @@ export class CommitLine {
     this.#waiting.unshift(...again);
   }
 
-  /** G3. A short write, which is what a disk that fills up in the middle of a page gives, LMDB reports as EIO. */
-  #isWantOfSpace(entries: readonly Entry[], error: unknown): boolean {
-    const code = (error as { code?: unknown } | undefined)?.code;
-    if (code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL) return true;
-    if (code !== EIO) return false;
-    const bytes = entries.reduce((sum, { job }) => sum + costOf(job), 0);
-    const diskBytes = this.#options.space.diskBytes();
-    return diskBytes !== undefined && diskBytes < NEARLY_FULL_BYTES + bytes;
-  }
-
   #refuse(entries: readonly Entry[], error: Error): void {
     for (const entry of entries) entry.reject(error);
-  }
-
-  /** Rejects when the disk does not answer. A process that was itself stopped or busy does not count as a slow disk. */
-  #withDeadline<T>(synced: Promise<T>): Promise<T> {
-    const { deadlineMs } = this.#options;
-    return new Promise((resolve, reject) => {
-      let since = performance.now();
-      let timer = setTimeout(expire, deadlineMs);
-      function expire(): void {
-        if (performance.now() - since > deadlineMs + LATE_MS) {
-          since = performance.now();
-          timer = setTimeout(expire, deadlineMs);
-          return;
-        }
-        // One whole turn more, in which an answer that is already there gets delivered.
-        setImmediate(() => setImmediate(() => reject(new Error(`no answer from the disk for ${deadlineMs} ms`))));
-      }
-      synced.then(resolve, reject).finally(() => clearTimeout(timer));
-    });
   }
 }
 
@@ -208,22 +178,8 @@ interface Entry {
   readonly job: Job;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
-  /** Transactions with this job that found no space. */
+  /** Batches with this job that found no space. */
   readonly tries: number;
-}
-
-/** lmdb rejects with an error that only promises the reason. */
-async function causeOf(error: unknown): Promise<unknown> {
-  const reason = (error as { commitError?: Promise<unknown> }).commitError;
-  if (reason === undefined) return error;
-  const inTime = new Promise<unknown>((resolve) => setTimeout(resolve, REASON_MS, error).unref());
-  return Promise.race([
-    reason.then(
-      () => error,
-      (cause: unknown) => cause,
-    ),
-    inTime,
-  ]);
 }
 
 /** What a job may take of the disk at most: each change may copy a page, and a large value is rounded up to whole ones. */
@@ -241,15 +197,8 @@ function diskFull(): RingError {
   });
 }
 
-const BATCH_LIMIT_BYTES = 16 * 1024 * 1024;
+/** Far less than a segment: what is left unused at its end. */
+const BATCH_LIMIT_BYTES = 4 * 1024 * 1024;
 const BATCH_LIMIT_CHANGES = 50_000;
-/** Below this an EIO is put down to a full disk. */
-const NEARLY_FULL_BYTES = 4 * 1024 * 1024;
 const PAGE_BYTES = 4096;
 const TRIES = 3;
-const LATE_MS = 1000;
-const REASON_MS = 1000;
-const ENOSPC = 28;
-const EIO = 5;
-const EDQUOT = 122;
-const MDB_MAP_FULL = -30792;

@@ -1,11 +1,9 @@
 /**
- * `EmbeddedStore`: the `TaskStore` of a node's own disk, over LMDB. One environment, one database, one writer.
+ * `EmbeddedStore`: the `TaskStore` of a node's own disk: a journal, and LMDB behind it (`journal.ts`). One writer.
  *
- * Reads come from the memory map in the caller's turn; writes go through `CommitLine`.
+ * Reads come from memory and memory map in the caller's turn; writes go through `CommitLine`.
  *
- * E1  A row whose checksum does not fit is never served: it is set aside, logged and counted, and its page goes on.
- * E2  What drop and quarantine leave undone at a crash is finished when the store is opened again.
- * E3  While rows of a partition are being dropped or set aside, its groups are refused and opening it waits.
+ * E1 to E3 stand in `clearing.ts`.
  * E4  While the disk is full, calls that begin work are refused; those that end some may use the reserve. A call ends
  *     work when it puts no more than a result's worth of bytes for each row it deletes.
  */
@@ -14,10 +12,13 @@ import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import type { CommitResult, PageRequest, Row, RowGroup, RowPage, StoreStats, TaskStore, Term } from "../../store.ts";
 import { Aside } from "./aside.ts";
-import type { Batch } from "./batch.ts";
+import { Clearing } from "./clearing.ts";
 import { CommitLine, type Job } from "./commit.ts";
 import { type Environment, openEnvironment } from "./environment.ts";
+import { type FoundRow, Journal } from "./journal.ts";
 import { checkPageRequest, type GroupSize, measureGroups, PAGE_ROW_LIMIT, PARTITION_LIMIT } from "./limits.ts";
+import type { StoreLog } from "./log.ts";
+import type { RowSink } from "./overlay.ts";
 import {
   decodeTerm,
   encodeTerm,
@@ -30,14 +31,8 @@ import {
   termKey,
   upperBound,
 } from "./rows.ts";
-import { RETRY_MS, Space } from "./space.ts";
+import { RETRY_MS, Space, type SpaceOptions } from "./space.ts";
 import { TermTable } from "./terms.ts";
-
-/** As pino's. */
-export interface StoreLog {
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
 
 export interface EmbeddedStoreOptions {
   /** Absolute path; made when missing. Inside a locked data directory (`directory.ts`). */
@@ -55,52 +50,98 @@ export interface EmbeddedStoreOptions {
 
 /** Rejects with `STORE_BROKEN` when the environment cannot be read or was written by a newer version. */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
-  const store = new EmbeddedStore(await openEnvironment(options.directory), options);
+  const environment = await openEnvironment(options.directory);
+  let store: EmbeddedStore | undefined;
+  const space = spaceOfStore(options, {
+    // A row takes up to twice its bytes in pages.
+    freeInside: () => environment.size().freeBytes - 2 * (store?.owedBytes ?? 0),
+    // What was deleted frees pages only once the database knows of it.
+    whileFull: () => void store?.settle().catch(() => {}),
+  });
   try {
+    const journal = await Journal.open({
+      directory: options.directory,
+      environment,
+      space,
+      deadlineMs: options.commitDeadlineMs ?? COMMIT_DEADLINE_MS,
+      onBroken: (error) => store?.break(error),
+    });
+    store = new EmbeddedStore({ environment, space, journal }, options);
     await store.start(options.mustExist ?? false);
+    return store;
   } catch (error) {
-    await store[Symbol.asyncDispose]();
+    if (store !== undefined) await store[Symbol.asyncDispose]();
+    else {
+      space.close();
+      await environment.close();
+    }
     throw error;
   }
-  return store;
+}
+
+function spaceOfStore(options: EmbeddedStoreOptions, inside: Pick<SpaceOptions, "freeInside" | "whileFull">): Space {
+  const { directory, log } = options;
+  return new Space({
+    ...inside,
+    directory,
+    reserveBytes: options.reserveBytes ?? RESERVE_BYTES,
+    onChange: (full, freeBytes) => {
+      if (full) log?.error({ directory, freeBytes }, "disk full: no new work until there is space again");
+      else log?.warn({ directory, freeBytes }, "the disk has space again");
+    },
+  });
+}
+
+/** What a store is made of. */
+export interface StoreParts {
+  readonly environment: Environment;
+  readonly space: Space;
+  readonly journal: Journal;
 }
 
 export class EmbeddedStore implements TaskStore {
   readonly shared: boolean = false;
   readonly #environment: Environment;
   readonly #directory: string;
-  readonly #log: StoreLog | undefined;
   readonly #space: Space;
+  readonly #journal: Journal;
   readonly #line: CommitLine;
   readonly #terms = new TermTable();
   readonly #aside = new Aside();
-  /** E3: partitions being dropped or set aside. */
-  readonly #busy = new Map<Partition, Promise<void>>();
-  /** Keys of rows found damaged and on their way to quarantine, as hex. */
-  readonly #leaving = new Set<string>();
+  readonly #clearing: Clearing;
   #closed: Promise<void> | undefined;
 
-  constructor(environment: Environment, options: EmbeddedStoreOptions) {
+  constructor(parts: StoreParts, options: EmbeddedStoreOptions) {
     const { directory, log } = options;
-    this.#environment = environment;
+    this.#environment = parts.environment;
+    this.#space = parts.space;
+    this.#journal = parts.journal;
     this.#directory = directory;
-    this.#log = log;
-    this.#space = new Space({
-      directory,
-      reserveBytes: options.reserveBytes ?? RESERVE_BYTES,
-      freeInside: () => environment.size().freeBytes,
-      onChange: (full, freeBytes) => {
-        if (full) log?.error({ directory, freeBytes }, "disk full: no new work until there is space again");
-        else log?.warn({ directory, freeBytes }, "the disk has space again");
-      },
-    });
     this.#line = new CommitLine({
-      database: environment.database,
-      space: this.#space,
+      journal: parts.journal,
+      space: parts.space,
       deadlineMs: options.commitDeadlineMs ?? COMMIT_DEADLINE_MS,
       waitingLimitBytes: options.waitingLimitBytes ?? WAITING_LIMIT_BYTES,
       onBroken: (err) => log?.error({ directory, err }, "the store is broken: nothing is accepted any more"),
     });
+    this.#clearing = new Clearing({
+      line: this.#line,
+      journal: parts.journal,
+      terms: this.#terms,
+      aside: this.#aside,
+      check: () => this.#check(),
+      ...(log && { log: log }),
+    });
+  }
+
+  /** Bytes that the database will take when it gets what the journal holds. */
+  get owedBytes(): number {
+    return this.#journal.owedBytes;
+  }
+
+  /** S4: the database failed behind the journal. */
+  break(error: unknown): void {
+    this.#line.break(error);
   }
 
   get broken(): Error | undefined {
@@ -113,13 +154,13 @@ export class EmbeddedStore implements TaskStore {
   }
 
   async open(partition: Partition, at: { readonly history: number; readonly generation: number }): Promise<Term> {
-    for (let busy = this.#busy.get(partition); busy; busy = this.#busy.get(partition)) await busy.catch(() => {});
+    while (this.#clearing.isBusy(partition)) await this.#clearing.over(partition);
     this.#check();
     const term = this.#terms.raise(partition, at);
     await this.#line.submit({
       ...SMALL_JOB,
       partitions: [partition],
-      write: (batch) => batch.put(TERMS, termKey(partition), encodeTerm(term, "live")),
+      write: (rows) => rows.put(TERMS, termKey(partition), encodeTerm(term, "live")),
     });
     this.#terms.saved(partition, term);
     return term;
@@ -137,7 +178,8 @@ export class EmbeddedStore implements TaskStore {
     const refused: number[] = [];
     const accepted: RowGroup[] = [];
     for (const [index, group] of groups.entries()) {
-      if (this.#busy.has(group.partition) || !this.#terms.accept(group.partition, group.term)) refused.push(index);
+      if (this.#clearing.isBusy(group.partition) || !this.#terms.accept(group.partition, group.term))
+        refused.push(index);
       else accepted.push(group);
     }
     if (accepted.length === 0) return { refused };
@@ -147,8 +189,8 @@ export class EmbeddedStore implements TaskStore {
       changes: size.changes,
       bytes: size.putBytes,
       partitions: accepted.map((group) => group.partition),
-      write: (batch) => {
-        for (const group of accepted) this.#write(batch, group);
+      write: (rows) => {
+        for (const group of accepted) this.#write(rows, group);
       },
     };
     await this.#line.submit(job);
@@ -163,33 +205,32 @@ export class EmbeddedStore implements TaskStore {
     const after = request.after && keyOf(request.partition, request.after);
     const exclusive = after !== undefined && Buffer.compare(after, prefix) >= 0;
     const rowLimit = Math.min(request.rowLimit, PAGE_ROW_LIMIT);
-    const range = { start: exclusive ? after : prefix, end: upperBound(prefix), exclusive, limit: rowLimit + 1 };
+    const range = { start: exclusive ? after : prefix, end: upperBound(prefix), exclusive };
     const rows: Row[] = [];
     let bytes = 0;
+    let seen = 0;
     let last: Uint8Array | undefined;
-    for (const { key, value } of this.#environment.range(range)) {
-      bytes += key.length + value.length;
-      if (last !== undefined && (rows.length >= rowLimit || bytes > request.byteLimit)) {
+    for (const row of this.#journal.range(range)) {
+      const key = row.key.slice();
+      bytes += key.length + ("value" in row ? row.value : row.stored).length;
+      if (last !== undefined && (seen >= rowLimit || bytes > request.byteLimit))
         return { rows, next: last.slice(SPACE_BYTES) };
-      }
       last = key;
-      const content = openValue(key, value);
+      seen += 1;
+      const content = "value" in row ? row.value.slice() : openValue(key, row.stored);
       // E1: a page may so hold fewer rows than it could; `next` still leads on.
-      if (content === undefined) this.#damaged(key);
+      if (content === undefined) this.#clearing.damaged(key);
       else rows.push({ key: key.subarray(SPACE_BYTES), value: content });
     }
-    // The scan ends at its limit as well as at the last row: behind damaged rows there may be more.
-    if (last === undefined || !this.#environment.hasAfter(last, prefix)) return { rows };
-    return { rows, next: last.slice(SPACE_BYTES) };
+    return { rows };
   }
 
   drop(partition: Partition): Promise<void> {
-    return this.#exclusive(partition, () => this.#clear(partition, undefined));
+    return this.#clearing.drop(partition);
   }
 
   quarantine(partition: Partition, why: string): Promise<void> {
-    this.#log?.error({ partition, why }, "partition set aside: its rows are kept but not opened");
-    return this.#exclusive(partition, () => this.#clear(partition, why));
+    return this.#clearing.quarantine(partition, why);
   }
 
   async partitions(): Promise<readonly { readonly partition: Partition; readonly term: Term }[]> {
@@ -197,12 +238,24 @@ export class EmbeddedStore implements TaskStore {
     return this.#terms.entries();
   }
 
-  /** `syncs` counts fdatasync calls, one per commit; each commit also writes LMDB's meta page synchronously. */
+  /** `syncs`: one per commit, and two per transaction of the database behind them. */
   stats(): StoreStats {
-    const { rows, usedBytes } = this.#environment.size();
-    const own = 1 + this.#terms.size + this.#aside.entries;
+    const { usedBytes } = this.#environment.size();
+    const own = 2 + this.#terms.size + this.#aside.entries;
     const commits = this.#line.commits;
-    return { rows: Math.max(0, rows - own), bytes: usedBytes, commits, syncs: commits, quarantined: this.#aside.rows };
+    return {
+      rows: Math.max(0, this.#journal.rows() - own),
+      bytes: usedBytes,
+      commits,
+      syncs: commits + 2 * this.#journal.checkpoints,
+      quarantined: this.#aside.rows,
+    };
+  }
+
+  /** Resolves when everything committed so far is in the database itself: for whoever copies its file. */
+  async settle(): Promise<void> {
+    this.#check();
+    return this.#journal.settle();
   }
 
   /** Waits for what was accepted. */
@@ -221,7 +274,7 @@ export class EmbeddedStore implements TaskStore {
       const content = openValue(key, value);
       const row = content && decodeTerm(content);
       if (row === undefined) {
-        this.#damaged(key);
+        this.#clearing.damaged(key);
       } else {
         this.#terms.load(partition, row.term);
         if (row.state !== "live") unfinished.push({ partition, drop: row.state === "dropping" });
@@ -241,18 +294,18 @@ export class EmbeddedStore implements TaskStore {
 
   async #checkFormat(mustExist: boolean): Promise<void> {
     const key = keyOf(FORMAT, FORMAT_KEY);
-    const stored = this.#environment.get(key);
-    if (stored === undefined) {
+    const found = this.#journal.get(key);
+    if (found === undefined) {
       if (mustExist) throw this.#unusable("is empty, although this member has stored rows before");
-      if (this.#environment.size().rows > 0)
-        throw this.#unusable("holds rows but no format row: not a store, or damaged");
+      if (this.#journal.rows() > 1) throw this.#unusable("holds rows but no format row: not a store, or damaged");
       await this.#line.submit({
         ...SMALL_JOB,
-        write: (batch) => batch.put(FORMAT, FORMAT_KEY, Uint8Array.of(FORMAT_VERSION)),
+        write: (rows) => rows.put(FORMAT, FORMAT_KEY, Uint8Array.of(FORMAT_VERSION)),
       });
+      await this.#journal.settle();
       return;
     }
-    const version = openValue(key, stored)?.[0];
+    const version = contentOf(found)?.[0];
     if (version === undefined) throw this.#unusable("has a damaged format row");
     if (version > FORMAT_VERSION) {
       throw this.#unusable(
@@ -278,88 +331,14 @@ export class EmbeddedStore implements TaskStore {
     return found;
   }
 
-  #write(batch: Batch, group: RowGroup): void {
+  #write(rows: RowSink, group: RowGroup): void {
     const { partition } = group;
     const unsaved = this.#terms.unsaved(partition);
-    if (unsaved !== undefined) batch.put(TERMS, termKey(partition), encodeTerm(unsaved, "live"));
-    for (const { key, value } of group.changes) {
-      if (value === undefined) batch.remove(partition, key);
-      else batch.put(partition, key, value);
+    if (unsaved !== undefined) rows.put(TERMS, termKey(partition), encodeTerm(unsaved, "live"));
+    for (const { key, value, isNew } of group.changes) {
+      if (value === undefined) rows.remove(partition, key);
+      else rows.put(partition, key, value, isNew);
     }
-  }
-
-  /** Removes a partition's rows in bounded steps; with `why` they go to quarantine. E2: the term row remembers until the last. */
-  async #clear(partition: Partition, why: string | undefined): Promise<void> {
-    const term = this.#terms.get(partition) ?? NO_TERM;
-    this.#terms.delete(partition);
-    let aside: number | undefined;
-    for (let first = true, more = true; more; first = false) {
-      await this.#line.submit({
-        ...LOOKING_JOB,
-        partitions: [partition],
-        write: (batch) => {
-          if (first && why !== undefined) aside = this.#aside.begin(batch, { partition, term, why });
-          more = this.#clearSome(batch, partition, aside);
-          if (!more) batch.remove(TERMS, termKey(partition));
-          else if (first)
-            batch.put(TERMS, termKey(partition), encodeTerm(term, why === undefined ? "dropping" : "moving-aside"));
-        },
-      });
-    }
-  }
-
-  /** True when there are more rows. */
-  #clearSome(batch: Batch, partition: Partition, aside: number | undefined): boolean {
-    let rows = 0;
-    let bytes = 0;
-    for (const { key, value } of this.#environment.range({ start: keyOf(partition), end: keyOf(partition + 1) })) {
-      if (rows === CLEAR_ROWS || bytes > CLEAR_BYTES) return true;
-      rows += 1;
-      bytes += value.length;
-      if (aside === undefined) batch.remove(partition, key.subarray(SPACE_BYTES));
-      else this.#aside.move(batch, aside, { key, stored: value });
-    }
-    return false;
-  }
-
-  /** E3. Runs `work` after whatever else is being done to the partition as a whole. */
-  #exclusive(partition: Partition, work: () => Promise<void>): Promise<void> {
-    const before = this.#busy.get(partition) ?? Promise.resolve();
-    const run = before
-      .catch(() => {})
-      .then(() => {
-        this.#check();
-        return work();
-      });
-    this.#busy.set(partition, run);
-    return run.finally(() => {
-      if (this.#busy.get(partition) === run) this.#busy.delete(partition);
-    });
-  }
-
-  /** E1 */
-  #damaged(key: Uint8Array): void {
-    const name = Buffer.from(key).toString("hex");
-    if (this.#leaving.has(name) || this.#leaving.size >= LEAVING_LIMIT) return;
-    this.#leaving.add(name);
-    const space = spaceOf(key);
-    this.#log?.error(
-      { directory: this.#directory, partition: space, key: name },
-      "a row failed its checksum and is set aside",
-    );
-    const moved = this.#line.submit({
-      ...LOOKING_JOB,
-      write: (batch) => {
-        const stored = this.#environment.get(key);
-        // Meanwhile its owner may have written it again.
-        if (stored === undefined || openValue(key, stored) !== undefined) return;
-        const aside = this.#aside.begin(batch, { partition: space, why: "its checksum failed" });
-        this.#aside.move(batch, aside, { key, stored });
-      },
-    });
-    moved
-      .catch((err: unknown) => this.#log?.error({ err, key: name }, "a damaged row could not be set aside"))
-      .finally(() => this.#leaving.delete(name));
   }
 
   #check(): void {
@@ -369,10 +348,15 @@ export class EmbeddedStore implements TaskStore {
 
   async #close(): Promise<void> {
     await this.#line.idle();
+    await this.#journal.close(this.#line.broken !== undefined);
     this.#space.close();
     // A broken environment stays until the process ends: lmdb's thread may hold its lock for good.
     if (!this.#line.broken) await this.#environment.close();
   }
+}
+
+function contentOf(row: FoundRow): Uint8Array | undefined {
+  return "value" in row ? row.value : openValue(row.key, row.stored);
 }
 
 /** E4. An ack puts a result, a state and a dedupe record for the task row it deletes. */
@@ -380,20 +364,13 @@ function beginsWork(size: GroupSize): boolean {
   return size.putBytes > size.deletes * RESULT_ALLOWANCE_BYTES;
 }
 
-const NO_TERM: Term = { history: 0, generation: 0, opens: 0 };
 /** A few bytes of the store's own. */
 const SMALL_JOB = { grows: false, reads: false, changes: 1, bytes: 32, partitions: [] } as const;
-/** Depends on what the database holds when it is written. */
-const LOOKING_JOB = { grows: false, reads: true, changes: 1, bytes: 0, partitions: [] } as const;
-const FORMAT_VERSION = 1;
+/** 2: with a journal. */
+const FORMAT_VERSION = 2;
 const FORMAT_KEY: Uint8Array = Uint8Array.of(0);
 const RESERVE_BYTES: number = 64 * 1024 * 1024;
 const COMMIT_DEADLINE_MS = 10_000;
 const WAITING_LIMIT_BYTES: number = 256 * 1024 * 1024;
-/** Rows and bytes per transaction of a drop or quarantine. */
-const CLEAR_ROWS = 2000;
-const CLEAR_BYTES: number = 8 * 1024 * 1024;
-/** Damaged rows under way to quarantine; more wait for the next page. */
-const LEAVING_LIMIT = 1000;
 /** Results are at most 64 KiB. */
 const RESULT_ALLOWANCE_BYTES: number = 80 * 1024;

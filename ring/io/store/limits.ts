@@ -52,7 +52,7 @@ function invalid(what: string): RingError {
 
 /** The partitions of the largest ring, and one for rows of the node itself. */
 export const PARTITION_LIMIT = 4097;
-export const KEY_LIMIT_BYTES = 1024;
+const KEY_LIMIT_BYTES = 1024;
 const VALUE_LIMIT_BYTES: number = 4 * 1024 * 1024;
 /** No page has more rows, whatever was asked for: one page is read in one turn of the event loop. */
 export const PAGE_ROW_LIMIT = 10_000;

@@ -46,6 +46,15 @@ export function openValue(key: Uint8Array, stored: Uint8Array): Uint8Array | und
     : undefined;
 }
 
+/** The value with its checksum. */
+export function closeValue(key: Uint8Array, value: Uint8Array): Uint8Array {
+  const stored = new Uint8Array(value.length + CHECKSUM_BYTES);
+  stored.set(value);
+  const sum = checksum(value, 0, value.length, checksum(key, 0, key.length));
+  new DataView(stored.buffer).setUint32(value.length, sum, true);
+  return stored;
+}
+
 /** What a partition's term row says besides the term: work that a crash may have cut short. */
 export type TermState = "live" | "dropping" | "moving-aside";
 
@@ -84,3 +93,5 @@ export const FORMAT: Space = 0xfff0;
 export const TERMS: Space = 0xfff1;
 /** Quarantine: `[batch u32]` says why, `[batch u32][original key]` keeps the original value with its checksum. */
 export const ASIDE: Space = 0xfff2;
+/** One row: the newest segment of the journal that the database holds. */
+export const JOURNAL: Space = 0xfff3;

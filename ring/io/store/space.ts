@@ -12,9 +12,11 @@ export interface SpaceOptions {
   readonly directory: string;
   /** Kept for commits that end work. */
   readonly reserveBytes: number;
-  /** Free bytes inside the file. */
+  /** Free bytes inside the file, less what is promised. */
   readonly freeInside: () => number;
   readonly onChange: (full: boolean, freeBytes: number) => void;
+  /** Now and then while it is full: what can give space back should. */
+  readonly whileFull?: () => void;
 }
 
 export class Space {
@@ -29,7 +31,10 @@ export class Space {
   constructor(options: SpaceOptions) {
     this.#options = options;
     this.look();
-    this.#timer = setInterval(() => this.look(), LOOK_MS);
+    this.#timer = setInterval(() => {
+      this.look();
+      if (this.#full) this.#options.whileFull?.();
+    }, LOOK_MS);
     this.#timer.unref();
   }
 

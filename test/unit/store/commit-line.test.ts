@@ -1,4 +1,4 @@
-/** Group commit over a database that fails on purpose. Seen to fail: without the check of lateness, without S4's latch. */
+/** Group commit over a journal that fails on purpose. Seen to fail: without the check of lateness, without S4's latch. */
 
 import { mkdtempSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,18 +6,19 @@ import { afterAll, expect, test } from "vitest";
 import type { RingError } from "../../../ring/errors.ts";
 import type { Partition } from "../../../ring/ids.ts";
 import { CommitLine, type Job } from "../../../ring/io/store/commit.ts";
-import type { Database } from "../../../ring/io/store/environment.ts";
+import type { Journal } from "../../../ring/io/store/journal.ts";
+import type { RowSink } from "../../../ring/io/store/overlay.ts";
 import { Space } from "../../../ring/io/store/space.ts";
 
 const directory = mkdtempSync(`${tmpdir()}/taskring-line-`);
 afterAll(() => rmdirSync(directory));
 
 test("S4: the first failed commit breaks the line; what waited and what comes later is rejected, nothing is tried again", async () => {
-  const database = new FailingDatabase();
+  const journal = new FailingJournal();
   const broken: RingError[] = [];
-  const line = lineOver(database, { onBroken: (error) => broken.push(error) });
+  const line = lineOver(journal, { onBroken: (error) => broken.push(error) });
   await line.submit(job());
-  database.next = { type: "fail", code: 5 };
+  journal.next = { type: "fail", code: 5 };
   const failing = line.submit(job());
   const waiting = line.submit({ ...job(), reads: true });
   const results = await Promise.allSettled([failing, waiting]);
@@ -26,7 +27,7 @@ test("S4: the first failed commit breaks the line; what waited and what comes la
     "STORE_BROKEN",
   ]);
   await expect(line.submit(job())).rejects.toMatchObject({ code: "STORE_BROKEN" });
-  expect({ commits: line.commits, tried: database.transactions, reports: broken.length }).toEqual({
+  expect({ commits: line.commits, tried: journal.batches, reports: broken.length }).toEqual({
     commits: 1,
     tried: 2,
     reports: 1,
@@ -35,27 +36,27 @@ test("S4: the first failed commit breaks the line; what waited and what comes la
 });
 
 test("S4: a disk that does not answer breaks the line at the deadline", async () => {
-  const database = new FailingDatabase();
-  const line = lineOver(database, { deadlineMs: 20 });
-  database.next = { type: "hang" };
+  const journal = new FailingJournal();
+  const line = lineOver(journal, { deadlineMs: 20 });
+  journal.next = { type: "hang" };
   await expect(line.submit(job())).rejects.toMatchObject({ code: "STORE_BROKEN", message: /no answer from the disk/ });
 });
 
 test("an event loop that was busy for longer than the deadline does not count as a slow disk", async () => {
   // A little longer: the answer is delivered in the turn of the timer. Much longer: as after SIGSTOP, the disk gets a new deadline.
   for (const forMs of [60, 1100]) {
-    const database = new FailingDatabase();
-    const line = lineOver(database, { deadlineMs: 20 });
-    database.next = { type: "block", forMs, turns: forMs > 1000 ? 10 : 1 };
+    const journal = new FailingJournal();
+    const line = lineOver(journal, { deadlineMs: 20 });
+    journal.next = { type: "block", forMs, turns: forMs > 1000 ? 10 : 1 };
     await line.submit(job());
     expect(line.broken).toBeUndefined();
   }
 });
 
 test("want of space refuses what begins work and tries what ends work again", async () => {
-  const database = new FailingDatabase();
-  const line = lineOver(database);
-  database.next = { type: "fail", code: 28 };
+  const journal = new FailingJournal();
+  const line = lineOver(journal);
+  journal.next = { type: "fail", code: 28 };
   const results = await Promise.allSettled([
     line.submit({ ...job(1), grows: true }),
     line.submit({ ...job(1) }),
@@ -76,22 +77,22 @@ test("want of space refuses what begins work and tries what ends work again", as
 });
 
 test("P5: more than may wait for the disk is refused with a delay", async () => {
-  const line = lineOver(new FailingDatabase(), { waitingLimitBytes: 1000 });
+  const line = lineOver(new FailingJournal(), { waitingLimitBytes: 1000 });
   const results = await Promise.allSettled(Array.from({ length: 5 }, () => line.submit({ ...job(), bytes: 400 })));
   expect(results.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled", "rejected", "rejected"]);
   await line.submit(job());
 });
 
-test("jobs given in one turn share a transaction, one that reads begins a new one", async () => {
-  const database = new FailingDatabase();
-  const line = lineOver(database);
+test("jobs given in one turn share a batch, one that reads begins a new one", async () => {
+  const journal = new FailingJournal();
+  const line = lineOver(journal);
   await Promise.all([
     line.submit(job()),
     line.submit(job()),
     line.submit({ ...job(), reads: true }),
     line.submit(job()),
   ]);
-  expect(database.transactions).toBe(2);
+  expect(journal.batches).toBe(2);
 });
 
 type Outcome =
@@ -100,14 +101,14 @@ type Outcome =
   | { readonly type: "fail"; readonly code: number }
   | { readonly type: "block"; readonly forMs: number; readonly turns: number };
 
-/** Does to the next transaction what it was told to. */
-class FailingDatabase {
+/** Does to the next batch what it was told to. */
+class FailingJournal {
   next: Outcome = { type: "sync" };
-  transactions = 0;
+  batches = 0;
 
-  batch(write: () => void): Promise<boolean> {
-    this.transactions += 1;
-    write();
+  append(write: (rows: RowSink) => void): Promise<boolean> {
+    this.batches += 1;
+    write(NO_ROWS);
     const outcome = this.next;
     this.next = { type: "sync" };
     switch (outcome.type) {
@@ -123,16 +124,13 @@ class FailingDatabase {
             afterTurns(outcome.turns, () => resolve(true));
           });
         });
-      case "fail": {
-        // As lmdb does: the promise of the transaction only promises the reason.
-        const reason = Promise.reject(Object.assign(new Error(`code ${outcome.code}`), { code: outcome.code }));
-        return Promise.reject(Object.assign(new Error("Commit failed"), { commitError: reason }));
-      }
+      case "fail":
+        return Promise.reject(Object.assign(new Error(`code ${outcome.code}`), { code: outcome.code }));
     }
   }
-
-  put(): void {}
 }
+
+const NO_ROWS: RowSink = { put: () => {}, putStored: () => {}, remove: () => {} };
 
 function afterTurns(turns: number, then: () => void): void {
   if (turns === 0) then();
@@ -140,12 +138,12 @@ function afterTurns(turns: number, then: () => void): void {
 }
 
 function lineOver(
-  database: FailingDatabase,
+  journal: FailingJournal,
   options: Partial<ConstructorParameters<typeof CommitLine>[0]> = {},
 ): CommitLine {
   const space = new Space({ directory, reserveBytes: 0, freeInside: () => 0, onChange: () => {} });
   return new CommitLine({
-    database: database as unknown as Database,
+    journal: journal as unknown as Journal,
     space,
     deadlineMs: 10_000,
     waitingLimitBytes: 1e6,
@@ -161,6 +159,6 @@ function job(partition = 1): Job {
     changes: 1,
     bytes: 10,
     partitions: [partition as Partition],
-    write: (batch) => batch.put(partition, Uint8Array.of(1), Uint8Array.of(1)),
+    write: (rows) => rows.put(partition, Uint8Array.of(1), Uint8Array.of(1)),
   };
 }

@@ -12,8 +12,8 @@
 import { RingError } from "../../../errors.ts";
 import type { Partition } from "../../../ids.ts";
 import type { CommitResult, PageRequest, RowGroup, RowPage, StoreStats, Term } from "../../../store.ts";
-import type { StoreLog } from "../embedded.ts";
 import { checkPageRequest, measureGroups } from "../limits.ts";
+import type { StoreLog } from "../log.ts";
 import type { NodeStore } from "../node-store.ts";
 import { parseRedisAddress, type RedisAddress, showRedisAddress } from "./address.ts";
 import { checkSettings, readMemory, readSettings } from "./checks.ts";

@@ -1,0 +1,57 @@
+/** How a write to the disk can fail: for want of space, which passes, or for good; and what takes too long. */
+
+import type { Space } from "./space.ts";
+
+/**
+ * Whether the error says that the disk is full. A short write, which is what a disk that fills up in the middle of a page
+ * gives, LMDB reports as EIO: that counts when there is indeed little room for `bytes`.
+ */
+export function isWantOfSpace(error: unknown, space: Space, bytes: number): boolean {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  if (code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL || code === "ENOSPC" || code === "EDQUOT")
+    return true;
+  if (code !== EIO && code !== "EIO") return false;
+  const diskBytes = space.diskBytes();
+  return diskBytes !== undefined && diskBytes < NEARLY_FULL_BYTES + bytes;
+}
+
+/** lmdb rejects with an error that only promises the reason. */
+export async function causeOf(error: unknown): Promise<unknown> {
+  const reason = (error as { commitError?: Promise<unknown> }).commitError;
+  if (reason === undefined) return error;
+  const inTime = new Promise<unknown>((resolve) => setTimeout(resolve, REASON_MS, error).unref());
+  return Promise.race([
+    reason.then(
+      () => error,
+      (cause: unknown) => cause,
+    ),
+    inTime,
+  ]);
+}
+
+/** Rejects when the disk does not answer. A process that was itself stopped or busy does not count as a slow disk. */
+export function withDeadline<T>(synced: Promise<T>, deadlineMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let since = performance.now();
+    let timer = setTimeout(expire, deadlineMs);
+    function expire(): void {
+      if (performance.now() - since > deadlineMs + LATE_MS) {
+        since = performance.now();
+        timer = setTimeout(expire, deadlineMs);
+        return;
+      }
+      // One whole turn more, in which an answer that is already there gets delivered.
+      setImmediate(() => setImmediate(() => reject(new Error(`no answer from the disk for ${deadlineMs} ms`))));
+    }
+    synced.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+const LATE_MS = 1000;
+const REASON_MS = 1000;
+/** Below this an EIO is put down to a full disk. */
+const NEARLY_FULL_BYTES = 4 * 1024 * 1024;
+const ENOSPC = 28;
+const EIO = 5;
+const EDQUOT = 122;
+const MDB_MAP_FULL = -30792;

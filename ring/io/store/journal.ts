@@ -1,0 +1,387 @@
+/**
+ * What makes a commit durable: a journal of row changes, one write and one sync for each batch. The database behind it is
+ * written later and in the background, a segment at a time, with what is left of the segment's changes by then: a task
+ * that came and ended meanwhile never gets there, a counter that moved a thousand times does once.
+ *
+ * Two files take turns. While one segment goes into the database the next one grows; it is full before the other is
+ * free only if the disk cannot keep up, and then commits wait.
+ *
+ * W1  A batch is visible to reads once it is synced, and from then on: in the overlay, then in the database.
+ * W2  A segment counts as applied by a row of the same database, in the transaction that writes the last of its changes.
+ *     A crash before that replays the whole segment: its changes say what a row is, not how it changes.
+ * W3  A file is written anew only after its segment is applied.
+ */
+
+import { join } from "node:path";
+import { RingError } from "../../errors.ts";
+import { syncDirectory } from "../files.ts";
+import { Batch } from "./batch.ts";
+import type { Environment, RowRange } from "./environment.ts";
+import { causeOf, isWantOfSpace, withDeadline } from "./failure.ts";
+import {
+  ALIGN_BYTES,
+  BATCH_HEAD_BYTES,
+  HEAD_BYTES,
+  JournalFile,
+  readSegment,
+  type Segment,
+  writeBatchHead,
+  writeSegmentHead,
+} from "./journal-file.ts";
+import { type NetChange, Overlay, type RowSink } from "./overlay.ts";
+import { JOURNAL, keyOf, openValue } from "./rows.ts";
+import { RETRY_MS, type Space } from "./space.ts";
+
+export interface JournalOptions {
+  readonly directory: string;
+  readonly environment: Environment;
+  readonly space: Space;
+  /** A transaction of the database that takes longer breaks the store. */
+  readonly deadlineMs: number;
+  /** The database failed in the background. */
+  readonly onBroken: (error: unknown) => void;
+}
+
+/** A row as it is now: in the database, with its checksum, or newer than that. */
+export type FoundRow =
+  | { readonly key: Uint8Array; readonly stored: Uint8Array }
+  | { readonly key: Uint8Array; readonly value: Uint8Array };
+
+export class Journal {
+  readonly #options: JournalOptions;
+  readonly #files: readonly [JournalFile, JournalFile];
+  readonly #batch: Batch;
+  #segment: number;
+  #batches = 0;
+  /** Of the segment before, as the head of the active one says. */
+  #before = 0;
+  #active: Overlay;
+  /** On its way into the database. */
+  #frozen: Overlay | undefined;
+  #checkpoint: Promise<void> = Promise.resolve();
+  /** Memory of the segment before, to be used again. */
+  #spare: Uint8Array | undefined;
+  /** One write or turn of files at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Why the database takes nothing at the moment. */
+  #starved: unknown;
+  readonly #onStarved = new Set<() => void>();
+  #closing = false;
+  #checkpoints = 0;
+
+  private constructor(options: JournalOptions, files: readonly [JournalFile, JournalFile], applied: number) {
+    this.#options = options;
+    this.#files = files;
+    this.#batch = new Batch(options.environment.database);
+    this.#segment = applied + 1;
+    this.#active = this.#begin(0, SEGMENT_BYTES);
+  }
+
+  /** Brings the database up to date. Rejects with `STORE_BROKEN` when files are missing or damaged. */
+  static async open(options: JournalOptions): Promise<Journal> {
+    const { directory, environment } = options;
+    const applied = appliedOf(environment);
+    const files: readonly [JournalFile, JournalFile] = [
+      await JournalFile.open(join(directory, "journal-0")),
+      await JournalFile.open(join(directory, "journal-1")),
+    ];
+    try {
+      await syncDirectory(directory);
+      const found: Segment[] = [];
+      for (const file of files) {
+        const segment = readSegment(await file.read(), applied ?? 0, file.path);
+        if (segment !== undefined) found.push(segment);
+      }
+      found.sort((left, right) => left.number - right.number);
+      if (applied === undefined && found.length > 0)
+        throw new RingError("STORE_BROKEN", `${directory} is empty, although a journal lies beside it`);
+      checkChain(directory, applied ?? 0, found);
+      const journal = new Journal(options, files, applied ?? 0);
+      if (applied === undefined) await journal.#write((batch) => batch.put(JOURNAL, APPLIED_KEY, encodeNumber(0)));
+      for (const { number, overlay } of found) {
+        await journal.#apply(overlay, number);
+        journal.#segment = number + 1;
+      }
+      journal.#active = journal.#begin(found.at(-1)?.batches ?? 0, SEGMENT_BYTES);
+      return journal;
+    } catch (error) {
+      await Promise.all(files.map((file) => file.close()));
+      throw error;
+    }
+  }
+
+  /** Transactions of the database so far. */
+  get checkpoints(): number {
+    return this.#checkpoints;
+  }
+
+  /**
+   * Resolves when what `write` puts is on disk and visible; to false when it put nothing. `write` may be called again
+   * when there was no room. What was put is not there at all after a rejection.
+   */
+  append(write: (rows: RowSink) => void): Promise<boolean> {
+    return this.#inTurn(async () => {
+      for (;;) {
+        const active = this.#active;
+        const start = active.end;
+        active.skip(BATCH_HEAD_BYTES);
+        write(active);
+        if (!active.overflow) return await this.#sync(active, start);
+        active.discard();
+        if (this.#batches > 0) await this.#rotate();
+        else this.#active = this.#begin(this.#before, active.bytes.length * 2);
+      }
+    });
+  }
+
+  /** What the database has yet to be given, at most. */
+  get owedBytes(): number {
+    return this.#active.end + (this.#frozen?.end ?? 0);
+  }
+
+  /** Resolves when everything synced so far is in the database. Rejects when it takes nothing. */
+  async settle(): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#batches > 0) await this.#rotate();
+    });
+    await this.#applied();
+  }
+
+  /** The row under `key`, space included. */
+  get(key: Uint8Array): FoundRow | undefined {
+    const change = this.#active.find(key) ?? this.#frozen?.find(key);
+    if (change !== undefined) return change.value === undefined ? undefined : { key, value: change.value };
+    const stored = this.#options.environment.get(key);
+    return stored === undefined ? undefined : { key, stored };
+  }
+
+  /** Rows in key order as they are now; to be used up within one turn. Views: copy what is kept longer. */
+  *range(range: Omit<RowRange, "limit">): Generator<FoundRow, void, undefined> {
+    const changes = this.#changes(range);
+    let next = 0;
+    for (const row of this.#options.environment.range(range)) {
+      for (; next < changes.length && Buffer.compare(changes[next]!.key, row.key) < 0; next++) {
+        const { key, value } = changes[next]!;
+        if (value !== undefined) yield { key, value };
+      }
+      const change = changes[next];
+      if (change === undefined || Buffer.compare(change.key, row.key) !== 0) yield { key: row.key, stored: row.value };
+      else {
+        next++;
+        if (change.value !== undefined) yield { key: change.key, value: change.value };
+      }
+    }
+    for (; next < changes.length; next++) {
+      const { key, value } = changes[next]!;
+      if (value !== undefined) yield { key, value };
+    }
+  }
+
+  /** Rows there are. Under load an estimate: what the database will be told to replace is taken to be there. */
+  rows(): number {
+    const { environment } = this.#options;
+    let rows = environment.size().rows;
+    for (const overlay of [this.#active, this.#frozen]) {
+      if (overlay === undefined) continue;
+      const isExact = overlay.rows <= EXACT_ROWS;
+      rows += overlay.growth((key) => !isExact || environment.get(key) !== undefined);
+    }
+    return rows;
+  }
+
+  /** Brings the database up to date if it can, and lets go of the files. */
+  async close(isBroken: boolean): Promise<void> {
+    this.#closing = true;
+    if (!isBroken) await this.settle().catch(() => {}); // what is not applied is replayed
+    if (!isBroken) await this.#checkpoint.catch(() => {});
+    await Promise.all(this.#files.map((file) => file.close()));
+  }
+
+  get #file(): JournalFile {
+    return this.#files[this.#segment % 2]!;
+  }
+
+  /** Views of the newest changes in a range; the active overlay hides the frozen one. */
+  #changes(range: Omit<RowRange, "limit">): readonly NetChange[] {
+    const { start, end, exclusive } = range;
+    const of = (overlay: Overlay | undefined): readonly NetChange[] => {
+      const found = overlay === undefined || overlay.rows === 0 ? [] : overlay.range(start, end);
+      return exclusive === true && found[0] !== undefined && Buffer.compare(found[0].key, start) === 0
+        ? found.slice(1)
+        : found;
+    };
+    const newer = of(this.#active);
+    const older = of(this.#frozen);
+    if (older.length === 0) return newer;
+    if (newer.length === 0) return older;
+    const merged: NetChange[] = [];
+    let next = 0;
+    for (const change of older) {
+      while (next < newer.length && Buffer.compare(newer[next]!.key, change.key) < 0) merged.push(newer[next++]!);
+      if (next < newer.length && Buffer.compare(newer[next]!.key, change.key) === 0) merged.push(newer[next++]!);
+      else merged.push(change);
+    }
+    merged.push(...newer.slice(next));
+    return merged;
+  }
+
+  async #sync(active: Overlay, start: number): Promise<boolean> {
+    const end = active.at;
+    if (end === start + BATCH_HEAD_BYTES) {
+      active.discard();
+      return false;
+    }
+    const { bytes } = active;
+    const next = writeBatchHead(bytes, { start, end, segment: this.#segment, number: this.#batches });
+    try {
+      await this.#file.write(bytes, this.#batches === 0 ? 0 : start, next);
+    } catch (error) {
+      active.discard();
+      throw error;
+    }
+    this.#batches += 1;
+    active.keep(start + BATCH_HEAD_BYTES, end, next); // W1
+    return true;
+  }
+
+  /** Waits for the segment before, and begins the next one in its file (W3). */
+  async #rotate(): Promise<void> {
+    await this.#applied();
+    const overlay = this.#active;
+    const segment = this.#segment;
+    this.#frozen = overlay;
+    this.#segment = segment + 1;
+    this.#active = this.#begin(this.#batches, SEGMENT_BYTES);
+    const file = this.#files[segment % 2]!;
+    this.#checkpoint = this.#apply(overlay, segment).then(async () => {
+      this.#frozen = undefined;
+      if (overlay.bytes.length === SEGMENT_BYTES) this.#spare = overlay.bytes;
+      else await file.shrink(SEGMENT_BYTES);
+    });
+    this.#checkpoint.catch((error: unknown) => {
+      if (!this.#closing) this.#options.onBroken(error);
+    });
+  }
+
+  /** Resolves when no segment is on its way. Rejects when the database has no room for it. */
+  async #applied(): Promise<void> {
+    if (this.#frozen === undefined) return;
+    if (this.#starved !== undefined) throw this.#starved;
+    let tell = (): void => {};
+    const starved = new Promise<void>((resolve) => {
+      tell = resolve;
+    });
+    this.#onStarved.add(tell);
+    try {
+      await Promise.race([this.#checkpoint, starved]);
+    } finally {
+      this.#onStarved.delete(tell);
+    }
+    if (this.#starved !== undefined) throw this.#starved;
+  }
+
+  #begin(batchesBefore: number, size: number): Overlay {
+    const bytes = size === SEGMENT_BYTES && this.#spare !== undefined ? this.#spare : new Uint8Array(size);
+    if (bytes === this.#spare) this.#spare = undefined;
+    writeSegmentHead(bytes, this.#segment, batchesBefore);
+    this.#before = batchesBefore;
+    this.#batches = 0;
+    return new Overlay(bytes, HEAD_BYTES);
+  }
+
+  /** In transactions small enough that none holds up the event loop; the last one says that it was the last (W2). */
+  async #apply(overlay: Overlay, segment: number): Promise<void> {
+    const net = overlay.net();
+    let from = 0;
+    do {
+      let to = from;
+      await this.#writeWhenThereIsRoom((batch) => {
+        let bytes = 0;
+        for (to = from; to < net.length && to - from < SLICE_ROWS && bytes < SLICE_BYTES; to++) {
+          const { key, value, stored } = overlay.changeAt(net[to]!);
+          bytes += key.length + (value?.length ?? 0);
+          if (value === undefined) batch.removeRow(key);
+          else batch.putRow(key, value, stored);
+        }
+        if (to === net.length) batch.put(JOURNAL, APPLIED_KEY, encodeNumber(segment));
+      });
+      from = to;
+    } while (from < net.length);
+  }
+
+  /** A disk that is full may have room again; until then nothing of the segment is lost. */
+  async #writeWhenThereIsRoom(write: (batch: Batch) => void): Promise<void> {
+    for (;;) {
+      try {
+        await this.#write(write);
+        this.#starved = undefined;
+        return;
+      } catch (error) {
+        if (this.#closing || !isWantOfSpace(error, this.#options.space, 2 * SLICE_BYTES)) throw error;
+        this.#options.space.ranOut();
+        this.#starved = error;
+        for (const tell of this.#onStarved) tell();
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  async #write(write: (batch: Batch) => void): Promise<void> {
+    const synced = this.#batch.transact(() => write(this.#batch));
+    try {
+      await withDeadline(synced, this.#options.deadlineMs);
+    } catch (error) {
+      throw await causeOf(error);
+    }
+    this.#checkpoints += 1;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#turn.then(work, work);
+    this.#turn = run.catch(() => {});
+    return run;
+  }
+}
+
+/** Segments follow each other without a gap, and of all but the last every batch is there. */
+function checkChain(directory: string, applied: number, segments: readonly Segment[]): void {
+  let expected = applied + 1;
+  for (const [index, segment] of segments.entries()) {
+    const before = segments[index - 1];
+    if (segment.number !== expected)
+      throw new RingError("STORE_BROKEN", `${directory} lacks segment ${expected} of its journal`);
+    if (before !== undefined && before.batches !== segment.batchesBefore)
+      throw new RingError(
+        "STORE_BROKEN",
+        `segment ${before.number} of the journal in ${directory} has ${before.batches} of ${segment.batchesBefore} batches`,
+      );
+    expected += 1;
+  }
+}
+
+/** The newest segment that the database holds; undefined in a new one. */
+function appliedOf(environment: Environment): number | undefined {
+  const key = keyOf(JOURNAL, APPLIED_KEY);
+  const stored = environment.get(key);
+  const value = stored && openValue(key, stored);
+  if (value === undefined) {
+    if (stored !== undefined)
+      throw new RingError("STORE_BROKEN", "the row that says what is in the database is damaged");
+    return undefined;
+  }
+  return new DataView(value.buffer, value.byteOffset).getFloat64(0);
+}
+
+function encodeNumber(number: number): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setFloat64(0, number);
+  return bytes;
+}
+
+const APPLIED_KEY: Uint8Array = Uint8Array.of(0);
+/** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
+const SEGMENT_BYTES: number = Math.ceil((16 * 1024 * 1024) / ALIGN_BYTES) * ALIGN_BYTES;
+const SLICE_ROWS = 1_000;
+const SLICE_BYTES: number = 2 * 1024 * 1024;
+/** More changes than this are not looked up one by one. */
+const EXACT_ROWS = 4_096;

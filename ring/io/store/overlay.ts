@@ -1,0 +1,285 @@
+/**
+ * The newest change of each row since the last checkpoint, over the very bytes that lie in the journal's file.
+ *
+ * A change is put together at the end (`put`, `remove`), becomes visible with `keep` once its batch is on disk, and is
+ * forgotten with `discard` if it never gets there. So the hot path copies a row once and allocates nothing for it.
+ *
+ *   change   [kind u8][value bytes u32][key bytes u16][space u16][key …][value …]
+ *
+ * O1  A visible change hides every older one of the same row.
+ * O2  A row that began here and ended here was never in the database: nothing is said of it at the checkpoint.
+ */
+
+import { SPACE_BYTES, type Space } from "./rows.ts";
+
+/** Where a job writes its rows. */
+export interface RowSink {
+  /** `isNew`: no row has had this key. It spares the database a delete that finds nothing. */
+  put(space: Space, key: Uint8Array, value: Uint8Array, isNew?: boolean): void;
+  /** Keeps `stored` as it is, with the checksum it came with. */
+  putStored(space: Space, key: Uint8Array, stored: Uint8Array): void;
+  remove(space: Space, key: Uint8Array): void;
+}
+
+/** The newest change of one row. Views of the overlay's bytes. */
+export interface NetChange {
+  /** With its space in front. */
+  readonly key: Uint8Array;
+  /** Undefined when the row is gone. */
+  readonly value: Uint8Array | undefined;
+  /** The value comes with a checksum of its own. */
+  readonly stored: boolean;
+}
+
+export class Overlay implements RowSink {
+  /** What lies in the file, byte for byte. */
+  bytes: Uint8Array;
+  #view: DataView;
+  /** Behind the last batch on disk. */
+  #end: number;
+  /** Behind what is being put together. */
+  #at: number;
+  #overflow = false;
+  /** Open addressing: where the newest change of a row begins, 0 for none. */
+  #slots: Int32Array = new Int32Array(FIRST_SLOTS);
+  /** 1: an older version of the row may lie in the database. */
+  #below: Uint8Array = new Uint8Array(FIRST_SLOTS);
+  #rows = 0;
+
+  /** `first`: bytes of the file that are no changes. */
+  constructor(bytes: Uint8Array, first: number) {
+    this.bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#end = first;
+    this.#at = first;
+  }
+
+  /** Rows with a visible change. */
+  get rows(): number {
+    return this.#rows;
+  }
+
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Behind what is being put together. */
+  get at(): number {
+    return this.#at;
+  }
+
+  /** What was put together does not fit. */
+  get overflow(): boolean {
+    return this.#overflow;
+  }
+
+  /** Room for `bytes` that are not a change. */
+  skip(bytes: number): void {
+    if (this.#at + bytes > this.bytes.length) this.#overflow = true;
+    else this.#at += bytes;
+  }
+
+  put(space: Space, key: Uint8Array, value: Uint8Array, isNew = false): void {
+    this.#write(isNew ? NEW : PUT, space, key, value);
+  }
+
+  putStored(space: Space, key: Uint8Array, stored: Uint8Array): void {
+    this.#write(STORED, space, key, stored);
+  }
+
+  remove(space: Space, key: Uint8Array): void {
+    this.#write(REMOVE, space, key, NO_BYTES);
+  }
+
+  /** Makes the changes in `bytes[from, to)` visible, and everything up to `end` part of the file. */
+  keep(from: number, to: number, end: number): void {
+    for (let at = from; at < to; ) at = this.#index(at);
+    this.#end = end;
+    this.#at = end;
+  }
+
+  /** Forgets what was put together. */
+  discard(): void {
+    this.#at = this.#end;
+    this.#overflow = false;
+  }
+
+  /** The row's newest change. */
+  find(key: Uint8Array): NetChange | undefined {
+    const { bytes } = this;
+    let hash = 0;
+    for (let index = 0; index < key.length; index++) hash = Math.imul(hash ^ key[index]!, PRIME);
+    const mask = this.#slots.length - 1;
+    for (let slot = spread(hash) & mask; ; slot = (slot + 1) & mask) {
+      const at = this.#slots[slot]!;
+      if (at === 0) return undefined;
+      const keyAt = at + HEADER_BYTES;
+      if (keyBytesAt(bytes, at) === key.length && sameBytes(bytes, keyAt, key, 0, key.length))
+        return this.#changeAt(at);
+    }
+  }
+
+  /** Newest changes of keys in `[start, end)`, in key order. */
+  range(start: Uint8Array, end: Uint8Array): NetChange[] {
+    const found: NetChange[] = [];
+    for (const at of this.#slots) {
+      if (at === 0) continue;
+      const key = this.#keyAt(at);
+      if (Buffer.compare(key, start) >= 0 && Buffer.compare(key, end) < 0) found.push(this.#changeAt(at));
+    }
+    return found.sort((left, right) => Buffer.compare(left.key, right.key));
+  }
+
+  /** What the database has to be told (O2), partition by partition so that neighbours meet in the same pages. */
+  net(): Int32Array {
+    const counts = new Int32Array(SPACES + 1);
+    const slots = this.#slots;
+    for (let slot = 0; slot < slots.length; slot++) if (this.#matters(slot)) counts[this.#spaceAt(slots[slot]!) + 1]!++;
+    for (let space = 0; space < SPACES; space++) counts[space + 1]! += counts[space]!;
+    const sorted = new Int32Array(counts[SPACES]!);
+    for (let slot = 0; slot < slots.length; slot++) {
+      if (this.#matters(slot)) sorted[counts[this.#spaceAt(slots[slot]!)]!++] = slots[slot]!;
+    }
+    return sorted;
+  }
+
+  /** The change that begins at `at`, one of `net()`. */
+  changeAt(at: number): NetChange {
+    return this.#changeAt(at);
+  }
+
+  /** How many rows more there are than in the database, which `isBelow` is asked about. */
+  growth(isBelow: (key: Uint8Array) => boolean): number {
+    let growth = 0;
+    for (let slot = 0; slot < this.#slots.length; slot++) {
+      const at = this.#slots[slot]!;
+      if (at === 0) continue;
+      const there = this.bytes[at] !== REMOVE;
+      const was = this.#below[slot] === 1 && isBelow(this.#keyAt(at));
+      if (there !== was) growth += there ? 1 : -1;
+    }
+    return growth;
+  }
+
+  #write(kind: number, space: Space, key: Uint8Array, value: Uint8Array): void {
+    const start = this.#at;
+    const keyAt = start + HEADER_BYTES;
+    const valueAt = keyAt + SPACE_BYTES + key.length;
+    const end = valueAt + value.length;
+    if (end > this.bytes.length || this.#overflow) {
+      this.#overflow = true;
+      return;
+    }
+    const { bytes } = this;
+    const keyBytes = SPACE_BYTES + key.length;
+    bytes[start] = kind;
+    this.#view.setUint32(start + 1, value.length);
+    bytes[start + 5] = keyBytes >>> 8;
+    bytes[start + 6] = keyBytes;
+    bytes[keyAt] = space >>> 8;
+    bytes[keyAt + 1] = space;
+    if (key.length < SHORT_BYTES)
+      for (let index = 0, to = keyAt + SPACE_BYTES; index < key.length; ) bytes[to++] = key[index++]!;
+    else bytes.set(key, keyAt + SPACE_BYTES);
+    if (value.length > 0) bytes.set(value, valueAt);
+    this.#at = end;
+  }
+
+  /** Returns where the next change begins. */
+  #index(at: number): number {
+    const { bytes } = this;
+    const keyAt = at + HEADER_BYTES;
+    const keyBytes = keyBytesAt(bytes, at);
+    const mask = this.#slots.length - 1;
+    let slot = spread(hashOf(bytes, keyAt, keyAt + keyBytes)) & mask;
+    for (; ; slot = (slot + 1) & mask) {
+      const known = this.#slots[slot]!;
+      if (known === 0) {
+        this.#rows++;
+        this.#below[slot] = bytes[at] === NEW ? 0 : 1;
+        break;
+      }
+      if (keyBytesAt(bytes, known) === keyBytes && sameBytes(bytes, known + HEADER_BYTES, bytes, keyAt, keyBytes))
+        break;
+    }
+    this.#slots[slot] = at; // O1
+    if (this.#rows * 2 > this.#slots.length) this.#grow();
+    return keyAt + keyBytes + this.#view.getUint32(at + 1);
+  }
+
+  #grow(): void {
+    const slots = this.#slots;
+    const below = this.#below;
+    const { bytes } = this;
+    this.#slots = new Int32Array(slots.length * 2);
+    this.#below = new Uint8Array(slots.length * 2);
+    const mask = this.#slots.length - 1;
+    for (let old = 0; old < slots.length; old++) {
+      const at = slots[old]!;
+      if (at === 0) continue;
+      const keyAt = at + HEADER_BYTES;
+      let slot = spread(hashOf(bytes, keyAt, keyAt + keyBytesAt(bytes, at))) & mask;
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
+      this.#slots[slot] = at;
+      this.#below[slot] = below[old]!;
+    }
+  }
+
+  /** O2 */
+  #matters(slot: number): boolean {
+    const at = this.#slots[slot]!;
+    return at !== 0 && (this.bytes[at] !== REMOVE || this.#below[slot] === 1);
+  }
+
+  #spaceAt(at: number): Space {
+    return (this.bytes[at + HEADER_BYTES]! << 8) | this.bytes[at + HEADER_BYTES + 1]!;
+  }
+
+  #keyAt(at: number): Uint8Array {
+    return this.bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + keyBytesAt(this.bytes, at));
+  }
+
+  #changeAt(at: number): NetChange {
+    const { bytes } = this;
+    const valueAt = at + HEADER_BYTES + keyBytesAt(bytes, at);
+    const kind = bytes[at];
+    return {
+      key: bytes.subarray(at + HEADER_BYTES, valueAt),
+      value: kind === REMOVE ? undefined : bytes.subarray(valueAt, valueAt + this.#view.getUint32(at + 1)),
+      stored: kind === STORED,
+    };
+  }
+}
+
+function keyBytesAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at + 5]! << 8) | bytes[at + 6]!;
+}
+
+function hashOf(bytes: Uint8Array, from: number, to: number): number {
+  let hash = 0;
+  for (let at = from; at < to; at++) hash = Math.imul(hash ^ bytes[at]!, PRIME);
+  return hash;
+}
+
+function spread(hash: number): number {
+  return hash ^ (hash >>> 15);
+}
+
+function sameBytes(left: Uint8Array, leftAt: number, right: Uint8Array, rightAt: number, length: number): boolean {
+  // From the end: keys of one partition differ there.
+  for (let index = length - 1; index >= 0; index--) if (left[leftAt + index] !== right[rightAt + index]) return false;
+  return true;
+}
+
+const NO_BYTES = new Uint8Array();
+const REMOVE = 0;
+const PUT = 1;
+const NEW = 2;
+const STORED = 3;
+const HEADER_BYTES = 7;
+const SPACES = 0x10000;
+const FIRST_SLOTS = 4_096;
+/** Shorter keys are copied faster byte by byte than by a call. */
+const SHORT_BYTES = 24;
+/** Of FNV-1a, 32 bit. */
+const PRIME = 0x01000193;

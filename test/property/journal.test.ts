@@ -1,0 +1,260 @@
+/** The journal under the embedded store: its rows against a plain map, its files cut and damaged at every place. */
+
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, expect, test } from "vitest";
+import type { Partition } from "../../ring/ids.ts";
+import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { Overlay } from "../../ring/io/store/overlay.ts";
+import { keyOf } from "../../ring/io/store/rows.ts";
+import type { RowChange, Term } from "../../ring/store.ts";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const change = fc.record({
+  partition: fc.integer({ min: 1, max: 3 }),
+  key: fc.uint8Array({ minLength: 1, maxLength: 2 }),
+  value: fc.option(fc.uint8Array({ maxLength: 300 }), { nil: undefined }),
+});
+const step = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({ type: fc.constant("commit" as const), changes: fc.array(change, { maxLength: 30 }) }),
+  },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant("settle" as const) }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("reopen" as const), clean: fc.boolean() }) },
+);
+
+test("P1: whatever is committed, settled, closed or cut short is read back as a map would have it", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 25 }), async (steps) => {
+      const path = temporaryDirectory();
+      let store = await openEmbeddedStore({ directory: path });
+      let terms = await openAll(store);
+      const expected = new Map<string, string>();
+      const used = new Set<string>();
+      let copies = 0;
+      for (const each of steps) {
+        if (each.type === "settle") await store.settle();
+        else if (each.type === "reopen") {
+          let from = path;
+          // A copy of the files of an open store is what a SIGKILL leaves.
+          if (!each.clean) from = copyOf(path, copies++);
+          await store[Symbol.asyncDispose]();
+          if (!each.clean) restore(from, path);
+          store = await openEmbeddedStore({ directory: path, mustExist: true });
+          terms = await openAll(store);
+        } else await commit(store, { terms, changes: each.changes, expected, used });
+        await expectRows(store, expected);
+      }
+      await store[Symbol.asyncDispose]();
+      rmSync(path, { recursive: true });
+    }),
+    { numRuns: 60 },
+  );
+}, 120_000);
+
+test("P1: of a file cut anywhere exactly the whole batches survive", async () => {
+  const { path, ends } = await filled();
+  for (let batches = 0; batches < ends.length; batches++) {
+    const start = batches === 0 ? 0 : ends[batches - 1]!;
+    const end = ends[batches]!;
+    for (const cut of [start, start + 1, start + 21, start + 22, Math.floor((start + end) / 2), end - 9]) {
+      if (cut >= end - 8 || cut < start) continue;
+      const bytes = readFileSync(join(path, "journal-1")).subarray(0, Math.max(cut, 32));
+      expect(await numbersAfter(path, bytes), `cut at ${cut}`).toBe(batches);
+    }
+  }
+});
+
+test("P1: a flipped bit in front of what was synced later is refused, in the last batch it is a torn tail", async () => {
+  const { path, ends } = await filled();
+  const whole = readFileSync(join(path, "journal-1")).subarray(0, ends.at(-1));
+  for (const at of [0, 5, 9, 33, 40, 60, ends[0]! + 1, ends[1]! + 30, ends[2]! - 20]) {
+    const bytes = Buffer.from(whole);
+    bytes[at]! ^= 4;
+    await expect(numbersAfter(path, bytes), `bit of byte ${at}`).rejects.toMatchObject({ code: "STORE_BROKEN" });
+  }
+  const last = Buffer.from(whole);
+  last[ends.at(-2)! + 30]! ^= 4;
+  expect(await numbersAfter(path, last)).toBe(ends.length - 1);
+});
+
+test("a journal that is missing its database, or a segment, is a fault", async () => {
+  const { path } = await filled();
+  const copy = copyOf(path, 1);
+  rmSync(join(copy, "data.mdb"));
+  await expect(openEmbeddedStore({ directory: copy })).rejects.toMatchObject({
+    code: "STORE_BROKEN",
+    message: /empty/,
+  });
+  const other = copyOf(path, 2);
+  const bytes = readFileSync(join(other, "journal-1"));
+  // Segment 3 in the place of segment 1.
+  const overlay = new Uint8Array(bytes);
+  const { writeSegmentHead } = await import("../../ring/io/store/journal-file.ts");
+  writeSegmentHead(overlay, 9, 0);
+  writeFileSync(join(other, "journal-1"), overlay);
+  await expect(openEmbeddedStore({ directory: other })).rejects.toMatchObject({ code: "STORE_BROKEN" });
+});
+
+test("a commit larger than a segment, and many segments in a row, keep every row", { timeout: 60_000 }, async () => {
+  const path = temporaryDirectory();
+  const store = await openEmbeddedStore({ directory: path });
+  cleanups.push(() => store[Symbol.asyncDispose]());
+  const term = await store.open(1 as Partition, { history: 1, generation: 1 });
+  const value = new Uint8Array(3_000_000).fill(7);
+  const commits: Promise<unknown>[] = [];
+  for (let number = 0; number < 20; number++)
+    commits.push(
+      store.commit([{ partition: 1 as Partition, term, changes: [{ key: Uint8Array.of(20, number), value }] }]),
+    );
+  commits.push(
+    store.commit([
+      {
+        partition: 1 as Partition,
+        term,
+        changes: Array.from({ length: 8 }, (_, at) => ({ key: Uint8Array.of(30, at), value })),
+      },
+    ]),
+  );
+  await Promise.all(commits);
+  expect(await count(store, 1 as Partition)).toBe(28);
+  await store.settle();
+  expect(await count(store, 1 as Partition)).toBe(28);
+  expect(store.stats().rows).toBe(28);
+});
+
+test("what began and ended in one segment is not told to the database", () => {
+  const overlay = new Overlay(new Uint8Array(10_000), 32);
+  overlay.put(1, Uint8Array.of(1), Uint8Array.of(1), true);
+  overlay.put(1, Uint8Array.of(2), Uint8Array.of(1));
+  overlay.put(2, Uint8Array.of(3), Uint8Array.of(1), true);
+  overlay.keep(32, overlay.at, overlay.at);
+  const from = overlay.at;
+  overlay.remove(1, Uint8Array.of(1));
+  overlay.remove(1, Uint8Array.of(2));
+  overlay.keep(from, overlay.at, overlay.at);
+  const told = [...overlay.net()].map((at) => overlay.changeAt(at));
+  expect(told.map(({ key, value }) => [[...key], value?.[0]])).toEqual([
+    [[...keyOf(1, Uint8Array.of(2))], undefined],
+    [[...keyOf(2, Uint8Array.of(3))], 1],
+  ]);
+  expect(overlay.find(keyOf(1, Uint8Array.of(1)))).toMatchObject({ value: undefined });
+});
+
+const PARTITIONS = [1, 2, 3] as Partition[];
+
+async function openAll(store: EmbeddedStore): Promise<Map<number, Term>> {
+  const terms = new Map<number, Term>();
+  for (const partition of PARTITIONS) terms.set(partition, await store.open(partition, { history: 1, generation: 1 }));
+  return terms;
+}
+
+async function commit(
+  store: EmbeddedStore,
+  what: {
+    readonly terms: Map<number, Term>;
+    readonly changes: readonly { partition: number; key: Uint8Array; value?: Uint8Array | undefined }[];
+    readonly expected: Map<string, string>;
+    /** Keys that have had a row. */
+    readonly used: Set<string>;
+  },
+): Promise<void> {
+  const groups = new Map<number, RowChange[]>();
+  for (const { partition, key, value } of what.changes) {
+    const name = `${partition} ${Buffer.from(key).toString("hex")}`;
+    const changes = groups.get(partition) ?? [];
+    groups.set(partition, changes);
+    changes.push(value === undefined ? { key } : { key, value, isNew: !what.used.has(name) });
+    if (value === undefined) what.expected.delete(name);
+    else what.expected.set(name, Buffer.from(value).toString("hex"));
+    what.used.add(name);
+  }
+  await store.commit(
+    [...groups].map(([partition, changes]) => ({
+      partition: partition as Partition,
+      term: what.terms.get(partition)!,
+      changes,
+    })),
+  );
+}
+
+async function expectRows(store: EmbeddedStore, expected: Map<string, string>): Promise<void> {
+  const found = new Map<string, string>();
+  for (const partition of PARTITIONS) {
+    let after: Uint8Array | undefined;
+    do {
+      const page = await store.page({ partition, rowLimit: 7, byteLimit: 1_000, ...(after && { after }) });
+      for (const { key, value } of page.rows)
+        found.set(`${partition} ${Buffer.from(key).toString("hex")}`, Buffer.from(value).toString("hex"));
+      after = page.next;
+    } while (after);
+  }
+  expect(new Map([...found].sort())).toEqual(new Map([...expected].sort()));
+  expect(store.stats().rows).toBe(expected.size);
+}
+
+/** Five commits of one row each; where each batch ends in the file. */
+async function filled(): Promise<{ path: string; ends: number[] }> {
+  const path = temporaryDirectory();
+  const store = await openEmbeddedStore({ directory: path });
+  await store.settle();
+  const term = await store.open(1 as Partition, { history: 1, generation: 1 });
+  await store.settle();
+  const ends: number[] = [];
+  for (let number = 0; number < 5; number++) {
+    await store.commit([
+      { partition: 1 as Partition, term, changes: [{ key: Uint8Array.of(20, number), value: new Uint8Array(50) }] },
+    ]);
+    ends.push(store.owedBytes);
+  }
+  const copy = copyOf(path, 0);
+  await store[Symbol.asyncDispose]();
+  return { path: copy, ends };
+}
+
+/** Opens a copy with this as its newest journal file; how many rows it has. */
+async function numbersAfter(path: string, journal: Uint8Array): Promise<number> {
+  const copy = copyOf(path, Math.random());
+  writeFileSync(join(copy, "journal-1"), journal);
+  const store = await openEmbeddedStore({ directory: copy });
+  const rows = await count(store, 1 as Partition);
+  await store[Symbol.asyncDispose]();
+  rmSync(copy, { recursive: true });
+  return rows;
+}
+
+async function count(store: EmbeddedStore, partition: Partition): Promise<number> {
+  let rows = 0;
+  let after: Uint8Array | undefined;
+  do {
+    const page = await store.page({ partition, rowLimit: 100, byteLimit: 1e9, ...(after && { after }) });
+    rows += page.rows.length;
+    after = page.next;
+  } while (after);
+  return rows;
+}
+
+function temporaryDirectory(): string {
+  const path = mkdtempSync(join(tmpdir(), "taskring-journal-"));
+  cleanups.push(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+function copyOf(path: string, number: number): string {
+  const copy = `${path}-copy-${number}`;
+  mkdirSync(copy);
+  cleanups.push(() => rmSync(copy, { recursive: true, force: true }));
+  restore(path, copy);
+  return copy;
+}
+
+function restore(from: string, to: string): void {
+  for (const name of ["data.mdb", "journal-0", "journal-1"]) copyFileSync(join(from, name), join(to, name));
+}
