@@ -9,15 +9,17 @@ import type { NodeStatus } from "../../ring/node/requests.ts";
 import type { Health } from "../http/server.ts";
 
 export function health(node: NodeDriver, store: NodeStore): NodeHealth {
-  let status: NodeStatus | undefined;
+  let last: NodeStatus | undefined;
   let startedOnce = false;
-  const refresh = async (): Promise<void> => {
+  const ask = async (): Promise<NodeStatus | undefined> => {
     const answer = await node.ask({ type: "node-status" }, { deadlineMs: ASK_MS, to: node.name });
-    status = answer.type === "node-status" ? answer.status : undefined;
+    if (answer.type !== "node-status") return undefined;
+    last = answer.status;
+    return last;
   };
-  const timer = setInterval(() => void refresh(), REFRESH_MS);
+  const timer = setInterval(() => void ask(), REFRESH_MS);
   timer.unref();
-  const known = (): Health => {
+  const judge = (status: NodeStatus | undefined): Health => {
     const now = performance.now();
     const stalled = (status?.partitions ?? []).filter(
       (view) =>
@@ -59,12 +61,9 @@ export function health(node: NodeDriver, store: NodeStore): NodeHealth {
     if (ready) startedOnce = true;
     return { ready, checks };
   };
-  const readiness = async (): Promise<Health> => {
-    await refresh();
-    return known();
-  };
+  const readiness = async (): Promise<Health> => judge(await ask());
   return {
-    known,
+    known: () => judge(last),
     readiness,
     liveness: () => ALIVE,
     startup: async () => (startedOnce ? ALIVE : readiness()),
@@ -73,7 +72,7 @@ export function health(node: NodeDriver, store: NodeStore): NodeHealth {
 }
 
 export interface NodeHealth {
-  /** As it was at most `REFRESH_MS` ago. */
+  /** As it was when it was last asked, each `REFRESH_MS`. */
   readonly known: () => Health;
   /** As it is now. */
   readonly readiness: () => Promise<Health>;

@@ -103,6 +103,14 @@ describe("findings", () => {
     expect(codes(found)).toEqual(["error NO_OWNER", "error MEMBER_DOWN", "note WAITS_TO_JOIN", "note DEAD_LETTERS"]);
   });
 
+  test("who has left the ring may be gone, a member may not", () => {
+    const list = [member("a"), member("b"), member("c", { status: "none", alive: "dead", voter: false })];
+    expect(findingsOf(observed({ list }))).toEqual([]);
+    expect(codes(findingsOf(observed({ list: [member("a"), member("b", { alive: "dead" })] })))).toEqual([
+      "error MEMBER_DEAD",
+    ]);
+  });
+
   test("a node without its lease, a broken store and a stalled partition are errors", () => {
     const { leaseMs: _lease, ...without } = node("a");
     const stalled = {
