@@ -80,6 +80,8 @@ export function pipeStatus({ args, settings, output }: CommandRun): Promise<numb
             { title: "queue", text: ({ queue, queueLimit }) => `${queue}/${queueLimit}` },
             { title: "blocked", text: ({ blocked }) => String(blocked) },
             { title: "blocked ms", text: ({ blockedMs }) => String(blockedMs) },
+            { title: "work ms", text: ({ workMs }) => String(workMs) },
+            { title: "idle ms", text: ({ idleMs }) => String(idleMs) },
             { title: "processed", text: ({ processed }) => String(processed) },
             { title: "failures", text: ({ failures }) => String(failures) },
           ],

@@ -109,6 +109,8 @@ export const apps: readonly ReturnType<typeof defineApp>[] = [
   defineApp("pipelines", {
     pipelines: [banProfile, fanOut, passThree, countWords],
     tasks: {
+      // Stands for what is done for each output of a run whose sink makes tasks.
+      push: task(() => undefined, { state: "none" }),
       // Durable: the task is done when the whole tree of its run is.
       ban: task(async (one, context) => summaryOf(await context.run(banProfile, { input: one.json<Ban>() })), {
         timeoutMs: 3_600_000,

@@ -19,6 +19,7 @@ import type { PeerRun } from "./link.ts";
 import { Run } from "./run.ts";
 import { Sink } from "./sink.ts";
 import { Timers } from "./timers.ts";
+import { Usage } from "./usage.ts";
 import type { RunSummary, TraceEvent, WorkerStatus } from "./views.ts";
 import { decodeMessages, encodeMessage, type PipeMessage } from "./wire.ts";
 
@@ -61,6 +62,7 @@ export class PipeNode {
   readonly self: NodeName;
   readonly host: PipeHost;
   readonly runs: Map<string, Run> = new Map();
+  readonly usage: Usage = new Usage();
   /** Before the first document: a guess that nothing is routed by. */
   ringSize: number;
   readonly graceMs: number;
@@ -315,13 +317,7 @@ export class PipeNode {
 
   /** Events of all nodes that take part, until the returned function is called. */
   trace(run: Run, listener: (event: TraceEvent) => void): () => void {
-    run.onTrace = listener;
-    const peers = new Set([...this.#ownerPeers, ...run.peers.keys()]);
-    for (const peer of peers) run.peer(peer).say(["trace", run.id, true]);
-    return () => {
-      run.onTrace = undefined;
-      if (!run.over) for (const peer of peers) run.peer(peer).say(["trace", run.id, false]);
-    };
+    return run.trace.listen(listener);
   }
 
   #wake(): void {
@@ -361,10 +357,9 @@ export class PipeNode {
         if (run.home === undefined && peer === run.coordinatorPeer) run.close();
         return;
       case "trace":
-        run.onTrace = message[2] ? (event) => run.peer(peer).say(["traced", run.id, [event]]) : undefined;
-        return;
+        return run.trace.asked(peer, message[2]);
       case "traced":
-        for (const event of message[2]) run.onTrace?.(event as TraceEvent);
+        for (const event of message[2]) run.trace.heard(event as TraceEvent);
         return;
       default:
         return run.take(peer, message);

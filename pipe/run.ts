@@ -11,6 +11,7 @@ import { type Sink, SinkTarget } from "./sink.ts";
 import { Stage, type Target } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
 import { Token, type TokenOwner } from "./token.ts";
+import { RunTrace } from "./trace.ts";
 import type { TraceEvent, WorkerStatus } from "./views.ts";
 import { type PipeMessage, valueOfWire } from "./wire.ts";
 import type { Worker } from "./worker.ts";
@@ -35,8 +36,7 @@ export class Run {
   readonly peers: Map<number, PeerRun> = new Map();
   home: Home | undefined = undefined;
   over = false;
-  /** Where trace events go while somebody listens. */
-  onTrace: ((event: TraceEvent) => void) | undefined = undefined;
+  readonly trace: RunTrace = new RunTrace(this);
   readonly #sinkTarget: SinkTarget;
 
   constructor(node: PipeNode, options: RunOptions) {
@@ -157,6 +157,7 @@ export class Run {
   lost(peer: number): void {
     const known = this.peers.get(peer);
     this.peers.delete(peer);
+    this.trace.lost(peer);
     this.home?.lost(peer);
     if (this.over) return;
     known?.resend();
@@ -164,14 +165,15 @@ export class Run {
 
   /** `before`: who owned each partition until now. */
   rerouted(before: Int32Array): void {
+    this.trace.rerouted();
     for (const stage of this.stages) stage.rerouted(before);
     this.home?.rerouted();
   }
 
   /** For `Context.trace` and the machinery; costs nothing while nobody listens. */
   note(worker: Worker, type: TraceEvent["type"], text: string): void {
-    if (this.onTrace === undefined) return;
-    this.onTrace({
+    if (!this.trace.isHeard) return;
+    this.trace.happened({
       node: this.node.self,
       fitting: worker.stage.fitting.name,
       partition: worker.partition,
@@ -195,12 +197,27 @@ export class Run {
           queueLimit: stage.fitting.queueLimit,
           blocked: worker.waiters.length,
           blockedMs: Math.round(worker.blockedMs()),
+          ...worker.times(),
           processed: worker.processed,
           failures: worker.failures,
         });
       }
     }
     return views;
+  }
+
+  /** Senders parked on this node before each fitting, and before the sink. */
+  blocked(): number[] {
+    const blocked = this.stages.map((stage) => {
+      let waiting = 0;
+      for (const worker of stage.workers) waiting += worker?.waiters.length ?? 0;
+      for (const peer of this.peers.values()) waiting += peer.stages[stage.index]?.blocked ?? 0;
+      return waiting;
+    });
+    const last = this.stages.length;
+    let atSink = this.sink?.blocked ?? 0;
+    for (const peer of this.peers.values()) atSink += peer.stages[last]?.blocked ?? 0;
+    return [...blocked, atSink];
   }
 
   /** Nothing remains: no worker, queue, waiter or call. */

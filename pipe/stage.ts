@@ -183,6 +183,7 @@ export class Stage implements Target, TokenOwner {
     const why = `${fitting.name}: a worker cannot start: ${errorTextOf(error)}`;
     if (fitting.nval === 1) return run.fail("RUN_FAILED", why);
     this.workers[partition] = undefined;
+    run.node.usage.spent(run, fitting.name, worker.blockedMs());
     this.#unstartable.add(partition);
     run.note(worker, "failed", why);
     this.keeping?.abandon(worker);
@@ -255,6 +256,7 @@ export class Stage implements Target, TokenOwner {
       return this.#checkQuiet();
     }
     this.workers[partition] = undefined;
+    this.run.node.usage.spent(this.run, this.fitting.name, worker.blockedMs());
     const link = this.run.linkTo(peer, this.index);
     if (this.keeping !== undefined) {
       this.#transfers += 1;
@@ -309,6 +311,7 @@ export class Stage implements Target, TokenOwner {
   close(): void {
     for (const worker of this.workers) {
       if (worker === undefined) continue;
+      this.run.node.usage.spent(this.run, this.fitting.name, worker.blockedMs());
       worker.abort();
       worker.queue.clear();
       worker.overflow.clear();

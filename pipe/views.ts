@@ -48,6 +48,9 @@ export interface WorkerStatus {
   readonly blocked: number;
   /** How long there was one, in ms. */
   readonly blockedMs: number;
+  /** How long calls were under way, and none, in ms. */
+  readonly workMs: number;
+  readonly idleMs: number;
   readonly processed: number;
   readonly failures: number;
 }

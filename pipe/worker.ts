@@ -39,6 +39,9 @@ export class Worker implements Room, Runnable {
   ownedAt = 0;
   #ready = false;
   #blockedAt = 0;
+  #workMs = 0;
+  #worksSince: number | undefined = undefined;
+  readonly #startedAt: number;
   #blockedMs = 0;
   #doneToken: Token | undefined = undefined;
   #abort: AbortController | undefined = undefined;
@@ -49,6 +52,7 @@ export class Worker implements Room, Runnable {
   constructor(stage: Stage, partition: number) {
     this.stage = stage;
     this.partition = partition;
+    this.#startedAt = stage.run.node.host.now();
     this.#queueLimit = stage.fitting.queueLimit;
     this.#concurrency = stage.fitting.concurrency;
     this.#shared = this.#concurrency === 1 && !stage.fitting.resumable ? new Context(this) : undefined;
@@ -96,6 +100,30 @@ export class Worker implements Room, Runnable {
   }
 
   step(): number {
+    this.#works();
+    const taken = this.#step();
+    if (this.calls.size === 0) this.#rests();
+    return taken;
+  }
+
+  /** How long calls were under way, and none, in ms. */
+  times(): { readonly workMs: number; readonly idleMs: number } {
+    const now = this.stage.run.node.host.now();
+    const workMs = this.#workMs + (this.#worksSince === undefined ? 0 : now - this.#worksSince);
+    return { workMs: Math.round(workMs), idleMs: Math.round(Math.max(0, now - this.#startedAt - workMs)) };
+  }
+
+  #works(): void {
+    this.#worksSince ??= this.stage.run.node.host.now();
+  }
+
+  #rests(): void {
+    if (this.#worksSince === undefined) return;
+    this.#workMs += this.stage.run.node.host.now() - this.#worksSince;
+    this.#worksSince = undefined;
+  }
+
+  #step(): number {
     this.#ready = false;
     if (this.stage.run.over) return 0;
     let taken = 0;
@@ -155,6 +183,7 @@ export class Worker implements Room, Runnable {
 
   released(call: Call): void {
     this.calls.delete(call);
+    if (this.calls.size === 0) this.#rests();
     if (!this.#ready) this.#schedule();
   }
 
@@ -162,6 +191,7 @@ export class Worker implements Room, Runnable {
   crashed(call: Call, error: unknown): void {
     this.calls.delete(call);
     this.#failed(call, error);
+    if (this.calls.size === 0) this.#rests();
     if (!this.#ready) this.#schedule();
   }
 

@@ -11,6 +11,7 @@ import { RingError } from "../../ring/errors.ts";
 import type { NodeName } from "../../ring/ids.ts";
 import { isPipeline, type Pipeline } from "../fitting.ts";
 import { type PipeHost, PipeNode, type Pulled, type Settled } from "../node.ts";
+import type { FittingUsage } from "../usage.ts";
 import type { Report, RunSummary, TraceEvent, WorkerStatus } from "../views.ts";
 import { openRun, type PipeRun, type RunOptions } from "./run.ts";
 
@@ -24,6 +25,8 @@ export interface PipeEngineOptions {
   /** To the pipe engine of another node; false: it will not arrive. */
   readonly send: (to: NodeName, bytes: Uint8Array) => boolean;
   readonly graceMs?: number;
+  /** A run that this node opened has ended. */
+  readonly onReport?: (report: Report) => void;
 }
 
 export class PipeEngine implements Disposable {
@@ -82,6 +85,33 @@ export class PipeEngine implements Disposable {
   /** Of a run that ended here; the last 1,000 are kept. */
   report(run: string): Report | undefined {
     return this.#reports.get(run);
+  }
+
+  usage(): readonly FittingUsage[] {
+    return this.node.usage.now(this.node.runs.values());
+  }
+
+  /**
+   * Where the run is held up: the last fitting that senders wait for, or `sink`, also when its reader alone has outputs. When
+   * nobody waits just now, the fitting that was waited for longest.
+   */
+  bottleneck(id: string, workers: readonly WorkerStatus[]): string {
+    const run = this.node.runs.get(id);
+    const names = run?.pipeline.fittings.map((fitting) => fitting.name) ?? [
+      ...new Set(workers.map(({ fitting }) => fitting)),
+    ];
+    const here = run?.blocked() ?? [];
+    if ((here[names.length] ?? 0) > 0) return "sink";
+    const of = (name: string, value: (worker: WorkerStatus) => number): number =>
+      workers.reduce((sum, worker) => sum + (worker.fitting === name ? value(worker) : 0), 0);
+    const last = names.findLast((name, at) => (here[at] ?? 0) + of(name, ({ blocked }) => blocked) > 0);
+    if (last !== undefined) return last;
+    const sink = run?.sink;
+    if (sink !== undefined && sink.received > sink.acknowledged) return "sink"; // Its reader has what there is.
+    const [longest, forMs] = names
+      .map((name) => [name, of(name, ({ blockedMs }) => blockedMs)] as const)
+      .reduce((left, right) => (right[1] > left[1] ? right : left), ["", 0] as const);
+    return forMs > 0 ? longest : "";
   }
 
   /** Workers of a run on all nodes; those that do not answer in time are named. */
@@ -162,6 +192,7 @@ export class PipeEngine implements Disposable {
   }
 
   #keep(report: Report): void {
+    this.#options.onReport?.(report);
     this.#reports.set(report.run, report);
     if (this.#reports.size > REPORTS_KEPT) this.#reports.delete(this.#reports.keys().next().value as string);
   }

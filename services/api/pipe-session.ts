@@ -44,7 +44,7 @@ export class PipeSession {
     call.on("cancelled", () => this.#gone());
     call.on("error", () => this.#gone());
     call.on("close", () => this.#gone());
-    call.on("end", () => this.#run?.end());
+    call.on("end", () => this.#half());
   }
 
   #data(bytes: Buffer): void {
@@ -93,6 +93,13 @@ export class PipeSession {
         },
         () => undefined, // The report says why.
       );
+  }
+
+  /** The client has no more to send, or its stream is torn off, which says so a moment later. */
+  #half(): void {
+    setTimeout(() => {
+      if (!this.#over && !this.#call.cancelled) this.#run?.end();
+    }, TORN_MS).unref();
   }
 
   #end(): void {
@@ -189,6 +196,7 @@ const METHOD = methodRun();
 /** Inputs of a stream that wait for room: twice what a client of ours keeps under way. */
 const INPUTS_WAITING = 8_192;
 const MESSAGE_CHARACTERS = 256 * 1024;
+const TORN_MS = 100;
 
 function methodRun(): ReturnType<typeof serviceDefinition>[string] {
   const method = serviceDefinition("taskring.v1.Pipes").Run;

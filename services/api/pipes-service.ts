@@ -1,7 +1,7 @@
 /** `taskring.v1.Pipes`: lists, runs, shows, traces and cancels pipelines. The streaming `Run` is in `pipe-session.ts`. */
 
 import type { PipeEngine } from "../../pipe/io/engine.ts";
-import type { Progress, Report, TraceEvent, WorkerStatus } from "../../pipe/views.ts";
+import type { Progress, Report, TraceEvent } from "../../pipe/views.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { CallContext, Handlers } from "./calls.ts";
 
@@ -26,7 +26,7 @@ export function pipesHandlers(engine: PipeEngine): Handlers {
         return {
           workers,
           unreachable: silent,
-          bottleneck: bottleneckOf(workers),
+          bottleneck: engine.bottleneck(run, workers),
           ...(known?.progress === undefined ? {} : { progress: progressView(known.progress) }),
           ...(report === undefined ? {} : { report: reportView(report) }),
         };
@@ -102,13 +102,6 @@ async function* traced(engine: PipeEngine, request: TraceRequest, signal: AbortS
     clearInterval(look);
     signal.removeEventListener("abort", end);
   }
-}
-
-function bottleneckOf(workers: readonly WorkerStatus[]): string {
-  const blocked = new Map<string, number>();
-  for (const worker of workers) blocked.set(worker.fitting, (blocked.get(worker.fitting) ?? 0) + worker.blocked);
-  const [name, most] = [...blocked].sort((left, right) => right[1] - left[1])[0] ?? ["", 0];
-  return most > 0 ? name : "";
 }
 
 const STATUS_MS = 2_000;

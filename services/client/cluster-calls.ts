@@ -1,6 +1,7 @@
 /** `Cluster`: members, ring, plan and transfers. */
 
 import type * as messages from "../../proto/messages.ts";
+import { RingError } from "../../ring/errors.ts";
 import type { Caller, CallOptions } from "./caller.ts";
 
 const CLUSTER = "taskring.v1.Cluster";
@@ -22,6 +23,23 @@ export class ClusterCalls {
 
   ring(options?: CallOptions): Promise<messages.RingReply> {
     return this.#caller.unary(CLUSTER, "Ring", {}, options);
+  }
+
+  /** Nodes that cover the ring together: each partition with its owner. Throws `NO_OWNER` while one has none. */
+  async coverage(
+    options?: CallOptions,
+  ): Promise<readonly { readonly node: string; readonly partitions: readonly number[] }[]> {
+    const { nodes, owners } = await this.ring(options);
+    const covered = new Map<string, number[]>();
+    for (const [partition, owner] of owners.entries()) {
+      const name = nodes[owner]?.name;
+      if (name === undefined)
+        throw new RingError("NO_OWNER", `partition ${partition} has no owner`, { retryAfterMs: 500 });
+      const partitions = covered.get(name);
+      if (partitions === undefined) covered.set(name, [partition]);
+      else partitions.push(partition);
+    }
+    return [...covered].map(([node, partitions]) => ({ node, partitions }));
   }
 
   locate(at: messages.KeyRequest, options?: CallOptions): Promise<messages.LocateReply> {

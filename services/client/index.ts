@@ -10,3 +10,4 @@ export { type ConnectOptions, connect, RingClient, type SubmitOptions, type Subm
 export type { SinkCounts, SinkOptions, SubmitSink } from "./submit-sink.ts";
 export type { SubmitTask } from "./submit-task.ts";
 export { decodeResult } from "./task-calls.ts";
+export { taskSink } from "./task-sink.ts";

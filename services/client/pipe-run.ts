@@ -13,8 +13,11 @@ import { ringErrorOf } from "./connection.ts";
 
 export interface RemoteRunOptions {
   readonly signal?: AbortSignal;
-  /** `drain`: outputs are counted only. Default `results`. */
-  readonly sink?: "results" | "drain";
+  /**
+   * `drain`: outputs are counted only. A function takes arrays of them and is waited for; what it throws ends the run. Default
+   * `results`.
+   */
+  readonly sink?: "results" | "drain" | ((outputs: readonly never[]) => void | Promise<void>);
   readonly total?: number;
 }
 
@@ -99,6 +102,8 @@ class StreamRun implements RemoteRun {
     options.signal?.addEventListener("abort", onAbort);
     this.#forget = () => options.signal?.removeEventListener("abort", onAbort);
     if (options.signal?.aborted) this.cancel();
+    if (typeof options.sink === "function")
+      void this.#feed(options.sink as (outputs: readonly unknown[]) => void | Promise<void>);
   }
 
   send(input: unknown): Promise<void> {
@@ -170,6 +175,18 @@ class StreamRun implements RemoteRun {
       }
     } finally {
       if (!finished && this.#report === undefined) this.cancel();
+    }
+  }
+
+  async #feed(sink: (outputs: readonly unknown[]) => void | Promise<void>): Promise<void> {
+    try {
+      for await (const outputs of this.batches) await sink(outputs);
+    } catch (error) {
+      this.#fail(
+        new RingError("RUN_FAILED", `the sink: ${error instanceof Error ? error.message : String(error)}`, {
+          cause: error,
+        }),
+      );
     }
   }
 

@@ -201,6 +201,11 @@ export class RingClient implements AsyncDisposable {
     return run;
   }
 
+  /** As `cluster.coverage`: what each node has of the ring, for asking all of it. */
+  coverage(options?: CallOptions): ReturnType<ClusterCalls["coverage"]> {
+    return this.cluster.coverage(options);
+  }
+
   /** Tasks without an outcome are told CANCELLED; whether they were accepted is not known. */
   close(): void {
     if (this.#closed) return;

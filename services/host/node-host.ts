@@ -285,7 +285,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       log,
     }),
   );
-  const pipes = opened.use(openPipes({ node, apps, send: (to, message) => peers.send(to, message) }));
+  const pipes = opened.use(openPipes({ node, apps, metrics, send: (to, message) => peers.send(to, message) }));
   const api: Api = await startApi({
     node,
     bind: options.grpc,

@@ -9,6 +9,7 @@ import type { NodeName } from "../../ring/ids.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
 import type { Catalogue } from "../apps/catalogue.ts";
+import type { NodeMetrics } from "../metrics/node-metrics.ts";
 
 export interface HostPipes extends Disposable {
   readonly engine: PipeEngine;
@@ -21,13 +22,31 @@ export function openPipes(options: {
   readonly node: NodeDriver;
   readonly apps: Catalogue;
   readonly send: (to: NodeName, message: NodeMessage) => boolean;
+  readonly metrics: NodeMetrics;
 }): HostPipes {
-  const { node, apps, send } = options;
+  const { node, apps, send, metrics } = options;
   const engine = new PipeEngine({
     self: node.name,
     find: (name) => apps.pipeline(name),
     names: () => apps.pipelineNames(),
     send: (to, bytes) => send(to, { type: "pipe", bytes }),
+    onReport: ({ pipeline, state, acknowledged, failed, resent }) => {
+      metrics.pipeRuns.add(1, pipeline, state);
+      metrics.pipeInputs.add(acknowledged, pipeline, "acknowledged");
+      metrics.pipeInputs.add(failed, pipeline, "failed");
+      metrics.pipeInputs.add(resent, pipeline, "resent");
+    },
+  });
+  const blocked = new Map<string, number>();
+  metrics.registry.onCollect(() => {
+    metrics.pipeRunsActive.set(engine.summaries().length);
+    metrics.pipeQueueDepth.clear();
+    for (const { pipe, fitting, queued, blockedMs } of engine.usage()) {
+      metrics.pipeQueueDepth.set(queued, pipe, fitting);
+      const key = `${pipe} ${fitting}`;
+      metrics.pipeBlockedSeconds.add(Math.max(0, blockedMs - (blocked.get(key) ?? 0)) / 1_000, pipe, fitting);
+      blocked.set(key, blockedMs);
+    }
   });
   const follow = node.onDocument((document) => engine.document(document));
   const document = node.document();

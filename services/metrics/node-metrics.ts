@@ -38,6 +38,11 @@ export interface NodeMetrics {
   readonly eventloopBlocked: Counter;
   readonly leaseHeld: Gauge;
   readonly residentMemoryBytes: Gauge;
+  readonly pipeQueueDepth: Gauge;
+  readonly pipeBlockedSeconds: Counter;
+  readonly pipeRunsActive: Gauge;
+  readonly pipeRuns: Counter;
+  readonly pipeInputs: Counter;
 }
 
 export function createNodeMetrics(registry: Registry = new Registry()): NodeMetrics {
@@ -120,6 +125,27 @@ export function createNodeMetrics(registry: Registry = new Registry()): NodeMetr
       labels: ["app"],
     }),
     leaseHeld: registry.gauge({ name: "lease_held", help: "1 while this node may start tasks." }),
+    pipeQueueDepth: registry.gauge({
+      name: "pipe_queue_depth",
+      help: "Inputs in the queues of a pipeline's fitting.",
+      labels: ["pipe", "fitting"],
+    }),
+    pipeBlockedSeconds: registry.counter({
+      name: "pipe_blocked_seconds_total",
+      help: "How long somebody waited for room at a fitting's worker, summed over its workers.",
+      labels: ["pipe", "fitting"],
+    }),
+    pipeRunsActive: registry.gauge({ name: "pipe_runs_active", help: "Runs that this node takes part in." }),
+    pipeRuns: registry.counter({
+      name: "pipe_runs_total",
+      help: "Runs that this node opened and that have ended, by how.",
+      labels: ["pipe", "outcome"],
+    }),
+    pipeInputs: registry.counter({
+      name: "pipe_inputs_total",
+      help: "Inputs of ended runs: acknowledged by all they led to, failed, sent again after the loss of a node.",
+      labels: ["pipe", "outcome"],
+    }),
     residentMemoryBytes: registry.gauge({ name: "resident_memory_bytes", help: "Resident set size of the process." }),
   };
   registry.onCollect(() => metrics.residentMemoryBytes.set(process.memoryUsage.rss()));
