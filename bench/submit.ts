@@ -8,10 +8,11 @@
 
 import { connect, decodeResult } from "../services/client/index.ts";
 import { type Lab, waitUntil } from "../services/lab/lab.ts";
+import { RedisServer } from "../services/lab/redis.ts";
 import { openBullmq } from "./bullmq.ts";
 import { APPS, type Generator, type Job, startGenerator } from "./generator.ts";
 import { percentile } from "./marks.ts";
-import { countsOf, Probe } from "./probe.ts";
+import { countsOf, cpuMsOf, Probe } from "./probe.ts";
 import { type BenchOptions, type BenchResult, resultOf } from "./result.ts";
 import { openRing } from "./rings.ts";
 
@@ -23,20 +24,35 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
     results.push(await throughput({ case: "three-nodes", nodes: 3, runs: options.runs, variant: "to owners" }));
     results.push(await throughput({ case: "three-nodes", nodes: 3, runs: options.runs, variant: "through one node" }));
   }
+  if (wanted("redis")) results.push(...(await onRedis(options.runs)));
   if (wanted("latency-500")) results.push(...(await latency("latency-500", 500, options.runs)));
   if (wanted("latency-100000")) results.push(...(await latency("latency-100000", 100_000, options.runs)));
   return results;
 }
 
 async function oneNode(runs: number): Promise<BenchResult[]> {
+  return besideBullmq("one-node", { runs });
+}
+
+/** The node stores in a Redis that is set as BullMQ's own one beside it: an append-only file, synced once a second. */
+async function onRedis(runs: number): Promise<BenchResult[]> {
+  await using redis = await RedisServer.open({ settings: REDIS_SETTINGS });
+  return await besideBullmq("redis", { runs, redis });
+}
+
+async function besideBullmq(
+  name: string,
+  { runs, redis }: { readonly runs: number; readonly redis?: RedisServer },
+): Promise<BenchResult[]> {
   await using peer = await openBullmq();
   const peerRates: number[] = [];
   let peerCpu = 0;
   const own = await throughput({
-    case: "one-node",
+    case: name,
     nodes: 1,
     runs,
     variant: "to owners",
+    ...(redis === undefined ? {} : { redis }),
     beside: async () => {
       const { seconds, cpuMs } = await peer.run(PEER_TASKS);
       peerRates.push(PEER_TASKS / seconds);
@@ -44,7 +60,7 @@ async function oneNode(runs: number): Promise<BenchResult[]> {
     },
   });
   const bullmq = resultOf({
-    case: "one-node",
+    case: name,
     subject: "bullmq",
     unit: "1/s",
     values: peerRates,
@@ -61,18 +77,25 @@ interface Throughput {
   readonly nodes: number;
   readonly runs: number;
   readonly variant: "to owners" | "through one node";
+  /** Where the nodes store; absent: each on its own disk. */
+  readonly redis?: RedisServer;
   /** Between two runs. */
   readonly beside?: () => Promise<void>;
 }
 
 async function throughput(what: Throughput): Promise<BenchResult> {
-  await using ring = await openRing(what.nodes);
+  const { redis } = what;
+  await using ring = await openRing(
+    what.nodes,
+    redis === undefined ? {} : { flagsOf: () => ["--store", redis.url] },
+  );
   const { lab } = ring;
   const generator = startGenerator();
   try {
     const rates: number[] = [];
     const serverCpu: number[] = [];
     const clientCpu: number[] = [];
+    const redisCpu: number[] = [];
     let submitted = 0;
     let peakRssMb = 0;
     let peakAnonymousMb = 0;
@@ -85,7 +108,9 @@ async function throughput(what: Throughput): Promise<BenchResult> {
     };
     submitted += await measure(lab, generator, { ...job, tasks: WARM_TASKS }).then((warm) => warm.tasks);
     for (let at = 0; at < what.runs; at++) {
+      const redisBefore = cpuMsOf(redis?.pid ?? 0);
       const seen = await measure(lab, generator, { ...job, seconds: RUN_SECONDS });
+      redisCpu.push(((cpuMsOf(redis?.pid ?? 0) - redisBefore) * 1_000) / seen.tasks);
       submitted += seen.tasks;
       rates.push(seen.tasks / seen.seconds);
       serverCpu.push((seen.serverCpuMs * 1_000) / seen.tasks);
@@ -111,7 +136,9 @@ async function throughput(what: Throughput): Promise<BenchResult> {
         rss_anonymous_mb: Math.round(peakAnonymousMb),
         fsyncs: syncs,
         counters_read_back: counted,
-        store: "LMDB, every acknowledgement synced",
+        ...(redis === undefined
+          ? { store: "LMDB, every acknowledgement synced" }
+          : { redis_cpu_us_per_task: middle(redisCpu), store: "Redis, AOF everysec, no snapshots" }),
       },
     });
   } finally {
@@ -231,4 +258,6 @@ const WARM_TASKS = 200_000;
 const RUN_SECONDS = 6;
 const LATENCY_SECONDS = 10;
 const PEER_TASKS = 40_000;
+/** The file is not rewritten within a run, which would measure that. */
+const REDIS_SETTINGS = ["--auto-aof-rewrite-percentage", "0"];
 const READS_AT_ONCE = 64;

@@ -9,6 +9,7 @@
 import { RingError } from "../../../errors.ts";
 import type { Partition } from "../../../ids.ts";
 import { type RedisArgument, type RedisLink, RedisTrouble, scriptOf } from "./link.ts";
+import { Packer } from "./pack.ts";
 import { WRITE } from "./scripts.ts";
 
 /** The part of one partition in a call. */
@@ -16,8 +17,8 @@ export interface Item {
   readonly partition: Partition;
   readonly changes: number;
   readonly bytes: number;
-  /** Kind, term, sequence, expected sequence, blob; asked when the item enters its call. */
-  readonly args: () => readonly RedisArgument[];
+  /** Kind, term, sequence, expected sequence, blob; asked when the item enters its call, which keeps them to its end. */
+  readonly args: (packer: Packer) => readonly RedisArgument[];
   readonly done: (verdict: number, number: number) => void;
   readonly failed: (error: RingError) => void;
 }
@@ -41,6 +42,7 @@ interface Entry {
 
 export class WriteLine {
   readonly #options: LineOptions;
+  readonly #packer = new Packer();
   #waiting: Entry[] = [];
   #waitingBytes = 0;
   #running: Promise<void> | undefined;
@@ -99,6 +101,7 @@ export class WriteLine {
       this.#underWaySince = performance.now();
       const calls = this.#options.together ? [entries] : byPartition(entries);
       await Promise.all(calls.map((call) => this.#carry(call)));
+      this.#packer.reset();
       this.#underWaySince = undefined;
     }
     this.#running = undefined;
@@ -132,7 +135,7 @@ export class WriteLine {
     const args: RedisArgument[] = [entries[0]!.fromReserve ? "1" : "0"];
     for (const { item } of entries) {
       keys.push(...this.#options.keysOf(item.partition));
-      args.push(...item.args());
+      args.push(...item.args(this.#packer));
     }
     for (let tries = 0; this.#broken === undefined; tries++) {
       try {

@@ -19,7 +19,6 @@ import { parseRedisAddress, type RedisAddress, showRedisAddress } from "./addres
 import { checkSettings, readMemory, readSettings } from "./checks.ts";
 import { type Item, WriteLine } from "./line.ts";
 import { asRingError, RedisLink, RedisTrouble, scriptOf } from "./link.ts";
-import { packChanges } from "./pack.ts";
 import { Scans } from "./scan.ts";
 import { SET_ASIDE } from "./scripts.ts";
 import { survey, termBytes } from "./survey.ts";
@@ -55,6 +54,8 @@ interface Opened {
   /** Sequence of the newest group that Redis has, and of the newest that is under way. */
   applied: number;
   next: number;
+  /** Keys that are in the index for sure, as text. */
+  readonly indexed: Set<string>;
 }
 
 export class RedisStore implements NodeStore {
@@ -141,7 +142,7 @@ export class RedisStore implements NodeStore {
             const opened: Term = { ...asked, opens };
             if (verdict !== 0)
               return reject(new RingError("NOT_OWNER", `partition ${partition} is held at a newer term`));
-            this.#opened.set(partition, { term: opened, bytes: termBytes(opened), applied: 0, next: 0 });
+            this.#opened.set(partition, { term: opened, bytes: termBytes(opened), applied: 0, next: 0, indexed: new Set() });
             resolve(opened);
           },
           failed: reject,
@@ -243,14 +244,17 @@ export class RedisStore implements NodeStore {
       partition,
       changes: changes.length,
       bytes,
-      args: () => {
+      args: (packer) => {
         const known = this.#opened.get(partition);
         if (known !== undefined && sameTerm(known.term, term)) {
           opened = known;
           sequence = ++known.next;
         }
         const expected = String(Math.max(0, sequence - 1));
-        return ["w", opened?.bytes ?? termBytes(term), String(sequence), expected, packChanges(changes)];
+        const indexed = opened?.indexed ?? new Set<string>();
+        const blob = packer.pack(changes, indexed);
+        if (indexed.size > INDEXED_MOST) indexed.clear();
+        return ["w", opened?.bytes ?? termBytes(term), String(sequence), expected, blob];
       },
       done: (verdict, length) => {
         this.#rows.set(partition, Math.max(0, length - 1));
@@ -268,6 +272,7 @@ export class RedisStore implements NodeStore {
       },
       failed: (error) => {
         if (opened !== undefined) opened.next = opened.applied;
+        opened?.indexed.clear();
         tell.failed(error);
       },
     };
@@ -372,6 +377,8 @@ const REPEATED = 2;
 const BEHIND = 3;
 const GONE = 4;
 const SMALL = { changes: 1, bytes: 64 } as const;
+/** Of one partition; it costs a little work to forget them. */
+const INDEXED_MOST = 5_000;
 const WAITING_LIMIT_BYTES: number = 256 * 1024 * 1024;
 /** A call that takes longer means that new work is refused. */
 const STALLED_MS = 1_000;
