@@ -85,10 +85,7 @@ interface Throughput {
 
 async function throughput(what: Throughput): Promise<BenchResult> {
   const { redis } = what;
-  await using ring = await openRing(
-    what.nodes,
-    redis === undefined ? {} : { flagsOf: () => ["--store", redis.url] },
-  );
+  await using ring = await openRing(what.nodes, redis === undefined ? {} : { flagsOf: () => ["--store", redis.url] });
   const { lab } = ring;
   const generator = startGenerator();
   try {

@@ -12,6 +12,7 @@ import type { RingDocument, Stranded } from "../document.ts";
 import type { Partition } from "../ids.ts";
 import type { Row, Term } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
+import type { AttemptEnd } from "../tasks/task.ts";
 import type { Copy } from "./effects.ts";
 import type { Here } from "./here.ts";
 import { splitRows } from "./rows.ts";
@@ -49,6 +50,8 @@ export class Hosting {
   readonly #dropping = new Set<Partition>();
   /** Seals seen while a partition's rows are read. */
   readonly #sealed = new Map<Partition, number>();
+  /** Attempts of an opening that the store shut out; their handlers still run. */
+  readonly #running = new Map<Partition, Set<number>>();
   readonly #nextReadId: () => number;
 
   constructor(here: Here, engine: TaskEngineContract, copies: readonly Copy[], nextReadId: () => number) {
@@ -124,8 +127,9 @@ export class Hosting {
         continue;
       }
       const now = this.#hosted.get(partition);
-      if (now === undefined) this.#begin(partition, document);
-      else this.#followOlder(now, document);
+      if (now === undefined) {
+        if (!this.#running.has(partition)) this.#begin(partition, document);
+      } else this.#followOlder(now, document);
     }
     for (const hosted of this.#hosted.values()) {
       if (
@@ -207,16 +211,29 @@ export class Hosting {
     if (this.#copies.has(partition) && !this.#hosted.has(partition)) this.#drop(partition);
   }
 
+  /** Attempts ended: a partition that waits for those of its last opening may be opened (H4). */
+  attemptsEnded(ends: readonly Pick<AttemptEnd, "attemptId">[]): void {
+    for (const [partition, running] of this.#running) {
+      for (const { attemptId } of ends) running.delete(attemptId);
+      if (running.size > 0) continue;
+      this.#running.delete(partition);
+      const { document, self } = this.#here;
+      if (document?.owners[partition] === self && !this.#hosted.has(partition)) this.#begin(partition, document);
+    }
+  }
+
   /** The changes of a refused group: a newer term owns the partition, so this node does not. */
   fenced(partition: Partition): void {
     const hosted = this.#hosted.get(partition);
     if (hosted === undefined) return;
     this.#here.note("fenced", `partition ${partition}: the store knows a newer owner`);
+    const running = this.#engine.inFlight(partition).map(({ attemptId }) => attemptId);
     this.#engine.close(this.#here.now, partition);
     this.#hosted.delete(partition);
+    if (this.#here.sharedStore !== true) return;
     // H4: if the ring names no newer owner, the store has lost something; what is there is read again.
-    const { document, self } = this.#here;
-    if (this.#here.sharedStore === true && document?.owners[partition] === self) this.#begin(partition, document);
+    this.#running.set(partition, new Set(running));
+    this.attemptsEnded([]);
   }
 
   #begin(partition: Partition, document: RingDocument): void {

@@ -24,6 +24,8 @@ export interface Hello {
   readonly history: number;
   readonly name: NodeName;
   readonly memberId: MemberId;
+  /** Where the sender keeps its tasks; absent: it does not say. */
+  readonly store?: "own" | "shared";
 }
 
 /** Names of definitions loaded on a node, with their versions: a partition's tasks go only where their app is loaded. */

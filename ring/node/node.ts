@@ -328,6 +328,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         return;
       case "ended":
         this.#engine.ended(now, event.ends);
+        this.#hosting.attemptsEnded(event.ends);
         this.#outgoing.attemptsEnded();
         return this.#stopping.progress();
       case "committed":

@@ -271,6 +271,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
           history: document?.history ?? 0,
           name,
           memberId: directory.id,
+          store: store.shared ? "shared" : "own",
         };
       },
       onMessages: (from, messages) => {

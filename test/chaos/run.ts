@@ -1,5 +1,5 @@
 /**
- * Chaos: `npm run chaos -- --runs N [--tasks 50000] [--keys 1000] [--seed S] [--keep]`. Each run is a fresh ring of three
+ * Chaos: `npm run chaos -- --runs N [--tasks 50000] [--keys 1000] [--seed S] [--keep] [--store redis]`. Each run is a fresh ring of three
  * node processes under load, of which one is killed and restarted while a fourth joins and one leaves; then a program that
  * asks no node judges the histories that client and handlers wrote.
  *
@@ -22,6 +22,7 @@ import { Lab, waitUntil } from "../../services/lab/lab.ts";
 import { seededRandom } from "../simulation/random.ts";
 import { planFaults } from "./faults.ts";
 import type { LoadOptions, LoadReport } from "./load.ts";
+import { openRedisScene } from "./redis-faults.ts";
 import { unrestOf, untilAtRest, wrongCounters } from "./rest.ts";
 
 interface RunOptions {
@@ -29,6 +30,8 @@ interface RunOptions {
   readonly tasks: number;
   readonly keys: number;
   readonly perSecond: number;
+  /** All nodes share a Redis, to which things happen, too. */
+  readonly redis: boolean;
 }
 
 interface RunResult {
@@ -53,13 +56,14 @@ async function runOnce(options: RunOptions): Promise<RunResult> {
   let verdict: Verdict | undefined;
   const say = (line: string): void => void diary.push(`${((performance.now() - began) / 1_000).toFixed(3)} ${line}`);
   try {
+    await using redis = options.redis ? await openRedisScene(options.seed) : undefined;
     await using lab = await Lab.open({
       apps: [beside("apps.js")],
       folder,
       env: { TASKRING_HISTORY_DIR: historyDirectory },
     });
     using history = new HistoryWriter({ directory: historyDirectory, role: "harness" });
-    for (const name of ["n1", "n2", "n3"]) await lab.start(name);
+    for (const name of ["n1", "n2", "n3"]) await lab.start(name, redis && { flags: redis.flagsOf(name) });
     await using client = connect({ addresses: lab.addresses });
     await waitUntil(
       "three members at rest",
@@ -68,7 +72,7 @@ async function runOnce(options: RunOptions): Promise<RunResult> {
     );
     const spanMs = (options.tasks / options.perSecond) * 1_000;
     const scene = { lab, client, history, random: seededRandom(options.seed), spanMs, say };
-    const planned = planFaults(scene);
+    const planned = redis?.plan(scene) ?? planFaults(scene);
     faults = planned.map(({ name, atMs }) => `${name} at ${(atMs / 1_000).toFixed(1)} s`);
     const load = startLoad({ ...options, addresses: lab.addresses, historyDirectory });
     await load.started;
@@ -190,6 +194,7 @@ async function main(): Promise<number> {
       rate: { type: "string", default: "5000" },
       seed: { type: "string", default: "1" },
       keep: { type: "boolean", default: false },
+      store: { type: "string", default: "embedded" },
     },
   });
   const [runs, tasks, keys, perSecond, seed] = [values.runs, values.tasks, values.keys, values.rate, values.seed].map(
@@ -199,7 +204,7 @@ async function main(): Promise<number> {
   let accepted = 0;
   let attempts = 0;
   for (let run = 0; run < runs; run++) {
-    const result = await runOnce({ seed: seed + run, tasks, keys, perSecond });
+    const result = await runOnce({ seed: seed + run, tasks, keys, perSecond, redis: values.store === "redis" });
     process.stdout.write(`${lineOf(result)}\n`);
     accepted += result.verdict?.accepted ?? 0;
     attempts += result.verdict?.attempts ?? 0;

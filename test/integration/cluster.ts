@@ -19,6 +19,7 @@ export interface ClusterOptions {
   readonly flags?: readonly string[];
   /** By name; the others have none. */
   readonly zones?: Readonly<Record<string, string>>;
+  readonly flagsOf?: (name: string) => readonly string[];
 }
 
 /** What was submitted, by its id. */
@@ -54,6 +55,7 @@ export class Cluster implements AsyncDisposable {
           flags: [
             ...(options.apart === true ? ["--machine", `machine-of-${name}`] : []),
             ...(zone === undefined ? [] : ["--zone", zone]),
+            ...(options.flagsOf?.(name) ?? []),
           ],
         });
       }

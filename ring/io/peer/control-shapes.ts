@@ -336,6 +336,7 @@ const message = v.variant("type", [
     history: count,
     name: nodeName,
     memberId: word,
+    store: v.optional(v.picklist(["own", "shared"])),
   }),
   v.object({
     type: v.literal("apps"),

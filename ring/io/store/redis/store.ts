@@ -142,7 +142,13 @@ export class RedisStore implements NodeStore {
             const opened: Term = { ...asked, opens };
             if (verdict !== 0)
               return reject(new RingError("NOT_OWNER", `partition ${partition} is held at a newer term`));
-            this.#opened.set(partition, { term: opened, bytes: termBytes(opened), applied: 0, next: 0, indexed: new Set() });
+            this.#opened.set(partition, {
+              term: opened,
+              bytes: termBytes(opened),
+              applied: 0,
+              next: 0,
+              indexed: new Set(),
+            });
             resolve(opened);
           },
           failed: reject,

@@ -1,0 +1,114 @@
+/**
+ * What befalls a ring that shares a Redis: one fault a run, each kind in its turn, and each at a seeded moment.
+ *
+ * The three nodes are on machines of their own, so nothing is adopted; n1 reaches Redis through a gate that can be cut.
+ */
+
+import { monotonicNow } from "../../services/history/line.ts";
+import { Gate } from "../../services/lab/gate.ts";
+import { RedisServer } from "../../services/lab/redis.ts";
+import type { Fault, Scene } from "./faults.ts";
+
+export interface RedisScene extends AsyncDisposable {
+  readonly name: string;
+  /** Of each node's start. */
+  flagsOf(node: string): readonly string[];
+  plan(scene: Scene): readonly Fault[];
+}
+
+export async function openRedisScene(kind: number): Promise<RedisScene> {
+  const fault = KINDS[kind % KINDS.length]!;
+  const redis = await RedisServer.open({ sync: fault.sync });
+  const gate = await Gate.open({ host: "127.0.0.1", port: redis.port });
+  return {
+    name: fault.name,
+    flagsOf: (node) => [
+      "--machine",
+      `machine-of-${node}`,
+      "--store",
+      node === "n1" ? `redis://127.0.0.1:${gate.port}` : redis.url,
+    ],
+    plan: (scene) => [
+      {
+        name: fault.name,
+        atMs: scene.random.between(0.15, 0.4) * scene.spanMs,
+        run: () => fault.run({ scene, redis, gate }),
+      },
+    ],
+    async [Symbol.asyncDispose]() {
+      await gate[Symbol.asyncDispose]();
+      await redis[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface Stage {
+  readonly scene: Scene;
+  readonly redis: RedisServer;
+  readonly gate: Gate;
+}
+
+interface Kind {
+  readonly name: string;
+  readonly sync: "always" | "everysec";
+  readonly run: (stage: Stage) => Promise<void>;
+}
+
+const KINDS: readonly Kind[] = [
+  {
+    name: "an owner is killed",
+    sync: "everysec",
+    run: async ({ scene: { lab, history } }) => {
+      const { pid } = lab.node("n2");
+      const dying = lab.kill("n2");
+      history.killed(pid);
+      await dying;
+      await passed(10_000);
+      await lab.start("n2", { autoJoin: false, deadlineMs: 60_000 });
+    },
+  },
+  {
+    name: "an owner stands still past its lease",
+    sync: "everysec",
+    run: async ({ scene: { lab, history } }) => {
+      const { pid } = lab.node("n2");
+      const from = monotonicNow();
+      lab.freeze("n2");
+      await passed(9_000);
+      lab.thaw("n2");
+      history.paused(pid, from);
+    },
+  },
+  {
+    name: "Redis is killed, with appendfsync always",
+    sync: "always",
+    run: async ({ redis }) => {
+      await redis.kill();
+      await passed(2_000);
+      await redis.start();
+    },
+  },
+  {
+    name: "Redis stands still for 10 s",
+    sync: "everysec",
+    run: async ({ redis }) => {
+      redis.freeze();
+      await passed(10_000);
+      redis.thaw();
+    },
+  },
+  {
+    name: "n1 alone is cut off from Redis",
+    sync: "everysec",
+    run: async ({ gate }) => {
+      gate.cut();
+      await passed(15_000);
+      gate.heal();
+    },
+  },
+];
+
+/** The fault's own length. */
+function passed(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
