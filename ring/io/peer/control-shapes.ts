@@ -370,8 +370,7 @@ const message = v.variant("type", [
   v.object({ type: v.literal("absorbed"), entries: list(stranded, 65_536) }),
   v.object({ type: v.literal("loads"), counts: list(v.object({ partition, tasks: count }), 4_096) }),
   v.object({ type: v.literal("restarting"), graceMs: amount }),
-  v.object({ type: v.literal("store-lost"), epoch: amount }),
-  v.object({ type: v.literal("store-kept"), epoch: amount }),
+  v.object({ type: v.picklist(["store-lost", "store-kept"]), epoch: amount }),
   v.object({ type: v.literal("refused"), code: errorCode, detail: text }),
 ]);
 

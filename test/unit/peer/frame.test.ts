@@ -218,6 +218,8 @@ const MESSAGES: readonly NodeMessage[] = [
   { type: "document", document },
   { type: "pull-document", epoch: 3 },
   { type: "speaking-for", members: ["n9" as never] },
+  { type: "store-lost", epoch: 7 },
+  { type: "store-kept", epoch: 7 },
   {
     type: "consent",
     member: "n1" as never,
