@@ -10,6 +10,7 @@ interface PackageFile {
   readonly bin: Readonly<Record<string, string>>;
   readonly files: readonly string[];
   readonly dependencies: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
   readonly devDependencies: Readonly<Record<string, string>>;
 }
 
@@ -36,7 +37,8 @@ describe("package", () => {
     const imported = new Set<string>();
     for (const path of sourceFiles().filter((path) => /^(ring|pipe|services|proto|cli|examples)\//.test(path)))
       for (const { to, kind } of importsOf(path)) if (kind === "package") imported.add(packageOf(to));
-    expect([...imported].filter((name) => name !== "taskring" && !Object.hasOwn(face.dependencies, name))).toEqual([]);
+    const declared = { ...face.dependencies, ...face.peerDependencies };
+    expect([...imported].filter((name) => name !== "taskring" && !Object.hasOwn(declared, name))).toEqual([]);
     expect(Object.keys(face.dependencies).filter((name) => !imported.has(name))).toEqual([]);
   });
 
