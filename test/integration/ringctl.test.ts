@@ -295,7 +295,7 @@ describe("a ring of three nodes on this machine", () => {
     await fourth.ended;
   });
 
-  test("a killed node is taken over at once and started again", async () => {
+  test("P1: a killed node is taken over at once and started again", async () => {
     process.kill(nodes[1]!.pid, "SIGKILL");
     await until("a peer has adopted its directory", async () => {
       const told = await Promise.all([nodes[0]!, nodes[2]!].map(({ grpc }) => ringctl(["events", "--address", grpc])));
@@ -434,7 +434,7 @@ describe("one node", () => {
     expect([code, JSON.parse(last)]).toMatchObject([4, { error: { code: "UNREACHABLE", retryable: true } }]);
   });
 
-  test("recover shows what may be lost, asks for --yes, and starts a new history", async () => {
+  test("P7: recover shows what may be lost, asks for --yes, and starts a new history", async () => {
     const node = startNode("last");
     await node.ready;
     const busy = await ringctl(["recover", "--voters", "last", "--data", join(folder, "last"), "--yes"]);

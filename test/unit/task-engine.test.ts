@@ -219,7 +219,7 @@ describe("lanes", () => {
     }
   });
 
-  test("priority orders lanes of an app, never tasks of a lane", () => {
+  test("P3: priority orders lanes of an app, never tasks of a lane", () => {
     const world = new World({ seed: 1, apps: catalogue({ limits: { running: 1 } }) });
     world.submit(world.record({ app: "a", type: "work", key: "first" }));
     world.sync();
@@ -334,7 +334,7 @@ describe("fairness", () => {
 });
 
 describe("ends", () => {
-  test("a task that fails for the last time is a dead letter, its lane goes on; retried it runs again, at the end", () => {
+  test("P1: a task that fails for the last time is a dead letter, its lane goes on; retried it runs again, at the end", () => {
     const world = new World({ seed: 1 });
     const record = world.record({ app: "a", type: "work", key: "k", maxAttempts: 2, payload: Uint8Array.of(5) });
     world.submit(record);
@@ -414,7 +414,7 @@ describe("ends", () => {
     expect(world.engine.view(partitionOf(running.hash))).toMatchObject({ queued: 0, delayed: 0, dead: 3 });
   });
 
-  test("cancel ends a waiting task at once and aborts a running one", () => {
+  test("P1: cancel ends a waiting task at once and aborts a running one", () => {
     const world = new World({ seed: 1 });
     const records = [0, 1, 2].map((index) =>
       world.record({ app: "a", type: "work", key: "k", ...(index === 2 ? { delayMs: 50 } : {}) }),
