@@ -34,7 +34,7 @@ export interface ApiLimits {
 
 export const API_LIMITS: ApiLimits = {
   messageBytes: 4 * 1024 * 1024 + 256 * 1024,
-  creditTasks: 2_048,
+  creditTasks: 4_096,
   creditBytes: 4 * 1024 * 1024,
   frameTasks: 1_024,
   batchTasks: 1_000,

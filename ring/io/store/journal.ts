@@ -19,7 +19,6 @@ import { Batch } from "./batch.ts";
 import type { Environment, RowRange } from "./environment.ts";
 import { causeOf, isWantOfSpace, withDeadline } from "./failure.ts";
 import {
-  ALIGN_BYTES,
   BATCH_HEAD_BYTES,
   HEAD_BYTES,
   JournalFile,
@@ -380,7 +379,7 @@ function encodeNumber(number: number): Uint8Array {
 
 const APPLIED_KEY: Uint8Array = Uint8Array.of(0);
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
-const SEGMENT_BYTES: number = Math.ceil((16 * 1024 * 1024) / ALIGN_BYTES) * ALIGN_BYTES;
+const SEGMENT_BYTES: number = 8 * 1024 * 1024;
 const SLICE_ROWS = 1_000;
 const SLICE_BYTES: number = 2 * 1024 * 1024;
 /** More changes than this are not looked up one by one. */
