@@ -19,6 +19,8 @@ export interface ClusterOptions {
   readonly flags?: readonly string[];
   /** By name; the others have none. */
   readonly zones?: Readonly<Record<string, string>>;
+  /** Default 16. */
+  readonly ringSize?: number;
   readonly flagsOf?: (name: string) => readonly string[];
 }
 
@@ -45,7 +47,7 @@ export class Cluster implements AsyncDisposable {
       apps: [builtFile("test/chaos/apps.ts")],
       folder,
       env: { TASKRING_HISTORY_DIR: join(folder, "history") },
-      ringSize: 16,
+      ringSize: options.ringSize ?? 16,
       ...(options.flags === undefined ? {} : { flags: options.flags }),
     });
     try {

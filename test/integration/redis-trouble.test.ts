@@ -1,0 +1,182 @@
+/**
+ * What the Redis store does when Redis is not what it should be: settings, memory, scripts, lost data, silence; and what
+ * it costs at rest.
+ *
+ * Seen to fail: the flush by not looking at the store's id; the lost changes by taking every sequence number; the memory
+ * by not looking at its level; the connections by one link per partition.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Partition } from "../../ring/ids.ts";
+import { openRedisStore } from "../../ring/io/store/redis/store.ts";
+import type { RowChange } from "../../ring/store.ts";
+import { waitUntil } from "../../services/lab/lab.ts";
+import { RedisServer } from "../../services/lab/redis.ts";
+import { redisThere } from "../redis-there.ts";
+import { Cluster } from "./cluster.ts";
+
+describe.skipIf(!redisThere())("the store on Redis", () => {
+  let redis: RedisServer;
+  let places = 0;
+  const address = (): string => `${redis.url}/?prefix=trouble-${++places}`;
+
+  beforeAll(async () => {
+    redis = await RedisServer.open();
+  });
+
+  afterAll(() => redis[Symbol.asyncDispose]());
+
+  test("P1: a Redis that evicts is refused at start, and one without an append-only file is warned of", async () => {
+    await using other = await RedisServer.open({ sync: "off" });
+    const warnings: string[] = [];
+    const log = { warn: (_: object, text: string) => void warnings.push(text), error: () => undefined };
+    const store = await openRedisStore({ address: other.url, log });
+    await store[Symbol.asyncDispose]();
+    expect(warnings).toEqual([expect.stringMatching(/no append-only file/)]);
+    await other.ask("config", "set", "maxmemory-policy", "allkeys-lru");
+    await expect(openRedisStore({ address: other.url })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  test("scripts that Redis forgot are loaded again within the call", async () => {
+    await using store = await openRedisStore({ address: address() });
+    const term = await store.open(P, FIRST);
+    await redis.ask("script", "flush");
+    expect(await store.commit([{ partition: P, term, changes: [put("a", 1)] }])).toEqual({ refused: [] });
+    await redis.ask("script", "flush");
+    expect((await store.page({ partition: P, rowLimit: 9, byteLimit: 1e6 })).rows).toHaveLength(1);
+  });
+
+  test("P5: a full memory refuses what begins, lets what ends through, and is noticed when there is room again", async () => {
+    await using small = await RedisServer.open({ settings: ["--maxmemory", "24mb"] });
+    await using store = await openRedisStore({ address: small.url });
+    const term = await store.open(P, FIRST);
+    const names: string[] = [];
+    let code = "";
+    for (let at = 0; code === "" && at < 2_000; at++) {
+      const changes = Array.from({ length: 20 }, (_, row) => put(`row-${at}-${row}`, 2_000));
+      await store.commit([{ partition: P, term, changes }]).then(
+        () => void names.push(...changes.map(({ key }) => new TextDecoder().decode(key))),
+        (error: { readonly code: string }) => {
+          code = error.code;
+        },
+      );
+    }
+    expect(code).toBe("QUEUE_FULL");
+    expect(store.full).toBe(true);
+    const more = [put("from the reserve", 100)];
+    expect(await store.commit([{ partition: P, term, changes: more }], { fromReserve: true })).toEqual({ refused: [] });
+    const ends: RowChange[] = names.map((name) => ({ key: text(name) }));
+    expect(await store.commit([{ partition: P, term, changes: [...ends, put("result", 10)] }])).toEqual({
+      refused: [],
+    });
+    await waitUntil("there is room", () => !store.full, 10_000);
+    expect(await store.commit([{ partition: P, term, changes: [put("again", 10)] }])).toEqual({ refused: [] });
+  });
+
+  test("P1: a call that Redis answers too late is repeated, and its late copies change nothing", async () => {
+    await using store = await openRedisStore({ address: address() });
+    const term = await store.open(P, FIRST);
+    const counted = async (): Promise<number> => {
+      const { rows } = await store.page({ partition: P, rowLimit: 9, byteLimit: 1e6 });
+      return Number(new TextDecoder().decode(rows[0]!.value));
+    };
+    for (let value = 1; value <= 2; value++) {
+      redis.freeze();
+      const committed = store.commit([
+        { partition: P, term, changes: [{ key: text("n"), value: text(String(value)) }] },
+      ]);
+      // Longer than two calls take to give up: their copies wait in Redis' sockets.
+      await new Promise((resolve) => setTimeout(resolve, 4_500));
+      expect(store.full).toBe(true);
+      redis.thaw();
+      expect(await committed).toEqual({ refused: [] });
+      expect(
+        await store.commit([{ partition: P, term, changes: [{ key: text("n"), value: text(String(value + 10)) }] }]),
+      ).toEqual({ refused: [] });
+      expect(await counted()).toBe(value + 10);
+    }
+    expect(store.full).toBe(false);
+  });
+
+  test("P1: a partition that went back to an older copy is refused, one that is gone breaks the store", async () => {
+    const place = address();
+    await using store = await openRedisStore({ address: place });
+    const key = store.keyOf(P);
+    const term = await store.open(P, FIRST);
+    await store.commit([{ partition: P, term, changes: [put("a", 1)] }]);
+    const copy = (await redis.ask("dump", key)) as Buffer;
+    await store.commit([{ partition: P, term, changes: [put("b", 1)] }]);
+    await redis.ask("restore", key, 0, copy, "replace");
+    expect(await store.commit([{ partition: P, term, changes: [put("c", 1)] }])).toEqual({ refused: [0] });
+    const again = await store.open(P, FIRST);
+    expect(again.opens).toBe(term.opens + 1);
+    expect(await store.commit([{ partition: P, term: again, changes: [put("d", 1)] }])).toEqual({ refused: [] });
+    const { rows } = await store.page({ partition: P, rowLimit: 9, byteLimit: 1e6 });
+    expect(rows.map((row) => new TextDecoder().decode(row.key))).toEqual(["a", "d"]);
+    await redis.ask("del", key);
+    await expect(store.commit([{ partition: P, term: again, changes: [put("e", 1)] }])).rejects.toMatchObject({
+      code: "STORE_BROKEN",
+    });
+    expect(store.broken).toBeDefined();
+  });
+
+  test("P1: a Redis that was flushed ends every node with STORE_BROKEN, and none starts afresh on it", async () => {
+    await using own = await RedisServer.open();
+    await using cluster = await Cluster.open({
+      nodes: ["n1", "n2", "n3"],
+      apart: true,
+      flagsOf: () => ["--store", own.url],
+    });
+    const ends = ["n1", "n2", "n3"].map((name) => cluster.lab.exited(name));
+    await own.ask("flushall");
+    expect(await Promise.all(ends)).toEqual([74, 74, 74]);
+    const again = cluster.lab.start("n1", { autoJoin: false, deadlineMs: 15_000 });
+    await expect(again).rejects.toThrow(/exited with 74/);
+    expect(await own.ask("dbsize")).toBe(0);
+  });
+
+  test.each([64, 1_024])(
+    "P9: with %i partitions a node has at most three connections, and three nodes at rest send at most 20 commands a second",
+    async (ringSize) => {
+      await using own = await RedisServer.open();
+      await using cluster = await Cluster.open({
+        nodes: ["n1", "n2", "n3"],
+        ringSize,
+        apart: true,
+        flagsOf: () => ["--store", own.url],
+      });
+      await waitUntil("every partition is open", async () => (await openPartitions(cluster)) === ringSize, 30_000);
+      const commands = async (): Promise<number> => Number(await own.info("stats", "total_commands_processed"));
+      const before = await commands();
+      const begun = performance.now();
+      await new Promise((resolve) => setTimeout(resolve, REST_MS)); // What is measured is a stretch of rest.
+      const perSecond = ((await commands()) - before) / ((performance.now() - begun) / 1_000);
+      const clients = String(await own.ask("client", "list")).split("\n");
+      const counts = ["n1", "n2", "n3"].map(
+        (name) => clients.filter((line) => line.includes(`name=taskring-${name}-`)).length,
+      );
+      console.info(
+        `${ringSize} partitions: ${perSecond.toFixed(1)} commands/s at rest, ${counts.join(", ")} connections`,
+      );
+      expect(Math.max(...counts)).toBeLessThanOrEqual(3);
+      expect(perSecond).toBeLessThanOrEqual(20);
+    },
+  );
+});
+
+async function openPartitions(cluster: Cluster): Promise<number> {
+  const { nodes } = await cluster.client.cluster.status({});
+  return nodes.reduce((sum, node) => sum + node.partitions.length, 0);
+}
+
+function put(name: string, bytes: number): RowChange {
+  return { key: text(name), value: new Uint8Array(bytes).fill(65) };
+}
+
+function text(content: string): Uint8Array {
+  return new TextEncoder().encode(content);
+}
+
+const P = 7 as Partition;
+const FIRST = { history: 1, generation: 1 };
+const REST_MS = 8_000;
