@@ -11,7 +11,7 @@ import { RingError } from "../../ring/errors.ts";
 import type { DataDirectory } from "../../ring/io/directory.ts";
 import { readFileIfThere, replaceFile } from "../../ring/io/files.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";
-import { RedisLease } from "../../ring/io/store/redis/lease.ts";
+import { checkStoreId, RedisLease } from "../../ring/io/store/redis/lease.ts";
 import { openRedisStore, type RedisStore } from "../../ring/io/store/redis/store.ts";
 import type { HostLog } from "./log.ts";
 
@@ -35,6 +35,12 @@ export async function openSharedStore(options: {
   const known = bytes === undefined ? undefined : readKnown(path, bytes);
   const given = Number((await directory.readMarker("given-up"))?.detail);
   const store = await openRedisStore({ address, name: directory.name, log });
+  try {
+    if (known !== undefined) await checkStoreId(store.link, store.address.prefix, known);
+  } catch (error) {
+    await store[Symbol.asyncDispose]();
+    throw error;
+  }
   let lease: RedisLease | undefined;
   const fresh = randomBytes(16).toString("hex");
   return {

@@ -16,6 +16,19 @@ import type { RedisAddress } from "./address.ts";
 import { RedisLink, RedisTrouble, scriptOf } from "./link.ts";
 import { RELEASE, RENEW } from "./scripts.ts";
 
+/** L1, before anything is opened: throws `STORE_BROKEN` unless the store has that id. Waits for an answer. */
+export async function checkStoreId(link: RedisLink, prefix: string, storeId: string): Promise<void> {
+  for (;;) {
+    try {
+      const found = await link.call("hget", [`${prefix}:{ring}`, "id"]);
+      if (String(found) === storeId) return;
+      throw new RingError("STORE_BROKEN", found === null ? EMPTY : OTHER);
+    } catch (error) {
+      if (!(error instanceof RedisTrouble) || error.kind !== "again") throw error;
+    }
+  }
+}
+
 export interface RedisLeaseOptions {
   readonly address: RedisAddress;
   readonly member: NodeName;
