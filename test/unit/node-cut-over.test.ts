@@ -138,6 +138,23 @@ describe("the cut-over", () => {
     expect(sealed.hosting.doubts()).toEqual([6]);
   });
 
+  test("P1: no consent before the receiver has the very last of it on disk", () => {
+    const { a, b } = planned((of) => void [of.submit(P0), of.submit(P0, keyIn(0, 1))]);
+    for (const attempt of [...a.started]) a.end(attempt);
+    a.submit(P0);
+    a.end(a.started.at(-1)!);
+    b.delayed.add("flush");
+    for (let turn = 0; turn < 4; turn++) exchange(a, b);
+    expect(a.outgoing.views()[0]?.reason).toBe("waiting until the receiver has it on disk");
+    b.release("flush");
+    const acks = b.taken().filter(({ message }) => message.type === "transfer-ack");
+    expect(acks.length).toBeGreaterThan(1);
+    for (const { message } of acks.slice(0, -1)) a.receive("b", message as TransferMessage);
+    expect(a.consents).toEqual([]);
+    a.receive("b", acks.at(-1)!.message as TransferMessage);
+    expect(a.consents).toHaveLength(1);
+  });
+
   test("P8: a consent that nobody acts on is given again, and its giver then proposes the epoch itself", () => {
     const { a, b } = planned((of) => void of.submit(P0));
     a.end(a.started[0]!);

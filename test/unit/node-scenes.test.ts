@@ -18,8 +18,11 @@ describe("a node that is cut off", () => {
     scene.pass(LEASE_MS);
     const stopMs = scene.agenda.now;
     expect(scene.starts(cutMs, first)).toBeGreaterThan(10);
+    const accepted = scene.accepted();
+    scene.submit(first!, 50, (index) => `late${index}`);
     scene.pass(20_000);
     expect(scene.starts(stopMs, first)).toBe(0);
+    expect(scene.accepted()).toBe(accepted);
     expect(scene.document(2)?.members.find(({ name }) => name === "n1")?.status).toBe("down");
     scene.network.heal();
     scene.until(() => scene.document(2)?.members.every(({ status }) => status === "valid") ?? false, 60_000);
@@ -43,6 +46,36 @@ describe("a node that is cut off", () => {
     expect(scene.done()).toBe(60 + others.length);
     scene.network.heal();
     scene.until(() => scene.done() === 160, 60_000);
+  });
+});
+
+describe("a process that stands still", () => {
+  test("P3: past its lease starts nothing when it wakes, whatever it hears first", () => {
+    const scene = new Scene({ nodes: 3, running: 1, apart: true });
+    scene.begin();
+    const [first] = scene.hosts;
+    scene.submit(first!, 3_000);
+    scene.until(() => scene.starts(0, first) > 10, 5_000);
+    first!.pause(8_000);
+    scene.pass(7_999);
+    const wakesMs = scene.agenda.now;
+    scene.pass(51);
+    expect(first!.machine?.holdsLease(first!.clock)).toBe(false);
+    expect(scene.starts(wakesMs, first)).toBe(0);
+  });
+});
+
+describe("a store that fails", () => {
+  test("P1: ends the node, and acknowledges nothing of what it could not write", () => {
+    const scene = new Scene({ nodes: 1 });
+    scene.begin();
+    const [host] = scene.hosts;
+    host!.syncFails = true;
+    scene.submit(host!, 20);
+    scene.pass(100);
+    expect(host!.up).toBe(false);
+    expect(host!.exited).toMatch(/^74 the store failed/);
+    expect(scene.accepted()).toBe(0);
   });
 });
 
