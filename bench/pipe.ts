@@ -7,12 +7,12 @@
  * The figures of riak_pipe beside them were measured on the same machine (two cores, OTP 25, ring 64, q_limit 64).
  */
 
-import { readFileSync } from "node:fs";
 import { batch, pass, reduceByKey } from "../pipe/built-ins.ts";
 import { type Fitting, fitting, type Pipeline, pipeline } from "../pipe/fitting.ts";
 import { PipeEngine } from "../pipe/io/engine.ts";
 import { byKey } from "../pipe/partition.ts";
 import type { NodeName } from "../ring/ids.ts";
+import { MemoryWatch } from "./memory.ts";
 import { type BenchOptions, type BenchResult, resultOf } from "./result.ts";
 
 export async function run(options: BenchOptions): Promise<readonly BenchResult[]> {
@@ -32,6 +32,8 @@ const CASES: Readonly<Record<string, (runs: number) => Promise<readonly BenchRes
   "fanout-1m": fanOut,
   "latency-3": latency,
   "three-nodes": threeNodes,
+  "slow-sink": (runs) => slow("slow-sink", runs),
+  "stopped-sink": (runs) => slow("stopped-sink", runs),
   killed: (runs) => trouble("killed", runs),
   joined: (runs) => trouble("joined", runs),
 };
@@ -44,6 +46,11 @@ async function trouble(name: "killed" | "joined", runs: number): Promise<readonl
 async function threeNodes(runs: number): Promise<readonly BenchResult[]> {
   const { threeNodesCase } = await import("./pipe-nodes.ts");
   return threeNodesCase(runs);
+}
+
+async function slow(name: "slow-sink" | "stopped-sink", runs: number): Promise<readonly BenchResult[]> {
+  const { slowSinkCase } = await import("./pipe-slow.ts");
+  return slowSinkCase(name, runs);
 }
 
 async function passes(count: number, runs: number): Promise<readonly BenchResult[]> {
@@ -225,26 +232,6 @@ async function latency(runs: number): Promise<readonly BenchResult[]> {
       extra: { "p99 of the last run": Number(p99.toFixed(1)), "riak_pipe (measured before)": 37 },
     }),
   ];
-}
-
-/** Growth of the process's own memory over its level at the start, looked at every 50 ms. */
-class MemoryWatch {
-  readonly #first = rssAnonMiB();
-  #most = this.#first;
-  readonly #timer = setInterval(() => {
-    this.#most = Math.max(this.#most, rssAnonMiB());
-  }, 50);
-
-  stop(): number {
-    clearInterval(this.#timer);
-    this.#most = Math.max(this.#most, rssAnonMiB());
-    return Number((this.#most - this.#first).toFixed(1));
-  }
-}
-
-function rssAnonMiB(): number {
-  const kib = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1];
-  return Number(kib) / 1_024;
 }
 
 function engine(): PipeEngine {
