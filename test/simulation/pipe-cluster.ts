@@ -124,7 +124,10 @@ class World {
         partition: this.#random.chance(0.2) ? follow : byKey((n: number) => n + name.length),
         queueLimit: this.#random.pick([1, 4, 64]),
         concurrency: this.#random.pick([1, 1, 3]),
-        process: (n) => (this.#random.chance(0.3) ? this.#later(n) : n),
+        process: (n) => {
+          if (name === "five5" && isBad(n)) throw new Error("bad input");
+          return this.#random.chance(0.3) ? this.#later(n) : n;
+        },
       }) as Fitting<never>;
     return pipeline("line", [first, slow("three"), slow("five5")] as never);
   }
@@ -439,11 +442,17 @@ class World {
     if (this.#outOfOrder > report.resent) this.#problems.push(`X6: ${this.#outOfOrder} out of order`);
     let missing = 0;
     let twice = 0;
+    let bad = 0;
     for (let input = 0; input < this.#inputs; input++) {
       const times = this.#seen.get(input) ?? 0;
-      if (times === 0) missing += 1;
+      if (isBad(input)) {
+        bad += 1;
+        if (times > 0) this.#problems.push(`X1: ${input} has failed and came out`);
+      } else if (times === 0) missing += 1;
       else twice += times - 1;
     }
+    if (report.failed < bad || report.failed > bad + report.resent)
+      this.#problems.push(`X1: ${bad} were bad, the report has ${report.failed} failures`);
     if (missing > 0) this.#problems.push(`X1: ${missing} of ${this.#inputs} never came out, and the run says done`);
     if (twice > report.resent) this.#problems.push(`X2: ${twice} twice, and ${report.resent} were sent again`);
   }
@@ -462,6 +471,11 @@ class World {
   #node(name: string): Node {
     return this.#nodes.get(name) as Node;
   }
+}
+
+/** The last fitting throws for these. */
+function isBad(input: number): boolean {
+  return input % 97 === 13;
 }
 
 const PARTITIONS = 16;
