@@ -116,7 +116,8 @@ function memberFindings(member: Member, { status, ring }: Observed): readonly Fi
         "see its /readyz?verbose and its log; it gets its share back by itself once it is well",
       ),
     );
-  else if (member.alive === "dead" && member.status === "none") return []; // it has left the ring, or never was in it
+  else if (member.alive === "dead" && member.status === "none")
+    return []; // it has left the ring, or never was in it
   else if (member.alive === "dead")
     found.push(
       error("MEMBER_DEAD", name, "does not answer and is believed dead", "it is marked down by itself; start it again"),

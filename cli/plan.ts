@@ -5,7 +5,7 @@ import { type AskedNode, askNode, type CommandRun, pollUntil, waitMs } from "./a
 import { showDuration } from "./duration.ts";
 import { CliError, EXIT } from "./exit-codes.ts";
 import type { Output, Sheet } from "./output.ts";
-import { type Column, fieldLines, percent, plural, ranges, tableLines } from "./table.ts";
+import { bytes, type Column, fieldLines, percent, plural, ranges, tableLines } from "./table.ts";
 import { tintOfState } from "./tint.ts";
 import { untilMoved } from "./transfers.ts";
 
@@ -80,6 +80,15 @@ export function drain({ args, settings, output, flags }: CommandRun): Promise<nu
   });
 }
 
+/** How much the transfers carry. */
+function sizeText({ moves, tasksToMove, bytesToMove }: PlanReply): string {
+  const carried = moves.filter(({ type }) => type === "transfer");
+  if (carried.length === 0) return "";
+  const unknown = carried.filter(({ tasks }) => tasks === undefined).length;
+  const rest = unknown === 0 ? "" : `, and those of ${plural(unknown, "partition")} whose owner does not answer`;
+  return `, with ${plural(tasksToMove, "task")} and about ${bytes(bytesToMove)}${rest}`;
+}
+
 export function planSheet(reply: PlanReply, { everyMove }: { readonly everyMove: boolean }): Sheet {
   const { moves, ringSize, planId, epoch, staged, steps, members, warnings, cancelled, voters, voterTarget } = reply;
   return {
@@ -100,7 +109,7 @@ export function planSheet(reply: PlanReply, { everyMove }: { readonly everyMove:
           ["plan", planId],
           ["epoch", String(epoch)],
           ["staged", staged.length === 0 ? "nothing" : staged.join("; ")],
-          ["moves", `${moves.length} of ${ringSize} partitions${forcedText(moves)}`],
+          ["moves", `${moves.length} of ${ringSize} partitions${forcedText(moves)}${sizeText(reply)}`],
           cancelled.length === 0 ? undefined : ["stops", `transfers of partitions ${ranges(cancelled)}`],
           [
             "voters",

@@ -315,11 +315,14 @@ export interface PlanReply {
     readonly from: string;
     readonly to: string;
     readonly type: string;
+    readonly tasks?: number;
   }[];
   readonly cancelled: readonly number[];
   readonly voters: readonly string[];
   readonly voterTarget: number;
   readonly warnings: readonly Warning[];
+  readonly tasksToMove: number;
+  readonly bytesToMove: number;
 }
 
 export interface CommitReply {

@@ -18,6 +18,7 @@ import {
 } from "./cluster-views.ts";
 import { type GossipKeys, keysHandlers } from "./gossip-keys.ts";
 import type { ApiLimits } from "./limits.ts";
+import { planSizes } from "./plan-sizes.ts";
 import { stagedChangeOf } from "./staged-change.ts";
 
 export interface ClusterOptions {
@@ -147,9 +148,10 @@ export function clusterHandlers({ node, limits, keys }: ClusterOptions): Handler
         };
       },
       Stage: (request: messages.StageRequest, { deadlineMs }) => stage(request, deadlineMs),
-      Plan: async () => {
+      Plan: async (_request, { deadlineMs }) => {
         const document = documentOf(node);
-        return planMessage(document, planOf(document));
+        const plan = planOf(document);
+        return planMessage(document, plan, await planSizes(node, plan, deadlineMs));
       },
       Commit: (request: { readonly planId: string }, { deadlineMs }) => commit(request, deadlineMs),
       Clear: async (_request, { deadlineMs }) => {

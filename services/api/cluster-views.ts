@@ -4,13 +4,14 @@ import type * as messages from "../../proto/messages.ts";
 import type { Member, RingDocument, StagedChange } from "../../ring/document.ts";
 import { encodeDocument } from "../../ring/document-codec.ts";
 import { murmur3 } from "../../ring/hash.ts";
-import type { NodeName } from "../../ring/ids.ts";
+import type { NodeName, Partition } from "../../ring/ids.ts";
 import { addressText } from "../../ring/membership/address.ts";
 import { viewChecksum } from "../../ring/membership/checksum.ts";
 import { encodeMsgpack } from "../../ring/membership/msgpack.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import type { NodeStatus, TransferView } from "../../ring/node/requests.ts";
 import type { Plan, PlanTransition } from "../../ring/plan.ts";
+import type { PlanSizes } from "./plan-sizes.ts";
 
 export function ringMessage(node: RingNode, document: RingDocument): messages.RingReply {
   const names = [
@@ -109,7 +110,7 @@ export function transferMessage(view: TransferView): messages.TransfersReply["tr
   return { ...view, sinceMs: Math.round(view.sinceMs) };
 }
 
-export function planMessage(document: RingDocument, plan: Plan): messages.PlanReply {
+export function planMessage(document: RingDocument, plan: Plan, sizes: PlanSizes): messages.PlanReply {
   return {
     planId: plan.id,
     epoch: plan.epoch,
@@ -130,12 +131,20 @@ export function planMessage(document: RingDocument, plan: Plan): messages.PlanRe
       from: move.from ?? "",
       to: move.to ?? "",
       type: move.type,
+      ...tasksIn(move.partition, sizes),
     })),
     cancelled: plan.cancelled,
     voters: plan.voters.before,
     voterTarget: plan.voters.target,
     warnings: plan.warnings.map((warning) => ({ code: warning.code, detail: warning.text })),
+    tasksToMove: [...sizes.tasks.values()].reduce((sum, tasks) => sum + tasks, 0),
+    bytesToMove: sizes.bytes,
   };
+}
+
+function tasksIn(partition: Partition, sizes: PlanSizes): { readonly tasks?: number } {
+  const tasks = sizes.tasks.get(partition);
+  return tasks === undefined ? {} : { tasks };
 }
 
 function stepText(step: PlanTransition): string {

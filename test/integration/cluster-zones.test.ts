@@ -34,6 +34,8 @@ test("P2, P8: zones spread every key's first two nodes, and a replacement gets e
   const plan = await calls.plan(CALL);
   expect(plan.moves.map(({ partition }) => partition)).toEqual(had);
   expect(new Set(plan.moves.map(({ from, to }) => `${from} to ${to}`))).toEqual(new Set(["n3 to n4"]));
+  expect(plan.moves.every(({ tasks }) => tasks !== undefined)).toBe(true);
+  expect(plan.bytesToMove).toBeGreaterThan(0);
   await calls.commit(plan.planId, CALL);
   expect(await cluster.lab.exited("n3")).toBe(0);
 

@@ -56,6 +56,8 @@ const plan: PlanReply = {
   voters: ["a"],
   voterTarget: 1,
   warnings: [],
+  tasksToMove: 0,
+  bytesToMove: 0,
 };
 const observed = (
   more: Partial<Observed> & { readonly nodes?: readonly NodeStatus[]; readonly list?: readonly Member[] } = {},
@@ -241,12 +243,22 @@ describe("sheets", () => {
           partitionsAfter: 4,
         },
       ],
-      moves: [0, 1, 2, 5].map((partition) => ({ partition, from: "a", to: "b", type: "transfer" })),
+      moves: [0, 1, 2, 5].map((partition) => ({
+        partition,
+        from: "a",
+        to: "b",
+        type: "transfer",
+        ...(partition === 5 ? {} : { tasks: 400 }),
+      })),
+      tasksToMove: 1_200,
+      bytesToMove: 3_000_000,
       warnings: [{ code: "NO_FAILOVER", detail: "the loss of one member stops the ring" }],
     };
     const sheet = planSheet(reply, { everyMove: false });
     const text = sheet.lines(plain).join("\n");
-    expect(text).toMatch(/moves +4 of 8 partitions/);
+    expect(text).toMatch(
+      /moves +4 of 8 partitions, with 1,200 tasks and about 2.9 MiB, and those of 1 partition whose owner does not answer/,
+    );
     expect(text).toMatch(/a +valid +100 +- +8 +100\.0% +4 +50\.0% +-4/);
     expect(text).toMatch(/b +new > valid +100 +- +0 +0\.0% +4 +50\.0% +\+4/);
     expect(text).toContain("a to b: 4 (0-2, 5)");
