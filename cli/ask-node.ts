@@ -80,11 +80,11 @@ export async function pollUntil<T>(
   }
 }
 
-/** Shows it now and every second until the user has seen enough (exit 130). */
-export async function watching(look: () => Promise<unknown>): Promise<never> {
+/** Shows it now and every second (or as told) until the user has seen enough (exit 130). */
+export async function watching(look: () => Promise<unknown>, pauseMs: number = WATCH_MS): Promise<never> {
   for (;;) {
     await look();
-    await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }
 

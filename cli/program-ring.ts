@@ -51,6 +51,15 @@ function declareLooking(program: Command, declare: Declare): void {
     async () => (await import("./events.ts")).events,
   );
 
+  declare(
+    program
+      .command("top")
+      .description("what the nodes and the busiest apps do, in tasks a second")
+      .option("--every <time>", "how long each look lasts (default: 1s)")
+      .option("--once", "one look, also on a terminal"),
+    async () => (await import("./top.ts")).top,
+  );
+
   declareKeys(program, declare);
 
   const moving = program

@@ -179,6 +179,12 @@ describe("a ring of three nodes on this machine", () => {
     expect(lines).toHaveLength(65);
   });
 
+  test("top shows what each node does, and ends off a terminal", async () => {
+    const { items } = await json(["top", "--every", "100ms"]);
+    expect(items).toHaveLength(3);
+    for (const item of items) expect(item).toMatchObject({ state: "serving", acceptedPerSecond: expect.any(Number) });
+  });
+
   test("a task is submitted, waited for and looked up", async () => {
     const { items } = await json(["task", "submit", "hello", "greet", "--key", "you", "--wait"]);
     expect(items).toMatchObject([{ state: "done", result: { hello: "you", greetings: 1 } }]);
