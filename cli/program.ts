@@ -17,6 +17,7 @@ import {
 } from "./declare.ts";
 import { declarePipes } from "./program-pipes.ts";
 import { declareRing } from "./program-ring.ts";
+import { declareStore } from "./program-store.ts";
 import { declareTasks } from "./program-tasks.ts";
 import type { Flags, SettingName } from "./settings.ts";
 
@@ -111,6 +112,7 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
 }
 
 function declareMore(program: Command, declare: Declare): void {
+  declareStore(program, declare);
   const configuring = program.command("config").description("settings that would be used here");
   withSettings(configuring, [
     "name",

@@ -1,0 +1,181 @@
+/**
+ * `ringctl store stats|check|backup|restore`: care of a store without its node. `--data DIR` names a node's own store,
+ * whose node must not run; `--store redis://…` one that all nodes share, which may go on meanwhile.
+ */
+
+import { rename } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { RingError } from "../ring/errors.ts";
+import { tryLockDirectory } from "../ring/io/directory.ts";
+import { type ArchiveSize, checkArchive, writeArchive } from "../ring/io/store/archive.ts";
+import {
+  type CareView,
+  examine,
+  examineIndex,
+  identify,
+  recordsOf,
+  recordsOfRedis,
+  restoreInto,
+  ringKey,
+} from "../ring/io/store/care.ts";
+import { openEmbeddedStore } from "../ring/io/store/embedded.ts";
+import { isRedisAddress } from "../ring/io/store/redis/address.ts";
+import { openRedisStore, type RedisStore } from "../ring/io/store/redis/store.ts";
+import type { TaskStore } from "../ring/store.ts";
+import type { CommandBody } from "./ask-node.ts";
+import { CliError, EXIT, usage } from "./exit-codes.ts";
+import type { Settings } from "./settings.ts";
+import { bytes, count, fieldLines } from "./table.ts";
+
+export const storeStats: CommandBody = async ({ settings, output }) => {
+  const { view, where } = await look(settings);
+  const item = {
+    store: where,
+    partitions: view.partitions.length,
+    rows: view.rows,
+    bytes: view.bytes,
+    quarantined: view.quarantined,
+  };
+  output.show({
+    kind: "Store",
+    items: [{ ...item, byPartition: view.partitions }],
+    lines: (paint) =>
+      fieldLines(
+        [
+          ["store", where],
+          ["partitions", count(item.partitions)],
+          ["rows", `${count(item.rows)}, ${bytes(item.bytes)}`],
+          ["set aside", `${count(item.quarantined)} rows`],
+        ],
+        paint,
+      ),
+  });
+  return EXIT.ok;
+};
+
+export const storeCheck: CommandBody = async ({ settings, output }) => {
+  const { view, where } = await look(settings, { index: true });
+  output.show({
+    kind: "StoreCheck",
+    items: [
+      { store: where, partitions: view.partitions.length, rows: view.rows, bytes: view.bytes, damaged: view.damaged },
+    ],
+    lines: () => [
+      `${where}: ${count(view.rows)} rows in ${view.partitions.length} partitions read, ${bytes(view.bytes)}`,
+      ...(view.damaged.length === 0 ? ["nothing is damaged"] : view.damaged),
+    ],
+  });
+  return view.damaged.length === 0 ? EXIT.ok : EXIT.unhealthy;
+};
+
+export const storeBackup: CommandBody = async ({ settings, flags, output }) => {
+  const path = resolve(String(flags.to));
+  const place = placeOf(settings);
+  let written: ArchiveSize;
+  if (place.redis === undefined)
+    written = await withEmbedded(place.data, (store) => writeArchive(path, recordsOf(store)));
+  else {
+    await using store = await openRedis(place.redis);
+    written = await writeArchive(path, recordsOfRedis(store));
+  }
+  const checked = await checkArchive(path);
+  if (checked.rows !== written.rows)
+    throw new RingError("STORE_BROKEN", `${path} has ${checked.rows} rows, not ${written.rows}`);
+  const item = { archive: path, partitions: written.partitions, rows: written.rows, bytes: written.bytes };
+  output.show({
+    kind: "StoreBackup",
+    items: [item],
+    lines: () => [
+      `${path}: ${count(item.rows)} rows in ${item.partitions} partitions, ${bytes(item.bytes)}, read back`,
+    ],
+  });
+  return EXIT.ok;
+};
+
+export const storeRestore: CommandBody = async ({ settings, flags, output }) => {
+  const path = resolve(String(flags.from));
+  const place = placeOf(settings);
+  const found = await checkArchive(path);
+  if (flags.yes !== true)
+    throw new CliError("CONFIRMATION_MISSING", `${path} is whole, with ${found.rows} rows; nothing was changed`, {
+      exit: EXIT.usage,
+      hint: "stop every node that uses the store, then pass --yes",
+    });
+  const restored =
+    place.redis === undefined ? await intoDirectory(place.data, path) : await intoRedis(place.redis, path);
+  output.show({
+    kind: "StoreRestore",
+    items: [{ archive: path, partitions: restored.partitions, rows: restored.rows }],
+    lines: () => [`${count(restored.rows)} rows in ${restored.partitions} partitions restored and read back`],
+  });
+  return EXIT.ok;
+};
+
+type Place =
+  | { readonly redis: string; readonly data?: undefined }
+  | { readonly redis?: undefined; readonly data: string };
+
+function placeOf(settings: Settings): Place {
+  const store = settings.required("store");
+  if (isRedisAddress(store)) return { redis: store };
+  if (store !== "embedded") throw usage(`--store ${store}: expected embedded or redis://HOST:PORT`);
+  const name = settings.text("name");
+  const data = settings.text("data") ?? (name === undefined ? undefined : join(".taskring", name));
+  if (data === undefined) throw usage("--data is missing: the data directory of a node, or --store redis://…");
+  return { data: resolve(data) };
+}
+
+async function look(
+  settings: Settings,
+  options: { readonly index?: boolean } = {},
+): Promise<{ readonly view: CareView; readonly where: string }> {
+  const place = placeOf(settings);
+  if (place.redis === undefined) return { view: await withEmbedded(place.data, examine), where: place.data };
+  await using store = await openRedis(place.redis);
+  const view = await examine(store);
+  const damaged = options.index === true ? [...view.damaged, ...(await examineIndex(store))] : view.damaged;
+  return { view: { ...view, damaged }, where: place.redis.replace(/\/\/[^@/]*@/, "//…@") };
+}
+
+function openRedis(address: string): Promise<RedisStore> {
+  return openRedisStore({ address, name: "ringctl", connectDeadlineMs: CONNECT_MS });
+}
+
+/** Its node does not run: nobody else can read what is in the journal only. */
+async function withEmbedded<T>(data: string, use: (store: TaskStore) => Promise<T>): Promise<T> {
+  await using directory = await lock(data);
+  await using store = await openEmbeddedStore({ directory: directory.storePath });
+  return await use(store);
+}
+
+async function lock(data: string): Promise<NonNullable<Awaited<ReturnType<typeof tryLockDirectory>>>> {
+  const directory = await tryLockDirectory(data);
+  if (directory !== undefined) return directory;
+  throw new CliError("CONFLICT", `${data} is in use`, { exit: EXIT.conflict, hint: "stop the node first" });
+}
+
+/** The register and everything else in the directory stays as it is (ownership rule 4). */
+async function intoDirectory(data: string, path: string): Promise<ArchiveSize> {
+  await using locked = await lock(data);
+  const aside = `${locked.storePath}-before-${new Date().toISOString().replace(/[:.]/g, "-")}`;
+  await rename(locked.storePath, aside).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+  await using store = await openEmbeddedStore({ directory: locked.storePath });
+  return await restoreInto(store, path);
+}
+
+async function intoRedis(address: string, path: string): Promise<ArchiveSize> {
+  await using store = await openRedis(address);
+  const used = (await store.link.call("exists", [ringKey(store)])) === 1 || (await store.partitions()).length > 0;
+  if (used)
+    throw new CliError("CONFLICT", "this Redis holds a store already", {
+      exit: EXIT.conflict,
+      hint: "restore into an empty one, or under another ?prefix=",
+    });
+  const restored = await restoreInto(store, path);
+  await identify(store, path);
+  return restored;
+}
+
+const CONNECT_MS = 5_000;

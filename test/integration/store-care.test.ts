@@ -1,0 +1,108 @@
+/** `ringctl store …` on both engines: an archive that comes back whole, and one that is damaged and does not. */
+
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { NodeName, Partition } from "../../ring/ids.ts";
+import { openDirectory } from "../../ring/io/directory.ts";
+import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { openRedisStore } from "../../ring/io/store/redis/store.ts";
+import type { TaskStore } from "../../ring/store.ts";
+import { builtFile } from "../../services/lab/lab.ts";
+import { RedisServer } from "../../services/lab/redis.ts";
+import { redisThere } from "../redis-there.ts";
+
+test("P1: an archive of a node's own store is restored whole, into its directory or into Redis", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-care-"));
+  try {
+    const data = join(folder, "n1");
+    const archive = join(folder, "archive");
+    const directory = await openDirectory(data, { name: "n1" as NodeName });
+    const store = await openEmbeddedStore({ directory: directory.storePath });
+    await fill(store);
+    expect(await ringctl("store", "check", "--data", data)).toMatchObject({ code: 6 });
+    await store[Symbol.asyncDispose]();
+    await directory.release();
+
+    expect(await ringctl("store", "check", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
+    expect(await ringctl("store", "backup", "--data", data, "--to", archive)).toMatchObject({ code: 0 });
+    expect(await ringctl("store", "restore", "--data", data, "--from", archive)).toMatchObject({ code: 2 });
+    expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 0 });
+    expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
+
+    if (redisThere()) {
+      await using redis = await RedisServer.open();
+      const into = ["--store", redis.url];
+      expect(await ringctl("store", "restore", ...into, "--from", archive, "--yes")).toMatchObject({ code: 0 });
+      expect(await ringctl("store", "check", ...into, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
+      expect(await ringctl("store", "restore", ...into, "--from", archive, "--yes")).toMatchObject({ code: 6 });
+    }
+
+    const bytes = await readFile(archive);
+    bytes[bytes.length >> 1]! ^= 1;
+    await writeFile(archive, bytes);
+    expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 1 });
+    await writeFile(archive, bytes.subarray(0, bytes.length >> 1));
+    expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 1 });
+    expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ items: [ALL] });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test.skipIf(!redisThere())(
+  "P1: an archive of a Redis in use comes back whole in another, and a broken index is found",
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), "taskring-care-"));
+    try {
+      await using redis = await RedisServer.open();
+      await using other = await RedisServer.open();
+      const archive = join(folder, "archive");
+      await using store = await openRedisStore({ address: redis.url });
+      await fill(store);
+      expect(await ringctl("store", "backup", "--store", redis.url, "--to", archive)).toMatchObject({ code: 0 });
+      expect(await ringctl("store", "restore", "--store", other.url, "--from", archive, "--yes")).toMatchObject({
+        code: 0,
+      });
+      expect(await ringctl("store", "check", "--store", other.url, "-o", "json")).toMatchObject({
+        code: 0,
+        items: [ALL],
+      });
+      await other.ask("del", "taskring:{2}:index");
+      expect(await ringctl("store", "check", "--store", other.url, "-o", "json")).toMatchObject({
+        code: 7,
+        items: [{ damaged: [expect.stringMatching(/100 rows not in the index/)] }],
+      });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+);
+
+/** Two partitions: 5,000 rows and 100 rows of state. */
+async function fill(store: TaskStore): Promise<void> {
+  for (const [partition, rows, kind] of [
+    [1, 5_000, 0x10],
+    [2, 100, 0x30],
+  ] as const) {
+    const term = await store.open(partition as Partition, { history: 1, generation: 3 });
+    const changes = Array.from({ length: rows }, (_, at) => ({
+      key: Uint8Array.of(kind, at >> 8, at & 255),
+      value: new Uint8Array(at % 400).fill(at),
+    }));
+    await store.commit([{ partition: partition as Partition, term, changes }]);
+  }
+}
+
+function ringctl(...args: readonly string[]): Promise<{ readonly code: number; readonly items: readonly object[] }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [builtFile("cli/ringctl.ts"), ...args], (error, stdout) => {
+      const items = stdout.startsWith("{") ? (JSON.parse(stdout) as { readonly items: readonly object[] }).items : [];
+      resolve({ code: typeof error?.code === "number" ? error.code : 0, items });
+    });
+  });
+}
+
+const ALL = { partitions: 2, rows: 5_100 };
