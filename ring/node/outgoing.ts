@@ -475,8 +475,6 @@ const BACKLOG_MOST = 20_000;
 /** Cut over when at most about this many changes are not durable at the receiver. */
 const CATCH_UP_CLOSE = 500;
 const RETRY_MS = 250;
-/** The receiver has no slot, or no room yet: moments later it may. */
-const _WAIT_RETRY_MS = 50;
 const STALL_MS = 10_000;
 const HANDLER_GRACE_MS = 25_000;
 const CONSENT_RETRY_MS = 500;
