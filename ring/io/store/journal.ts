@@ -383,4 +383,4 @@ const SEGMENT_BYTES: number = 8 * 1024 * 1024;
 const SLICE_ROWS = 1_000;
 const SLICE_BYTES: number = 2 * 1024 * 1024;
 /** More changes than this are not looked up one by one. */
-const EXACT_ROWS = 4_096;
+const EXACT_ROWS = 512;
