@@ -85,6 +85,16 @@ test("P1: a flipped bit in front of what was synced later is refused, in the las
   expect(await numbersAfter(path, last)).toBe(ends.length - 1);
 });
 
+test("P5: a payload that looks like a batch cannot make a torn tail look like damage", async () => {
+  const { path, ends } = await filled();
+  const { BATCH_HEAD_BYTES, writeBatchHead } = await import("../../ring/io/store/journal-file.ts");
+  const whole = readFileSync(join(path, "journal-1")).subarray(0, ends.at(-1));
+  const segment = whole.readUIntLE(8, 6);
+  const forged = new Uint8Array(64);
+  writeBatchHead(forged, { start: 0, end: BATCH_HEAD_BYTES + 20, segment, number: 99, secret: 0 });
+  expect(await numbersAfter(path, Buffer.concat([whole, Buffer.alloc(8), forged]))).toBe(ends.length);
+});
+
 test("a journal that is missing its database, or a segment, is a fault", async () => {
   const { path } = await filled();
   const copy = copyOf(path, 1);

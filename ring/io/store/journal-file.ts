@@ -6,6 +6,7 @@
  *   batch   [magic u32][crc32 u32][segment u48][number u32][bytes u32][changes …], padded to 8 bytes
  *
  * A file is used again and again, always from its beginning: old batches behind the newest carry older segment numbers.
+ * The checksum of a batch begins with the store's secret, so that no payload can pass for a batch.
  *
  * J1  A batch counts when its checksum fits and all before it do. The next is written only after it is synced, so what
  *     does not fit is either a torn tail, which nobody was told of, or damage: then a later batch of the same segment
@@ -84,22 +85,36 @@ export function writeSegmentHead(bytes: Uint8Array, segment: number, batchesBefo
 /** Closes the batch whose changes lie in `bytes[start + BATCH_HEAD_BYTES, end)`; returns where the next one begins. */
 export function writeBatchHead(
   bytes: Uint8Array,
-  batch: { readonly start: number; readonly end: number; readonly segment: number; readonly number: number },
+  batch: {
+    readonly start: number;
+    readonly end: number;
+    readonly segment: number;
+    readonly number: number;
+    readonly secret: number;
+  },
 ): number {
-  const { start, end } = batch;
+  const { start, end, secret } = batch;
   const view = viewOf(bytes);
   view.setUint32(start, BATCH_MAGIC, true);
   setUint48(view, start + 8, batch.segment);
   view.setUint32(start + 14, batch.number, true);
   view.setUint32(start + 18, end - start - BATCH_HEAD_BYTES, true);
-  view.setUint32(start + 4, checksum(bytes, start + 8, end), true);
+  view.setUint32(start + 4, checksum(bytes, start + 8, end, secret), true);
   const next = Math.ceil(end / ALIGN_BYTES) * ALIGN_BYTES;
   bytes.fill(0, end, next);
   return next;
 }
 
+export interface ReadOptions {
+  /** Only a newer segment is of interest. */
+  readonly applied: number;
+  readonly secret: number;
+  readonly path: string;
+}
+
 /** The segment in a file of this content; undefined when there is none newer than `applied`. Throws `STORE_BROKEN` (J1). */
-export function readSegment(bytes: Uint8Array, applied: number, path: string): Segment | undefined {
+export function readSegment(bytes: Uint8Array, options: ReadOptions): Segment | undefined {
+  const { applied } = options;
   const view = viewOf(bytes);
   const hasHead =
     bytes.length >= HEAD_BYTES &&
@@ -107,44 +122,45 @@ export function readSegment(bytes: Uint8Array, applied: number, path: string): S
     view.getUint32(4, true) === checksum(bytes, 8, HEAD_BYTES);
   const number = hasHead ? getUint48(view, 8) : 0;
   if (number <= applied) {
-    refuseLater(view, { from: HEAD_BYTES, path, isLater: (segment) => segment > applied && segment > number });
+    refuseLater(view, HEAD_BYTES, { ...options, isLater: (segment) => segment > applied && segment > number });
     return undefined;
   }
   const overlay = new Overlay(bytes, HEAD_BYTES);
   let batches = 0;
   let at = HEAD_BYTES;
   for (;;) {
-    const end = batchEnd(view, at);
+    const end = batchEnd(view, at, options.secret);
     if (end === undefined || getUint48(view, at + 8) !== number || view.getUint32(at + 14, true) !== batches) break;
     const next = Math.ceil(end / ALIGN_BYTES) * ALIGN_BYTES;
     overlay.keep(at + BATCH_HEAD_BYTES, end, next);
     batches += 1;
     at = next;
   }
-  refuseLater(view, { from: at, path, isLater: (segment, batch) => segment === number && batch >= batches });
+  refuseLater(view, at, { ...options, isLater: (segment, batch) => segment === number && batch >= batches });
   return { number, batchesBefore: view.getUint32(14, true), batches, overlay };
 }
 
 /** J1 */
 function refuseLater(
   view: DataView,
-  look: { readonly from: number; readonly path: string; readonly isLater: (segment: number, batch: number) => boolean },
+  from: number,
+  look: ReadOptions & { readonly isLater: (segment: number, batch: number) => boolean },
 ): void {
-  for (let at = look.from; at + BATCH_HEAD_BYTES <= view.byteLength; at += ALIGN_BYTES) {
+  for (let at = from; at + BATCH_HEAD_BYTES <= view.byteLength; at += ALIGN_BYTES) {
     if (view.getUint32(at, true) !== BATCH_MAGIC) continue;
     if (!look.isLater(getUint48(view, at + 8), view.getUint32(at + 14, true))) continue;
-    if (batchEnd(view, at) !== undefined)
-      throw new RingError("STORE_BROKEN", `${look.path} is damaged at byte ${look.from}: what lies behind is whole`);
+    if (batchEnd(view, at, look.secret) !== undefined)
+      throw new RingError("STORE_BROKEN", `${look.path} is damaged at byte ${from}: what lies behind is whole`);
   }
 }
 
 /** Where the batch at `at` ends, if it is whole. */
-function batchEnd(view: DataView, at: number): number | undefined {
+function batchEnd(view: DataView, at: number, secret: number): number | undefined {
   if (at + BATCH_HEAD_BYTES > view.byteLength || view.getUint32(at, true) !== BATCH_MAGIC) return undefined;
   const end = at + BATCH_HEAD_BYTES + view.getUint32(at + 18, true);
   if (end > view.byteLength) return undefined;
   const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-  return checksum(bytes, at + 8, end) === view.getUint32(at + 4, true) ? end : undefined;
+  return checksum(bytes, at + 8, end, secret) === view.getUint32(at + 4, true) ? end : undefined;
 }
 
 function viewOf(bytes: Uint8Array): DataView {

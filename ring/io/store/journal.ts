@@ -12,6 +12,7 @@
  * W3  A file is written anew only after its segment is applied.
  */
 
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { RingError } from "../../errors.ts";
 import { syncDirectory } from "../files.ts";
@@ -28,7 +29,7 @@ import {
   writeSegmentHead,
 } from "./journal-file.ts";
 import { type NetChange, Overlay, type RowSink } from "./overlay.ts";
-import { JOURNAL, keyOf, openValue } from "./rows.ts";
+import { decodeKnown, encodeKnown, JOURNAL, type Known, keyOf, openValue } from "./rows.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 
 export interface JournalOptions {
@@ -50,6 +51,7 @@ export class Journal {
   readonly #options: JournalOptions;
   readonly #files: readonly [JournalFile, JournalFile];
   readonly #batch: Batch;
+  readonly #secret: number;
   #segment: number;
   #batches = 0;
   /** Of the segment before, as the head of the active one says. */
@@ -68,8 +70,10 @@ export class Journal {
   #closing = false;
   #checkpoints = 0;
 
-  private constructor(options: JournalOptions, files: readonly [JournalFile, JournalFile], applied: number) {
+  private constructor(options: JournalOptions, files: readonly [JournalFile, JournalFile], known: Known) {
+    const { applied, secret } = known;
     this.#options = options;
+    this.#secret = secret;
     this.#files = files;
     this.#batch = new Batch(options.environment.database);
     this.#segment = applied + 1;
@@ -79,7 +83,9 @@ export class Journal {
   /** Brings the database up to date. Rejects with `STORE_BROKEN` when files are missing or damaged. */
   static async open(options: JournalOptions): Promise<Journal> {
     const { directory, environment } = options;
-    const applied = appliedOf(environment);
+    const stored = knownOf(environment);
+    const known: Known = stored ?? { applied: 0, secret: randomBytes(4).readUInt32LE() };
+    const { applied, secret } = known;
     const files: readonly [JournalFile, JournalFile] = [
       await JournalFile.open(join(directory, "journal-0")),
       await JournalFile.open(join(directory, "journal-1")),
@@ -88,15 +94,15 @@ export class Journal {
       await syncDirectory(directory);
       const found: Segment[] = [];
       for (const file of files) {
-        const segment = readSegment(await file.read(), applied ?? 0, file.path);
+        const segment = readSegment(await file.read(), { applied, secret, path: file.path });
         if (segment !== undefined) found.push(segment);
       }
       found.sort((left, right) => left.number - right.number);
-      if (applied === undefined && found.length > 0)
+      if (stored === undefined && found.length > 0)
         throw new RingError("STORE_BROKEN", `${directory} is empty, although a journal lies beside it`);
-      checkChain(directory, applied ?? 0, found);
-      const journal = new Journal(options, files, applied ?? 0);
-      if (applied === undefined) await journal.#write((batch) => batch.put(JOURNAL, APPLIED_KEY, encodeNumber(0)));
+      checkChain(directory, applied, found);
+      const journal = new Journal(options, files, known);
+      if (stored === undefined) await journal.#write((batch) => batch.put(JOURNAL, KNOWN_KEY, encodeKnown(known)));
       for (const { number, overlay } of found) {
         await journal.#apply(overlay, number);
         journal.#segment = number + 1;
@@ -231,7 +237,13 @@ export class Journal {
       return false;
     }
     const { bytes } = active;
-    const next = writeBatchHead(bytes, { start, end, segment: this.#segment, number: this.#batches });
+    const next = writeBatchHead(bytes, {
+      start,
+      end,
+      segment: this.#segment,
+      number: this.#batches,
+      secret: this.#secret,
+    });
     try {
       await this.#file.write(bytes, this.#batches === 0 ? 0 : start, next);
     } catch (error) {
@@ -302,7 +314,7 @@ export class Journal {
           if (value === undefined) batch.removeRow(key);
           else batch.putRow(key, value, stored);
         }
-        if (to === net.length) batch.put(JOURNAL, APPLIED_KEY, encodeNumber(segment));
+        if (to === net.length) batch.put(JOURNAL, KNOWN_KEY, encodeKnown({ applied: segment, secret: this.#secret }));
       });
       from = to;
     } while (from < net.length);
@@ -358,26 +370,19 @@ function checkChain(directory: string, applied: number, segments: readonly Segme
   }
 }
 
-/** The newest segment that the database holds; undefined in a new one. */
-function appliedOf(environment: Environment): number | undefined {
-  const key = keyOf(JOURNAL, APPLIED_KEY);
+/** Undefined in a new database. */
+function knownOf(environment: Environment): Known | undefined {
+  const key = keyOf(JOURNAL, KNOWN_KEY);
   const stored = environment.get(key);
-  const value = stored && openValue(key, stored);
-  if (value === undefined) {
-    if (stored !== undefined)
-      throw new RingError("STORE_BROKEN", "the row that says what is in the database is damaged");
-    return undefined;
-  }
-  return new DataView(value.buffer, value.byteOffset).getFloat64(0);
+  if (stored === undefined) return undefined;
+  const value = openValue(key, stored);
+  const known = value && decodeKnown(value);
+  if (known === undefined)
+    throw new RingError("STORE_BROKEN", "the row that says how far the database is behind its journal is damaged");
+  return known;
 }
 
-function encodeNumber(number: number): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setFloat64(0, number);
-  return bytes;
-}
-
-const APPLIED_KEY: Uint8Array = Uint8Array.of(0);
+const KNOWN_KEY: Uint8Array = Uint8Array.of(0);
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 8 * 1024 * 1024;
 const SLICE_ROWS = 1_000;

@@ -76,6 +76,28 @@ export function decodeTerm(bytes: Uint8Array): { readonly term: Term; readonly s
   return { state, term: { history: view.getUint32(1), generation: view.getUint32(5), opens: view.getUint32(9) } };
 }
 
+/** What the database says of its journal. */
+export interface Known {
+  /** The newest segment whose changes it holds. */
+  readonly applied: number;
+  /** u32; see `journal-file.ts`. */
+  readonly secret: number;
+}
+
+export function encodeKnown(known: Known): Uint8Array {
+  const bytes = new Uint8Array(KNOWN_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setFloat64(0, known.applied);
+  view.setUint32(8, known.secret);
+  return bytes;
+}
+
+export function decodeKnown(bytes: Uint8Array): Known | undefined {
+  if (bytes.length !== KNOWN_BYTES) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return { applied: view.getFloat64(0), secret: view.getUint32(8) };
+}
+
 /** Key of a partition's term inside `TERMS`. */
 export function termKey(partition: Partition): Uint8Array {
   return Uint8Array.of(partition >>> 8, partition & 255);
@@ -85,6 +107,7 @@ const NO_BYTES = new Uint8Array();
 export const SPACE_BYTES = 2;
 export const CHECKSUM_BYTES = 4;
 const TERM_BYTES = 13;
+const KNOWN_BYTES = 12;
 const TERM_STATES: readonly TermState[] = ["live", "dropping", "moving-aside"];
 
 /** Holds the environment's format row. */
