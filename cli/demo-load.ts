@@ -10,6 +10,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../ring/errors.ts";
 import type { RingClient } from "../services/client/ring-client.ts";
+import { monotonicNow } from "../services/history/line.ts";
 import type { HistoryWriter } from "../services/history/writer.ts";
 
 export interface LoadOptions {
@@ -131,13 +132,14 @@ export class Load {
     const seq = this.#numbers.get(lane) ?? 0;
     this.#numbers.set(lane, seq + 1); // L1
     const begun = performance.now();
+    const submitted = monotonicNow();
     const payload = tookMs === undefined ? { seq } : { seq, tookMs };
     return client.submit({ app, type, key, payload }).then(
       ({ taskId }) => {
         this.#answered += 1;
         this.#accepted += 1;
         this.#answerMs.push(performance.now() - begun);
-        writer.accepted({ id: taskId, app, key, seq });
+        writer.accepted({ id: taskId, app, key, submitted, seq });
         if (app === "auth") this.#acceptedByProfile.set(key, (this.#acceptedByProfile.get(key) ?? 0) + 1);
       },
       (error: unknown) => {

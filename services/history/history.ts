@@ -31,6 +31,8 @@ export interface HistoryTask {
   readonly id: string;
   readonly lane: Lane;
   seq: number | undefined;
+  /** When a client began to submit it, if it said so, and had the acknowledgement. */
+  submittedAt: number | undefined;
   acceptedAt: number | undefined;
   settled: "dead" | "cancelled" | undefined;
   parent: string | undefined;
@@ -142,6 +144,7 @@ class Loader {
       id: line.id,
       lane,
       seq: line.seq,
+      submittedAt: undefined,
       acceptedAt: undefined,
       settled: undefined,
       parent: undefined,
@@ -212,6 +215,8 @@ class FileReader {
       case "accepted": {
         const task = this.#loader.task(line);
         task.acceptedAt = Math.min(task.acceptedAt ?? line.t, line.t);
+        if (typeof line.submitted === "number")
+          task.submittedAt = Math.min(task.submittedAt ?? line.submitted, line.submitted);
         break;
       }
       case "start":

@@ -11,13 +11,17 @@ export type HistoryLine =
   | { readonly type: "open"; readonly t: number; readonly node: string; readonly pid: number }
   /** Last line of a process that ended by itself. */
   | { readonly type: "closed"; readonly t: number }
-  /** The client got the acknowledgement. `seq` counts the submits of one key, by one client, in the order submitted. */
+  /**
+   * The client got the acknowledgement. `submitted` is when it began to submit; `seq` counts the submits of one key, by one
+   * client, in that order.
+   */
   | {
       readonly type: "accepted";
       readonly t: number;
       readonly id: string;
       readonly app: string;
       readonly key: string;
+      readonly submitted?: number;
       readonly seq?: number;
     }
   /** Before the handler's own code runs. */

@@ -96,13 +96,46 @@ function checkOrder(history: History, report: (detail: string) => void): void {
     numbered.sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
     let latest: { readonly task: HistoryTask; readonly start: number } | undefined;
     for (const task of numbered) {
-      const start = Math.min(...task.attempts.map((attempt) => attempt.start));
+      const start = firstStart(task);
       if (latest !== undefined && latest.task.seq !== task.seq && start <= latest.start) {
         report(`${nameOf(task)} started ${ms(latest.start - start)} before ${nameOf(latest.task)}`);
       }
       if (latest === undefined || start > latest.start) latest = { task, start };
     }
+    checkAcceptance(lane, report);
   }
+}
+
+/** Whoever submitted them: what was acknowledged before another was submitted starts before it. */
+function checkAcceptance(lane: Lane, report: (detail: string) => void): void {
+  const started = lane.tasks.filter((task) => task.attempts.length > 0);
+  const accepted = started.flatMap((task) => (task.acceptedAt === undefined ? [] : [{ task, at: task.acceptedAt }]));
+  const submitted = started.flatMap((task) => (task.submittedAt === undefined ? [] : [{ task, at: task.submittedAt }]));
+  accepted.sort((a, b) => a.at - b.at);
+  submitted.sort((a, b) => a.at - b.at);
+  let latest: { readonly task: HistoryTask; readonly start: number } | undefined;
+  let before = 0;
+  for (const { task, at } of submitted) {
+    for (let next = accepted[before]; next !== undefined && next.at < at; next = accepted[++before]) {
+      const start = firstStart(next.task);
+      if (latest === undefined || start > latest.start) latest = { task: next.task, start };
+    }
+    const start = firstStart(task);
+    // Of one client's numbers `checkOrder` has told already.
+    if (
+      latest === undefined ||
+      start > latest.start ||
+      (task.seq ?? -1) > (latest.task.seq ?? Number.POSITIVE_INFINITY)
+    )
+      continue;
+    report(
+      `${nameOf(task)} started ${ms(latest.start - start)} before ${nameOf(latest.task)}, accepted before its submit`,
+    );
+  }
+}
+
+function firstStart(task: HistoryTask): number {
+  return Math.min(...task.attempts.map((attempt) => attempt.start));
 }
 
 function checkReplays(history: History, report: (detail: string) => void): void {

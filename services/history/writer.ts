@@ -40,7 +40,14 @@ export class HistoryWriter implements Disposable {
     process.once("exit", this.#atExit);
   }
 
-  accepted(task: { readonly id: string; readonly app: string; readonly key: string; readonly seq?: number }): void {
+  /** `submitted`: `monotonicNow()` before the submit. */
+  accepted(task: {
+    readonly id: string;
+    readonly app: string;
+    readonly key: string;
+    readonly submitted?: number;
+    readonly seq?: number;
+  }): void {
     this.#collect({ type: "accepted", t: monotonicNow(), ...task }); // H2
   }
 

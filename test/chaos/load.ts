@@ -8,6 +8,7 @@
 
 import { mintId } from "../../ring/tasks/task-id.ts";
 import { connect } from "../../services/client/ring-client.ts";
+import { monotonicNow } from "../../services/history/line.ts";
 import { HistoryWriter } from "../../services/history/writer.ts";
 import { seededRandom } from "../simulation/random.ts";
 import type { Work } from "./apps.ts";
@@ -37,15 +38,21 @@ async function load(options: LoadOptions): Promise<LoadReport> {
   await client.ready({ deadlineMs: 10_000 });
   process.stdout.write("started\n");
   const began = performance.now();
-  const sent: { readonly id: string; readonly key: string; readonly seq: number; readonly at: number }[] = [];
+  const sent: {
+    readonly id: string;
+    readonly key: string;
+    readonly seq: number;
+    readonly at: number;
+    readonly submitted: number;
+  }[] = [];
   const nextSeq = new Map<string, number>();
   let slowestMs = 0;
   const sink = client.openSink({
     deadlineMs: DEADLINE_MS,
     onOutcome: (index, outcome) => {
-      const { id, key, seq, at } = sent[index]!;
+      const { id, key, seq, at, submitted } = sent[index]!;
       slowestMs = Math.max(slowestMs, performance.now() - at);
-      if (outcome?.type !== "refused") history.accepted({ id, app: APP, key, seq });
+      if (outcome?.type !== "refused") history.accepted({ id, app: APP, key, submitted, seq });
     },
   });
   for (let pushed = 0; pushed < options.tasks; pushed++) {
@@ -61,7 +68,7 @@ async function load(options: LoadOptions): Promise<LoadReport> {
       children: random.chance(0.05) ? 1 + random.below(3) : 0,
       fails: random.chance(0.01),
     };
-    sent.push({ id, key, seq, at: performance.now() });
+    sent.push({ id, key, seq, at: performance.now(), submitted: monotonicNow() });
     if (!sink.push({ app: APP, type: "work", key, payload, taskId: id })) await sink.ready();
   }
   await sink.drained();

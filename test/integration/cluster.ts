@@ -97,11 +97,12 @@ export class Cluster implements AsyncDisposable {
     const app = type === "work" ? "chaos" : "slow";
     const seq = this.#nextSeq.get(key) ?? 0;
     this.#nextSeq.set(key, seq + 1);
+    const submitted = monotonicNow();
     const { taskId: id } = await this.client.submit(
       { app, type, key, payload: { seq, ms, children: options.children ?? 0, fails: options.fails ?? false } },
       { deadlineMs: SUBMIT_MS },
     );
-    this.history.accepted({ id, app, key, seq });
+    this.history.accepted({ id, app, key, submitted, seq });
     return { id, key };
   }
 

@@ -29,7 +29,7 @@ const MS = 1e6;
 
 /** A history written by hand: one client, and the named nodes with their attempts. */
 function history(given: {
-  readonly accepted?: readonly (readonly [id: string, seq?: number, at?: number])[];
+  readonly accepted?: readonly (readonly [id: string, seq?: number, at?: number, submitted?: number])[];
   readonly nodes: Readonly<Record<string, readonly Step[]>>;
   readonly harness?: readonly HistoryLine[];
   readonly closed?: readonly string[];
@@ -44,12 +44,13 @@ function history(given: {
   write("client", [
     { type: "open", t: 0, node: "client", pid: 1 },
     ...accepted.map(
-      ([id, seq, at = 0]): HistoryLine => ({
+      ([id, seq, at = 0, submitted]): HistoryLine => ({
         type: "accepted",
         t: at * MS,
         id,
         app: "a",
         key: "k",
+        ...(submitted === undefined ? {} : { submitted: submitted * MS }),
         ...(seq === undefined ? {} : { seq }),
       }),
     ),
@@ -371,6 +372,25 @@ describe("P3: a key's tasks out of order, or at once, are found", () => {
       }),
     );
     expect([verdict.ok, broken(verdict)]).toEqual([false, ["order"]]);
+  });
+
+  test("a task that started before one that was acknowledged before its submit, whoever submitted them", () => {
+    const nodes = {
+      n1: [{ id: "late", fence: 1, at: [11, 12] as const }],
+      n2: [{ id: "early", fence: 2, at: [13, 14] as const }],
+    };
+    const verdict = (submitted: number): Verdict =>
+      checkHistory(
+        history({
+          accepted: [
+            ["early", 1, 5, 1],
+            ["late", 0, 10, submitted],
+          ],
+          nodes,
+        }),
+      );
+    expect(broken(verdict(6))).toEqual(["order"]);
+    expect(broken(verdict(4))).toEqual([]);
   });
 
   test("a stranded task that ran behind newer ones", () => {
