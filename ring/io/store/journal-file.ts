@@ -179,7 +179,7 @@ function getUint48(view: DataView, at: number): number {
 export const HEAD_BYTES = 32;
 /** Not a multiple of the alignment: changes need none. */
 export const BATCH_HEAD_BYTES = 22;
-export const ALIGN_BYTES = 8;
+const ALIGN_BYTES = 8;
 const HEAD_MAGIC = 0x4a524b54;
 const BATCH_MAGIC = 0x42524b54;
 /** One call writes and syncs. Elsewhere the flag does not reach the platters; `datasync` does. */
