@@ -6,29 +6,46 @@
  */
 
 export class InternTable {
-  readonly #slots: (Entry | undefined)[];
+  /** A cell for each slot: the length, and the bytes. One line of the processor's cache holds it. */
+  readonly #cells: Uint8Array;
+  readonly #texts: (string | undefined)[];
   readonly #mask: number;
   readonly #accepts: (text: string) => boolean;
 
   /** `slots` is a power of two. `accepts` is asked once per decoded text; a refused text gives `undefined`. */
   constructor(options: { readonly slots: number; readonly accepts: (text: string) => boolean }) {
-    this.#slots = new Array<Entry | undefined>(options.slots).fill(undefined);
+    this.#cells = new Uint8Array(options.slots * CELL_BYTES);
+    this.#texts = new Array<string | undefined>(options.slots).fill(undefined);
     this.#mask = options.slots - 1;
     this.#accepts = options.accepts;
   }
 
   /** The text of `bytes[start, end)`, or `undefined` when it is not UTF-8 or not accepted. */
   text(bytes: Uint8Array, start: number, end: number): string | undefined {
-    let hash = end - start;
+    const length = end - start;
+    if (length === 0 || length >= CELL_BYTES) return this.#decoded(bytes, start, end);
+    let hash = length;
     for (let at = start; at < end; at++) hash = (Math.imul(hash, 31) + (bytes[at] as number)) | 0;
     hash ^= hash >>> 15;
     const slot = hash & this.#mask;
-    const entry = this.#slots[slot];
-    if (entry !== undefined && same(entry.bytes, bytes, start, end)) return entry.text;
-    const text = decodeText(bytes, start, end);
-    if (text === undefined || !this.#accepts(text)) return undefined;
-    if (end - start <= INTERNED_BYTES) this.#slots[slot] = { bytes: bytes.slice(start, end), text };
+    const cells = this.#cells;
+    const cell = slot * CELL_BYTES;
+    if (cells[cell] === length) {
+      let index = 1;
+      while (index <= length && cells[cell + index] === bytes[start + index - 1]) index++;
+      if (index > length) return this.#texts[slot];
+    }
+    const text = this.#decoded(bytes, start, end);
+    if (text === undefined) return undefined;
+    cells[cell] = length;
+    cells.set(bytes.subarray(start, end), cell + 1);
+    this.#texts[slot] = text;
     return text;
+  }
+
+  #decoded(bytes: Uint8Array, start: number, end: number): string | undefined {
+    const text = decodeText(bytes, start, end);
+    return text === undefined || !this.#accepts(text) ? undefined : text;
   }
 }
 
@@ -41,17 +58,6 @@ export function decodeText(bytes: Uint8Array, start: number, end: number): strin
   }
 }
 
-interface Entry {
-  readonly bytes: Uint8Array;
-  readonly text: string;
-}
-
-function same(known: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
-  if (known.length !== end - start) return false;
-  for (let at = start, index = 0; at < end; at++, index++) if (bytes[at] !== known[index]) return false;
-  return true;
-}
-
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-/** Longer texts are decoded each time, so that a slot stays small. */
-const INTERNED_BYTES = 64;
+/** Longer texts are decoded each time, so that a cell stays small. */
+const CELL_BYTES = 64;
