@@ -1,0 +1,110 @@
+/** The store on a Redis Cluster, and on a master that sentinels replace; TLS differs from these by one option only. */
+
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { Partition } from "../../ring/ids.ts";
+import { openRedisStore } from "../../ring/io/store/redis/store.ts";
+import type { RowChange } from "../../ring/store.ts";
+import { waitUntil } from "../../services/lab/lab.ts";
+import { RedisServer } from "../../services/lab/redis.ts";
+import { redisThere } from "../redis-there.ts";
+
+describe.skipIf(!redisThere())("kinds of Redis", () => {
+  test("P3: on a cluster each partition keeps to its slot, and the fence holds there as well", async () => {
+    const servers: RedisServer[] = [];
+    try {
+      for (let at = 0; at < 3; at++)
+        servers.push(
+          await RedisServer.open({ settings: ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"] }),
+        );
+      const hosts = servers.map(({ port }) => `127.0.0.1:${port}`);
+      execFileSync("redis-cli", ["--cluster", "create", ...hosts, "--cluster-yes"], { stdio: "ignore" });
+      await waitUntil(
+        "the cluster is whole",
+        async () => String(await servers[0]!.ask("cluster", "info")).includes("cluster_state:ok"),
+        20_000,
+      );
+      await using store = await openRedisStore({ address: `redis+cluster://${hosts.join(",")}` });
+      const partitions = Array.from({ length: 64 }, (_, at) => at as Partition);
+      const terms = await Promise.all(partitions.map((partition) => store.open(partition, FIRST)));
+      const groups = partitions.map((partition, at) => ({ partition, term: terms[at]!, changes: [put(`row-${at}`)] }));
+      expect(await store.commit(groups)).toEqual({ refused: [] });
+      await store.open(partitions[5]!, { history: 1, generation: 2 });
+      expect(await store.commit(groups)).toEqual({ refused: [5] });
+      expect((await store.page({ partition: partitions[9]!, rowLimit: 9, byteLimit: 1e6 })).rows).toHaveLength(1);
+      expect(await store.partitions()).toHaveLength(64);
+      const sizes = await Promise.all(servers.map(async (server) => Number(await server.ask("dbsize"))));
+      expect(Math.min(...sizes)).toBeGreaterThan(5);
+    } finally {
+      for (const server of servers) await server[Symbol.asyncDispose]();
+    }
+  });
+
+  test("P1: sentinels replace a master that was killed, and the store goes on with the new one", async () => {
+    await using master = await RedisServer.open();
+    await using replica = await RedisServer.open({ settings: ["--replicaof", "127.0.0.1", String(master.port)] });
+    await using sentinel = await openSentinel(master.port);
+    await waitUntil(
+      "the replica is known",
+      async () => String(await master.ask("info", "replication")).includes("state=online"),
+      20_000,
+    );
+    await using store = await openRedisStore({ address: `redis+sentinel://127.0.0.1:${sentinel.port}/main` });
+    const term = await store.open(P, FIRST);
+    expect(await store.commit([{ partition: P, term, changes: [put("before")] }])).toEqual({ refused: [] });
+    expect(await master.ask("wait", 1, 5_000)).toBeGreaterThanOrEqual(0);
+    await waitUntil("it is copied", async () => Number(await replica.ask("exists", store.keyOf(P))) === 1, 5_000);
+    await new Promise((resolve) => setTimeout(resolve, COPY_MS)); // The sentinel asks each server every second.
+    await master.kill();
+    const { refused } = await store.commit([{ partition: P, term, changes: [put("after")] }]);
+    if (refused.length > 0) throw new Error("the replica lacked what was written a second before");
+    expect((await store.page({ partition: P, rowLimit: 9, byteLimit: 1e6 })).rows).toHaveLength(2);
+    expect(String(await replica.ask("info", "replication"))).toMatch(/role:master/);
+  });
+});
+
+async function openSentinel(masterPort: number): Promise<{ readonly port: number } & AsyncDisposable> {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-sentinel-"));
+  const port = await freePort();
+  const settings = [
+    `port ${port}`,
+    "bind 127.0.0.1",
+    `dir ${folder}`,
+    `sentinel monitor main 127.0.0.1 ${masterPort} 1`,
+    "sentinel down-after-milliseconds main 1000",
+    "sentinel failover-timeout main 5000",
+  ];
+  await writeFile(join(folder, "sentinel.conf"), `${settings.join("\n")}\n`);
+  const child = spawn("redis-server", [join(folder, "sentinel.conf"), "--sentinel"], { stdio: "ignore" });
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      const gone = once(child, "exit");
+      child.kill("SIGKILL");
+      await gone;
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+function put(name: string): RowChange {
+  return { key: new TextEncoder().encode(name), value: new Uint8Array(20) };
+}
+
+const P = 7 as Partition;
+const FIRST = { history: 1, generation: 1 };
+const COPY_MS = 2_000;
