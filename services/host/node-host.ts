@@ -248,6 +248,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       apps,
       log,
       onEnds: (ends) => node.ended(ends),
+      mayStart: () => node.holdsLease(),
       openRun: (pipeline, run) => pipes.engine.run(pipeline, run),
       keep: (attemptId, changes) => node.step({ type: "keep", attemptId, changes }),
       onBlocked: ({ handlers }) => {

@@ -28,6 +28,8 @@ export interface RunnerOptions {
   readonly apps: { find(app: AppName): LoadedApp | undefined };
   /** Exactly one end per attempt (N1). Called outside of any attempt, never from inside `start` or `abort`. */
   readonly onEnds: (ends: AttemptEnd[]) => void;
+  /** Asked right before each handler: a process that stood still between the decision and here has lost its lease. */
+  readonly mayStart?: () => boolean;
   readonly log?: Log;
   /** Monotonic ms, on the scale of `Attempt.deadline`. Default: `performance.now`. */
   readonly now?: () => number;
@@ -87,6 +89,7 @@ class InProcessRunner implements Runner, RunHost {
   readonly keep: RunHost["keep"];
   readonly #apps: RunnerOptions["apps"];
   readonly #ends: EndQueue;
+  readonly #mayStart: () => boolean;
   readonly #watch: LoopWatch;
   readonly #onStray: RunnerOptions["onStray"];
   readonly #sliceMs: number;
@@ -105,6 +108,7 @@ class InProcessRunner implements Runner, RunHost {
     this.openRun = options.openRun;
     this.keep = options.keep;
     this.#apps = options.apps;
+    this.#mayStart = options.mayStart ?? (() => true);
     this.#ends = new EndQueue(options.onEnds);
     this.#onStray = options.onStray;
     this.#sliceMs = options.sliceMs ?? SLICE_MS;
@@ -211,6 +215,10 @@ class InProcessRunner implements Runner, RunHost {
   /** Returns the time after the handler's synchronous part, which is also the next one's start. */
   #startOne(attempt: Attempt, startedAt: number): number {
     const { record, resident } = attempt;
+    if (!this.#mayStart()) {
+      this.#ends.push(endOf(attempt.attemptId, abortedOutcome("lease", undefined)));
+      return startedAt;
+    }
     const app = this.#apps.find(record.app);
     if (app === undefined) return this.#missing(attempt, `app ${record.app} is not loaded here`, startedAt);
     const run = new Run(attempt, app, this, startedAt);

@@ -214,6 +214,19 @@ describe("how attempts end", () => {
 });
 
 describe("aborting", () => {
+  test("P3: an attempt that was put off starts no more when the lease has run out meanwhile", async () => {
+    let held = true;
+    const started: string[] = [];
+    const noting = acme(async (t) => {
+      started.push(t.id);
+      held = false;
+    });
+    using h = harness([noting], { mayStart: () => held, sliceMs: 0.001 });
+    h.runner.start([attemptOf({ attemptId: 1 }), attemptOf({ attemptId: 2 })]);
+    expect(failureOf(await h.endOf(2))).toMatchObject({ permanent: false, error: { message: "aborted: lease" } });
+    expect(started).toHaveLength(1);
+  });
+
   test("P3: after an abort the token is stale and nothing can be written, but the end waits for the handler", async () => {
     let context: TaskContext | undefined;
     let release: () => void = () => {};
