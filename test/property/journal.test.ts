@@ -145,11 +145,10 @@ test("what began and ended in one segment is not told to the database", () => {
   overlay.put(1, Uint8Array.of(1), Uint8Array.of(1), true);
   overlay.put(1, Uint8Array.of(2), Uint8Array.of(1));
   overlay.put(2, Uint8Array.of(3), Uint8Array.of(1), true);
-  overlay.keep(32, overlay.at, overlay.at);
-  const from = overlay.at;
+  overlay.keep(overlay.at);
   overlay.remove(1, Uint8Array.of(1));
   overlay.remove(1, Uint8Array.of(2));
-  overlay.keep(from, overlay.at, overlay.at);
+  overlay.keep(overlay.at);
   const told = [...overlay.net()].map((at) => overlay.changeAt(at));
   expect(told.map(({ key, value }) => [[...key], value?.[0]])).toEqual([
     [[...keyOf(1, Uint8Array.of(2))], undefined],

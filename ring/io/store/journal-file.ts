@@ -132,7 +132,7 @@ export function readSegment(bytes: Uint8Array, options: ReadOptions): Segment | 
     const end = batchEnd(view, at, options.secret);
     if (end === undefined || getUint48(view, at + 8) !== number || view.getUint32(at + 14, true) !== batches) break;
     const next = Math.ceil(end / ALIGN_BYTES) * ALIGN_BYTES;
-    overlay.keep(at + BATCH_HEAD_BYTES, end, next);
+    overlay.replay(at + BATCH_HEAD_BYTES, end, next);
     batches += 1;
     at = next;
   }

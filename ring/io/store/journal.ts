@@ -251,7 +251,7 @@ export class Journal {
       throw error;
     }
     this.#batches += 1;
-    active.keep(start + BATCH_HEAD_BYTES, end, next); // W1
+    active.keep(next); // W1
     return true;
   }
 

@@ -10,7 +10,7 @@
  * O2  A row that began here and ended here was never in the database: nothing is said of it at the checkpoint.
  */
 
-import { SPACE_BYTES, type Space } from "./rows.ts";
+import { SPACE_BYTES, type Space, spaceOf } from "./rows.ts";
 
 /** Where a job writes its rows. */
 export interface RowSink {
@@ -40,11 +40,14 @@ export class Overlay implements RowSink {
   /** Behind what is being put together. */
   #at: number;
   #overflow = false;
-  /** Open addressing: where the newest change of a row begins, 0 for none. */
-  #slots: Int32Array = new Int32Array(FIRST_SLOTS);
+  /** Open addressing, two numbers a slot: where the newest change of a row begins, 0 for none, and the row's hash. */
+  #slots: Int32Array = new Int32Array(2 * FIRST_SLOTS);
   /** 1: an older version of the row may lie in the database. */
   #below: Uint8Array = new Uint8Array(FIRST_SLOTS);
   #rows = 0;
+  /** Of what is being put together: where each change begins, and the hash of its row. */
+  #fresh: Int32Array = new Int32Array(2 * FIRST_FRESH);
+  #freshCount = 0;
 
   /** `first`: bytes of the file that are no changes. */
   constructor(bytes: Uint8Array, first: number) {
@@ -91,15 +94,31 @@ export class Overlay implements RowSink {
     this.#write(REMOVE, space, key, NO_BYTES);
   }
 
-  /** Makes the changes in `bytes[from, to)` visible, and everything up to `end` part of the file. */
-  keep(from: number, to: number, end: number): void {
-    for (let at = from; at < to; ) at = this.#index(at);
+  /** Makes what was put together visible, and everything up to `end` part of the file. */
+  keep(end: number): void {
+    const fresh = this.#fresh;
+    for (let index = 0; index < this.#freshCount; index++) this.#index(fresh[2 * index]!, fresh[2 * index + 1]!);
+    this.#freshCount = 0;
+    this.#end = end;
+    this.#at = end;
+  }
+
+  /** The same for changes that were read from the file, in `bytes[from, to)`. */
+  replay(from: number, to: number, end: number): void {
+    const { bytes } = this;
+    for (let at = from; at < to; ) {
+      const keyAt = at + HEADER_BYTES;
+      const valueAt = keyAt + keyBytesAt(bytes, at);
+      this.#index(at, hashOf(bytes, keyAt, valueAt));
+      at = valueAt + this.#view.getUint32(at + 1);
+    }
     this.#end = end;
     this.#at = end;
   }
 
   /** Forgets what was put together. */
   discard(): void {
+    this.#freshCount = 0;
     this.#at = this.#end;
     this.#overflow = false;
   }
@@ -107,25 +126,30 @@ export class Overlay implements RowSink {
   /** The row's newest change. */
   find(key: Uint8Array): NetChange | undefined {
     const { bytes } = this;
-    let hash = 0;
-    for (let index = 0; index < key.length; index++) hash = Math.imul(hash ^ key[index]!, PRIME);
-    const mask = this.#slots.length - 1;
-    for (let slot = spread(hash) & mask; ; slot = (slot + 1) & mask) {
-      const at = this.#slots[slot]!;
+    const slots = this.#slots;
+    const hash = hashOf(key, 0, key.length);
+    const mask = this.#below.length - 1;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const at = slots[2 * slot]!;
       if (at === 0) return undefined;
-      const keyAt = at + HEADER_BYTES;
-      if (keyBytesAt(bytes, at) === key.length && sameBytes(bytes, keyAt, key, 0, key.length))
-        return this.#changeAt(at);
+      if (slots[2 * slot + 1] !== hash || keyBytesAt(bytes, at) !== key.length) continue;
+      if (sameBytes(bytes, at + HEADER_BYTES, key, 0, key.length)) return this.changeAt(at);
     }
   }
 
   /** Newest changes of keys in `[start, end)`, in key order. */
   range(start: Uint8Array, end: Uint8Array): NetChange[] {
     const found: NetChange[] = [];
-    for (const at of this.#slots) {
+    const first = spaceOf(start);
+    const last = spaceOf(end);
+    const slots = this.#slots;
+    for (let index = 0; index < slots.length; index += 2) {
+      const at = slots[index]!;
       if (at === 0) continue;
+      const space = this.#spaceAt(at);
+      if (space < first || space > last) continue;
       const key = this.#keyAt(at);
-      if (Buffer.compare(key, start) >= 0 && Buffer.compare(key, end) < 0) found.push(this.#changeAt(at));
+      if (Buffer.compare(key, start) >= 0 && Buffer.compare(key, end) < 0) found.push(this.changeAt(at));
     }
     return found.sort((left, right) => Buffer.compare(left.key, right.key));
   }
@@ -133,26 +157,35 @@ export class Overlay implements RowSink {
   /** What the database has to be told (O2), partition by partition so that neighbours meet in the same pages. */
   net(): Int32Array {
     const counts = new Int32Array(SPACES + 1);
-    const slots = this.#slots;
-    for (let slot = 0; slot < slots.length; slot++) if (this.#matters(slot)) counts[this.#spaceAt(slots[slot]!) + 1]!++;
+    const slots = this.#below.length;
+    for (let slot = 0; slot < slots; slot++)
+      if (this.#matters(slot)) counts[this.#spaceAt(this.#slots[2 * slot]!) + 1]!++;
     for (let space = 0; space < SPACES; space++) counts[space + 1]! += counts[space]!;
     const sorted = new Int32Array(counts[SPACES]!);
-    for (let slot = 0; slot < slots.length; slot++) {
-      if (this.#matters(slot)) sorted[counts[this.#spaceAt(slots[slot]!)]!++] = slots[slot]!;
+    for (let slot = 0; slot < slots; slot++) {
+      const at = this.#slots[2 * slot]!;
+      if (this.#matters(slot)) sorted[counts[this.#spaceAt(at)]!++] = at;
     }
     return sorted;
   }
 
   /** The change that begins at `at`, one of `net()`. */
   changeAt(at: number): NetChange {
-    return this.#changeAt(at);
+    const { bytes } = this;
+    const valueAt = at + HEADER_BYTES + keyBytesAt(bytes, at);
+    const kind = bytes[at];
+    return {
+      key: bytes.subarray(at + HEADER_BYTES, valueAt),
+      value: kind === REMOVE ? undefined : bytes.subarray(valueAt, valueAt + this.#view.getUint32(at + 1)),
+      stored: kind === STORED,
+    };
   }
 
   /** How many rows more there are than in the database, which `isBelow` is asked about. */
   growth(isBelow: (key: Uint8Array) => boolean): number {
     let growth = 0;
-    for (let slot = 0; slot < this.#slots.length; slot++) {
-      const at = this.#slots[slot]!;
+    for (let slot = 0; slot < this.#below.length; slot++) {
+      const at = this.#slots[2 * slot]!;
       if (at === 0) continue;
       const there = this.bytes[at] !== REMOVE;
       const was = this.#below[slot] === 1 && isBelow(this.#keyAt(at));
@@ -183,51 +216,58 @@ export class Overlay implements RowSink {
     else bytes.set(key, keyAt + SPACE_BYTES);
     if (value.length > 0) bytes.set(value, valueAt);
     this.#at = end;
+    if (2 * this.#freshCount === this.#fresh.length) {
+      const more = new Int32Array(2 * this.#fresh.length);
+      more.set(this.#fresh);
+      this.#fresh = more;
+    }
+    this.#fresh[2 * this.#freshCount] = start;
+    this.#fresh[2 * this.#freshCount + 1] = hashOf(bytes, keyAt, valueAt);
+    this.#freshCount++;
   }
 
-  /** Returns where the next change begins. */
-  #index(at: number): number {
+  #index(at: number, hash: number): void {
     const { bytes } = this;
-    const keyAt = at + HEADER_BYTES;
+    const slots = this.#slots;
     const keyBytes = keyBytesAt(bytes, at);
-    const mask = this.#slots.length - 1;
-    let slot = spread(hashOf(bytes, keyAt, keyAt + keyBytes)) & mask;
+    const mask = this.#below.length - 1;
+    let slot = hash & mask;
     for (; ; slot = (slot + 1) & mask) {
-      const known = this.#slots[slot]!;
+      const known = slots[2 * slot]!;
       if (known === 0) {
         this.#rows++;
+        slots[2 * slot + 1] = hash;
         this.#below[slot] = bytes[at] === NEW ? 0 : 1;
         break;
       }
-      if (keyBytesAt(bytes, known) === keyBytes && sameBytes(bytes, known + HEADER_BYTES, bytes, keyAt, keyBytes))
-        break;
+      if (slots[2 * slot + 1] !== hash || keyBytesAt(bytes, known) !== keyBytes) continue;
+      if (sameBytes(bytes, known + HEADER_BYTES, bytes, at + HEADER_BYTES, keyBytes)) break;
     }
-    this.#slots[slot] = at; // O1
-    if (this.#rows * 2 > this.#slots.length) this.#grow();
-    return keyAt + keyBytes + this.#view.getUint32(at + 1);
+    slots[2 * slot] = at; // O1
+    if (this.#rows * 2 > mask) this.#grow();
   }
 
   #grow(): void {
     const slots = this.#slots;
     const below = this.#below;
-    const { bytes } = this;
     this.#slots = new Int32Array(slots.length * 2);
-    this.#below = new Uint8Array(slots.length * 2);
-    const mask = this.#slots.length - 1;
-    for (let old = 0; old < slots.length; old++) {
-      const at = slots[old]!;
+    this.#below = new Uint8Array(below.length * 2);
+    const mask = this.#below.length - 1;
+    for (let old = 0; old < below.length; old++) {
+      const at = slots[2 * old]!;
       if (at === 0) continue;
-      const keyAt = at + HEADER_BYTES;
-      let slot = spread(hashOf(bytes, keyAt, keyAt + keyBytesAt(bytes, at))) & mask;
-      while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
-      this.#slots[slot] = at;
+      const hash = slots[2 * old + 1]!;
+      let slot = hash & mask;
+      while (this.#slots[2 * slot] !== 0) slot = (slot + 1) & mask;
+      this.#slots[2 * slot] = at;
+      this.#slots[2 * slot + 1] = hash;
       this.#below[slot] = below[old]!;
     }
   }
 
   /** O2 */
   #matters(slot: number): boolean {
-    const at = this.#slots[slot]!;
+    const at = this.#slots[2 * slot]!;
     return at !== 0 && (this.bytes[at] !== REMOVE || this.#below[slot] === 1);
   }
 
@@ -238,30 +278,16 @@ export class Overlay implements RowSink {
   #keyAt(at: number): Uint8Array {
     return this.bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + keyBytesAt(this.bytes, at));
   }
-
-  #changeAt(at: number): NetChange {
-    const { bytes } = this;
-    const valueAt = at + HEADER_BYTES + keyBytesAt(bytes, at);
-    const kind = bytes[at];
-    return {
-      key: bytes.subarray(at + HEADER_BYTES, valueAt),
-      value: kind === REMOVE ? undefined : bytes.subarray(valueAt, valueAt + this.#view.getUint32(at + 1)),
-      stored: kind === STORED,
-    };
-  }
 }
 
 function keyBytesAt(bytes: Uint8Array, at: number): number {
   return (bytes[at + 5]! << 8) | bytes[at + 6]!;
 }
 
+/** FNV-1a, its high bits folded onto the low ones that choose the slot. */
 function hashOf(bytes: Uint8Array, from: number, to: number): number {
   let hash = 0;
   for (let at = from; at < to; at++) hash = Math.imul(hash ^ bytes[at]!, PRIME);
-  return hash;
-}
-
-function spread(hash: number): number {
   return hash ^ (hash >>> 15);
 }
 
@@ -279,7 +305,7 @@ const STORED = 3;
 const HEADER_BYTES = 7;
 const SPACES = 0x10000;
 const FIRST_SLOTS = 4_096;
+const FIRST_FRESH = 512;
 /** Shorter keys are copied faster byte by byte than by a call. */
 const SHORT_BYTES = 24;
-/** Of FNV-1a, 32 bit. */
 const PRIME = 0x01000193;
