@@ -2,6 +2,7 @@
 
 import type { ConnectionOptions } from "bullmq";
 import {
+  ATTEMPTS_MOST,
   type BullmqAddress,
   FinalFailure,
   type JobSource,
@@ -16,6 +17,7 @@ export async function openBullmqSource(address: BullmqAddress, options: SourceOp
   const worker = new Worker(
     address.queue,
     async (job) => {
+      job.opts.attempts = ATTEMPTS_MOST;
       try {
         const { id = "", name, timestamp, attemptsMade } = job;
         return await options.handle({ id, name, data: job.data as unknown, timestamp, attemptsMade });

@@ -132,13 +132,16 @@ export class Drain implements AsyncDisposable {
     await this.#source?.close({ force });
   }
 
+  /** Throws a final failure: a function of the job alone fails the next time as well. */
   #taskOf(job: QueueJob): SubmitTask {
     const { from } = this.#options;
-    const task = this.#options.task(job);
-    if (typeof task.key !== "string" || task.key === "") {
-      this.#counts.refused++;
-      throw new FinalFailure(`job ${job.id}: the task has no key`);
+    let task: DrainedTask;
+    try {
+      task = this.#options.task(job);
+    } catch (cause) {
+      throw this.#refusal(cause instanceof Error ? cause.message : String(cause), cause);
     }
+    if (typeof task.key !== "string" || task.key === "") throw this.#refusal(`job ${job.id}: the task has no key`);
     const payload = task.payload === undefined ? job.data : task.payload;
     return { ...task, payload, taskId: taskIdOfJob(from, job, task), idempotencyKey: seedOf(from, job.id) };
   }
@@ -161,10 +164,8 @@ export class Drain implements AsyncDisposable {
         failures = 0;
       } catch (error) {
         if (error instanceof FinalFailure) throw error;
-        if (!(error instanceof RingError) || OF_THE_JOB.has(error.code)) {
-          this.#counts.refused++;
-          throw new FinalFailure(error instanceof Error ? error.message : String(error), { cause: error });
-        }
+        if (!(error instanceof RingError) || OF_THE_JOB.has(error.code))
+          throw this.#refusal(error instanceof Error ? error.message : String(error), error);
         if (error.code !== "TASK_NOT_FOUND") this.failed(error);
         await delay(Math.min(PAUSE_MOST_MS, error.retryAfterMs ?? PAUSE_MS * 2 ** failures));
         failures = Math.min(failures + 1, 10);
@@ -178,8 +179,12 @@ export class Drain implements AsyncDisposable {
     const now = seen === undefined ? state : seen.state.toLowerCase();
     if (now === "done") return "done";
     if (!ENDED.has(now)) return undefined;
+    throw this.#refusal(`task ${taskId} is ${now}${seen?.error ? `: ${seen.error.message}` : ""}`);
+  }
+
+  #refusal(text: string, cause?: unknown): FinalFailure {
     this.#counts.refused++;
-    throw new FinalFailure(`task ${taskId} is ${now}${seen?.error ? `: ${seen.error.message}` : ""}`);
+    return new FinalFailure(text, { cause });
   }
 }
 

@@ -65,7 +65,7 @@ export interface JobTarget {
   close(): Promise<void>;
 }
 
-/** Thrown by `handle`: the attempt is the last one, whatever the queue's settings. */
+/** Thrown by `handle`: the attempt is the last one, whatever the queue's settings. Any other failure is no verdict on the job. */
 export class FinalFailure extends Error {
   override readonly name = "FinalFailure";
 }
@@ -81,3 +81,8 @@ export async function loadPeer<Module>(name: string, load: () => Promise<Module>
 
 /** Stalls are part of a crash and must never fail a job for good. */
 export const STALLS_MOST = 1_000_000_000;
+/**
+ * Set on each job as it was taken, in this process only: a completion that Redis did not take (it was restarting) is tried
+ * again, while both packages would fail the job.
+ */
+export const ATTEMPTS_MOST = 1_000_000_000;

@@ -18,11 +18,17 @@ export interface BridgeSettings {
 
 async function main({ addresses, ...options }: BridgeSettings): Promise<void> {
   const client = connect({ addresses });
+  let last = "";
   const drain = await drainQueue<Numbered>({
     client,
+    onError: (error) => {
+      if (process.env.BRIDGE_SAYS !== undefined && error.message !== last) process.stderr.write(`${error.message}\n`);
+      last = error.message;
+    },
     ...options,
     task: ({ data }) => ({ app: "bridged", type: "job", key: data.key }),
   });
+  process.on("SIGUSR2", () => process.stderr.write(`${JSON.stringify(drain.counts)}\n`));
   process.stdout.write("ready\n");
   process.stdin.resume();
   process.stdin.once("end", () => {

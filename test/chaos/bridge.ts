@@ -1,7 +1,7 @@
 /**
  * The bridge under kills: `npm run chaos:bridge -- [--jobs 100000] [--keys 1000] [--type bullmq|bull] [--complete
- * durable|executed] [--seed S] [--redis]`. A real producer fills a queue, two bridge processes drain it into a ring of three
- * nodes, and bridges and nodes (with `--redis`, which then syncs always, Redis too) are killed at random and started again.
+ * durable|executed] [--seed S] [--kill bridge,node,redis]`. A real producer fills a queue, two bridge processes drain it into a ring of three
+ * nodes, and bridges and nodes (and Redis, where asked for, which then syncs always) are killed at random and started again.
  *
  * Judged at the end, from the files that handlers wrote and from the queue: every job was executed at least once, none was
  * completed without its task, none failed. While it runs, jobs that are completed are drawn at random and their tasks
@@ -19,6 +19,7 @@ import Bull from "bull";
 import { Queue } from "bullmq";
 import { RingError } from "../../ring/errors.ts";
 import { taskIdOfJob } from "../../services/bridge/drain.ts";
+import { openJobs } from "../../services/bridge/jobs.ts";
 import type { QueueAddress } from "../../services/bridge/queue.ts";
 import { connect, type RingClient } from "../../services/client/ring-client.ts";
 import { builtFile, Lab, waitUntil } from "../../services/lab/lab.ts";
@@ -27,13 +28,15 @@ import { seededRandom } from "../simulation/random.ts";
 import type { Numbered } from "./bridge-apps.ts";
 import type { BridgeSettings } from "./bridge-process.ts";
 
+type Killed = "bridge" | "node" | "redis";
+
 interface Options {
   readonly jobs: number;
   readonly keys: number;
   readonly type: "bullmq" | "bull";
   readonly completeWhen: "durable" | "executed";
   readonly seed: number;
-  readonly killsRedis: boolean;
+  readonly kill: readonly Killed[];
 }
 
 /** The queue as its producer sees it. */
@@ -42,13 +45,14 @@ interface Producer {
   add(jobs: readonly Numbered[]): Promise<void>;
   left(): Promise<{ readonly open: number; readonly completed: number; readonly failed: number }>;
   completed(from: number, to: number): Promise<readonly { id: string; timestamp: number; data: Numbered }[]>;
+  failures(): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
 async function run(options: Options): Promise<readonly string[]> {
   const began = performance.now();
   const say = (text: string): void => console.log(`${((performance.now() - began) / 1_000).toFixed(1)} s  ${text}`);
-  await using redis = await RedisServer.open({ sync: options.killsRedis ? "always" : "everysec" });
+  await using redis = await RedisServer.open({ sync: options.kill.includes("redis") ? "always" : "everysec" });
   const executedIn = join(redis.folder, "executed");
   await mkdir(executedIn);
   await using lab = await Lab.open({
@@ -66,31 +70,29 @@ async function run(options: Options): Promise<readonly string[]> {
   const random = seededRandom(options.seed);
   const kills: Record<string, number> = { bridge: 0, node: 0, redis: 0 };
   let over = false;
-  const again = async (kind: "bridge" | "node" | "redis", act: () => Promise<unknown>): Promise<void> => {
+  const again = async (kind: Killed, act: () => Promise<unknown>): Promise<void> => {
     for (;;) {
-      await delay(random.between(1_000, 6_000));
+      await delay(random.between(1_000, 6_000) * (kind === "redis" ? 3 : 1));
       if (over) return;
       kills[kind] = (kills[kind] ?? 0) + 1;
       await act();
     }
   };
-  const killing = [
-    again("bridge", () => random.pick(bridges).again(random.between(0, 1_000))),
-    again("node", async () => {
+  const acts = {
+    bridge: () => random.pick(bridges).again(random.between(0, 1_000)),
+    node: async () => {
       const name = random.pick(NODES);
       await lab.kill(name);
       await delay(random.between(0, 2_000));
       await lab.start(name, { autoJoin: false, deadlineMs: 60_000, extra: ["--grpc", grpcs.get(name)!] });
-    }),
-  ];
-  if (options.killsRedis) {
-    const act = async (): Promise<void> => {
+    },
+    redis: async () => {
       await redis.kill();
       await delay(random.between(0, 1_000));
       await redis.start();
-    };
-    killing.push(again("redis", act));
-  }
+    },
+  };
+  const killing = options.kill.map((kind) => again(kind, acts[kind]));
   const unknown: string[] = [];
   let asked = 0;
   const asking = (async () => {
@@ -136,8 +138,10 @@ async function run(options: Options): Promise<readonly string[]> {
   say(
     `completed ${completed}, failed ${failed}, executed ${runs.size} of ${options.jobs}, ${reruns} of them again; ${asked} tasks of completed jobs asked for`,
   );
+  const crashes = bridges.reduce((sum, bridge) => sum + bridge.crashes, 0);
+  if (crashes > 0) broken.push(`bridges ended by themselves ${crashes} times`);
   if (runs.size < options.jobs) broken.push(`${options.jobs - runs.size} jobs were never executed`);
-  if (failed > 0) broken.push(`${failed} jobs failed`);
+  if (failed > 0) broken.push(`${failed} jobs failed: ${(await producer.failures()).slice(0, 3).join("; ")}`);
   broken.push(...unknown.slice(0, 10));
   await Promise.all(bridges.map((bridge) => bridge.end()));
   await producer.close();
@@ -149,6 +153,8 @@ async function run(options: Options): Promise<readonly string[]> {
 class Bridge {
   readonly #settings: BridgeSettings;
   #child: ChildProcess;
+  /** Ends that nobody asked for. */
+  crashes = 0;
 
   constructor(settings: BridgeSettings) {
     this.#settings = settings;
@@ -171,7 +177,13 @@ class Bridge {
 
   #start(): ChildProcess {
     const args = [builtFile("test/chaos/bridge-process.ts"), JSON.stringify(this.#settings)];
-    return spawn(process.execPath, args, { stdio: ["pipe", "ignore", "inherit"] });
+    const child = spawn(process.execPath, args, { stdio: ["pipe", "ignore", "inherit"] });
+    child.once("exit", (code) => {
+      if (code === 0 || code === null) return;
+      this.crashes++;
+      this.#child = this.#start();
+    });
+    return child;
   }
 }
 
@@ -217,22 +229,28 @@ function producerOf(type: Options["type"], port: number): Producer {
         (await queue.getCompleted(from, to)).flatMap((job) =>
           job === undefined ? [] : [{ id: job.id ?? "", timestamp: job.timestamp, data: job.data }],
         ),
+      failures: async () => (await queue.getFailed(0, 9)).map(({ failedReason = "" }) => failedReason),
       close: () => queue.close(),
     };
   }
   const queue = new Bull<Numbered>("bridged", { redis: { port } });
   queue.on("error", () => {});
+  const target = openJobs({ type, queue: "bridged", redis: { port } });
   return {
     address: { type, queue: "bridged", redis: { port } },
-    add: async (jobs) =>
-      void (await queue.addBulk(jobs.map((data) => ({ name: "send", data, opts: { jobId: `job-${data.n}` } })))),
+    // Bull itself says nothing of jobs that Redis did not take.
+    add: (jobs) => target.add(...jobs.map((data) => ({ name: "send", data, id: `job-${data.n}` }))),
     left: async () => {
       const { waiting, active, delayed, completed, failed } = await queue.getJobCounts();
       return { open: waiting + active + delayed, completed, failed };
     },
     completed: async (from, to) =>
       (await queue.getCompleted(from, to)).map(({ id, timestamp, data }) => ({ id: String(id), timestamp, data })),
-    close: () => queue.close(),
+    failures: async () => (await queue.getFailed(0, 9)).map(({ failedReason = "" }) => failedReason),
+    close: async () => {
+      await target.close();
+      await queue.close();
+    },
   };
 }
 
@@ -264,12 +282,13 @@ async function insist<T>(act: () => Promise<T>): Promise<T> {
     try {
       return await act();
     } catch (error) {
-      if (tries > 100) throw error;
+      if (tries > 300) throw error;
       await delay(200);
     }
   }
 }
 
+const KILLED = ["bridge", "node", "redis"] as const;
 const NODES = ["n1", "n2", "n3"] as const;
 const BULK = 1_000;
 const LOCK_MS = 3_000;
@@ -285,7 +304,7 @@ const { values } = parseArgs({
     type: { type: "string", default: "bullmq" },
     complete: { type: "string", default: "durable" },
     seed: { type: "string", default: String(Date.now() % 100_000) },
-    redis: { type: "boolean", default: false },
+    kill: { type: "string", default: "bridge,node" },
   },
 });
 const options: Options = {
@@ -294,7 +313,7 @@ const options: Options = {
   type: values.type === "bull" ? "bull" : "bullmq",
   completeWhen: values.complete === "executed" ? "executed" : "durable",
   seed: Number(values.seed),
-  killsRedis: values.redis,
+  kill: KILLED.filter((kind) => values.kill.split(",").includes(kind)),
 };
 console.log(`bridge, ${JSON.stringify(options)}`);
 const broken = await run(options);
