@@ -95,10 +95,12 @@ export const passThree: Pipeline<number, number> = pipeline("pass-three", [
   pass<number>({ name: "three", partition: byKey((n: number) => n + 2) }),
 ]);
 
+/** Its counts survive the loss of a node: they are stored at the run's coordinator again and again. */
 export const countWords: Pipeline<string, readonly [string | number, number]> = pipeline("count-words", [
   reduceByKey<string, number>({
     name: "count",
     key: (word) => word,
+    checkpointEvery: 1_000,
     initial: () => 0,
     add: (count) => count + 1,
     merge: (a, b) => a + b,

@@ -113,6 +113,8 @@ class Rehearsal {
   outputs = 0;
   readonly #shapes: readonly Shape[];
   readonly #ended = new Set<string>();
+  /** Calls that have not resolved, by worker. */
+  readonly #active = new Map<string, number>();
   /** Fitting whose end has come last. */
   #phase = -1;
   #dones: number[] = [];
@@ -167,9 +169,16 @@ class Rehearsal {
       process: (n, context) => {
         if (this.#ended.has(key(context.partition))) this.wrong.push(`f${at}: ${n} after its end`);
         if (this.#phase > at) this.wrong.push(`f${at}: ${n} after the end of f${this.#phase}`);
+        const active = this.#active.get(key(context.partition)) ?? 0;
+        if (active >= (one.done ? 1 : one.concurrency)) this.wrong.push(`f${at}: ${active + 1} calls at once`);
         if (one.recurses && n >= 7) context.recurse(n - 7);
         const outputs = Array.from({ length: one.copies }, (_, copy) => n + copy);
-        return one.slow && n % 3 === 0 ? this.world.later(outputs, 1 + (n % 5)) : outputs;
+        if (!one.slow || n % 3 !== 0) return outputs;
+        this.#active.set(key(context.partition), active + 1);
+        this.world.agenda.after(1 + (n % 5), () =>
+          this.#active.set(key(context.partition), (this.#active.get(key(context.partition)) ?? 1) - 1),
+        );
+        return this.world.later(outputs, 1 + (n % 5));
       },
       ...(one.done
         ? {

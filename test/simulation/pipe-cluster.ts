@@ -22,7 +22,17 @@ import type { NodeName } from "../../ring/ids.ts";
 import { Agenda } from "./agenda.ts";
 import { type SeededRandom, seededRandom } from "./random.ts";
 
-export type Scenario = "calm" | "join" | "leave" | "cuts" | "kill" | "restart" | "coordinator-dies" | "mixed";
+export type Scenario =
+  | "calm"
+  | "join"
+  | "leave"
+  | "cuts"
+  | "kill"
+  | "restart"
+  | "coordinator-dies"
+  | "mixed"
+  | "join-at-end"
+  | "kill-at-end";
 
 export interface Verdict {
   readonly report: Report | undefined;
@@ -93,12 +103,12 @@ class World {
     );
     this.#feed(home);
     this.#read(home);
-    this.#agenda.after(random.between(1, 40), () => this.#disturb());
+    if (!this.#scenario.endsWith("-at-end")) this.#agenda.after(random.between(1, 40), () => this.#disturb());
     if (random.chance(0.3)) this.#stopReadingUntil = random.between(100, 3_000);
     while (this.#agenda.now < 120_000) {
       this.#agenda.runUntil(this.#agenda.now + 50);
       this.#watchQueues();
-      if (this.#report !== undefined && this.#agenda.now > Math.max(20_000, this.#reportedAt + 1_000)) break;
+      if (this.#report !== undefined && this.#agenda.now > Math.max(20_000, this.#reportedAt + 5_000)) break;
       if (this.#scenario === "coordinator-dies" && this.#agenda.now > 30_000) break;
     }
     this.#judge(home);
@@ -142,7 +152,7 @@ class World {
         state.set(n % 50, (state.get(n % 50) ?? 0) + n);
         return this.#random.chance(0.1) ? this.#later(undefined) : undefined;
       },
-      done: ({ state }) => [...state],
+      done: ({ state }) => (this.#random.chance(0.5) ? this.#later([...state]) : [...state]),
       archive: (state) => [...state],
       absorb: (state, archived: [number, number][]) => {
         for (const [key, value] of archived) state.set(key, (state.get(key) ?? 0) + value);
@@ -170,10 +180,15 @@ class World {
   }
 
   #feed(home: Home): void {
+    const random = this.#random;
     let at = 0;
     const next = (): void => {
       if (home.run.over) return;
-      if (at >= this.#inputs) return home.end();
+      if (at >= this.#inputs) {
+        if (this.#scenario === "join-at-end" || this.#scenario === "kill-at-end")
+          this.#agenda.after(random.between(0, 60), () => this.#disturb());
+        return home.end();
+      }
       const count = Math.min(this.#inputs - at, 1 + this.#random.below(100));
       const values = Array.from({ length: count }, (_, index) => at + index);
       at += count;
@@ -219,6 +234,7 @@ class World {
       case "calm":
         return;
       case "join":
+      case "join-at-end":
         return this.#join("d");
       case "leave":
         return this.#leave("b");
@@ -227,6 +243,7 @@ class World {
           this.#agenda.after(random.between(0, 300), () => this.#cutFor(random.between(1, 2_500)));
         return;
       case "kill":
+      case "kill-at-end":
         return this.#kill(random.pick(["b", "c"]));
       case "restart": {
         const name = random.pick(["b", "c"]);
@@ -377,6 +394,7 @@ class World {
     const link = `${from.name} ${to}`;
     const target = this.#nodes.get(to);
     if (this.#cut.has(link) || target === undefined || !target.up) return false;
+    if (this.#scenario === "cuts" && this.#random.chance(0.002)) return true; // Lost without a word.
     const at = Math.max(this.#agenda.now + this.#random.between(0.1, 5), this.#arrival.get(link) ?? 0);
     this.#arrival.set(link, at);
     const copy = bytes.slice();
@@ -430,7 +448,7 @@ class World {
       if (
         this.#kind === "sum" &&
         report.error?.code === "STATE_LOST" &&
-        ["kill", "restart", "mixed"].includes(this.#scenario)
+        ["kill", "restart", "mixed", "kill-at-end"].includes(this.#scenario)
       )
         return;
       this.#problems.push(`X1: ${report.state}: ${report.error?.detail}`);

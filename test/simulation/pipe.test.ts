@@ -10,6 +10,8 @@ const SCENARIOS: readonly Scenario[] = [
   "restart",
   "coordinator-dies",
   "mixed",
+  "join-at-end",
+  "kill-at-end",
 ];
 const SEEDS = Number(process.env.PIPE_SEEDS ?? 40);
 const FROM = Number(process.env.PIPE_FROM ?? 1);

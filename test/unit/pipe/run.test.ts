@@ -162,9 +162,39 @@ describe("a run on one node", () => {
     const { workers } = await pipe.status(run.id, { deadlineMs: 100 });
     for (const worker of workers) expect(worker.queue).toBeLessThanOrEqual(worker.queueLimit);
     expect(workers.some((worker) => worker.blocked > 0)).toBe(true);
+    expect(workers.every((worker) => worker.workMs + worker.idleMs > 0)).toBe(true);
+    expect(pipe.bottleneck(run.id, workers)).toBe("sink");
     run.cancel();
     expect((await run.report()).state).toBe("cancelled");
     expect(pipe.summaries()).toEqual([]);
+  });
+
+  test("the bottleneck is the last fitting that others wait for, or was waited for longest", async () => {
+    let letGo: () => void = () => {};
+    const gate = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const slow = fitting<number, number>({
+      name: "slow",
+      partition: constant(),
+      process: async (n) => {
+        await gate;
+        return n;
+      },
+    });
+    const pipe = engine();
+    const run = pipe.run(pipeline("slow", [pass<number>("a"), slow, pass<number>("c")]), { sink: "drain" });
+    const sent = run.sendMany(Array.from({ length: 5_000 }, (_, at) => at));
+    await new Promise((resolve) => setImmediate(resolve));
+    const ask = async (): Promise<string> =>
+      pipe.bottleneck(run.id, (await pipe.status(run.id, { deadlineMs: 100 })).workers);
+    expect(await ask()).toBe("slow");
+    letGo();
+    await sent;
+    expect(await ask()).toBe("slow");
+    run.end();
+    expect(await run.report()).toMatchObject({ state: "done", outputs: 5_000 });
+    expect(pipe.usage().find(({ fitting: name }) => name === "slow")).toMatchObject({ pipe: "slow", queued: 0 });
   });
 
   test("recursion goes to the worker itself and never waits; the end comes after it", async () => {
