@@ -18,6 +18,7 @@ import type { Publisher } from "./demo-feeds.ts";
 import { type AnswerTimes, devices, Load } from "./demo-load.ts";
 import type { Narrator } from "./demo-narrator.ts";
 import { type PipeFacts, type PipeRehearsal, pipeSentence, rehearsePipe } from "./demo-pipes.ts";
+import type { DemoRedis } from "./demo-redis.ts";
 import type { CounterCheck, JoinFacts, TakeoverFacts } from "./demo-verdict.ts";
 import { planSheet } from "./plan.ts";
 import { count, plural } from "./table.ts";
@@ -29,6 +30,8 @@ export interface Stage {
   readonly publisher: Publisher;
   readonly narrator: Narrator;
   readonly signal: AbortSignal;
+  /** Where the nodes store; absent: each on its own disk. */
+  readonly redis?: DemoRedis | undefined;
 }
 
 export interface StoryFacts {
@@ -58,6 +61,7 @@ export async function play(stage: Stage, tasks: number): Promise<StoryFacts> {
     const takeover = await killOne(stage, load, removal);
     const removed = await removal.facts;
     narrator.say(pipeSentence(removed), removed.report === undefined ? "bad" : "good");
+    await killRedis(stage);
     await publisher.publish();
     await load.finish();
     narrator.say(`${count(load.accepted)} tasks are accepted; waiting until all have run`);
@@ -180,11 +184,20 @@ async function killOne(stage: Stage, load: Load, removal: PipeRehearsal): Promis
   await untilSettled(stage, survivors);
   await until(stage, `the directory of ${victim} is adopted`, SETTLE_MS, () => isAdopted(stage, survivors));
   const tookMs = performance.now() - begun;
-  narrator.say(
-    `${victim}'s directory is adopted, its tasks are with ${survivors.join(", ")} after ${(tookMs / 1_000).toFixed(1)} s`,
-    "good",
-  );
+  const how =
+    stage.redis === undefined
+      ? `${victim}'s directory is adopted, its tasks are`
+      : `${victim}'s partitions are opened from Redis and are`;
+  narrator.say(`${how} with ${survivors.join(", ")} after ${(tookMs / 1_000).toFixed(1)} s`, "good");
   return { node: victim, tookMs };
+}
+
+/** The server that all nodes store in: they wait for it, and go on. */
+async function killRedis({ redis, narrator }: Stage): Promise<void> {
+  if (redis?.killOnce === undefined) return;
+  narrator.say("Redis is killed with SIGKILL as well", "bad");
+  const awayMs = await redis.killOnce();
+  narrator.say(`Redis is back after ${(awayMs / 1_000).toFixed(1)} s; the nodes found it again by themselves`, "good");
 }
 
 /** Nothing of the dead node waits any more. */

@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RingError } from "../ring/errors.ts";
+import { isRedisAddress } from "../ring/io/store/redis/address.ts";
 import { connect } from "../services/client/ring-client.ts";
 import type { Verdict } from "../services/history/check.ts";
 import { HistoryWriter } from "../services/history/writer.ts";
@@ -26,11 +27,14 @@ import { count } from "./table.ts";
 
 export async function demo({ flags, output }: CommandRun): Promise<number> {
   const tasks = taskCount(String(flags.tasks ?? TASKS));
+  const store = flags.store === undefined ? "embedded" : String(flags.store);
+  if (store !== "embedded" && store !== "redis" && !isRedisAddress(store))
+    throw usage(`--store ${store}: expected embedded, redis or redis://HOST:PORT`);
   const source = flags.feeds === undefined ? undefined : String(flags.feeds);
   const narrator = new Narrator(output);
   const folder = await mkdtemp(join(tmpdir(), FOLDER));
   const interrupt = interrupting(folder);
-  const story = rehearsed({ folder, source, tasks, narrator, interrupt });
+  const story = rehearsed({ folder, store, source, tasks, narrator, interrupt });
   try {
     const facts = await Promise.race([story, interrupt.happened]);
     narrator.say("the nodes are stopped; another program judges the history");
@@ -59,6 +63,7 @@ export async function demo({ flags, output }: CommandRun): Promise<number> {
 /** All of it but the judgement. When it resolves or throws, no process is left. */
 async function rehearsed(options: {
   readonly folder: string;
+  readonly store: string;
   readonly source: string | undefined;
   readonly tasks: number;
   readonly narrator: Narrator;
@@ -68,8 +73,11 @@ async function rehearsed(options: {
   const { signal } = interrupt;
   const history = join(folder, "history");
   await using publisher = await openPublisher(options);
+  await using redis =
+    options.store === "embedded" ? undefined : await (await import("./demo-redis.ts")).openDemoRedis(options.store);
   await using lab = await Lab.open({
     folder,
+    ...(redis === undefined ? {} : { flags: ["--store", redis.url] }),
     apps: [APPS, PIPELINES],
     env: {
       TASKRING_HISTORY_DIR: history,
@@ -85,7 +93,7 @@ async function rehearsed(options: {
   await Promise.all([lab.start("n2"), lab.start("n3")]);
   using writer = new HistoryWriter({ directory: history, role: "client" });
   await using client = connect({ addresses: lab.addresses, clientId: "demo" });
-  const stage = { lab, client, writer, publisher, narrator, signal };
+  const stage = { lab, client, writer, publisher, narrator, signal, redis };
   const shares = await untilSettled(stage, ["n1", "n2", "n3"]);
   narrator.say(
     `one ring: ${[...shares].map(([name, partitions]) => `${name} ${partitions}`).join(", ")} partitions`,

@@ -71,6 +71,7 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
     .description("dev, real work and a killed node, in under a minute, with a verdict")
     .option("--keep", "keep the folder with data, logs and histories")
     .option("--tasks <number>", "how many tasks (default: 40000)")
+    .option("--store <store>", "embedded; redis: one of its own, killed once; or redis://HOST:PORT (default: embedded)")
     .option("--feeds <source>", "read the feeds in this folder, or at these addresses, instead of the packaged ones");
   declare(demo, async () => (await import("./demo.ts")).demo);
 

@@ -387,7 +387,7 @@ const SMALL = { changes: 1, bytes: 64 } as const;
 const INDEXED_MOST = 5_000;
 const WAITING_LIMIT_BYTES: number = 256 * 1024 * 1024;
 /** A call that takes longer means that new work is refused. */
-const STALLED_MS = 1_000;
+const STALLED_MS = 2_500;
 const CLOSE_MS = 2_000;
 const SAY_MS = 5_000;
 const AGAIN_MOST_MS = 250;
