@@ -60,7 +60,7 @@ export class Outgoing {
   nextDeadline(): Instant | undefined {
     let earliest: Instant | undefined;
     for (const transfer of this.#transfers.values()) {
-      const at = transfer.retryAt ?? (watched(transfer) ? transfer.lastProgress + STALL_MS : undefined);
+      const at = transfer.retryAt ?? (watched(transfer) ? transfer.lastProgress + patienceMs(transfer) : undefined);
       if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
     }
     return earliest;
@@ -158,8 +158,8 @@ export class Outgoing {
       } else if (transfer.retryAt !== undefined && transfer.retryAt <= now) {
         transfer.retryAt = undefined;
         this.#advance(transfer);
-      } else if (watched(transfer) && transfer.lastProgress + STALL_MS <= now) {
-        this.#restart(transfer, `no progress for ${STALL_MS / 1_000} s`);
+      } else if (watched(transfer) && transfer.lastProgress + patienceMs(transfer) <= now) {
+        this.#restart(transfer, `no progress for ${patienceMs(transfer) / 1_000} s`);
       }
     }
   }
@@ -462,6 +462,11 @@ export class Outgoing {
   }
 }
 
+/** An offer is answered at once, unless the receiver's link back was not up yet. */
+function patienceMs(transfer: Transfer): number {
+  return transfer.phase === "offered" ? OFFER_MS : STALL_MS;
+}
+
 /** Transfers of one node at once, each way. */
 const TRANSFER_LIMIT = 4;
 const CHUNK_BYTES = 262_144;
@@ -476,5 +481,6 @@ const BACKLOG_MOST = 20_000;
 const CATCH_UP_CLOSE = 500;
 const RETRY_MS = 250;
 const STALL_MS = 10_000;
+const OFFER_MS = 3_000;
 const HANDLER_GRACE_MS = 25_000;
 const CONSENT_RETRY_MS = 500;

@@ -34,6 +34,8 @@ export class Scene implements Surroundings {
   readonly facts: { readonly atMs: number; readonly fact: Fact }[] = [];
   /** By token of the submit. */
   readonly outcomes: Map<number, SubmitOutcome> = new Map();
+  /** Told once of the next consent that leaves a node, before it arrives. */
+  whenConsented: (() => void) | undefined;
   #token = 0;
 
   constructor(options: SceneOptions) {
@@ -130,10 +132,6 @@ export class Scene implements Surroundings {
     return ended.size;
   }
 
-  noted(what: string): number {
-    return this.facts.filter(({ fact }) => fact.type === "note" && fact.what === what).length;
-  }
-
   accepted(): number {
     return [...this.outcomes.values()].filter(({ type }) => type === "accepted").length;
   }
@@ -150,7 +148,11 @@ export class Scene implements Surroundings {
     return this.hostOf(name)?.disk;
   }
 
-  consented(): void {}
+  consented(): void {
+    const then = this.whenConsented;
+    this.whenConsented = undefined;
+    if (then !== undefined) this.agenda.after(0, then);
+  }
 
   observe(fact: Fact): void {
     this.facts.push({ atMs: this.agenda.now, fact });

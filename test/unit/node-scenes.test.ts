@@ -79,6 +79,35 @@ describe("a store that fails", () => {
   });
 });
 
+describe("an owner in doubt", () => {
+  test("P8: whose consents were lost, and who was killed then, ends the doubt itself, and its moves complete", () => {
+    const scene = new Scene({ nodes: 3, apart: true });
+    scene.begin();
+    const second = scene.host(2);
+    let killed = false;
+    scene.whenConsented = () => {
+      scene.isolate(second);
+      scene.agenda.after(200, () => {
+        second.crash();
+        killed = true;
+      });
+    };
+    scene.ask(scene.host(3), { type: "drain", name: second.name, drain: true });
+    scene.until(() => killed, 10_000);
+    expect(scene.document(3)?.owners).toContain(second.name);
+    scene.network.heal();
+    scene.restart(second);
+    // Before any transfer is offered again: nobody else has a reason to propose the epoch.
+    const owned = scene.document(3)!.owners.filter((owner) => owner === second.name).length;
+    scene.until(() => second.partitionsActive().length === owned, 2_500);
+    scene.until(() => {
+      const { owners, next } = scene.document(3)!;
+      const active = scene.hosts.reduce((sum, host) => sum + host.partitionsActive().length, 0);
+      return active === 8 && !owners.includes(second.name) && next.every((each) => each === undefined);
+    }, 10_000);
+  });
+});
+
 describe("a planned stop", () => {
   test("P1: starts nothing more, ends what runs, and keeps the rest for the next start", () => {
     const scene = new Scene({ nodes: 1, running: 2 });
