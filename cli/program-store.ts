@@ -19,7 +19,7 @@ export function declareStore(program: Command, declare: Declare): void {
     async () => (await import("./store.ts")).storeCheck,
   );
   declare(
-    declared("backup", "an archive of all of it; a Redis may go on meanwhile").requiredOption(
+    declared("backup", "an archive of all of it as it is at one moment; nodes may go on meanwhile").requiredOption(
       "--to <file>",
       "the archive",
     ),

@@ -1,6 +1,6 @@
 /**
  * `ringctl store stats|check|backup|restore`: care of a store without its node. `--data DIR` names a node's own store,
- * whose node must not run; `--store redis://…` one that all nodes share, which may go on meanwhile.
+ * `--store redis://…` one that all nodes share. Nodes may go on meanwhile, but for a restore.
  */
 
 import { rename } from "node:fs/promises";
@@ -19,9 +19,9 @@ import {
   ringKey,
 } from "../ring/io/store/care.ts";
 import { openEmbeddedStore } from "../ring/io/store/embedded.ts";
+import { openOnline, type ReadableStore } from "../ring/io/store/online.ts";
 import { isRedisAddress } from "../ring/io/store/redis/address.ts";
 import { openRedisStore, type RedisStore } from "../ring/io/store/redis/store.ts";
-import type { TaskStore } from "../ring/store.ts";
 import type { CommandBody } from "./ask-node.ts";
 import { CliError, EXIT, usage } from "./exit-codes.ts";
 import type { Settings } from "./settings.ts";
@@ -141,11 +141,19 @@ function openRedis(address: string): Promise<RedisStore> {
   return openRedisStore({ address, name: "ringctl", connectDeadlineMs: CONNECT_MS });
 }
 
-/** Its node does not run: nobody else can read what is in the journal only. */
-async function withEmbedded<T>(data: string, use: (store: TaskStore) => Promise<T>): Promise<T> {
-  await using directory = await lock(data);
-  await using store = await openEmbeddedStore({ directory: directory.storePath });
-  return await use(store);
+/** While its node runs it is looked at from beside. */
+async function withEmbedded<T>(data: string, use: (store: ReadableStore) => Promise<T>): Promise<T> {
+  const directory = await tryLockDirectory(data);
+  if (directory === undefined) {
+    await using store = await openOnline(join(data, "store"));
+    return await use(store);
+  }
+  try {
+    await using store = await openEmbeddedStore({ directory: directory.storePath });
+    return await use(store);
+  } finally {
+    await directory.release();
+  }
 }
 
 async function lock(data: string): Promise<NonNullable<Awaited<ReturnType<typeof tryLockDirectory>>>> {

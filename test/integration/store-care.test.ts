@@ -22,7 +22,10 @@ test("P1: an archive of a node's own store is restored whole, into its directory
     const directory = await openDirectory(data, { name: "n1" as NodeName });
     const store = await openEmbeddedStore({ directory: directory.storePath });
     await fill(store);
-    expect(await ringctl("store", "check", "--data", data)).toMatchObject({ code: 6 });
+    // While it is in use, too: from beside it.
+    expect(await ringctl("store", "check", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
+    expect(await ringctl("store", "backup", "--data", data, "--to", archive)).toMatchObject({ code: 0 });
+    expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 6 });
     await store[Symbol.asyncDispose]();
     await directory.release();
 

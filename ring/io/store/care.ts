@@ -1,8 +1,8 @@
 /**
  * Care of a store from outside of its node: what it holds, whether all of it can be read, and archives of it.
  *
- * C1  An embedded store is opened under its directory's lock: what its node has not moved from the journal into LMDB yet
- *     nobody else can read.
+ * C1  The embedded store of a node that runs is looked at as it is at one moment (`online.ts`); one whose node does not run is
+ *     opened under its directory's lock.
  * C2  In Redis each partition is of one moment; work that moves between two partitions meanwhile may be in both, and is
  *     recognised by its ids.
  * C3  A restore goes into an empty place only, and reads back what it wrote.
@@ -12,6 +12,7 @@ import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import type { Row, RowChange, TaskStore, Term } from "../../store.ts";
 import { type ArchiveRecord, type ArchiveSize, readArchive } from "./archive.ts";
+import type { ReadableStore } from "./online.ts";
 import type { RedisStore } from "./redis/store.ts";
 import { termBytes } from "./redis/survey.ts";
 
@@ -26,7 +27,7 @@ export interface CareView {
 }
 
 /** Reads every row. */
-export async function examine(store: TaskStore): Promise<CareView> {
+export async function examine(store: ReadableStore): Promise<CareView> {
   const before = store.stats().quarantined;
   const partitions: { partition: Partition; term: Term; rows: number }[] = [];
   const damaged: string[] = [];
@@ -44,7 +45,7 @@ export async function examine(store: TaskStore): Promise<CareView> {
   return { partitions, rows: partitions.reduce((sum, { rows }) => sum + rows, 0), bytes, quarantined: before, damaged };
 }
 
-export async function* recordsOf(store: TaskStore): AsyncGenerator<ArchiveRecord, void, undefined> {
+export async function* recordsOf(store: ReadableStore): AsyncGenerator<ArchiveRecord, void, undefined> {
   for (const { partition, term } of await store.partitions()) {
     yield { type: "term", partition, term };
     for await (const { key, value } of rowsOf(store, partition)) yield { type: "row", partition, key, value };
@@ -139,7 +140,7 @@ export function ringKey(store: RedisStore): string {
   return `${store.address.prefix}:{ring}`;
 }
 
-async function* rowsOf(store: TaskStore, partition: Partition): AsyncGenerator<Row, void, undefined> {
+async function* rowsOf(store: ReadableStore, partition: Partition): AsyncGenerator<Row, void, undefined> {
   let after: Uint8Array | undefined;
   do {
     const page = await store.page({ partition, rowLimit: 5_000, byteLimit: 4_194_304, ...(after && { after }) });

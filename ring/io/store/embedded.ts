@@ -10,14 +10,15 @@
 
 import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
-import type { CommitResult, PageRequest, Row, RowGroup, RowPage, StoreStats, TaskStore, Term } from "../../store.ts";
+import type { CommitResult, PageRequest, RowGroup, RowPage, StoreStats, TaskStore, Term } from "../../store.ts";
 import { Aside } from "./aside.ts";
 import { Clearing } from "./clearing.ts";
 import { CommitLine, type Job } from "./commit.ts";
 import { type Environment, openEnvironment } from "./environment.ts";
-import { type FoundRow, Journal } from "./journal.ts";
-import { checkPageRequest, type GroupSize, measureGroups, PAGE_ROW_LIMIT, PARTITION_LIMIT } from "./limits.ts";
+import { Journal } from "./journal.ts";
+import { type GroupSize, measureGroups, PARTITION_LIMIT } from "./limits.ts";
 import type { StoreLog } from "./log.ts";
+import { contentOf, pageOf } from "./merged.ts";
 import type { RowSink } from "./overlay.ts";
 import {
   decodeTerm,
@@ -200,29 +201,11 @@ export class EmbeddedStore implements TaskStore {
 
   async page(request: PageRequest): Promise<RowPage> {
     this.#check();
-    checkPageRequest(request);
-    const prefix = keyOf(request.partition, request.prefix);
-    const after = request.after && keyOf(request.partition, request.after);
-    const exclusive = after !== undefined && Buffer.compare(after, prefix) >= 0;
-    const rowLimit = Math.min(request.rowLimit, PAGE_ROW_LIMIT);
-    const range = { start: exclusive ? after : prefix, end: upperBound(prefix), exclusive };
-    const rows: Row[] = [];
-    let bytes = 0;
-    let seen = 0;
-    let last: Uint8Array | undefined;
-    for (const row of this.#journal.range(range)) {
-      const key = row.key.slice();
-      bytes += key.length + ("value" in row ? row.value : row.stored).length;
-      if (last !== undefined && (seen >= rowLimit || bytes > request.byteLimit))
-        return { rows, next: last.slice(SPACE_BYTES) };
-      last = key;
-      seen += 1;
-      const content = "value" in row ? row.value.slice() : openValue(key, row.stored);
-      // E1: a page may so hold fewer rows than it could; `next` still leads on.
-      if (content === undefined) this.#clearing.damaged(key);
-      else rows.push({ key: key.subarray(SPACE_BYTES), value: content });
-    }
-    return { rows };
+    return pageOf(
+      request,
+      (range) => this.#journal.range(range),
+      (key) => this.#clearing.damaged(key),
+    );
   }
 
   drop(partition: Partition): Promise<void> {
@@ -353,10 +336,6 @@ export class EmbeddedStore implements TaskStore {
     // A broken environment stays until the process ends: lmdb's thread may hold its lock for good.
     if (!this.#line.broken) await this.#environment.close();
   }
-}
-
-function contentOf(row: FoundRow): Uint8Array | undefined {
-  return "value" in row ? row.value : openValue(row.key, row.stored);
 }
 
 /** E4. An ack puts a result, a state and a dedupe record for the task row it deletes. */

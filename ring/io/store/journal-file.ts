@@ -18,6 +18,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { RingError } from "../../errors.ts";
 import { checksum } from "./checksum.ts";
 import { Overlay } from "./overlay.ts";
+import type { Known } from "./rows.ts";
 
 export class JournalFile {
   readonly #handle: FileHandle;
@@ -105,15 +106,44 @@ export function writeBatchHead(
   return next;
 }
 
-export interface ReadOptions {
-  /** Only a newer segment is of interest. */
-  readonly applied: number;
-  readonly secret: number;
+interface ReadOptions extends Known {
   readonly path: string;
 }
 
+/** The segments newer than what the database holds, oldest first. Throws `STORE_BROKEN` when one is missing or damaged. */
+export function readChain(
+  directory: string,
+  files: readonly { readonly path: string; readonly bytes: Uint8Array }[],
+  known: Known,
+): readonly Segment[] {
+  const found: Segment[] = [];
+  for (const { path, bytes } of files) {
+    const segment = readSegment(bytes, { ...known, path });
+    if (segment !== undefined) found.push(segment);
+  }
+  found.sort((left, right) => left.number - right.number);
+  checkChain(directory, known.applied, found);
+  return found;
+}
+
+/** Segments follow each other without a gap, and of all but the last every batch is there. */
+function checkChain(directory: string, applied: number, segments: readonly Segment[]): void {
+  let expected = applied + 1;
+  for (const [index, segment] of segments.entries()) {
+    const before = segments[index - 1];
+    if (segment.number !== expected)
+      throw new RingError("STORE_BROKEN", `${directory} lacks segment ${expected} of its journal`);
+    if (before !== undefined && before.batches !== segment.batchesBefore)
+      throw new RingError(
+        "STORE_BROKEN",
+        `segment ${before.number} of the journal in ${directory} has ${before.batches} of ${segment.batchesBefore} batches`,
+      );
+    expected += 1;
+  }
+}
+
 /** The segment in a file of this content; undefined when there is none newer than `applied`. Throws `STORE_BROKEN` (J1). */
-export function readSegment(bytes: Uint8Array, options: ReadOptions): Segment | undefined {
+function readSegment(bytes: Uint8Array, options: ReadOptions): Segment | undefined {
   const { applied } = options;
   const view = viewOf(bytes);
   const hasHead =
@@ -176,6 +206,8 @@ function getUint48(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint16(at + 4, true) * 0x100000000;
 }
 
+/** In a store's directory, beside LMDB's. */
+export const JOURNAL_FILES = ["journal-0", "journal-1"] as const;
 export const HEAD_BYTES = 32;
 /** Not a multiple of the alignment: changes need none. */
 export const BATCH_HEAD_BYTES = 22;

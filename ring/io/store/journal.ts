@@ -22,13 +22,14 @@ import { causeOf, isWantOfSpace, withDeadline } from "./failure.ts";
 import {
   BATCH_HEAD_BYTES,
   HEAD_BYTES,
+  JOURNAL_FILES,
   JournalFile,
-  readSegment,
-  type Segment,
+  readChain,
   writeBatchHead,
   writeSegmentHead,
 } from "./journal-file.ts";
-import { type NetChange, Overlay, type RowSink } from "./overlay.ts";
+import { type FoundRow, mergedRows } from "./merged.ts";
+import { Overlay, type RowSink } from "./overlay.ts";
 import { decodeKnown, encodeKnown, JOURNAL, type Known, keyOf, openValue } from "./rows.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 
@@ -41,11 +42,6 @@ export interface JournalOptions {
   /** The database failed in the background. */
   readonly onBroken: (error: unknown) => void;
 }
-
-/** A row as it is now: in the database, with its checksum, or newer than that. */
-export type FoundRow =
-  | { readonly key: Uint8Array; readonly stored: Uint8Array }
-  | { readonly key: Uint8Array; readonly value: Uint8Array };
 
 export class Journal {
   readonly #options: JournalOptions;
@@ -85,22 +81,16 @@ export class Journal {
     const { directory, environment } = options;
     const stored = knownOf(environment);
     const known: Known = stored ?? { applied: 0, secret: randomBytes(4).readUInt32LE() };
-    const { applied, secret } = known;
     const files: readonly [JournalFile, JournalFile] = [
-      await JournalFile.open(join(directory, "journal-0")),
-      await JournalFile.open(join(directory, "journal-1")),
+      await JournalFile.open(join(directory, JOURNAL_FILES[0])),
+      await JournalFile.open(join(directory, JOURNAL_FILES[1])),
     ];
     try {
       await syncDirectory(directory);
-      const found: Segment[] = [];
-      for (const file of files) {
-        const segment = readSegment(await file.read(), { applied, secret, path: file.path });
-        if (segment !== undefined) found.push(segment);
-      }
-      found.sort((left, right) => left.number - right.number);
+      const contents = await Promise.all(files.map(async (file) => ({ path: file.path, bytes: await file.read() })));
+      const found = readChain(directory, contents, known);
       if (stored === undefined && found.length > 0)
         throw new RingError("STORE_BROKEN", `${directory} is empty, although a journal lies beside it`);
-      checkChain(directory, applied, found);
       const journal = new Journal(options, files, known);
       if (stored === undefined) await journal.#write((batch) => batch.put(JOURNAL, KNOWN_KEY, encodeKnown(known)));
       for (const { number, overlay } of found) {
@@ -162,32 +152,14 @@ export class Journal {
 
   /** Rows in key order as they are now; to be used up within one turn. Views: copy what is kept longer. */
   *range(range: Omit<RowRange, "limit">): Generator<FoundRow, void, undefined> {
-    const changes = this.#changes(range);
-    let next = 0;
-    for (const row of this.#options.environment.range(range)) {
-      for (; next < changes.length && Buffer.compare(changes[next]!.key, row.key) < 0; next++) {
-        const { key, value } = changes[next]!;
-        if (value !== undefined) yield { key, value };
-      }
-      const change = changes[next];
-      if (change === undefined || Buffer.compare(change.key, row.key) !== 0) yield { key: row.key, stored: row.value };
-      else {
-        next++;
-        if (change.value !== undefined) yield { key: change.key, value: change.value };
-      }
-    }
-    for (; next < changes.length; next++) {
-      const { key, value } = changes[next]!;
-      if (value !== undefined) yield { key, value };
-    }
+    yield* mergedRows(range, this.#options.environment.range(range), this.#overlays());
   }
 
   /** Rows there are. Under load an estimate: what the database will be told to replace is taken to be there. */
   rows(): number {
     const { environment } = this.#options;
     let rows = environment.size().rows;
-    for (const overlay of [this.#active, this.#frozen]) {
-      if (overlay === undefined) continue;
+    for (const overlay of this.#overlays()) {
       const isExact = overlay.rows <= EXACT_ROWS;
       rows += overlay.growth((key) => !isExact || environment.get(key) !== undefined);
     }
@@ -206,28 +178,9 @@ export class Journal {
     return this.#files[this.#segment % 2]!;
   }
 
-  /** Views of the newest changes in a range; the active overlay hides the frozen one. */
-  #changes(range: Omit<RowRange, "limit">): readonly NetChange[] {
-    const { start, end, exclusive } = range;
-    const of = (overlay: Overlay | undefined): readonly NetChange[] => {
-      const found = overlay === undefined || overlay.rows === 0 ? [] : overlay.range(start, end);
-      return exclusive === true && found[0] !== undefined && Buffer.compare(found[0].key, start) === 0
-        ? found.slice(1)
-        : found;
-    };
-    const newer = of(this.#active);
-    const older = of(this.#frozen);
-    if (older.length === 0) return newer;
-    if (newer.length === 0) return older;
-    const merged: NetChange[] = [];
-    let next = 0;
-    for (const change of older) {
-      while (next < newer.length && Buffer.compare(newer[next]!.key, change.key) < 0) merged.push(newer[next++]!);
-      if (next < newer.length && Buffer.compare(newer[next]!.key, change.key) === 0) merged.push(newer[next++]!);
-      else merged.push(change);
-    }
-    merged.push(...newer.slice(next));
-    return merged;
+  /** Newest first. */
+  #overlays(): readonly Overlay[] {
+    return this.#frozen === undefined ? [this.#active] : [this.#active, this.#frozen];
   }
 
   async #sync(active: Overlay, start: number): Promise<boolean> {
@@ -351,22 +304,6 @@ export class Journal {
     const run = this.#turn.then(work, work);
     this.#turn = run.catch(() => {});
     return run;
-  }
-}
-
-/** Segments follow each other without a gap, and of all but the last every batch is there. */
-function checkChain(directory: string, applied: number, segments: readonly Segment[]): void {
-  let expected = applied + 1;
-  for (const [index, segment] of segments.entries()) {
-    const before = segments[index - 1];
-    if (segment.number !== expected)
-      throw new RingError("STORE_BROKEN", `${directory} lacks segment ${expected} of its journal`);
-    if (before !== undefined && before.batches !== segment.batchesBefore)
-      throw new RingError(
-        "STORE_BROKEN",
-        `segment ${before.number} of the journal in ${directory} has ${before.batches} of ${segment.batchesBefore} batches`,
-      );
-    expected += 1;
   }
 }
 

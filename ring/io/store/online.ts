@@ -1,0 +1,120 @@
+/**
+ * A store as it is at one moment, read by another process while its node goes on: a read transaction of the database,
+ * and then its journal.
+ *
+ * O1  Nothing synced before the call is missing: it was in the database when the transaction began, or the journal has it.
+ * O2  It is of one moment, although the database may hold half of a segment by then: the whole of that segment is in the
+ *     journal until it is applied, and hides that half. If the file was turned meanwhile, the chain has a gap, and the
+ *     look is taken again.
+ */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { open, type RootDatabase, type Transaction } from "lmdb";
+import { RingError } from "../../errors.ts";
+import type { Partition } from "../../ids.ts";
+import type { PageRequest, Row, RowPage, StoreStats, TaskStore, Term } from "../../store.ts";
+import { JOURNAL_FILES, readChain } from "./journal-file.ts";
+import { contentOf, type FoundRow, type KeyRange, mergedRows, pageOf } from "./merged.ts";
+import type { Overlay } from "./overlay.ts";
+import { decodeKnown, decodeTerm, JOURNAL, keyOf, openValue, SPACE_BYTES, spaceOf, TERMS, upperBound } from "./rows.ts";
+
+/** What can be asked of a store that is only looked at. */
+export type ReadableStore = Pick<TaskStore, "partitions" | "page" | "stats">;
+
+/** `directory`: the store's, inside a data directory. Rejects with `STORE_BROKEN`, or `DEADLINE` when the files turn too fast. */
+export async function openOnline(directory: string): Promise<OnlineStore> {
+  const database: Database = open<Uint8Array, Uint8Array>({
+    path: directory,
+    noSubdir: false,
+    encoding: "binary",
+    keyEncoding: "binary",
+    readOnly: true,
+  });
+  for (let tries = 0; tries < TRIES; tries++) {
+    const transaction = database.useReadTransaction();
+    try {
+      return new OnlineStore(database, transaction, await overlaysOf(directory, database, transaction));
+    } catch (error) {
+      transaction.done();
+      if (tries + 1 === TRIES || !(error instanceof RingError)) {
+        await database.close();
+        throw error;
+      }
+    }
+  }
+  throw new RingError("DEADLINE", `${directory} changes too fast to be read`);
+}
+
+type Database = RootDatabase<Uint8Array, Uint8Array>;
+
+export class OnlineStore implements ReadableStore, AsyncDisposable {
+  readonly #database: Database;
+  readonly #transaction: Transaction;
+  readonly #overlays: readonly Overlay[];
+  #damaged = 0;
+
+  constructor(database: Database, transaction: Transaction, overlays: readonly Overlay[]) {
+    this.#database = database;
+    this.#transaction = transaction;
+    this.#overlays = overlays;
+  }
+
+  async partitions(): Promise<readonly { readonly partition: Partition; readonly term: Term }[]> {
+    const found: { partition: Partition; term: Term }[] = [];
+    for (const row of this.#rows({ start: keyOf(TERMS), end: upperBound(keyOf(TERMS)) })) {
+      const content = contentOf(row);
+      const term = content && decodeTerm(content);
+      if (term?.state === "live")
+        found.push({ partition: spaceOf(row.key.subarray(SPACE_BYTES)) as Partition, term: term.term });
+    }
+    return found;
+  }
+
+  async page(request: PageRequest): Promise<RowPage> {
+    return pageOf(
+      request,
+      (range) => this.#rows(range),
+      () => {
+        this.#damaged++;
+      },
+    );
+  }
+
+  /** Of damaged rows that were met; nothing else is counted. */
+  stats(): StoreStats {
+    return { rows: 0, bytes: 0, commits: 0, syncs: 0, quarantined: this.#damaged };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#transaction.done();
+    await this.#database.close();
+  }
+
+  #rows(range: KeyRange): Iterable<FoundRow> {
+    const { start, end, exclusive } = range;
+    const options = { start, end, exclusiveStart: exclusive ?? false, transaction: this.#transaction };
+    return mergedRows(range, this.#database.getRange(options) as Iterable<Row>, this.#overlays);
+  }
+}
+
+/** What the database does not have, newest first. */
+async function overlaysOf(
+  directory: string,
+  database: Database,
+  transaction: Transaction,
+): Promise<readonly Overlay[]> {
+  const key = keyOf(JOURNAL, Uint8Array.of(0));
+  const [row] = database.getRange({ start: key, limit: 1, transaction }) as Iterable<Row>;
+  const value = row && Buffer.compare(row.key, key) === 0 ? openValue(key, row.value) : undefined;
+  const known = value && decodeKnown(value);
+  if (known === undefined) throw new RingError("STORE_BROKEN", `${directory} does not say how far it is`);
+  const files: { path: string; bytes: Uint8Array }[] = [];
+  for (const name of JOURNAL_FILES)
+    files.push({ path: join(directory, name), bytes: await readFile(join(directory, name)) });
+  return readChain(directory, files, known)
+    .map(({ overlay }) => overlay)
+    .reverse();
+}
+
+const TRIES = 50;
