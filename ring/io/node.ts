@@ -19,6 +19,7 @@ import type { CommitResult, RowPage } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task.ts";
 import type { AdoptedDirectories } from "./adopted.ts";
+import { ClockWatch } from "./clock-watch.ts";
 import type { DataDirectory } from "./directory.ts";
 import type { Gossip } from "./gossip.ts";
 import { type AskOptions, Questions } from "./questions.ts";
@@ -74,7 +75,7 @@ export class NodeDriver implements RingNode {
   readonly #taskListeners = new Set<(events: readonly TaskEvent[]) => void>();
   readonly #documentListeners = new Set<(document: RingDocument) => void>();
   readonly #recent: RingEvent[] = [];
-  #bootAhead = 0;
+  readonly #clocks = new ClockWatch({ monotonicMs: () => performance.now(), uptimeMs: () => uptime() * 1_000 });
   #clockTimer: NodeJS.Timeout | undefined;
 
   constructor(world: NodeWorld) {
@@ -84,7 +85,6 @@ export class NodeDriver implements RingNode {
   }
 
   start(): void {
-    this.#bootAhead = uptime() * 1_000 - performance.now();
     this.step({ type: "start", wallOffsetMs: Date.now() - performance.now() });
     this.#clockTimer = setInterval(() => this.#watchClocks(), CLOCK_WATCH_MS);
     this.#clockTimer.unref();
@@ -116,7 +116,10 @@ export class NodeDriver implements RingNode {
     this.#stepping = true;
     try {
       for (let next: NodeEvent | undefined = event; next !== undefined; next = this.#queue.shift()) {
-        for (const effect of this.#machine.step(performance.now(), next)) this.#perform(effect);
+        const now = performance.now();
+        if (this.#clocks.suspended(now))
+          for (const effect of this.#machine.step(now, { type: "suspended" })) this.#perform(effect);
+        for (const effect of this.#machine.step(now, next)) this.#perform(effect);
       }
     } catch (error) {
       this.#world.log.error({ err: error, event: event.type }, "a broken invariant stops the node");
@@ -419,13 +422,8 @@ export class NodeDriver implements RingNode {
     this.step({ type: "tick" });
   }
 
-  /** Ownership rule 12: the system's uptime counts suspend, the monotonic clock may not. */
   #watchClocks(): void {
-    const now = performance.now();
-    const ahead = uptime() * 1_000 - now;
-    if (Math.abs(ahead - this.#bootAhead) > SUSPEND_MS) this.step({ type: "suspended" });
-    this.#bootAhead = ahead;
-    this.step({ type: "wall", offsetMs: Date.now() - now });
+    this.step({ type: "wall", offsetMs: Date.now() - performance.now() });
     this.#watchDisk();
   }
 }
@@ -450,7 +448,6 @@ function listen<T>(listeners: Set<(value: T) => void>, listener: (value: T) => v
 
 const CLOCK_WATCH_MS = 1_000;
 /** Uptime comes in hundredths of a second. */
-const SUSPEND_MS = 1_000;
 const LAG_MS = 100;
 const RECENT_LIMIT = 1_000;
 const LISTENER_LIMIT = 1_000;
