@@ -1,8 +1,8 @@
 /**
  * Rings that share a real Redis: what a death, a pause or a cut costs, judged by the history.
  *
- * Seen to fail: order and loss by leaving the sequence check out of the script while Redis is paused (a late copy of a
- * call undid newer rows); the cut-off node by not giving its partitions up.
+ * Seen to fail: the move by a newcomer with a store of its own, whose counters began anew; the cut-off node by not giving
+ * its partitions up.
  */
 
 import { describe, expect, test } from "vitest";
