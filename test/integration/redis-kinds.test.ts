@@ -1,6 +1,6 @@
-/** The store on a Redis Cluster, and on a master that sentinels replace; TLS differs from these by one option only. */
+/** The store on a Redis Cluster, on a master that sentinels replace, and over TLS. */
 
-import { execFileSync, spawn } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { openRedisStore } from "../../ring/io/store/redis/store.ts";
 import type { RowChange } from "../../ring/store.ts";
-import { waitUntil } from "../../services/lab/lab.ts";
+import { builtFile, waitUntil } from "../../services/lab/lab.ts";
 import { RedisServer } from "../../services/lab/redis.ts";
 import { redisThere } from "../redis-there.ts";
 
@@ -67,6 +67,45 @@ describe.skipIf(!redisThere())("kinds of Redis", () => {
     expect(String(await replica.ask("info", "replication"))).toMatch(/role:master/);
   });
 });
+
+test.skipIf(!redisThere() || !hasOpenssl())(
+  "over TLS a server is talked to only when its certificate is trusted",
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), "taskring-tls-"));
+    try {
+      const [key, certificate] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
+      const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+      const made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", certificate];
+      execFileSync("openssl", [...made, ...subject], { stdio: "ignore" });
+      const port = await freePort();
+      const files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate];
+      await using redis = await RedisServer.open({
+        settings: ["--tls-port", String(port), "--tls-auth-clients", "no", ...files],
+      });
+      expect(redis.pid).toBeGreaterThan(0);
+      const stats = (env: Readonly<Record<string, string>>): Promise<number> =>
+        new Promise((resolve) => {
+          const args = [builtFile("cli/ringctl.ts"), "store", "stats", "--store", `rediss://127.0.0.1:${port}`];
+          execFile(process.execPath, args, { env: { ...process.env, ...env } }, (error) =>
+            resolve(typeof error?.code === "number" ? error.code : 0),
+          );
+        });
+      expect(await stats({ NODE_EXTRA_CA_CERTS: certificate })).toBe(0);
+      expect(await stats({})).not.toBe(0);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+);
+
+function hasOpenssl(): boolean {
+  try {
+    execFileSync("openssl", ["version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 async function openSentinel(masterPort: number): Promise<{ readonly port: number } & AsyncDisposable> {
   const folder = await mkdtemp(join(tmpdir(), "taskring-sentinel-"));
