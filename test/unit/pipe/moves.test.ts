@@ -46,3 +46,71 @@ test("an input whose sender knows a newer ring stays where it arrived, and in or
   expect(world.report).toMatchObject({ state: "done", accepted: 4, acknowledged: 4, resent: 0 });
   expect(a.usage.now([home.run]).every(({ queued }) => queued === 0)).toBe(true);
 });
+
+test("a call that is stuck when its partition moves is given its grace, then its input begins again at the new owner", () => {
+  const begun: string[] = [];
+  const line = pipeline("line", [
+    fitting<number, number>({
+      name: "one",
+      partition: constant(0),
+      process: (n, context) => {
+        begun.push(`${n} at ${Math.round(world.agenda.now)}`);
+        const stuck = n === 2 && begun.length === 2;
+        if (stuck) context.signal.addEventListener("abort", () => begun.push("told to stop"));
+        return stuck ? world.later(n, 60_000) : n;
+      },
+    }),
+  ]);
+  const world: PipeWorld = new PipeWorld(line, { nodes: ["a", "b"] });
+  const home = world.open();
+  home.send([1, 2, 3], () => home.end());
+  world.runFor(10);
+  for (const node of world.nodes.values()) route(node, 2, "b");
+  world.runFor(500);
+  expect(begun).toEqual(["1 at 0", "2 at 0"]);
+  const seen: unknown[] = [];
+  const read = (): void => {
+    seen.push(...(home.run.sink?.take() ?? []));
+    home.run.sink?.acknowledge();
+    world.agenda.after(1, read);
+  };
+  read();
+  world.runFor(2_000);
+  expect(begun).toEqual(["1 at 0", "2 at 0", "told to stop", "2 at 1011", "3 at 1011"]);
+  expect(world.report).toMatchObject({ state: "done", acknowledged: 3, resent: 1, failed: 0 });
+  world.runFor(100_000); // What the stuck call says in the end is nobody's business any more.
+  expect(seen).toEqual([1, 2, 3]);
+});
+
+test("a state moves with its partition, and is merged with what came there before it", () => {
+  const sum = fitting<number, number, { total: number }>({
+    name: "sum",
+    partition: constant(0),
+    start: () => ({ total: 0 }),
+    process: (n, { state }) => {
+      state.total += n;
+    },
+    done: ({ state }) => state.total,
+    archive: (state) => state,
+    absorb: (state, archived: { total: number }) => ({ total: state.total + archived.total }),
+  });
+  const world = new PipeWorld(pipeline("sums", [sum]), { nodes: ["a", "b"] });
+  const home = world.open();
+  const seen: unknown[] = [];
+  home.send([1, 2], () => {});
+  world.runFor(5);
+  for (const node of world.nodes.values()) route(node, 2, "b");
+  home.send([4, 8], () => {});
+  world.runFor(5);
+  for (const node of world.nodes.values()) route(node, 3, "a");
+  home.send([16], () => home.end());
+  const read = (): void => {
+    seen.push(...(home.run.sink?.take() ?? []));
+    home.run.sink?.acknowledge();
+    world.agenda.after(1, read);
+  };
+  read();
+  world.runFor(200);
+  expect(seen).toEqual([31]);
+  expect(world.report).toMatchObject({ state: "done", accepted: 5, acknowledged: 5, resent: 0 });
+});
