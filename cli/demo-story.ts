@@ -213,12 +213,12 @@ async function isAdopted({ client }: Stage, survivors: readonly string[]): Promi
 
 /** Waits until each feed's counter says what its document holds; what it says in the end is judged. */
 async function readEntries(stage: Stage): Promise<CounterCheck | undefined> {
-  const { publisher, client } = stage;
+  const { publisher } = stage;
   const expected = await publisher.expected();
   const read = async (): Promise<CounterCheck | undefined> => {
     const found = await each(publisher.feeds, async ({ id, title }) => ({
       key: title,
-      found: await counterOf(client, { app: "feeds", key: id, name: "entries" }),
+      found: await counterOf(stage, { app: "feeds", key: id, name: "entries" }),
       expected: expected?.get(id),
     }));
     return { keys: found.length, sum: found.reduce((sum, row) => sum + row.found, 0), rows: found };
@@ -266,22 +266,23 @@ async function untilIdle(stage: Stage): Promise<void> {
   });
 }
 
-async function readTouches({ client }: Stage, load: Load): Promise<CounterCheck> {
+async function readTouches(stage: Stage, load: Load): Promise<CounterCheck> {
   const rows = await each([...load.acceptedByProfile], async ([key, expected]) => ({
     key,
     expected,
-    found: await counterOf(client, { app: "auth", key, name: "touches" }),
+    found: await counterOf(stage, { app: "auth", key, name: "touches" }),
   }));
   return { keys: rows.length, sum: rows.reduce((sum, row) => sum + row.found, 0), rows };
 }
 
-async function counterOf(
-  client: RingClient,
-  at: { readonly app: string; readonly key: string; readonly name: string },
+function counterOf(
+  stage: Stage,
+  { app, key, name }: { readonly app: string; readonly key: string; readonly name: string },
 ): Promise<number> {
-  const values = await client.tasks.readState({ app: at.app, key: at.key }, CALL);
-  const value = values.get(at.name);
-  return Number(decodeResult(value) ?? 0);
+  return until(stage, `the state of ${app} ${key} can be read`, SETTLE_MS, async () => {
+    const values = await stage.client.tasks.readState({ app, key }, CALL);
+    return Number(decodeResult(values.get(name)) ?? 0);
+  });
 }
 
 async function stopAll(lab: Lab): Promise<void> {
