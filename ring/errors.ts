@@ -128,7 +128,7 @@ export const ERRORS: Readonly<Record<ErrorCode, ErrorKind>> = {
   STORE_BROKEN: {
     status: "UNAVAILABLE",
     retryable: false,
-    hint: "a write to disk failed; check the disk, then restart the node",
+    hint: "a write to disk failed, or Redis has lost what it held; see the log, mend the store, then restart the node",
   },
   DRAINING: { status: "UNAVAILABLE", retryable: true, hint: "the node is stopping; send to another" },
   UNAUTHENTICATED: { status: "UNAUTHENTICATED", retryable: false, hint: "send a valid token" },

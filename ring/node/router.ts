@@ -257,7 +257,7 @@ const DRAINING: SubmitOutcome = {
 const DISK_FULL: SubmitOutcome = {
   type: "refused",
   code: "QUEUE_FULL",
-  detail: "the disk of the owner is full",
+  detail: "the store of the owner is full, or does not answer",
   retryAfterMs: 2_000,
 };
 const FULL: SubmitOutcome = {
