@@ -179,11 +179,11 @@ async function killOne(stage: Stage, load: Load, removal: PipeRehearsal): Promis
   writer.killed(pid);
   narrator.say(`${victim} (process ${pid}) is killed with SIGKILL, after ${count(removed)} removals`, "bad");
   await gone;
-  removal.goOn(victim);
   const survivors = lab.names();
   await untilSettled(stage, survivors);
   await until(stage, `the directory of ${victim} is adopted`, SETTLE_MS, () => isAdopted(stage, survivors));
   const tookMs = performance.now() - begun;
+  removal.goOn(victim); // Not before: the takeover is measured, and not two things at once.
   const how =
     stage.redis === undefined
       ? `${victim}'s directory is adopted, its tasks are`
