@@ -55,9 +55,15 @@ function isRunnable(vnode: Vnode): boolean {
   for (let index = 0; index < TASKS_LOOKED_AT; index++) {
     const task = vnode.arrivals.at(index);
     if (task === undefined) return false;
-    if (task.lane?.phase === "ready" && mayStart(task.app)) return true;
+    if (task.lane?.phase === "ready" && mayStart(task.app) && !isHeldBack(task)) return true;
   }
   return false;
+}
+
+/** By its app's rate, or by its type's concurrency: nothing stands still then. */
+function isHeldBack({ app, record }: Task): boolean {
+  const type = app.types.get(record.type);
+  return app.rateTimer !== undefined || (type !== undefined && type.running >= type.type.concurrency);
 }
 
 function waitedMs(now: Instant, task: Task): number {

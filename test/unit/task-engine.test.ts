@@ -317,6 +317,32 @@ describe("fairness", () => {
     expect(world.started.length - 20).toBeLessThanOrEqual(12);
   });
 
+  test("a partition that waits for a rate, a cap or a slot of its type is not runnable, so nobody takes it for stalled", () => {
+    const types = [taskType("work", { concurrency: 1 }), taskType("plain", { state: "none" })];
+    const appLimits = new Map([
+      ["b", { perSecond: 1 }],
+      ["c", { running: 1 }],
+    ]);
+    for (const [app, type] of [
+      ["a", "work"],
+      ["b", "plain"],
+      ["c", "plain"],
+    ] as const) {
+      const world = new World({ seed: 1, apps: catalogue({ types, appLimits }) });
+      for (let index = 0; index < 30; index++) world.submit(world.record({ app, type, key: `k${index}` }));
+      world.sync();
+      world.run(100);
+      const waiting = Array.from({ length: RING_SIZE }, (_, partition) =>
+        world.engine.view(partition as Partition),
+      ).filter((view) => view !== undefined && view.queued > 0 && view.running === 0);
+      expect(waiting.length, app).toBeGreaterThan(0);
+      expect(
+        waiting.filter((view) => view?.runnable),
+        app,
+      ).toEqual([]);
+    }
+  });
+
   test("a paused app waits and says so; resumed it goes on", () => {
     const overrides = new Map<string, Partial<AppOverride>>([["a", { paused: true }]]);
     const world = new World({ seed: 1, apps: catalogue({ overrides }) });
