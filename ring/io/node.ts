@@ -49,6 +49,8 @@ export interface NodeWorld {
   readonly gossip: () => Gossip;
   readonly peers: () => PeerLinks;
   readonly runner: () => AttemptRunner;
+  /** Partitions are opened after this: until then a shared store may turn out to be another ring's. */
+  readonly mayOpen?: Promise<void>;
   readonly log: StoreLog & { info(fields: object, message: string): void };
   /** A commit is synced, this long after it was handed to the store. */
   readonly onCommit?: (durationMs: number) => void;
@@ -321,8 +323,11 @@ export class NodeDriver implements RingNode {
   /** In a shared store a newer owner may be first, before its document is known here: this node asks until it is. */
   #open(effect: Extract<NodeEffect, { type: "open" }>): void {
     const { partition, generation } = effect;
-    const opened = this.#world.store.open(partition, effect).catch((error: unknown) => {
-      if (!this.#world.store.shared || !(error instanceof RingError) || error.code !== "NOT_OWNER") throw error;
+    const { mayOpen, store } = this.#world;
+    const asked =
+      mayOpen === undefined ? store.open(partition, effect) : mayOpen.then(() => store.open(partition, effect));
+    const opened = asked.catch((error: unknown) => {
+      if (!store.shared || !(error instanceof RingError) || error.code !== "NOT_OWNER") throw error;
       return undefined;
     });
     opened.then(

@@ -239,6 +239,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     peers: () => peers,
     runner: () => runner,
     log,
+    ...(shared === undefined ? {} : { mayOpen: shared.granted }),
     onCommit: (durationMs) => metrics.storeCommitSeconds.record(durationMs / 1_000),
     onExit: finish,
   });

@@ -17,6 +17,8 @@ import type { HostLog } from "./log.ts";
 
 export interface SharedStore extends AsyncDisposable {
   readonly store: RedisStore;
+  /** Resolves with the first lease: by then it is certain that the store is this ring's. */
+  readonly granted: Promise<void>;
   /** The epoch for which an earlier process gave everything up. */
   readonly givenFor: number | undefined;
   /** Keeps the lease from now on, and tells the node of it. */
@@ -43,8 +45,13 @@ export async function openSharedStore(options: {
   }
   let lease: RedisLease | undefined;
   const fresh = randomBytes(16).toString("hex");
+  let grant: () => void = () => undefined;
+  const granted = new Promise<void>((resolve) => {
+    grant = resolve;
+  });
   return {
     store,
+    granted,
     givenFor: Number.isInteger(given) ? given : undefined,
     serve: (node, document) => {
       lease = new RedisLease({
@@ -57,7 +64,10 @@ export async function openSharedStore(options: {
         newStoreId: () => (document()?.epoch === 1 ? fresh : undefined),
         remember: (id) =>
           replaceFile(path, { content: async () => Buffer.from(`${JSON.stringify({ version: 1, store: id })}\n`) }),
-        onLease: (heldUntil, others) => node.step({ type: "store-lease", heldUntil, others }),
+        onLease: (heldUntil, others) => {
+          grant();
+          node.step({ type: "store-lease", heldUntil, others });
+        },
         onBroken: (error) => {
           store.break(error);
           node.step({ type: "store-broken", detail: `${error.code}: ${error.message}` });

@@ -153,6 +153,23 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
     expect(await own.ask("dbsize")).toBe(0);
   });
 
+  test("P7: a ring that is pointed at another ring's Redis ends, and that one notices nothing", async () => {
+    await using own = await RedisServer.open();
+    const flagsOf = (): readonly string[] => ["--store", own.url];
+    await using first = await Cluster.open({ nodes: ["n1"], flagsOf });
+    const [key = ""] = await first.keysOf("n1", 1, "chaos");
+    await first.submit("work", key, 0);
+    await first.atRest();
+    const terms = async (): Promise<string> => String(await own.ask("hget", "taskring:{3}", ""));
+    const before = await terms();
+    const second = Cluster.open({ nodes: ["n1"], flagsOf });
+    await expect(second).rejects.toThrow();
+    expect((await terms()).slice(0, 12)).toBe(before.slice(0, 12));
+    await first.submit("work", key, 0);
+    await first.atRest();
+    await first.verdict();
+  });
+
   test.each([64, 1_024])(
     "P9: with %i partitions a node has at most three connections, and three nodes at rest send at most 20 commands a second",
     async (ringSize) => {
