@@ -140,7 +140,8 @@ export class Incoming {
       if (arrival.id.nonce >= id.nonce) return; // said twice, or late: an attempt that is over
       this.#end(key, arrival, false);
     }
-    if (this.#arrivals.size >= this.limit) return wait(`the receiver takes ${this.limit} at once`);
+    const most = stranded === undefined ? this.limit : 2 * this.limit;
+    if (this.#arrivals.size >= most) return wait(`the receiver takes ${most} at once`);
     const { partition } = id;
     if (stranded !== undefined) {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");
@@ -254,7 +255,7 @@ function keyOf(id: TransferId): string {
   return `${id.kind} ${id.partition} ${id.nonce}`;
 }
 
-/** Transfers that one node takes at once. */
-const ARRIVAL_LIMIT = 4;
+/** Handoffs that one node takes at once, and half of all transfers. */
+const ARRIVAL_LIMIT = 2;
 const STALL_MS = 30_000;
 const TELL_EVERY_MS = 500;

@@ -140,7 +140,7 @@ export class Outgoing {
         if (reason !== undefined) {
           transfer.reason = reason;
           // Whatever frees a slot pumps again; the other reasons have to be looked at.
-          transfer.retryAt = active >= this.limit ? undefined : now + RETRY_MS;
+          transfer.retryAt = active >= this.#most(transfer) ? undefined : now + RETRY_MS;
           continue;
         }
         active++;
@@ -274,9 +274,14 @@ export class Outgoing {
     return undefined;
   }
 
+  /** Nobody waits while stranded tasks move. */
+  #most(transfer: Transfer): number {
+    return transfer.stranded === undefined ? this.limit : 2 * this.limit;
+  }
+
   #notYet(transfer: Transfer, active: number): string | undefined {
     if (this.paused) return "transfers are paused";
-    if (active >= this.limit) return `${this.limit} transfers at once`;
+    if (active >= this.#most(transfer)) return `${this.#most(transfer)} transfers at once`;
     if (!this.#here.linked(transfer.to)) return `${transfer.to} cannot be reached`;
     if (transfer.stranded !== undefined) return undefined;
     if (!this.#hosting.serving(transfer.id.partition))
@@ -467,8 +472,8 @@ function patienceMs(transfer: Transfer): number {
   return transfer.phase === "offered" ? OFFER_MS : STALL_MS;
 }
 
-/** Transfers of one node at once, each way. */
-const TRANSFER_LIMIT = 4;
+/** Handoffs of one node at once, each way. Those that begin together cut over together, and pause each other: with 4, twice as long. */
+const TRANSFER_LIMIT = 2;
 const CHUNK_BYTES = 262_144;
 const CHUNK_ROWS = 1_000;
 /** Chunks sent ahead of the receiver's disk. */

@@ -59,9 +59,13 @@ describe("a process that stands still", () => {
     first!.pause(8_000);
     scene.pass(7_999);
     const wakesMs = scene.agenda.now;
-    scene.pass(51);
-    expect(first!.machine?.holdsLease(first!.clock)).toBe(false);
-    expect(scene.starts(wakesMs, first)).toBe(0);
+    const holds = (): boolean | undefined => first!.machine?.holdsLease(first!.clock);
+    let withoutMs = 0;
+    for (scene.pass(2); holds() === false && withoutMs < 50; scene.pass(1)) {
+      withoutMs++;
+      expect(scene.starts(wakesMs, first)).toBe(0);
+    }
+    expect(withoutMs).toBeGreaterThan(0);
   });
 });
 
@@ -83,6 +87,8 @@ describe("an owner in doubt", () => {
   test("P8: whose consents were lost, and who was killed then, ends the doubt itself, and its moves complete", () => {
     const scene = new Scene({ nodes: 3, apart: true });
     scene.begin();
+    // All four of its partitions are in doubt.
+    for (const host of scene.hosts) scene.ask(host, { type: "transfer-limit", limit: 4 });
     const second = scene.host(2);
     let killed = false;
     scene.whenConsented = () => {
