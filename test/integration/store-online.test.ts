@@ -1,46 +1,91 @@
-/** A store looked at while another process writes to it as fast as it can. */
+/** A store that another process writes to as fast as it can: looked at from beside it, and opened after its death. */
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { expect, test } from "vitest";
-import { openOnline } from "../../ring/io/store/online.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { openOnline, type ReadableStore } from "../../ring/io/store/online.ts";
 import { waitUntil } from "../../services/lab/lab.ts";
+
+let folder = "";
+let writer: Writer | undefined;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "taskring-online-"));
+});
+
+afterEach(async () => {
+  await writer?.kill();
+  await rm(folder, { recursive: true, force: true });
+});
 
 test("P1: a view of a store in use is of one moment, and none that was told is missing", {
   timeout: 60_000,
 }, async () => {
-  const folder = await mkdtemp(join(tmpdir(), "taskring-online-"));
-  const child = spawn(process.execPath, [WRITER, folder], { stdio: ["pipe", "pipe", "inherit"] });
-  const exited = new Promise((done) => child.once("exit", done));
-  try {
-    let told = 0;
-    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-      told = Number(chunk.trimEnd().split("\n").at(-1));
-    });
-    await waitUntil("the writer writes", () => told > 10, 20_000);
-    const seen = new Set<number>();
-    // 200 commits are five segments of the journal.
-    while (told < 200 || seen.size < 5) {
-      const before = told;
-      await using store = await openOnline(join(folder, "store"));
-      const numbers = new Set<number>();
-      for (const { partition } of await store.partitions()) {
-        const { rows } = await store.page({ partition, rowLimit: 1_000, byteLimit: 1e9 });
-        expect(rows).toHaveLength(50);
-        for (const { value } of rows) numbers.add(new DataView(value.buffer, value.byteOffset).getUint32(0));
-      }
-      expect([...numbers]).toHaveLength(1);
-      expect([...numbers][0]).toBeGreaterThanOrEqual(before);
-      seen.add([...numbers][0] ?? 0);
-      expect(store.stats().quarantined).toBe(0);
-    }
-  } finally {
-    child.kill("SIGKILL");
-    await exited;
-    await rm(folder, { recursive: true, force: true });
+  writer = new Writer(1);
+  const seen = new Set<number>();
+  // Five commits are a segment of the journal.
+  await writer.reaches(10);
+  while (writer.told < 60 || seen.size < 5) {
+    const before = writer.told;
+    await using store = await openOnline(join(folder, "store"));
+    seen.add(await theNumber(store, before));
   }
 });
+
+test("P1: killed while a segment goes into the database, in the middle of it too, a store has its newest commit whole", {
+  timeout: 60_000,
+}, async () => {
+  let told = 0;
+  for (let round = 0; round < 8; round++) {
+    writer = new Writer(told + 1);
+    await writer.reaches(told + 6 + round);
+    await writer.kill();
+    told = writer.told;
+    await using store = await openEmbeddedStore({ directory: join(folder, "store"), mustExist: true });
+    told = await theNumber(store, told);
+  }
+});
+
+/** The number of all rows, at least `least`. */
+async function theNumber(store: ReadableStore, least: number): Promise<number> {
+  const numbers = new Set<number>();
+  for (const { partition } of await store.partitions()) {
+    const { rows } = await store.page({ partition, rowLimit: 5_000, byteLimit: 1e9 });
+    expect(rows).toHaveLength(1_500);
+    for (const { value } of rows) numbers.add(new DataView(value.buffer, value.byteOffset).getUint32(0));
+  }
+  expect([...numbers]).toHaveLength(1);
+  const [number = 0] = numbers;
+  expect(number).toBeGreaterThanOrEqual(least);
+  expect(store.stats().quarantined).toBe(0);
+  return number;
+}
+
+class Writer {
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<unknown>;
+  told = 0;
+
+  constructor(from: number) {
+    this.#child = spawn(process.execPath, [WRITER, folder, String(from)], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#exited = once(this.#child, "exit");
+    this.#child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
+      this.told = Number(chunk.trimEnd().split("\n").at(-1));
+    });
+  }
+
+  reaches(number: number): Promise<unknown> {
+    return waitUntil(`the writer is at ${number}`, () => this.told >= number, 20_000);
+  }
+
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#exited;
+  }
+}
 
 const WRITER = resolve("test/fixtures/store-pairs.mjs");

@@ -103,6 +103,17 @@ test("a journal that is missing its database, or a segment, is a fault", async (
     code: "STORE_BROKEN",
     message: /empty/,
   });
+  for (const [number, name] of [
+    [3, "journal-0"],
+    [4, "journal-1"],
+  ] as const) {
+    const without = copyOf(path, number);
+    rmSync(join(without, name));
+    await expect(openEmbeddedStore({ directory: without })).rejects.toMatchObject({
+      code: "STORE_BROKEN",
+      message: /lost/,
+    });
+  }
   const other = copyOf(path, 2);
   const bytes = readFileSync(join(other, "journal-1"));
   // Segment 3 in the place of segment 1.

@@ -7,7 +7,7 @@
 
 import { checksum } from "./checksum.ts";
 import type { Database } from "./environment.ts";
-import { CHECKSUM_BYTES, keyOf, type Space } from "./rows.ts";
+import { CHECKSUM_BYTES } from "./rows.ts";
 
 export class Batch {
   readonly #database: Database;
@@ -35,10 +35,6 @@ export class Batch {
     }
     await this.#database.batch(write);
     return this.#wrote;
-  }
-
-  put(space: Space, key: Uint8Array, value: Uint8Array): void {
-    this.putRow(keyOf(space, key), value, false);
   }
 
   /** `key` with its space in front. `isStored`: the value comes with the checksum that it has. */

@@ -75,8 +75,10 @@ export class Clearing {
         this.#parts.aside.move(rows, number, { key, stored: row.stored });
       },
     });
-    void moved.then(() => found && this.#parts.aside.moved(1, true)).catch(() => {});
     moved
+      .then(() => {
+        if (found) this.#parts.aside.moved(1, true);
+      })
       .catch((err: unknown) => this.#parts.log?.error({ err, key: name }, "a damaged row could not be set aside"))
       .finally(() => this.#leaving.delete(name));
   }

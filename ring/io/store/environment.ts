@@ -93,6 +93,11 @@ export class Environment {
     return !this.range({ start: key, end: upperBound(prefix), exclusive: true, limit: 1 }).next().done;
   }
 
+  /** A process that was killed while it read (`online.ts`) would pin every page freed since, for good. */
+  forgetDeadReaders(): void {
+    this.database.readerCheck();
+  }
+
   size(): EnvironmentSize {
     if (this.#closed) return { rows: 0, usedBytes: 0, freeBytes: 0 };
     this.database.resetReadTxn();

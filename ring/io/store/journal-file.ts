@@ -8,9 +8,9 @@
  * A file is used again and again, always from its beginning: old batches behind the newest carry older segment numbers.
  * The checksum of a batch begins with the store's secret, so that no payload can pass for a batch.
  *
- * J1  A batch counts when its checksum fits and all before it do. The next is written only after it is synced, so what
- *     does not fit is either a torn tail, which nobody was told of, or damage: then a later batch of the same segment
- *     fits, and the file is refused.
+ * J1  A batch counts when its checksum fits and all before it do. The next is written only after it is synced: so if what
+ *     does not fit has a whole batch of the same segment behind it, it is damage, and the file is refused. If not, it is
+ *     taken for a torn tail, which nobody was told of. Damage to the very last batch, and that alone, looks the same.
  */
 
 import { constants } from "node:fs";

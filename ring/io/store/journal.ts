@@ -10,6 +10,7 @@
  * W2  A segment counts as applied by a row of the same database, in the transaction that writes the last of its changes.
  *     A crash before that replays the whole segment: its changes say what a row is, not how it changes.
  * W3  A file is written anew only after its segment is applied.
+ * W4  Both files have a head before the database knows of a journal, and ever after: one that is missing or empty is a fault.
  */
 
 import { randomBytes } from "node:crypto";
@@ -17,7 +18,7 @@ import { join } from "node:path";
 import { RingError } from "../../errors.ts";
 import { syncDirectory } from "../files.ts";
 import { Batch } from "./batch.ts";
-import type { Environment, RowRange } from "./environment.ts";
+import type { Environment } from "./environment.ts";
 import { causeOf, isWantOfSpace, withDeadline } from "./failure.ts";
 import {
   BATCH_HEAD_BYTES,
@@ -28,9 +29,9 @@ import {
   writeBatchHead,
   writeSegmentHead,
 } from "./journal-file.ts";
-import { type FoundRow, mergedRows } from "./merged.ts";
+import { type FoundRow, type KeyRange, mergedRows } from "./merged.ts";
 import { Overlay, type RowSink } from "./overlay.ts";
-import { decodeKnown, encodeKnown, JOURNAL, type Known, keyOf, openValue } from "./rows.ts";
+import { decodeKnown, encodeKnown, KNOWN_ROW, type Known, openValue } from "./rows.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 
 export interface JournalOptions {
@@ -91,8 +92,10 @@ export class Journal {
       const found = readChain(directory, contents, known);
       if (stored === undefined && found.length > 0)
         throw new RingError("STORE_BROKEN", `${directory} is empty, although a journal lies beside it`);
+      const lost = stored === undefined ? undefined : contents.find(({ bytes }) => bytes.length === 0);
+      if (lost !== undefined) throw new RingError("STORE_BROKEN", `${lost.path} is lost: its newest changes with it`);
       const journal = new Journal(options, files, known);
-      if (stored === undefined) await journal.#write((batch) => batch.put(JOURNAL, KNOWN_KEY, encodeKnown(known)));
+      if (stored === undefined) await journal.#create(known);
       for (const { number, overlay } of found) {
         await journal.#apply(overlay, number);
         journal.#segment = number + 1;
@@ -103,6 +106,14 @@ export class Journal {
       await Promise.all(files.map((file) => file.close()));
       throw error;
     }
+  }
+
+  /** W4 */
+  async #create(known: Known): Promise<void> {
+    const head = new Uint8Array(HEAD_BYTES);
+    writeSegmentHead(head, known.applied, 0);
+    for (const file of this.#files) await file.write(head, 0, HEAD_BYTES);
+    await this.#write((batch) => batch.putRow(KNOWN_ROW, encodeKnown(known), false));
   }
 
   /** Transactions of the database so far. */
@@ -151,8 +162,8 @@ export class Journal {
   }
 
   /** Rows in key order as they are now; to be used up within one turn. Views: copy what is kept longer. */
-  *range(range: Omit<RowRange, "limit">): Generator<FoundRow, void, undefined> {
-    yield* mergedRows(range, this.#options.environment.range(range), this.#overlays());
+  range(range: KeyRange): Iterable<FoundRow> {
+    return mergedRows(range, this.#options.environment.range(range), this.#overlays());
   }
 
   /** Rows there are. Under load an estimate: what the database will be told to replace is taken to be there. */
@@ -255,6 +266,7 @@ export class Journal {
 
   /** In transactions small enough that none holds up the event loop; the last one says that it was the last (W2). */
   async #apply(overlay: Overlay, segment: number): Promise<void> {
+    this.#options.environment.forgetDeadReaders();
     const net = overlay.net();
     let from = 0;
     do {
@@ -267,7 +279,7 @@ export class Journal {
           if (value === undefined) batch.removeRow(key);
           else batch.putRow(key, value, stored);
         }
-        if (to === net.length) batch.put(JOURNAL, KNOWN_KEY, encodeKnown({ applied: segment, secret: this.#secret }));
+        if (to === net.length) batch.putRow(KNOWN_ROW, encodeKnown({ applied: segment, secret: this.#secret }), false);
       });
       from = to;
     } while (from < net.length);
@@ -309,17 +321,15 @@ export class Journal {
 
 /** Undefined in a new database. */
 function knownOf(environment: Environment): Known | undefined {
-  const key = keyOf(JOURNAL, KNOWN_KEY);
-  const stored = environment.get(key);
+  const stored = environment.get(KNOWN_ROW);
   if (stored === undefined) return undefined;
-  const value = openValue(key, stored);
+  const value = openValue(KNOWN_ROW, stored);
   const known = value && decodeKnown(value);
   if (known === undefined)
     throw new RingError("STORE_BROKEN", "the row that says how far the database is behind its journal is damaged");
   return known;
 }
 
-const KNOWN_KEY: Uint8Array = Uint8Array.of(0);
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 8 * 1024 * 1024;
 const SLICE_ROWS = 1_000;

@@ -116,5 +116,5 @@ export const FORMAT: Space = 0xfff0;
 export const TERMS: Space = 0xfff1;
 /** Quarantine: `[batch u32]` says why, `[batch u32][original key]` keeps the original value with its checksum. */
 export const ASIDE: Space = 0xfff2;
-/** One row: the newest segment of the journal that the database holds. */
-export const JOURNAL: Space = 0xfff3;
+/** The one row that says `Known`, its space in front. Written by the journal alone. */
+export const KNOWN_ROW: Uint8Array = keyOf(0xfff3, Uint8Array.of(0));
