@@ -7,7 +7,18 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { open as openLmdb } from "lmdb";
@@ -245,6 +256,34 @@ test("P1: a disk that runs full in the middle of a commit loses nothing and does
   expect(await numbersOf(again)).toEqual(new Set(acknowledged));
 });
 
+test("P1: a commit that the disk has no room for is not seen, nor replayed, and the next one is", {
+  timeout: 60_000,
+}, async (context) => {
+  const disk = mountSmallDisk(32);
+  if (typeof disk === "string") return context.skip(disk);
+  cleanups.push(disk.remove);
+  const path = join(disk.path, "store");
+  const store = await openEmbeddedStore({ directory: path, reserveBytes: 0 });
+  cleanups.push(() => store[Symbol.asyncDispose]());
+  const term = await store.open(P1, FIRST);
+  await store.commit([put(term, 1)]);
+  const ballast = join(disk.path, "ballast");
+  fillFile(ballast);
+  const large = { key: keyOf(2), value: new Uint8Array(1_000_000) };
+  await expect(store.commit([{ partition: P1, term, changes: [large] }])).rejects.toMatchObject({ code: "QUEUE_FULL" });
+  expect(await numbersOf(store)).toEqual(new Set([1]));
+  rmSync(ballast);
+  await eventually(() => !store.full);
+  await store.commit([put(term, 3)]);
+  expect(await numbersOf(store)).toEqual(new Set([1, 3]));
+  // What a SIGKILL would leave.
+  const copy = temporaryDirectory();
+  cpSync(path, copy, { recursive: true });
+  const again = await openEmbeddedStore({ directory: copy });
+  cleanups.push(() => again[Symbol.asyncDispose]());
+  expect(await numbersOf(again)).toEqual(new Set([1, 3]));
+});
+
 let nextNumber = 0;
 
 /** Puts rows of 5,000 bytes in calls of `rows` until the disk is full; returns the numbers acknowledged. */
@@ -260,6 +299,23 @@ async function fill(store: EmbeddedStore, term: Term, rows: number): Promise<num
       return acknowledged;
     }
     acknowledged.push(...numbers);
+  }
+}
+
+/** Takes what room the disk has. */
+function fillFile(path: string): void {
+  const file = openSync(path, "w");
+  try {
+    for (const bytes of [1 << 20, 4_096]) {
+      const block = Buffer.alloc(bytes);
+      try {
+        while (writeSync(file, block) === bytes);
+      } catch (error) {
+        expect(error).toMatchObject({ code: "ENOSPC" });
+      }
+    }
+  } finally {
+    closeSync(file);
   }
 }
 

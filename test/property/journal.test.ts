@@ -124,6 +124,49 @@ test("a journal that is missing its database, or a segment, is a fault", async (
   await expect(openEmbeddedStore({ directory: other })).rejects.toMatchObject({ code: "STORE_BROKEN" });
 });
 
+test("P1: rows stay visible while their segment goes into the database", async () => {
+  const store = await openEmbeddedStore({ directory: temporaryDirectory() });
+  cleanups.push(() => store[Symbol.asyncDispose]());
+  const term = await store.open(1 as Partition, { history: 1, generation: 1 });
+  const changes = Array.from({ length: 5_000 }, (_, at) => ({
+    key: Uint8Array.of(20, at >> 8, at & 255),
+    value: new Uint8Array(100),
+  }));
+  await store.commit([{ partition: 1 as Partition, term, changes }]);
+  let isSettled = false;
+  const settled = store.settle().then(() => {
+    isSettled = true;
+  });
+  let looks = 0;
+  for (; !isSettled; looks++) {
+    expect(await count(store, 1 as Partition)).toBe(changes.length);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await settled;
+  expect(looks).toBeGreaterThan(1);
+});
+
+test("P1: batches of an older segment that lie behind the newest are not replayed", async () => {
+  const path = temporaryDirectory();
+  const store = await openEmbeddedStore({ directory: path });
+  cleanups.push(() => store[Symbol.asyncDispose]());
+  const term = await store.open(1 as Partition, { history: 1, generation: 1 });
+  const commit = (changes: readonly RowChange[]) => store.commit([{ partition: 1 as Partition, term, changes }]);
+  const put = (number: number) => commit([{ key: Uint8Array.of(20, number), value: new Uint8Array(50) }]);
+  await store.settle();
+  const turns = [5, 1, 2];
+  for (const [turn, batches] of turns.entries()) {
+    for (let number = 0; number < batches; number++) await put(10 * turn + number);
+    // What the first segment put goes with the second.
+    if (turn === 1) await commit([0, 1, 2, 3, 4].map((number) => ({ key: Uint8Array.of(20, number) })));
+    if (turn < 2) await store.settle();
+  }
+  const copy = copyOf(path, 0);
+  const again = await openEmbeddedStore({ directory: copy });
+  cleanups.push(() => again[Symbol.asyncDispose]());
+  expect(await count(again, 1 as Partition)).toBe(3);
+});
+
 test("a commit larger than a segment, and many segments in a row, keep every row", { timeout: 60_000 }, async () => {
   const path = temporaryDirectory();
   const store = await openEmbeddedStore({ directory: path });
