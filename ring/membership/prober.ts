@@ -49,7 +49,7 @@ export class Prober {
 
   /** A member came alive. */
   wake(now: Instant): void {
-    this.#nextAt ??= now + Math.ceil(this.#parts.random() * this.#parts.profile.probeIntervalMs);
+    this.#nextAt ??= now + Math.ceil(this.#parts.random() * this.#parts.profile.probeEveryMs);
   }
 
   /** This node left: it accuses nobody any more. */
@@ -158,7 +158,7 @@ export class Prober {
   #begin(now: Instant): void {
     const { members, profile, health, outbox, counters } = this.#parts;
     const member = this.#nextDoubted() ?? members.nextToProbe(now);
-    this.#nextAt = member === undefined ? undefined : now + (this.#doubted.size > 0 ? 0 : profile.probeIntervalMs);
+    this.#nextAt = member === undefined ? undefined : now + (this.#doubted.size > 0 ? 0 : profile.probeEveryMs);
     if (member === undefined) return;
     counters.probes++;
     const sequence = this.#nextSequence();

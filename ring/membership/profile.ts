@@ -3,8 +3,10 @@
  */
 
 export interface SwimProfile {
-  /** One member is probed this often; also the unit of the suspicion timeout. */
+  /** How long a probe may take, all ways tried; also the unit of the suspicion timeout. */
   readonly probeIntervalMs: number;
+  /** One member is probed this often. In memberlist that is the same number. */
+  readonly probeEveryMs: number;
   /** How long a direct ping may take before others are asked. Not scaled by local health. */
   readonly probeTimeoutMs: number;
   /** How many others are asked to ping a member that does not answer. */
@@ -46,6 +48,7 @@ export interface SwimProfile {
 /** Push/pull every 5 s instead of 30: with 30 a restarted member stayed dead in some views. */
 const lan: SwimProfile = {
   probeIntervalMs: 1_000,
+  probeEveryMs: 1_000,
   probeTimeoutMs: 500,
   indirectChecks: 3,
   suspicionMultiplier: 4,
@@ -71,6 +74,7 @@ const lan: SwimProfile = {
 const wan: SwimProfile = {
   ...lan,
   probeIntervalMs: 5_000,
+  probeEveryMs: 5_000,
   probeTimeoutMs: 3_000,
   suspicionMultiplier: 6,
   refusedSuspicionMs: 10_000,
@@ -91,6 +95,7 @@ const wan: SwimProfile = {
 const fast: SwimProfile = {
   ...lan,
   probeIntervalMs: 250,
+  probeEveryMs: 100,
   probeTimeoutMs: 120,
   suspicionMultiplier: 6,
   refusedSuspicionMs: 400,

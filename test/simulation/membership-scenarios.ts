@@ -29,9 +29,16 @@ export interface Story {
 
 /** Grows a ring and kills one; with `machinesLive` its machine refuses connections, else it is silent. */
 export function crashOne(
-  scene: Scene & { readonly machinesLive: boolean; readonly linked?: boolean; readonly loss?: number },
+  scene: Scene & {
+    readonly machinesLive: boolean;
+    readonly linked?: boolean;
+    readonly loss?: number;
+    /** Event loops are blocked for up to so long, a few times a second. */
+    readonly stutterMs?: number;
+  },
 ): Story {
   const { cluster, growMs } = grown(scene);
+  if (scene.stutterMs !== undefined) cluster.stutter({ longestMs: scene.stutterMs, everyMs: STUTTER_EVERY_MS });
   cluster.run(2_000 + Math.floor(cluster.random() * 1_000));
   const victim = cluster.nodes[1 + Math.floor(cluster.random() * (scene.nodes - 1))]!;
   const killedAt = cluster.now;
@@ -65,11 +72,19 @@ export function disturb(scene: Scene & { readonly ms: number }): { readonly susp
 }
 
 /** Some of the nodes stand still again and again, each time for so long; how often healthy ones were called dead. */
-export function pause(scene: Scene & { readonly paused: number; readonly pauseMs: number; readonly cycles: number }): {
+export function pause(
+  scene: Scene & {
+    readonly paused: number;
+    readonly pauseMs: number;
+    readonly cycles: number;
+    readonly stutterMs?: number;
+  },
+): {
   readonly falseDeaths: number;
   readonly pausedDeaths: number;
 } {
   const { cluster } = grown(scene);
+  if (scene.stutterMs !== undefined) cluster.stutter({ longestMs: scene.stutterMs, everyMs: STUTTER_EVERY_MS });
   const { nodes } = cluster;
   const sleepers = nodes.slice(0, scene.paused);
   for (let cycle = 0; cycle < scene.cycles; cycle++) {
@@ -155,6 +170,8 @@ function expectHealthy(cluster: SwimCluster, nodes: readonly SwimNode[]): void {
       if (type === "member-dead" && names.has(name))
         throw new Error(`${node.name} took ${name}, which lives, for dead at ${at} of ${cluster.now} ms`);
 }
+
+const STUTTER_EVERY_MS = 250;
 
 function pick(cluster: SwimCluster): SwimNode {
   return cluster.nodes[Math.floor(cluster.random() * cluster.nodes.length)]!;

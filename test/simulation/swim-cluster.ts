@@ -19,6 +19,8 @@ export interface SwimNode {
   /** Effects that are for the caller, not for the network and not about members. */
   readonly outcomes: SwimEffect[];
   state: "running" | "paused" | "stopped";
+  /** Reasons to stand still; it runs again when the last one ends. */
+  pauses: number;
   /** Added to everything that it sends and receives. */
   delayMs: number;
   /** Events that came while it was paused. */
@@ -80,6 +82,7 @@ export class SwimCluster {
       notices: [],
       outcomes: [],
       state: "running",
+      pauses: 0,
       delayMs: 0,
       backlog: [],
       plannedAt: undefined,
@@ -114,14 +117,35 @@ export class SwimCluster {
   }
 
   pause(node: SwimNode): void {
+    if (node.state === "stopped") return;
+    node.pauses++;
     node.state = "paused";
   }
 
   resume(node: SwimNode): void {
+    if (node.state !== "paused" || --node.pauses > 0) return;
     node.state = "running";
     // As a process that wakes: its timers fire before its sockets are read.
     this.give(node, { type: "tick" });
     for (const event of node.backlog.splice(0)) this.give(node, event);
+  }
+
+  /** Event loops that are blocked now and then, as on a busy machine: each node for a random time, again and again. */
+  stutter({ longestMs, everyMs }: { readonly longestMs: number; readonly everyMs: number }): void {
+    for (const node of this.nodes) {
+      const block = (): void => {
+        if (node.state === "stopped") return;
+        const blockMs = Math.ceil(this.random() * longestMs);
+        this.pause(node);
+        this.#at(this.now + blockMs, () => {
+          this.resume(node);
+          // The driver tells what it measured.
+          if (blockMs > LAG_MS && node.state === "running") this.give(node, { type: "loop-lag", lagMs: blockMs });
+        });
+        this.#at(this.now + blockMs + Math.ceil(this.random() * 2 * everyMs), block);
+      };
+      this.#at(this.now + Math.ceil(this.random() * everyMs), block);
+    }
   }
 
   /** Nodes in different groups cannot reach each other. */
@@ -261,7 +285,7 @@ export class SwimCluster {
   #exchange(node: SwimNode, effect: Extract<SwimEffect, { type: "exchange" }>): void {
     const { exchange, request } = effect;
     const target = this.#reach(node, effect.to);
-    if (target === undefined || target.state === "paused") {
+    if (target === undefined) {
       // A machine whose process is gone says so, if its answer gets through.
       const there = this.#byAddress.get(keyOf(effect.to)) ?? [];
       const gone = there.every(({ state }) => state === "stopped") && there.every((other) => !this.#isCut(other, node));
@@ -272,6 +296,11 @@ export class SwimCluster {
       return;
     }
     const stream = ++this.#streams;
+    // The machine of a process that stands still accepts the connection, and that is all.
+    if (target.state === "paused")
+      this.#at(this.now + effect.timeoutMs, () => {
+        if (this.#answers.delete(stream)) this.give(node, { type: "exchange-failed", exchange, reason: "timeout" });
+      });
     this.#answers.set(stream, (answer) => {
       this.#later(target, () => {
         const lost = this.#reach(target, node.address) !== node || answer.type !== "reply";
@@ -301,6 +330,9 @@ export class SwimCluster {
     return target === undefined || this.#isCut(from, target) ? undefined : target;
   }
 }
+
+/** As the driver's. */
+const LAG_MS = 100;
 
 function isBefore(left: Entry, right: Entry): boolean {
   return left.at < right.at || (left.at === right.at && left.order < right.order);
