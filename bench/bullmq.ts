@@ -6,16 +6,11 @@
  * Run directly with `work PORT` it is the worker.
  */
 
-import { type ChildProcess, execFileSync, fork, spawn } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Queue, Worker } from "bullmq";
-import { Redis } from "ioredis";
+import { hasRedis, RedisServer } from "../services/lab/redis.ts";
 import { cpuMsOf } from "./probe.ts";
 import { PeerMissing } from "./result.ts";
 
@@ -27,33 +22,14 @@ export interface BullmqPeer extends AsyncDisposable {
 
 /** Installs redis-server where it may; throws `PeerMissing` where it is not. */
 export async function openBullmq(): Promise<BullmqPeer> {
-  findRedis();
-  const port = await freePort();
-  const folder = await mkdtemp(join(tmpdir(), "taskring-redis-"));
-  const redis = spawn(
-    "redis-server",
-    [
-      "--port",
-      String(port),
-      "--bind",
-      "127.0.0.1",
-      "--dir",
-      folder,
-      "--appendonly",
-      "yes",
-      "--save",
-      "",
-      "--maxmemory-policy",
-      "noeviction",
-    ],
-    { stdio: "ignore" },
-  );
+  if (!hasRedis()) throw new PeerMissing("redis-server", "apt-get install redis-server");
+  const redis = await RedisServer.open();
+  const { port } = redis;
   const connection = { host: "127.0.0.1", port, maxRetriesPerRequest: null };
-  await answers(port);
   const queue = new Queue(QUEUE, { connection });
   const worker = fork(fileURLToPath(import.meta.url), ["work", String(port)], { execArgv: [] });
   await once(worker, "message");
-  const cpu = (): number => cpuMsOf(worker.pid ?? 0) + cpuMsOf(redis.pid ?? 0);
+  const cpu = (): number => cpuMsOf(worker.pid ?? 0) + cpuMsOf(redis.pid);
   return {
     settings: `BullMQ, Redis AOF everysec, bulks of ${BULK}, ${ADDS_AT_ONCE} at once, worker concurrency ${CONCURRENCY}`,
     async run(jobs) {
@@ -81,9 +57,8 @@ export async function openBullmq(): Promise<BullmqPeer> {
     },
     async [Symbol.asyncDispose]() {
       await queue.close();
-      await ended(worker, "SIGTERM");
-      await ended(redis, "SIGTERM");
-      await rm(folder, { recursive: true, force: true });
+      await ended(worker);
+      await redis[Symbol.asyncDispose]();
     },
   };
 }
@@ -119,59 +94,10 @@ function work(port: number): void {
   void worker.waitUntilReady().then(() => process.send?.("ready"));
 }
 
-function findRedis(): void {
-  if (runs("redis-server", ["--version"])) return;
-  if (
-    process.getuid?.() === 0 &&
-    runs("apt-get", ["install", "-y", "--no-install-recommends", "redis-server"]) &&
-    runs("redis-server", ["--version"])
-  )
-    return;
-  throw new PeerMissing("redis-server", "apt-get install redis-server");
-}
-
-function runs(command: string, args: readonly string[]): boolean {
-  try {
-    execFileSync(command, args, { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function answers(port: number): Promise<void> {
-  const client = new Redis({
-    host: "127.0.0.1",
-    port,
-    lazyConnect: true,
-    retryStrategy: () => 50,
-    maxRetriesPerRequest: null,
-  });
-  client.on("error", () => undefined); // It is not up yet.
-  const late = delay(REDIS_START_MS).then(() => {
-    throw new Error(`redis-server does not answer within ${REDIS_START_MS} ms`);
-  });
-  try {
-    await Promise.race([client.ping(), late]);
-  } finally {
-    client.disconnect();
-    late.catch(() => undefined);
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
-
-async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, "exit");
-  child.kill(signal);
+  child.kill("SIGTERM");
   await gone;
 }
 
@@ -181,6 +107,5 @@ const PAYLOAD = "x".repeat(200);
 const BULK = 256;
 const ADDS_AT_ONCE = 4;
 const CONCURRENCY = 100;
-const REDIS_START_MS = 10_000;
 
 if (process.argv[2] === "work") work(Number(process.argv[3]));
