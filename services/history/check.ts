@@ -7,6 +7,7 @@ import { pathToFileURL } from "node:url";
 import { type History, loadHistory } from "./history.ts";
 import { movePauses, type PauseFigures, takeoverPauses } from "./pauses.ts";
 import { countExcused, isDone, RULES, type Rule, type RuleName } from "./rules.ts";
+import { uncountedWrites } from "./state-writes.ts";
 
 export interface Verdict {
   readonly ok: boolean;
@@ -21,6 +22,8 @@ export interface Verdict {
   readonly duplicates: number;
   /** Overlaps during a pause or cut, the exception in P3. */
   readonly excusedOverlaps: number;
+  /** Writes to state of attempts that ended well and were not found later: what a stale owner was refused is among them. */
+  readonly uncountedWrites: number;
   readonly processes: number;
   readonly killed: number;
   readonly lines: number;
@@ -77,6 +80,7 @@ export function judge(history: History, options: CheckOptions = {}): Verdict {
     attempts,
     duplicates,
     excusedOverlaps: countExcused(history),
+    uncountedWrites: [...history.lanes.values()].reduce((sum, lane) => sum + uncountedWrites(lane), 0),
     processes: history.processes.length,
     killed: history.processes.filter((each) => each.killedAt !== undefined).length,
     lines: history.lines,

@@ -46,6 +46,8 @@ export interface Attempt {
   readonly fence: bigint;
   readonly attempt: number;
   readonly start: number;
+  /** Fence of the state that it found, 0 for none; undefined when that was not traced. */
+  readonly saw: bigint | undefined;
   /** Undefined while no end was written. */
   end: number | undefined;
   outcome: AttemptOutcome | undefined;
@@ -254,6 +256,9 @@ class FileReader {
 
   #start(line: Extract<HistoryLine, { type: "start" }>, process: HistoryProcess): void {
     const task = this.#loader.task(line);
+    const { saw } = line;
+    if (saw !== undefined && !(typeof saw === "string" && /^\d{1,40}$/.test(saw)))
+      return this.#damaged("a start that saw no fence");
     task.parent ??= line.parent;
     task.child ??= line.child;
     const attempt: Attempt = {
@@ -262,6 +267,7 @@ class FileReader {
       fence: line.fence,
       attempt: line.attempt,
       start: line.t,
+      saw: saw === undefined ? undefined : BigInt(saw),
       end: undefined,
       outcome: undefined,
       children: NO_CHILDREN,

@@ -49,6 +49,8 @@ export interface AttemptStart {
   readonly fence: bigint;
   readonly attempt: number;
   readonly seq?: number;
+  /** Fence of the attempt whose write to the key's state it found, in decimal; 0 for none. Absent: not traced. */
+  readonly saw?: string;
   readonly parent?: string;
   /** The child's name, which says what it is for: two tasks of one parent with one name are one child run twice. */
   readonly child?: string;

@@ -18,6 +18,8 @@ export interface RecordedOptions {
   readonly place?: (task: TaskView) => TaskPlace;
   /** The task type's `attempts`: an error in the last one is recorded as `dead`. Default 5, as in `task()`. */
   readonly attempts?: number;
+  /** Keeps the fence of the newest write in the key's state, and notes which one each attempt finds (`state-writes.ts`). */
+  readonly traced?: boolean;
 }
 
 export function recorded(handler: TaskHandler, options: RecordedOptions = {}): TaskHandler {
@@ -27,10 +29,12 @@ export function recorded(handler: TaskHandler, options: RecordedOptions = {}): T
     const { fence } = context.token;
     const { id, app, key, attempt } = task;
     const place = options.place?.(task) ?? {};
-    writer.started({ id, app, key, fence, attempt, ...place });
+    const saw = options.traced === true ? { saw: context.state.get<string>(WRITTEN_BY) ?? "0" } : {};
+    writer.started({ id, app, key, fence, attempt, ...place, ...saw });
     const children: string[] = [];
     try {
       const result = await handler(task, watched(context, children));
+      if (options.traced === true) context.state.put(WRITTEN_BY, fence.toString());
       // A stale attempt's result is refused, however well it ended.
       const outcome = context.token.stale ? "aborted" : "ok";
       writer.ended({ id, fence, outcome, ...(children.length === 0 ? {} : { children: [...new Set(children)] }) });
@@ -71,3 +75,4 @@ function isPermanent(error: unknown): boolean {
 
 let opened: HistoryWriter | undefined;
 const DEFAULT_ATTEMPTS = 5;
+const WRITTEN_BY = "written-by";

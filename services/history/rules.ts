@@ -9,6 +9,7 @@
  */
 
 import type { Attempt, History, HistoryTask, Lane } from "./history.ts";
+import { staleWrites } from "./state-writes.ts";
 
 export type RuleName =
   | "history"
@@ -17,6 +18,7 @@ export type RuleName =
   | "replay"
   | "overlap"
   | "fence"
+  | "stale-write"
   | "child-lost"
   | "child-twice"
   | "clean-repeat";
@@ -34,6 +36,7 @@ export const RULES: Readonly<Record<RuleName, Rule>> = {
   replay: { promise: "P3", says: "steps back within one process, without a fault", check: checkReplays },
   overlap: { promise: "P3", says: "attempts of one key at the same time", check: checkOverlap },
   fence: { promise: "P2", says: "fences that did not rise", check: checkFences },
+  "stale-write": { promise: "P3", says: "stale writes accepted", check: checkStaleWrites },
   "child-lost": { promise: "P1", says: "children of a finished task that did not end", check: checkChildrenLost },
   "child-twice": { promise: "P2", says: "children that ran under two ids", check: checkChildrenTwice },
   "clean-repeat": { promise: "P2", says: "finished tasks run again without a fault", check: checkCleanRepeats },
@@ -168,6 +171,16 @@ function checkFences(history: History, report: (detail: string) => void): void {
       if (highest !== undefined && attempt.fence <= highest.fence) {
         report(`${describe(attempt)} of ${nameOf(attempt.task)} after fence ${highest.fence}`);
       } else highest = attempt;
+    }
+  }
+}
+
+function checkStaleWrites(history: History, report: (detail: string) => void): void {
+  for (const lane of history.lanes.values()) {
+    for (const { fence, newer, seenBy } of staleWrites(lane)) {
+      report(
+        `${nameOf(seenBy.task)} found the state of fence ${fence}, which ${describe(newer)} had begun without finding`,
+      );
     }
   }
 }

@@ -49,7 +49,7 @@ const options = { concurrency: 10_000, backoff: { baseMs: 20, maxMs: 1_000 } };
 
 const chaos: App = defineApp("chaos", {
   tasks: {
-    work: task(recorded(work, { place: (view) => ({ seq: view.json<Work>().seq }) }), options),
+    work: task(recorded(work, { place: (view) => ({ seq: view.json<Work>().seq }), traced: true }), options),
     child: task(recorded(child, { place: childPlace }), options),
     read: task(read, options),
   },

@@ -8,17 +8,21 @@ import { monotonicNow } from "../../services/history/line.ts";
 import { Gate } from "../../services/lab/gate.ts";
 import { RedisServer } from "../../services/lab/redis.ts";
 import type { Fault, Scene } from "./faults.ts";
+import { type RedisLog, readRedisLog } from "./redis-log.ts";
 
 export interface RedisScene extends AsyncDisposable {
   readonly name: string;
   /** Of each node's start. */
   flagsOf(node: string): readonly string[];
   plan(scene: Scene): readonly Fault[];
+  /** Once the nodes have ended: what the server wrote down of every write that it accepted. */
+  judge(): RedisLog;
 }
 
 export async function openRedisScene(kind: number): Promise<RedisScene> {
   const fault = KINDS[kind % KINDS.length]!;
-  const redis = await RedisServer.open({ sync: fault.sync });
+  // Never rewritten, so that its log holds every write.
+  const redis = await RedisServer.open({ sync: fault.sync, settings: ["--auto-aof-rewrite-percentage", "0"] });
   const gate = await Gate.open({ host: "127.0.0.1", port: redis.port });
   return {
     name: fault.name,
@@ -35,6 +39,7 @@ export async function openRedisScene(kind: number): Promise<RedisScene> {
         run: () => fault.run({ scene, redis, gate }),
       },
     ],
+    judge: () => readRedisLog(redis.folder),
     async [Symbol.asyncDispose]() {
       await gate[Symbol.asyncDispose]();
       await redis[Symbol.asyncDispose]();

@@ -152,6 +152,7 @@ function history(change: Partial<Verdict> = {}, violations: Partial<Record<RuleN
     attempts: 10,
     duplicates: 0,
     excusedOverlaps: 0,
+    uncountedWrites: 0,
     processes: 5,
     killed: 1,
     lines: 30,

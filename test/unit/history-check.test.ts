@@ -20,6 +20,8 @@ interface Step {
   readonly at: readonly [start: number, end?: number];
   readonly outcome?: AttemptOutcome;
   readonly attempt?: number;
+  /** Fence of the state that it found. */
+  readonly saw?: string;
   readonly children?: readonly string[];
   readonly parent?: string;
   readonly child?: string;
@@ -465,6 +467,29 @@ describe("P3: a key's tasks out of order, or at once, are found", () => {
       );
     expect(broken(run(7))).toEqual(["overlap"]);
     expect(broken(run(9))).toEqual([]);
+  });
+
+  test("a write to state that counted although a newer attempt had begun without it", () => {
+    const run = (found: string) =>
+      checkHistory(
+        history({
+          ...GOOD,
+          nodes: {
+            n1: [
+              { id: "t0", seq: 0, fence: 1, at: [1, 2], saw: "0" },
+              { id: "t1", seq: 1, fence: 2, at: [3, 4], saw: "1" },
+            ],
+            n2: [
+              { id: "t1", seq: 1, fence: 7, at: [20, 21], saw: "1" },
+              { id: "t2", seq: 2, fence: 8, at: [22, 23], saw: found },
+            ],
+          },
+          harness: [paused("n1", 4, 30)],
+        }),
+      );
+    expect(run("7")).toMatchObject({ ok: true, uncountedWrites: 1 });
+    const verdict = run("2");
+    expect([verdict.ok, broken(verdict)]).toEqual([false, ["stale-write"]]);
   });
 
   test("what a process wrote after the kill was sent still counts", () => {

@@ -78,6 +78,11 @@ test("a recorded handler writes start, end, outcome and children, and gives back
   await expect(bad({ ...view, attempt: 2, json: view.json }, context(3n))).rejects.toThrow("no");
   const permanent = recorded(() => Promise.reject(Object.assign(new Error("never"), { permanent: true })));
   await expect(permanent(view, context(4n))).rejects.toThrow("never");
+  const puts: unknown[] = [];
+  const state = { get: () => "4", put: (...put: unknown[]) => void puts.push(put) };
+  const traced = recorded(() => "traced", { traced: true });
+  expect(await traced(view, { ...context(6n), state } as unknown as TaskContext)).toBe("traced");
+  expect(puts).toEqual([["written-by", "6"]]);
   stale = true;
   await recorded(() => "late")(view, context(5n));
   processHistory()?.[Symbol.dispose]();
@@ -87,9 +92,11 @@ test("a recorded handler writes start, end, outcome and children, and gives back
     { fence: 2n, outcome: "error" },
     { fence: 3n, outcome: "dead" },
     { fence: 4n, outcome: "dead" },
+    { fence: 6n, outcome: "ok" },
     { fence: 5n, outcome: "aborted" },
   ]);
   expect(lines()[1]).toMatchObject({ type: "start", seq: 4, fence: 1n });
+  expect(lines().find((line) => (line as { fence?: bigint }).fence === 6n)).toMatchObject({ type: "start", saw: "4" });
   expect(checkHistory(directory).processes).toBe(1);
 });
 
