@@ -88,6 +88,7 @@ async function serve(): Promise<void> {
     onTaskEvents: () => () => undefined,
     onDocument: () => () => undefined,
     recentEvents: () => [],
+    holdings: async () => undefined,
   };
   const api = await startApi({ node, bind: { host: "127.0.0.1", port: 0 }, log: console });
   address = api.address;

@@ -6,6 +6,7 @@
  */
 
 import type {
+  HoldingsReply,
   Member,
   MembersReply,
   NodeStatus,
@@ -16,16 +17,9 @@ import type {
 } from "../proto/messages.ts";
 import { isLoopback, parseHostPort } from "./address.ts";
 import { showDuration } from "./duration.ts";
+import { error, type Finding, note, warning } from "./finding.ts";
+import { holdingFindings } from "./holding-findings.ts";
 import { count, plural, ranges } from "./table.ts";
-
-export interface Finding {
-  readonly severity: "error" | "warning" | "note";
-  readonly code: string;
-  /** Node, app or partition; empty for the ring. */
-  readonly subject: string;
-  readonly detail: string;
-  readonly advice: string;
-}
 
 export interface Observed {
   readonly status: StatusReply;
@@ -34,6 +28,8 @@ export interface Observed {
   readonly ring?: RingReply;
   readonly plan?: PlanReply;
   readonly transfers?: TransfersReply;
+  /** Of a store that all nodes share; `doctor` asks for it. */
+  readonly holdings?: HoldingsReply;
 }
 
 /** Errors first, then warnings, then notes. */
@@ -46,6 +42,7 @@ export function findingsOf(observed: Observed): readonly Finding[] {
     ...appFindings(observed),
     ...transferFindings(observed.transfers),
     ...planFindings(observed),
+    ...holdingFindings(observed.holdings),
   ];
   const told = new Set<string>();
   return SEVERITIES.flatMap((severity) => found.filter((finding) => finding.severity === severity)).filter(
@@ -337,19 +334,6 @@ function isOpen(address: string): boolean {
     !isLoopback(parseHostPort(address, { flag: "address", fallback: { host: "127.0.0.1", port: 0 } }).host)
   );
 }
-
-const finding =
-  (severity: Finding["severity"]) =>
-  (code: string, subject: string, detail: string, advice: string): Finding => ({
-    severity,
-    code,
-    subject,
-    detail,
-    advice,
-  });
-const error: (code: string, subject: string, detail: string, advice: string) => Finding = finding("error");
-const warning: typeof error = finding("warning");
-const note: typeof error = finding("note");
 
 const SEVERITIES = ["error", "warning", "note"] as const;
 const ERRORS: ReadonlySet<string> = new Set(["NO_OWNER"]);

@@ -3,8 +3,9 @@
 import type { NodeStatus } from "../proto/messages.ts";
 import { askNode, type CommandRun, pollUntil, waitMs, watching } from "./ask-node.ts";
 import { EXIT } from "./exit-codes.ts";
-import { type Finding, findingsOf, type Observed, strandedOf } from "./findings.ts";
-import { observe } from "./observe.ts";
+import type { Finding } from "./finding.ts";
+import { findingsOf, type Observed, strandedOf } from "./findings.ts";
+import { observe, observeHoldings } from "./observe.ts";
 import type { Sheet } from "./output.ts";
 import { bytes, type Column, count, fieldLines, plural, tableLines } from "./table.ts";
 import type { Paint } from "./tint.ts";
@@ -41,7 +42,8 @@ export function health({ settings, output, flags }: CommandRun): Promise<number>
 
 export function doctor({ settings, output }: CommandRun): Promise<number> {
   return askNode(settings, async (node) => {
-    const observed = await observe(node);
+    const [seen, holdings] = await Promise.all([observe(node), observeHoldings(node)]);
+    const observed = { ...seen, ...(holdings === undefined ? {} : { holdings }) };
     const findings = findingsOf(observed);
     const unhealthy = findings.some(({ severity }) => severity === "error");
     output.show({

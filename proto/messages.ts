@@ -220,6 +220,26 @@ export interface StatusReply {
   readonly unreachable: readonly { readonly node: string; readonly code: string; readonly message: string }[];
 }
 
+export interface HoldingsReply {
+  readonly holdings: readonly Holding[];
+  readonly usedBytes: number;
+  readonly limitBytes: number;
+  readonly logBytes: number;
+  readonly logShortened: boolean;
+  readonly sinceMs: number;
+}
+
+export interface Holding {
+  readonly family: string;
+  readonly app: string;
+  readonly rows: number;
+  readonly bytes: number;
+  readonly partitions: number;
+  readonly bound: string;
+  readonly grownRows: number;
+  readonly grownBytes: number;
+}
+
 export interface Member {
   readonly name: string;
   readonly status: string;

@@ -76,6 +76,36 @@ export interface StoreStats {
   readonly quarantined: number;
 }
 
+/** What rows of one kind and app take in a store, as an estimate. */
+export interface Holding {
+  /** Such as `tasks`, `state` or `results`. */
+  readonly family: string;
+  /** Empty for what belongs to no app. */
+  readonly app: string;
+  readonly rows: number;
+  readonly bytes: number;
+  /** With any of them. */
+  readonly partitions: number;
+  /** What keeps them from growing for ever, for people. */
+  readonly bound: string;
+  /** Since the look that it is compared with; negative when there are fewer. */
+  readonly grownRows: number;
+  readonly grownBytes: number;
+}
+
+export interface StoreHoldings {
+  /** Largest first. */
+  readonly holdings: readonly Holding[];
+  readonly usedBytes: number;
+  /** 0: none. */
+  readonly limitBytes: number;
+  /** Of the store's log of changes, 0 without one; and whether the store shortens it by itself. */
+  readonly logBytes: number;
+  readonly logShortened: boolean;
+  /** How long ago the look was that `grownRows` and `grownBytes` count from; 0: this is the first. */
+  readonly sinceMs: number;
+}
+
 export interface TaskStore extends AsyncDisposable {
   /** True when every node sees the same rows (Redis): handoff then moves no rows. */
   readonly shared: boolean;

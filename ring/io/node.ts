@@ -15,7 +15,7 @@ import type { NodeMessage } from "../node/messages.ts";
 import type { NodeMachine } from "../node/node.ts";
 import type { NodeAddresses, RingEvent, RingNode, SubmitOrigin } from "../node/port.ts";
 import type { NodeAnswer, NodeRequest } from "../node/requests.ts";
-import type { CommitResult, RowPage } from "../store.ts";
+import type { CommitResult, RowPage, StoreHoldings } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task.ts";
 import type { AdoptedDirectories } from "./adopted.ts";
@@ -192,6 +192,10 @@ export class NodeDriver implements RingNode {
 
   recentEvents(): readonly RingEvent[] {
     return this.#recent;
+  }
+
+  async holdings(): Promise<StoreHoldings | undefined> {
+    return this.#world.store.holdings?.();
   }
 
   /** Transfers under way from here. */

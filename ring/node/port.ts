@@ -6,6 +6,7 @@ import type { RingDocument } from "../document.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { MemberView } from "../membership/events.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
+import type { StoreHoldings } from "../store.ts";
 import type { SubmitOutcome, TaskRecord } from "../tasks/task.ts";
 import type { NodeAnswer, NodeRequest } from "./requests.ts";
 
@@ -51,4 +52,6 @@ export interface RingNode {
   onDocument(listener: (document: RingDocument) => void): () => void;
   /** Recent ring events, oldest first, at most 1,000. */
   recentEvents(): readonly RingEvent[];
+  /** Of the store that all nodes share; undefined with stores of their own. */
+  holdings(): Promise<StoreHoldings | undefined>;
 }

@@ -132,6 +132,7 @@ export function clusterHandlers({ node, limits, keys }: ClusterOptions): Handler
     unary: {
       ...keysHandlers(node.name, keys),
       Status: (request: { readonly node: string }, { deadlineMs }) => status(request, deadlineMs),
+      Holdings: async (): Promise<messages.HoldingsReply> => (await node.holdings()) ?? NOTHING_SHARED,
       Members: async () => membersMessage(node),
       Ring: async () => ringMessage(node, documentOf(node)),
       Locate: async (request: messages.KeyRequest): Promise<messages.LocateReply> => {
@@ -183,3 +184,11 @@ function knownName(node: RingNode, text: string): NodeName {
 /** A member that takes longer to say how it is counts as unreachable. */
 const STATUS_MS = 2_000;
 const PREFLIST = 5;
+const NOTHING_SHARED: messages.HoldingsReply = {
+  holdings: [],
+  usedBytes: 0,
+  limitBytes: 0,
+  logBytes: 0,
+  logShortened: true,
+  sinceMs: 0,
+};

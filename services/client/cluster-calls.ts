@@ -17,6 +17,11 @@ export class ClusterCalls {
     return this.#caller.unary(CLUSTER, "Status", query, options);
   }
 
+  /** What the store that all nodes share holds; nothing with stores of their own. */
+  holdings(options?: CallOptions): Promise<messages.HoldingsReply> {
+    return this.#caller.unary(CLUSTER, "Holdings", {}, options);
+  }
+
   members(options?: CallOptions): Promise<messages.MembersReply> {
     return this.#caller.unary(CLUSTER, "Members", {}, options);
   }

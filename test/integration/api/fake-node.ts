@@ -4,6 +4,7 @@ import type { RingDocument } from "../../../ring/document.ts";
 import type { Epoch, MemberId, NodeName, Partition, RingId } from "../../../ring/ids.ts";
 import type { NodeAddresses, RingEvent, RingNode, SubmitOrigin } from "../../../ring/node/port.ts";
 import type { NodeAnswer, NodeRequest } from "../../../ring/node/requests.ts";
+import type { StoreHoldings } from "../../../ring/store.ts";
 import type { SubmitOutcome, TaskRecord } from "../../../ring/tasks/task.ts";
 
 export type Judge = (record: TaskRecord) => SubmitOutcome | undefined;
@@ -35,6 +36,10 @@ export class FakeNode implements RingNode {
   constructor(name: string = "n1", document: RingDocument | undefined = documentOf(["n1"])) {
     this.name = name as NodeName;
     this.document_ = document;
+  }
+
+  async holdings(): Promise<StoreHoldings | undefined> {
+    return undefined;
   }
 
   document(): RingDocument | undefined {

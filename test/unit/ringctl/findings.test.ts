@@ -1,7 +1,8 @@
 /** The judgement of `doctor` and `health`, and how a plan is shown. */
 
 import { describe, expect, test } from "vitest";
-import { type Finding, findingsOf, type Observed, strandedOf } from "../../../cli/findings.ts";
+import type { Finding } from "../../../cli/finding.ts";
+import { findingsOf, type Observed, strandedOf } from "../../../cli/findings.ts";
 import { planSheet } from "../../../cli/plan.ts";
 import { stageRequestOf } from "../../../cli/stage.ts";
 import { statusSheet } from "../../../cli/status.ts";

@@ -65,6 +65,23 @@ export async function readMemory(link: RedisLink): Promise<Memory> {
   return { usedBytes: Number(info.get("used_memory") ?? 0), limitBytes: Number(info.get("maxmemory") ?? 0) };
 }
 
+export interface Rewriting {
+  readonly logBytes: number;
+  readonly logShortened: boolean;
+}
+
+/** Of the append-only file; where CONFIG is not allowed it counts as rewritten. */
+export async function readRewriting(link: RedisLink): Promise<Rewriting> {
+  const info = parseInfo(await link.call("info", ["persistence"]));
+  const logBytes = Number(info.get("aof_current_size") ?? 0);
+  try {
+    const reply = (await link.call("config", ["get", "auto-aof-rewrite-percentage"])) as readonly Buffer[];
+    return { logBytes, logShortened: String(reply[1]) !== "0" };
+  } catch {
+    return { logBytes, logShortened: true };
+  }
+}
+
 function parseInfo(reply: unknown): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const line of String(reply).split("\r\n")) {

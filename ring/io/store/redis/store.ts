@@ -11,14 +11,25 @@
 
 import { RingError } from "../../../errors.ts";
 import type { Partition } from "../../../ids.ts";
-import type { CommitResult, PageRequest, RowGroup, RowPage, StoreStats, Term } from "../../../store.ts";
+import type {
+  CommitResult,
+  Holding,
+  PageRequest,
+  RowGroup,
+  RowPage,
+  StoreHoldings,
+  StoreStats,
+  Term,
+} from "../../../store.ts";
 import { checkPageRequest, measureGroups } from "../limits.ts";
 import type { StoreLog } from "../log.ts";
 import type { NodeStore } from "../node-store.ts";
 import { parseRedisAddress, type RedisAddress, showRedisAddress } from "./address.ts";
-import { checkSettings, readMemory, readSettings } from "./checks.ts";
+import { checkSettings, readSettings } from "./checks.ts";
+import { grownSince, readHoldings } from "./holdings.ts";
 import { type Item, WriteLine } from "./line.ts";
 import { asRingError, RedisLink, RedisTrouble, scriptOf } from "./link.ts";
+import { Room } from "./room.ts";
 import { Scans } from "./scan.ts";
 import { SET_ASIDE } from "./scripts.ts";
 import { survey, termBytes } from "./survey.ts";
@@ -66,15 +77,13 @@ export class RedisStore implements NodeStore {
   readonly #writer: RedisLink;
   readonly #line: WriteLine;
   readonly #scans: Scans;
+  readonly #room: Room;
   readonly #log: StoreLog | undefined;
   readonly #opened = new Map<Partition, Opened>();
   readonly #rows = new Map<Partition, number>();
   readonly #leaving = new Set<Partition>();
   #quarantined = 0;
-  #usedBytes = 0;
-  #full = false;
-  #memoryTimer: NodeJS.Timeout | undefined;
-  #commitsSeen = 0;
+  #held: { readonly holdings: readonly Holding[]; readonly at: number } | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(address: RedisAddress, options: RedisStoreOptions) {
@@ -88,12 +97,13 @@ export class RedisStore implements NodeStore {
       return [key, `${key}:index`];
     };
     this.#scans = new Scans(this.link, keysOf);
+    this.#room = new Room(this.link, { log: options.log, commits: () => this.#line.commits });
     this.#line = new WriteLine({
       link: this.#writer,
       keysOf,
       together: address.kind !== "cluster",
       waitingLimitBytes: options.waitingLimitBytes ?? WAITING_LIMIT_BYTES,
-      onFull: () => this.#isFull(true),
+      onFull: () => this.#room.ranOut(),
       onBroken: (error) => options.log?.error({ err: error }, "the store is broken: nothing is accepted any more"),
     });
   }
@@ -103,7 +113,7 @@ export class RedisStore implements NodeStore {
   }
 
   get full(): boolean {
-    return this.#full || this.#line.stalledMs(performance.now()) > STALLED_MS;
+    return this.#room.full || this.#line.stalledMs(performance.now()) > STALLED_MS;
   }
 
   /** Waits for the server, checks how it is set up, and looks at what it holds. */
@@ -126,7 +136,7 @@ export class RedisStore implements NodeStore {
       }
     }
     for (const { asideRows } of await this.#survey()) this.#quarantined += asideRows;
-    this.#watchMemory();
+    void this.#room.watch();
   }
 
   async open(partition: Partition, at: { readonly history: number; readonly generation: number }): Promise<Term> {
@@ -163,7 +173,7 @@ export class RedisStore implements NodeStore {
     this.#check();
     const size = measureGroups(groups);
     const fromReserve = options.fromReserve === true;
-    if (this.#full && !fromReserve && size.deletes === 0 && size.changes > 0)
+    if (this.#room.full && !fromReserve && size.deletes === 0 && size.changes > 0)
       throw new RingError("QUEUE_FULL", "the memory of Redis is full", { retryAfterMs: 1_000 });
     const refused: number[] = [];
     if (groups.length === 0) return { refused };
@@ -219,7 +229,18 @@ export class RedisStore implements NodeStore {
     let rows = 0;
     for (const count of this.#rows.values()) rows += count;
     const { commits } = this.#line;
-    return { rows, bytes: this.#usedBytes, commits, syncs: commits, quarantined: this.#quarantined };
+    return { rows, bytes: this.#room.usedBytes, commits, syncs: commits, quarantined: this.#quarantined };
+  }
+
+  /** Compared with an earlier look of this process, one of the last hour. */
+  async holdings(): Promise<StoreHoldings> {
+    this.#check();
+    const found = await this.#survey();
+    const seen = await this.#again(() => readHoldings(this.link, found, (partition) => this.keyOf(partition)));
+    const now = performance.now();
+    const before = this.#held ?? { holdings: seen.holdings, at: now };
+    this.#held = now - before.at < COMPARED_MS ? before : { holdings: seen.holdings, at: now };
+    return { ...seen, holdings: grownSince(seen.holdings, before.holdings), sinceMs: Math.round(now - before.at) };
   }
 
   /** From outside of the line of writes: what Redis holds is not what this ring stored (S4). */
@@ -328,42 +349,13 @@ export class RedisStore implements NodeStore {
     return this.#again(() => survey(this.link, { keyOf: (partition) => this.keyOf(partition), together }));
   }
 
-  /** Deletes let everything behind them through, so the level is looked at as well as the refusals. */
-  #watchMemory(): void {
-    const look = async (): Promise<void> => {
-      try {
-        const { usedBytes, limitBytes } = await readMemory(this.link);
-        this.#usedBytes = usedBytes;
-        if (limitBytes === 0) this.#isFull(false);
-        else if (usedBytes > limitBytes * FULL_SHARE) this.#isFull(true);
-        else if (usedBytes < limitBytes * ROOM_SHARE) this.#isFull(false);
-      } catch {
-        // The next look tells.
-      }
-      if (this.#closed !== undefined) return;
-      const busy = this.#line.commits - this.#commitsSeen > BUSY_COMMITS || this.#full;
-      this.#commitsSeen = this.#line.commits;
-      this.#memoryTimer = setTimeout(() => void look(), busy ? LOOK_BUSY_MS : LOOK_MS).unref();
-    };
-    void look();
-  }
-
-  #isFull(full: boolean): void {
-    if (full === this.#full) return;
-    this.#full = full;
-    if (full) this.#log?.error({ usedBytes: this.#usedBytes }, "Redis is full: no new work until there is room again");
-    else this.#log?.warn({ usedBytes: this.#usedBytes }, "Redis has room again");
-    if (full) clearTimeout(this.#memoryTimer);
-    if (full) this.#watchMemory();
-  }
-
   #check(): void {
     if (this.#line.broken !== undefined) throw this.#line.broken;
     if (this.#closed !== undefined) throw new RingError("STORE_BROKEN", "the store is closed");
   }
 
   async #close(): Promise<void> {
-    clearTimeout(this.#memoryTimer);
+    this.#room[Symbol.dispose]();
     const late = setTimeout(() => this.#line.close(), CLOSE_MS);
     await this.#line.idle();
     clearTimeout(late);
@@ -391,9 +383,4 @@ const STALLED_MS = 2_500;
 const CLOSE_MS = 2_000;
 const SAY_MS = 5_000;
 const AGAIN_MOST_MS = 250;
-const LOOK_MS = 10_000;
-const LOOK_BUSY_MS = 1_000;
-const BUSY_COMMITS = 100;
-/** Of `maxmemory`. */
-const FULL_SHARE = 0.95;
-const ROOM_SHARE = 0.9;
+const COMPARED_MS = 3_600_000;
