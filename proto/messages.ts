@@ -255,6 +255,7 @@ export interface Member {
   readonly incarnation: number;
   readonly health: string;
   readonly unwell: boolean;
+  readonly tags: Readonly<Record<string, string>>;
 }
 
 export interface MembersReply {

@@ -5,6 +5,8 @@ import type { DecodeReason } from "../membership/decode-error.ts";
 /** Since the start; they only grow. */
 export interface GossipCounters {
   packetsIn: number;
+  /** Those of which not one part could be read. */
+  packetsUnread: number;
   packetsOut: number;
   bytesIn: number;
   /** Packets and streams. */
@@ -26,6 +28,7 @@ export interface GossipCounters {
 export function noGossipCounts(): GossipCounters {
   return {
     packetsIn: 0,
+    packetsUnread: 0,
     packetsOut: 0,
     bytesIn: 0,
     bytesOut: 0,

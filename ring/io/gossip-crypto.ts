@@ -4,7 +4,7 @@
  *
  * C1  The first key seals; every key opens.
  * C2  With keys, nothing in clear is believed; without, nothing sealed can be read.
- * C3  A sealed packet is believed once: memberlist does not look, but an old packet from a tape must not accuse anybody.
+ * C3  A sealed packet or stream is believed once: memberlist does not look, but an old packet from a tape must not accuse anybody.
  */
 
 import { createCipheriv, createDecipheriv, createHash, randomBytes, timingSafeEqual } from "node:crypto";
@@ -127,7 +127,7 @@ export class Envelope {
     const body = packet.subarray(start);
     if (this.keyring.keys.length === 0) return body;
     const opened = open(this.keyring.keys, body, this.#label);
-    this.#refuseReplay(body);
+    this.#refuseReplay(body); // C3
     return opened;
   }
 
@@ -141,7 +141,8 @@ export class Envelope {
   }
 
   reader(): StreamReader {
-    return new StreamReader({ keyring: this.keyring, header: this.#header, label: this.#label });
+    const refuseReplay = (sealed: Uint8Array): void => this.#refuseReplay(sealed);
+    return new StreamReader({ keyring: this.keyring, header: this.#header, label: this.#label, refuseReplay });
   }
 
   #refuseReplay(body: Uint8Array): void {
@@ -159,15 +160,23 @@ export class StreamReader {
   readonly #keyring: Keyring;
   readonly #header: Uint8Array;
   readonly #label: Uint8Array;
+  readonly #refuseReplay: (sealed: Uint8Array) => void;
   readonly #decoder = new StreamDecoder();
   #held: Uint8Array = new Uint8Array(0);
   #heldBytes = 0;
   #inClear = false;
 
-  constructor(parts: { readonly keyring: Keyring; readonly header: Uint8Array; readonly label: Uint8Array }) {
+  constructor(parts: {
+    readonly keyring: Keyring;
+    readonly header: Uint8Array;
+    readonly label: Uint8Array;
+    /** Throws if what is sealed with this nonce has been read before. */
+    readonly refuseReplay: (sealed: Uint8Array) => void;
+  }) {
     this.#keyring = parts.keyring;
     this.#header = parts.header;
     this.#label = parts.label;
+    this.#refuseReplay = parts.refuseReplay;
   }
 
   /** Bytes held. */
@@ -205,7 +214,9 @@ export class StreamReader {
     if (length > SEALED_BYTE_LIMIT) throw new DecodeError("too-large", `an encrypted stream of ${length} bytes`);
     if (body.length < FRAME_BYTES + length) return undefined;
     const bound = concat([body.subarray(0, FRAME_BYTES), this.#label]);
-    const inside = open(this.#keyring.keys, body.subarray(FRAME_BYTES, FRAME_BYTES + length), bound);
+    const sealed = body.subarray(FRAME_BYTES, FRAME_BYTES + length);
+    const inside = open(this.#keyring.keys, sealed, bound);
+    this.#refuseReplay(sealed); // C3
     const message = this.#decoder.push(inside);
     if (message === undefined) throw new DecodeError("wrong-type", "an encrypted stream that ends early");
     return message;

@@ -140,7 +140,10 @@ class GossipSockets implements Gossip {
     this.counters.bytesIn += bytes.length;
     const { messages, drops } = this.#open(bytes);
     for (const reason of drops) countDrops(this.counters, reason, 1);
-    if (messages.length === 0) return;
+    if (messages.length === 0) {
+      this.counters.packetsUnread++;
+      return;
+    }
     this.#onEvent({
       type: "received",
       from: { host: canonicalHost(from.host) ?? from.host, port: from.port },

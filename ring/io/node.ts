@@ -9,7 +9,8 @@ import { uptime } from "node:os";
 import type { RingDocument } from "../document.ts";
 import { RingError } from "../errors.ts";
 import type { NodeName, Partition } from "../ids.ts";
-import type { MemberView } from "../membership/events.ts";
+import { addressText } from "../membership/address.ts";
+import type { MemberView, SwimEffect } from "../membership/events.ts";
 import type { NodeEffect, NodeEvent } from "../node/effects.ts";
 import type { NodeMessage } from "../node/messages.ts";
 import type { NodeMachine } from "../node/node.ts";
@@ -248,6 +249,7 @@ export class NodeDriver implements RingNode {
         if (this.#world.gossip().perform(effect.effect)) return;
         if (effect.effect.type === "user-event")
           this.#note("user-event", userEventText(effect.effect.name, effect.effect.payload));
+        if (effect.effect.type === "conflict") this.#note("name-conflict", conflictText(effect.effect));
         return;
       case "answered":
         this.#questions.answered(effect.askId, this.#completed(effect.answer));
@@ -440,6 +442,10 @@ export class NodeDriver implements RingNode {
 /** As far as people can read it. */
 function userEventText(name: string, payload: Uint8Array): string {
   return payload.length === 0 ? name : `${name} ${new TextDecoder().decode(payload.subarray(0, USER_EVENT_BYTES))}`;
+}
+
+function conflictText({ name, address, claimed }: Extract<SwimEffect, { type: "conflict" }>): string {
+  return `${name} is at ${addressText(address)}, and somebody at ${addressText(claimed)} uses the same name`;
 }
 
 function addressOf(host: string, tag: string | undefined): string {

@@ -46,6 +46,7 @@ export class Beliefs {
   readonly #parts: BeliefsParts;
   readonly #members: MemberTable;
   readonly #suspects = new Set<NodeName>();
+  readonly #conflictToldAt = new Map<NodeName, Instant>();
 
   constructor(parts: BeliefsParts) {
     this.#parts = parts;
@@ -73,7 +74,10 @@ export class Beliefs {
         suspicion.renew(now); // M7
       else if (verdict === "look")
         this.#parts.outbox.sendToMember(record, [{ type: "suspect", incarnation, node, from }]);
-      else this.dead(now, { type: "dead", incarnation, node, from });
+      else {
+        this.dead(now, { type: "dead", incarnation, node, from });
+        this.#parts.gossiper.tellAll({ type: "dead", incarnation, node, from });
+      }
     }
   }
 
@@ -106,7 +110,7 @@ export class Beliefs {
     if (this.#impossible(alive) || !this.#speaksOurs(alive, known)) return;
     const moved = known !== undefined && !sameAddress(known.address, alive.address);
     if (moved && !this.#mayMove(now, known, alive)) {
-      this.#conflict(known, alive);
+      this.#conflict(now, known, alive);
       return;
     }
     if (alive.node === self.name) {
@@ -177,7 +181,9 @@ export class Beliefs {
     if (!isLive(self)) return;
     this.#members.put({ ...self, state: { type: "left", since: now } });
     const { name, incarnation } = self;
-    this.#parts.gossiper.spread(now, { type: "dead", incarnation, node: name, from: name });
+    const news: Dead = { type: "dead", incarnation, node: name, from: name };
+    this.#parts.gossiper.spread(now, news);
+    this.#parts.gossiper.tellAll(news);
   }
 
   /** Somebody repeats what we said, or what a process before us said: then we must say something newer. */
@@ -214,8 +220,11 @@ export class Beliefs {
     return this.#parts.supersedes(known.tags, decodeTags(alive.meta));
   }
 
-  #conflict({ name, address }: MemberRecord, alive: Alive): void {
+  #conflict(now: Instant, { name, address }: MemberRecord, alive: Alive): void {
     this.#parts.counters.conflicts++;
+    if (now - (this.#conflictToldAt.get(name) ?? Number.NEGATIVE_INFINITY) < CONFLICT_TOLD_EVERY_MS) return;
+    if (this.#conflictToldAt.size >= CONFLICT_LIMIT) this.#conflictToldAt.clear();
+    this.#conflictToldAt.set(name, now);
     this.#parts.outbox.push({ type: "conflict", name, address, claimed: alive.address });
   }
 
@@ -293,5 +302,8 @@ function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
 
 /** In rings up to this size everybody probes a new suspect at once; in larger ones the usual rounds must do. */
 const JUDGED_BY_ALL = 32;
+/** Both owners of a name go on gossiping: one line a minute says it. */
+const CONFLICT_TOLD_EVERY_MS = 60_000;
+const CONFLICT_LIMIT = 1_024;
 /** One refutation a millisecond would take 24 days. */
 const INCARNATION_LIMIT = 0x7fff_ffff;

@@ -59,7 +59,7 @@ export type SwimEffect =
   | { readonly type: "join-failed"; readonly address: Address; readonly reason: string }
   /** Everybody has had time to hear of our leave; the sockets may close. */
   | { readonly type: "left" }
-  /** Two nodes use one name: `address` is the one we believe, `claimed` the other. */
+  /** Two nodes use one name: `address` is the one we believe, `claimed` the other. At most once a minute for a name. */
   | { readonly type: "conflict"; readonly name: NodeName; readonly address: Address; readonly claimed: Address }
   /** Serf's user event, once each. */
   | {

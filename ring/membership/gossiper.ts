@@ -4,6 +4,7 @@ import type { NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { BroadcastQueue } from "./broadcasts.ts";
 import type { MemberTable } from "./member-table.ts";
+import { isLive } from "./member-table.ts";
 import type { Broadcast } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import type { SwimProfile } from "./profile.ts";
@@ -35,6 +36,16 @@ export class Gossiper {
   spread(now: Instant, message: Broadcast): void {
     this.#queue.push(message);
     this.#plan(now);
+  }
+
+  /**
+   * In a small ring whoever has news of his own tells everybody at once; the rumour goes round besides, for those whose
+   * packet is lost. In a larger one the rumour must do.
+   */
+  tellAll(message: Broadcast): void {
+    if (this.#members.liveCount() > TOLD_DIRECTLY) return;
+    for (const record of this.#members.all())
+      if (record.name !== this.#members.self.name && isLive(record)) this.#outbox.tell(record, message);
   }
 
   /** A message of the layer above. */
@@ -69,3 +80,6 @@ export class Gossiper {
     this.#nextAt ??= Math.max(now, this.#lastAt + this.#profile.gossipIntervalMs);
   }
 }
+
+/** Members up to which one packet to each costs less than the rounds that it saves. */
+const TOLD_DIRECTLY = 32;

@@ -45,6 +45,12 @@ export class Outbox {
     this.#effects.push({ type: "send", to: to.address, messages: [...messages, ...this.#rumours(messages)], checksum });
   }
 
+  /** One message and no rumours: those keep their sends for when this packet is lost. */
+  tell(to: MemberRecord, message: SwimMessage): void {
+    const checksum = to.versions[1] >= SPEAKS.checksum;
+    this.#effects.push({ type: "send", to: to.address, messages: [message], checksum });
+  }
+
   /** Nothing but rumours. */
   gossip(to: MemberRecord): void {
     const messages = this.#rumours([]);

@@ -253,6 +253,7 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
     this.#serf.merge(response.userState);
     if (purpose.type === "join") {
       this.#serf.joined(now);
+      this.#gossiper.tellAll(aliveOf(this.#members.self));
       this.#outbox.push({ type: "joined", address: purpose.address, members: response.nodes.length });
       this.#pushPuller.joinEnded();
     }

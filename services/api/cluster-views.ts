@@ -7,6 +7,7 @@ import { murmur3 } from "../../ring/hash.ts";
 import type { NodeName, Partition } from "../../ring/ids.ts";
 import { addressText } from "../../ring/membership/address.ts";
 import { viewChecksum } from "../../ring/membership/checksum.ts";
+import type { MemberView } from "../../ring/membership/events.ts";
 import { encodeMsgpack } from "../../ring/membership/msgpack.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import type { NodeStatus, TransferView } from "../../ring/node/requests.ts";
@@ -59,8 +60,9 @@ export function membersMessage(node: RingNode): messages.MembersReply {
       machine: member?.machine ?? seen?.tags.get("machine") ?? "",
       gossipAddress: seen === undefined ? "" : addressText(seen.address),
       incarnation: seen?.incarnation ?? 0,
-      health: seen === undefined ? "" : (seen.tags.get("health") ?? "ok"),
+      health: healthOf(seen),
       unwell: member?.unwell === true,
+      tags: Object.fromEntries(seen?.tags ?? []),
     };
   });
   return {
@@ -69,6 +71,12 @@ export function membersMessage(node: RingNode): messages.MembersReply {
     viewChecksum: viewChecksum(node.members()),
     ringChecksum: document === undefined ? "" : ringChecksum(document),
   };
+}
+
+/** A stock serf agent says nothing of its health, and what a dead node said last counts no more. */
+function healthOf(seen: MemberView | undefined): string {
+  if (seen === undefined || (seen.state !== "alive" && seen.state !== "suspect")) return "";
+  return seen.tags.get("health") ?? (seen.tags.get("role") === "taskring" ? "ok" : "");
 }
 
 function ringChecksum(document: RingDocument): string {

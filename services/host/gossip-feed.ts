@@ -25,9 +25,18 @@ export function feedGossipMetrics(
     metrics.localHealth.set(swim.healthScore);
     for (const rttMs of swim.takeRoundTrips()) metrics.gossipRttSeconds.record(rttMs / 1_000);
     const traffic = gossip.counters;
-    follow(metrics.gossipPackets, traffic.packetsIn, "in", "ok");
+    follow(metrics.gossipPackets, traffic.packetsIn - traffic.packetsUnread, "in", "ok");
     follow(metrics.gossipPackets, traffic.packetsOut, "out", "ok");
+    follow(metrics.gossipPackets, traffic.sendsFailed, "out", "failed");
     for (const [reason, count] of Object.entries(traffic.drops)) follow(metrics.gossipPackets, count, "in", reason);
+    // What could be read and is not believed.
+    follow(metrics.gossipPackets, counters.refused, "in", "impossible");
+    follow(metrics.gossipPackets, counters.conflicts, "in", "conflict");
+    follow(metrics.gossipPackets, counters.mergesRefused, "in", "incompatible");
+    follow(metrics.gossipStreams, traffic.streamsIn, "in");
+    follow(metrics.gossipStreams, traffic.streamsOut, "out");
+    follow(metrics.gossipStreamsFailed, traffic.streamsFailed + traffic.streamsRefused);
+    follow(metrics.stalls, counters.stalls);
     follow(metrics.gossipBytes, traffic.bytesIn, "in");
     follow(metrics.gossipBytes, traffic.bytesOut, "out");
   });

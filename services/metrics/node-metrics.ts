@@ -27,12 +27,15 @@ export interface NodeMetrics {
   readonly storeBytes: Gauge;
   readonly storeQuarantined: Gauge;
   readonly gossipPackets: Counter;
+  readonly gossipStreams: Counter;
+  readonly gossipStreamsFailed: Counter;
   readonly gossipBytes: Counter;
   readonly gossipProbes: Counter;
   readonly gossipRttSeconds: HistogramMetric;
   readonly suspicions: Counter;
   readonly refutations: Counter;
   readonly flaps: Counter;
+  readonly stalls: Counter;
   readonly localHealth: Gauge;
   readonly eventloopLagSeconds: HistogramMetric;
   readonly eventloopBlocked: Counter;
@@ -90,8 +93,17 @@ export function createNodeMetrics(registry: Registry = new Registry()): NodeMetr
     }),
     gossipPackets: registry.counter({
       name: "gossip_packets_total",
-      help: "Gossip packets; refused ones carry the reason.",
+      help: "Gossip packets, and what was dropped of packets and streams, by reason.",
       labels: ["direction", "reason"],
+    }),
+    gossipStreams: registry.counter({
+      name: "gossip_streams_total",
+      help: "TCP connections of gossip: push/pull and pings.",
+      labels: ["direction"],
+    }),
+    gossipStreamsFailed: registry.counter({
+      name: "gossip_streams_failed_total",
+      help: "Those that ended without an answer, or were turned away at the limit.",
     }),
     gossipBytes: registry.counter({
       name: "gossip_bytes_total",
@@ -113,6 +125,10 @@ export function createNodeMetrics(registry: Registry = new Registry()): NodeMetr
     flaps: registry.counter({
       name: "member_flaps_total",
       help: "Dead members that came back as the process they were.",
+    }),
+    stalls: registry.counter({
+      name: "gossip_stalls_total",
+      help: "Times this process stood still for so long that it waited with its accusations.",
     }),
     localHealth: registry.gauge({
       name: "local_health_score",

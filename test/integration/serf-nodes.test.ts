@@ -31,7 +31,7 @@ describe.concurrent.each([
     writeFileSync(keyFile, JSON.stringify([key]));
     const flags = key === undefined ? [] : ["--gossip-keys", keyFile];
     const options = key === undefined ? {} : { key };
-    await using first = await SerfAgent.start({ name: "serf-1", ...options });
+    await using first = await SerfAgent.start({ name: "serf-1", tags: { dc: "east" }, ...options });
     await using second = await SerfAgent.start({ name: "serf-2", ...options });
     const agents = [first, second];
     const founder = await lab.start("n1", { flags });
@@ -53,6 +53,10 @@ describe.concurrent.each([
       (await client.cluster.members()).members.map(({ name, status }) => `${name} ${status}`).join(", ");
     const expected = "n1 valid, n2 valid, n3 valid, n4 valid, serf-1 none, serf-2 none";
     await waitUntil("ours are members, theirs are not", async () => (await standing()) === expected, WAIT_MS);
+    const { members } = await client.cluster.members();
+    expect(members.find(({ name }) => name === "serf-1")).toMatchObject({ tags: { dc: "east" }, health: "" });
+    expect(members.find(({ name }) => name === "n2")).toMatchObject({ tags: { role: "taskring" }, health: "ok" });
+    expect((await first.members()).find(({ name }) => name === "n2")?.tags).toMatchObject({ role: "taskring" });
     await client.cluster.stage({ leave: "n4" });
     await client.cluster.commit(undefined);
     expect(await lab.exited("n4")).toBe(0);

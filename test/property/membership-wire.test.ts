@@ -12,9 +12,9 @@ import { Envelope, Keyring, parseKey } from "../../ring/io/gossip-crypto.ts";
 import { DecodeError } from "../../ring/membership/decode-error.ts";
 import { decompress } from "../../ring/membership/lzw.ts";
 import type { StreamMessage } from "../../ring/membership/messages.ts";
-import { encodeMsgpack } from "../../ring/membership/msgpack.ts";
 import { encodeStream, StreamDecoder } from "../../ring/membership/stream.ts";
 import { concat, decodePacket, encodeMessage } from "../../ring/membership/wire.ts";
+import { compoundOf, compressed, pack } from "../go-packing.ts";
 
 const PING = { type: "ping", sequence: 7, node: parseNodeName("a") } as const;
 const KEY_A = new Uint8Array(32).fill(1);
@@ -138,11 +138,14 @@ describe("encryption", () => {
     ).toThrow(expect.objectContaining({ reason: "too-large" }));
   });
 
-  test("a replay of a packet is dropped", () => {
+  test("a replay of a packet or a stream is dropped", () => {
     const receiver = ring(KEY_A);
     const packet = ring(KEY_A).sealPacket(message);
     receiver.openPacket(packet);
     expect(() => receiver.openPacket(packet)).toThrow(expect.objectContaining({ reason: "replayed" }));
+    const stream = ring(KEY_A).sealStream(message);
+    expect(pushAll(receiver, stream, 9)).toEqual(PING);
+    expect(() => receiver.reader().push(stream)).toThrow(expect.objectContaining({ reason: "replayed" }));
   });
 
   test("random bytes throw nothing but the decode error", () => {
@@ -241,64 +244,4 @@ function pushOrError(envelope: Envelope, bytes: Uint8Array): unknown {
   } catch (error) {
     return error;
   }
-}
-
-function compressed(packed: Uint8Array, algorithm = 0): Uint8Array {
-  return concat([Uint8Array.of(9), encodeMsgpack({ Algo: algorithm, Buf: packed }, { dialect: "memberlist" })]);
-}
-
-function compoundOf(parts: readonly Uint8Array[]): Uint8Array {
-  const lengths = parts.flatMap((part) => [part.length >>> 8, part.length & 0xff]);
-  return concat([Uint8Array.of(7, parts.length, ...lengths), ...parts]);
-}
-
-/** As Go's compress/lzw writes it: LSB first, clear at the start, clear when the table is full. */
-function pack(bytes: Uint8Array): Uint8Array {
-  const out: number[] = [];
-  let bits = 0;
-  let held = 0;
-  let width = 9;
-  let high = 257;
-  let overflow = 512;
-  let table = new Map<number, number>();
-  const emit = (code: number): void => {
-    bits |= code << held;
-    held += width;
-    for (; held >= 8; held -= 8, bits >>>= 8) out.push(bits & 0xff);
-  };
-  emit(256);
-  let code = bytes[0];
-  if (code !== undefined) {
-    for (let at = 1; at < bytes.length; at++) {
-      const literal = bytes[at]!;
-      const key = (code << 8) | literal;
-      const known = table.get(key);
-      if (known !== undefined) {
-        code = known;
-        continue;
-      }
-      emit(code);
-      code = literal;
-      high++;
-      if (high === overflow) {
-        width++;
-        overflow <<= 1;
-      }
-      if (high === 4_095) {
-        emit(256);
-        width = 9;
-        high = 257;
-        overflow = 512;
-        table = new Map();
-        continue;
-      }
-      table.set(key, high);
-    }
-    emit(code);
-    high++;
-    if (high === overflow && width < 12) width++;
-  }
-  emit(257);
-  if (held > 0) out.push(bits & 0xff);
-  return Uint8Array.from(out);
 }

@@ -8,6 +8,8 @@ import { PROFILES } from "../../ring/membership/profile.ts";
 import { alive, SwimCluster, stateOf } from "./swim-cluster.ts";
 
 const SEEDS = [1, 2, 3, 4, 5];
+/** A trip takes 1 to 3 ms, and a join is a question, an answer and the news. */
+const TWO_TRIPS_MS = 10;
 
 describe.each([3, 10])("%i nodes", (count) => {
   test("joined through one seed, all see all within a second", () => {
@@ -34,6 +36,20 @@ describe.each([3, 10])("%i nodes", (count) => {
         expect(told).toEqual(["member-up", "member-suspect", "member-dead"]);
         expect(alive(node)).toHaveLength(count - 1);
       }
+    }
+  });
+
+  test("a newcomer and a leave are known to all within two trips, without a round of gossip", () => {
+    for (const seed of SEEDS) {
+      const cluster = new SwimCluster({ seed });
+      const nodes = cluster.grow(count - 1);
+      cluster.run(1_700);
+      const young = cluster.start("young", { port: 9_000, join: nodes[0]! });
+      cluster.until(() => cluster.nodes.every((node) => alive(node).length === count), TWO_TRIPS_MS);
+      cluster.run(1_700);
+      cluster.give(young, { type: "leave" });
+      const others = cluster.nodes.filter((node) => node !== young);
+      cluster.until(() => others.every((node) => stateOf(node, "young") === "left"), TWO_TRIPS_MS);
     }
   });
 

@@ -161,6 +161,11 @@ describe("news", () => {
     expect(bench.receive(moved)).toContainEqual(
       expect.objectContaining({ type: "conflict", name: A, claimed: moved.address }),
     );
+    // Both go on gossiping: it is counted each time, and said once a minute.
+    expect(bench.receive(moved).filter(({ type }) => type === "conflict")).toEqual([]);
+    bench.now = 60_000;
+    expect(bench.receive(moved).filter(({ type }) => type === "conflict")).toHaveLength(1);
+    expect(bench.swim.counters.conflicts).toBe(3);
     bench.receive({ type: "dead", node: A, from: B, incarnation: 5 });
     bench.receive({ ...moved, incarnation: 1 });
     expect(bench.swim.member(A)).toMatchObject({ state: "alive", incarnation: 1, address: moved.address });

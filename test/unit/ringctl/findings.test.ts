@@ -23,6 +23,7 @@ const member = (name: string, more: Partial<Member> = {}): Member => ({
   incarnation: 1,
   health: "ok",
   unwell: false,
+  tags: {},
   ...more,
 });
 const node = (name: string, more: Partial<NodeStatus> = {}): NodeStatus => ({
