@@ -3,11 +3,11 @@
  * Ideal numbers are computed here, by other means than in `ring/claim.ts`.
  */
 
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Claimant, claim, quotas } from "../../ring/claim.ts";
 import type { NodeName } from "../../ring/ids.ts";
 import { hashRingOf, partitionKey, preferenceOf, preferenceTable } from "../../ring/preference.ts";
+import { fc } from "../arbitrary.ts";
 
 const SIZES = [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 

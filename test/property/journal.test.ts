@@ -3,13 +3,13 @@
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { Overlay } from "../../ring/io/store/overlay.ts";
 import { keyOf } from "../../ring/io/store/rows.ts";
 import type { RowChange, Term } from "../../ring/store.ts";
+import { fc } from "../arbitrary.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

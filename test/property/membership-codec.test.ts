@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseNodeName } from "../../ring/ids.ts";
 import { canonicalHost, hostBytes, hostFromBytes } from "../../ring/membership/address.ts";
@@ -9,6 +8,7 @@ import { messageBytes } from "../../ring/membership/sizes.ts";
 import { encodeStream, StreamDecoder } from "../../ring/membership/stream.ts";
 import { decodeTags, encodeTags } from "../../ring/membership/tags.ts";
 import { decodeMessage, decodePacket, encodeMessage, encodePackets } from "../../ring/membership/wire.ts";
+import { fc } from "../arbitrary.ts";
 
 const name = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/).map(parseNodeName);
 const unsigned = fc.integer({ min: 0, max: 0xffff_ffff });

@@ -5,7 +5,6 @@
  */
 
 import { createCipheriv } from "node:crypto";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseNodeName } from "../../ring/ids.ts";
 import { Envelope, Keyring, parseKey } from "../../ring/io/gossip-crypto.ts";
@@ -14,6 +13,7 @@ import { decompress } from "../../ring/membership/lzw.ts";
 import type { StreamMessage } from "../../ring/membership/messages.ts";
 import { encodeStream, StreamDecoder } from "../../ring/membership/stream.ts";
 import { concat, decodePacket, encodeMessage } from "../../ring/membership/wire.ts";
+import { fc } from "../arbitrary.ts";
 import { compoundOf, compressed, pack } from "../go-packing.ts";
 
 const PING = { type: "ping", sequence: 7, node: parseNodeName("a") } as const;

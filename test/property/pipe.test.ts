@@ -1,12 +1,12 @@
 /** The queue, the marks, and the end of inputs of a run, against plain models. */
 
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Fitting, fitting, pipeline } from "../../pipe/fitting.ts";
 import { byKey } from "../../pipe/partition.ts";
 import { ItemQueue } from "../../pipe/queue.ts";
 import { Marks } from "../../pipe/stamp.ts";
 import { Token } from "../../pipe/token.ts";
+import { fc } from "../arbitrary.ts";
 import { PipeWorld } from "./pipe-world.ts";
 
 test("P5: a queue gives what it was given, in order, whatever its ring does", () => {

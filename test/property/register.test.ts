@@ -2,7 +2,6 @@
  * The register under arbitrary messages: it never throws, never speaks before its disk does, and never takes a promise back.
  */
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
 import type { Epoch, MemberId, NodeName, RingId } from "../../ring/ids.ts";
@@ -10,6 +9,7 @@ import type { RegisterEvent } from "../../ring/register/events.ts";
 import { type Ballot, compareBallots, type RegisterMessage } from "../../ring/register/messages.ts";
 import { Register } from "../../ring/register/register.ts";
 import { sameContent } from "../../ring/register/voting.ts";
+import { fc } from "../arbitrary.ts";
 import { changed, firstDocument, idOf, NAMES } from "../simulation/register/documents.ts";
 
 const first = firstDocument(3);

@@ -5,7 +5,6 @@
  * `next` set.
  */
 
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Member, RingDocument, StagedChange } from "../../ring/document.ts";
 import { validateDocument } from "../../ring/document-check.ts";
@@ -28,6 +27,7 @@ import {
   setUnwell,
 } from "../../ring/transition.ts";
 import { nextVoters, setVoters, voterTarget } from "../../ring/voters.ts";
+import { fc } from "../arbitrary.ts";
 
 type Operation =
   | { readonly type: "stage"; readonly kind: StagedChange["type"]; readonly who: number; readonly other: number }

@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RingError } from "../../ring/errors.ts";
 import { decodeValue, encodePayload, encodeValue, textOf } from "../../services/runner/value.ts";
+import { fc } from "../arbitrary.ts";
 
 const roundTrip = (value: unknown): unknown => decodeValue(encodeValue(value) as Uint8Array);
 

@@ -3,9 +3,9 @@
  */
 
 import { readFileSync } from "node:fs";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { hashBytes, hashKey, murmur3, partitionOf, partitionOfHash } from "../../ring/hash.ts";
+import { fc } from "../arbitrary.ts";
 
 const doc = readFileSync(new URL("../../docs/hash.md", import.meta.url), "utf8");
 const rows = doc

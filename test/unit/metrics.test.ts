@@ -1,9 +1,9 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BusyApps } from "../../services/metrics/busy-apps.ts";
 import { Histogram } from "../../services/metrics/histogram.ts";
 import { createNodeMetrics } from "../../services/metrics/node-metrics.ts";
 import { Registry } from "../../services/metrics/registry.ts";
+import { fc } from "../arbitrary.ts";
 
 describe("Histogram", () => {
   test("a quantile is within 6.3 % above the exact one", () => {

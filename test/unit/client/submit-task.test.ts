@@ -1,11 +1,11 @@
 /** What the client encodes by hand is what the node parses. */
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { hashKey } from "../../../ring/hash.ts";
 import { isRefused, parseRecord, payloadOf } from "../../../ring/tasks/record.ts";
 import { TaskEncoder, taskIdOf } from "../../../services/client/submit-task.ts";
 import { decodeResult } from "../../../services/client/task-calls.ts";
+import { fc } from "../../arbitrary.ts";
 
 test("the fast path and the full one give records that the node accepts, with all their fields", () => {
   const encoder = new TaskEncoder();

@@ -1,6 +1,5 @@
 /** Peer frames: one of each message comes back as it was, and garbage is dropped and counted. */
 
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decodeFrame, encodeMessage, joinFrame } from "../../../ring/io/peer/frame.ts";
 import { SendQueue } from "../../../ring/io/peer/send-queue.ts";
@@ -9,6 +8,7 @@ import { parseRecord } from "../../../ring/tasks/record.ts";
 import { encodeRecord } from "../../../ring/tasks/record-encode.ts";
 import type { TaskRecord } from "../../../ring/tasks/task.ts";
 import { mintId } from "../../../ring/tasks/task-id.ts";
+import { fc } from "../../arbitrary.ts";
 import { documentOf } from "../../integration/api/fake-node.ts";
 
 const document = documentOf(["n1", "n2"], {

@@ -1,8 +1,8 @@
 import { crc32 } from "node:zlib";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { checksum } from "../../../ring/io/store/checksum.ts";
 import { keyOf, openValue, upperBound } from "../../../ring/io/store/rows.ts";
+import { fc } from "../../arbitrary.ts";
 
 test("the checksum is zlib's CRC-32 for every length, also in pieces", () => {
   fc.assert(

@@ -1,7 +1,6 @@
 /** The hand-written frames against protobufjs: what one writes the other reads. */
 
 import { join } from "node:path";
-import fc from "fast-check";
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
 import { encodeErrorDetails, parseErrorDetails } from "../../../proto/error-details.ts";
@@ -17,6 +16,7 @@ import {
   sealBatch,
 } from "../../../proto/submit-stream.ts";
 import { putVarint, WireError, WireReader, WireWriter } from "../../../proto/wire.ts";
+import { fc } from "../../arbitrary.ts";
 
 const root = new protobuf.Root();
 root.resolvePath = (_origin, target) => join(PROTO_FOLDER, target);
