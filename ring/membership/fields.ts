@@ -62,6 +62,12 @@ export class Fields {
     return value;
   }
 
+  /** Whether it is a list with something in it. */
+  hasItems(key: string): boolean {
+    const value = this.#get(key);
+    return Array.isArray(value) && value.length > 0;
+  }
+
   /** Empty when missing. */
   blob(key: string, byteLimit: number): Uint8Array {
     const value = this.#get(key);

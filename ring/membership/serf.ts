@@ -1,18 +1,20 @@
 /**
  * What we speak of serf, the layer above memberlist: join and leave intents, so that stock agents show our nodes as `alive`
- * and `left`, and user events, which pass through. Queries are passed on and not answered.
+ * and `left`, and user events, which pass through. Queries are passed on; the one answer to them is that they arrived.
  *
  * S1  A message is passed on when it is seen for the first time, and never again (Lamport times; serf does the same).
  * S2  A rumour that this node leaves, while it stays, is answered with a join intent of a later time.
  * S3  In a ring without serf agents nothing of this is sent.
+ * S4  That a query arrived is told to a member only, at the address where it is known: nobody can aim a ring at a stranger.
  */
 
 import type { NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
+import { sameAddress } from "./address.ts";
 import { crc32 } from "./crc32.ts";
 import { DecodeError } from "./decode-error.ts";
 import type { SwimCounters } from "./events.ts";
-import { readFields } from "./fields.ts";
+import { type Fields, readFields } from "./fields.ts";
 import type { Gossiper } from "./gossiper.ts";
 import type { MemberTable } from "./member-table.ts";
 import { isLive } from "./member-table.ts";
@@ -108,13 +110,27 @@ export class SerfLayer {
         const { fields } = readFields(payload, 1, QUERY_FIELDS);
         this.#heard = true;
         const broadcast = (fields.unsigned("Flags") & NO_BROADCAST) === 0;
-        const key = `query ${fields.unsigned("LTime", CLOCK_LIMIT)} ${fields.unsigned("ID")}`;
-        if (this.#isNew(key) && broadcast) this.#gossiper.spreadUser(now, payload);
+        const [lamport, id] = [fields.unsigned("LTime", CLOCK_LIMIT), fields.unsigned("ID")];
+        if (!this.#isNew(`query ${lamport} ${id}`)) return;
+        if (broadcast) this.#gossiper.spreadUser(now, payload);
+        this.#acknowledge(fields, { lamport, id });
         return;
       }
       default:
         // Answers to queries and relays go to their askers only.
         return;
+    }
+  }
+
+  /** `serf reachability` asks for this. Queries for chosen members are left to those whose filters they are. */
+  #acknowledge(fields: Fields, { lamport, id }: { readonly lamport: number; readonly id: number }): void {
+    if ((fields.unsigned("Flags") & WANTS_ACK) === 0 || fields.hasItems("Filters")) return;
+    const to = fields.address("Addr", "Port");
+    for (const record of this.#members.all()) {
+      if (!isLive(record) || !sameAddress(record.address, to)) continue; // S4
+      const answer = { LTime: lamport, ID: id, From: this.#members.self.name, Flags: WANTS_ACK, Payload: null };
+      this.#outbox.tell(record, { type: "user", payload: typed(TYPE.queryResponse, answer) });
+      return;
     }
   }
 
@@ -155,11 +171,12 @@ function clockOf(userState: Uint8Array): number {
   return fields.unsigned("LTime", CLOCK_LIMIT);
 }
 
-const TYPE = { leave: 0, join: 1, pushPull: 2, userEvent: 3, query: 4 } as const;
+const TYPE = { leave: 0, join: 1, pushPull: 2, userEvent: 3, query: 4, queryResponse: 5 } as const;
 const INTENT_FIELDS = ["LTime", "Node", "Prune"] as const;
 const EVENT_FIELDS = ["LTime", "Name", "Payload", "CC"] as const;
 const QUERY_FIELDS = ["LTime", "ID", "Addr", "Port", "SourceNode", "Filters", "Flags"] as const;
 const PUSH_PULL_FIELDS = ["LTime", "StatusLTimes", "LeftMembers", "EventLTime", "Events", "QueryLTime"] as const;
+const WANTS_ACK = 1;
 const NO_BROADCAST = 2;
 const SERF_AGENT = 5;
 /** Serf's own limit for name and payload together. */

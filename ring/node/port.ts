@@ -5,8 +5,8 @@
 import type { RingDocument } from "../document.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { MemberView } from "../membership/events.ts";
-import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { StoreHoldings } from "../store.ts";
+import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { SubmitOutcome, TaskRecord } from "../tasks/task.ts";
 import type { NodeAnswer, NodeRequest } from "./requests.ts";
 

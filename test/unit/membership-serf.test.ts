@@ -16,6 +16,8 @@ const AGENT: Versions = [1, 5, 2, 2, 5, 5];
 const LEAVE = 0;
 const JOIN = 1;
 const EVENT = 3;
+const QUERY = 4;
+const ANSWER = 5;
 
 class Bench {
   readonly swim: Swim;
@@ -140,6 +142,38 @@ describe("a user event", () => {
       bench.receive({ type: "user", payload: Uint8Array.from(payload) });
     bench.receive(user(EVENT, { LTime: 2 ** 60, Name: "x" }), user(LEAVE, { LTime: 1, Node: "" }));
     expect(bench.swim.counters.refused - before).toBeGreaterThanOrEqual(6);
+  });
+});
+
+describe("a query", () => {
+  const query = (more: Record<string, unknown> = {}): SwimMessage =>
+    user(QUERY, { LTime: 7, ID: 99, Addr: Uint8Array.of(10, 0, 0, 2), Port: 2, Flags: 1, Name: "_serf_ping", ...more });
+  const answers = (bench: Bench): readonly unknown[] =>
+    bench.effects.flatMap((effect) =>
+      effect.type === "send"
+        ? effect.messages.flatMap((message) =>
+            message.type === "user" && message.payload[0] === ANSWER
+              ? [{ to: effect.to, fields: decodeMsgpack(message.payload.subarray(1), { dialect: "modern" }) }]
+              : [],
+          )
+        : [],
+    );
+
+  test("is told to have arrived, once, to the member that asks, and is passed on", () => {
+    const bench = new Bench(AGENT);
+    bench.receive(query(), query());
+    bench.runTo(bench.now + 1_000);
+    expect(answers(bench)).toEqual([
+      { to: { host: "10.0.0.2", port: 2 }, fields: { LTime: 7, ID: 99, From: "me", Flags: 1 } },
+    ]);
+    expect(bench.serf().filter(({ type }) => type === QUERY)).toHaveLength(1);
+  });
+
+  test("is not answered to strangers, without being asked to, or for chosen members", () => {
+    const bench = new Bench(AGENT);
+    bench.receive(query({ Port: 3 }), query({ ID: 1, Flags: 0 }), query({ ID: 2, Filters: [Uint8Array.of(0, 0x90)] }));
+    bench.runTo(bench.now + 1_000);
+    expect(answers(bench)).toEqual([]);
   });
 });
 
