@@ -36,7 +36,7 @@ import {
 import { Outbox } from "./outbox.ts";
 import { Proposer, type ProposerEffect, type RefusalReason } from "./proposer.ts";
 import { type Question, Voter } from "./voter.ts";
-import { concernedBy, isMember, isVoter, takenWithoutConsent } from "./voting.ts";
+import { concernedBy, isMember, isVoter, takenWithoutConsent, withLast } from "./voting.ts";
 
 export class Register implements Machine<RegisterEvent, RegisterEffect> {
   readonly #options: RegisterOptions;
@@ -346,7 +346,8 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
 
   #drive(now: Instant, effects: readonly ProposerEffect[]): void {
     for (const effect of effects) {
-      if (effect.type === "to-voters") this.#sendAll(effect.to, effect.body);
+      if (effect.type === "to-voters")
+        for (const to of withLast(effect.to, this.#state.member)) this.#send(to, effect.body);
       else if (effect.type === "inquire")
         this.#inquired(now, this.#inquiries.start(now, { type: "proposal" }, effect.members, effect.document));
       else if (effect.type === "chosen") this.#chosen(now, effect);
@@ -373,13 +374,6 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
       if (effect.type !== "ask") this.#outbox.add(effect);
       else for (const to of effect.to) this.#send(to, { type: "ask", epoch: effect.epoch, request: effect.request });
     }
-  }
-
-  /** The own vote last: it is written down, and nothing in the outbox behind it is older than that. */
-  #sendAll(members: readonly NodeName[], body: RegisterBody): void {
-    const { member } = this.#state;
-    for (const to of members) if (to !== member) this.#send(to, body);
-    if (members.includes(member)) this.#send(member, body);
   }
 
   #send(to: NodeName, body: RegisterBody): void {

@@ -116,3 +116,9 @@ function consentedPartitions(consents: readonly Consent[]): ReadonlyMap<NodeName
   }
   return given;
 }
+
+/** A voter proposes to itself last: its own vote is written down, and what leaves behind it would look as if it had waited. */
+export function withLast(members: readonly NodeName[], last: NodeName): readonly NodeName[] {
+  if (!members.includes(last)) return members;
+  return [...members.filter((member) => member !== last), last];
+}
