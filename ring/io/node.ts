@@ -249,7 +249,7 @@ export class NodeDriver implements RingNode {
         if (this.#world.gossip().perform(effect.effect)) return;
         if (effect.effect.type === "user-event")
           this.#note("user-event", userEventText(effect.effect.name, effect.effect.payload));
-        if (effect.effect.type === "conflict") this.#note("name-conflict", conflictText(effect.effect));
+        if (effect.effect.type === "conflict") this.#conflict(effect.effect);
         return;
       case "answered":
         this.#questions.answered(effect.askId, this.#completed(effect.answer));
@@ -407,6 +407,13 @@ export class NodeDriver implements RingNode {
     );
   }
 
+  /** Whoever came second waits for ever: its operator looks into the log first. */
+  #conflict({ name, address, claimed }: Extract<SwimEffect, { type: "conflict" }>): void {
+    const text = `${name} is at ${addressText(address)}, and somebody at ${addressText(claimed)} uses the same name`;
+    this.#note("name-conflict", text);
+    this.#world.log.warn({ name, claimed: addressText(claimed) }, `${text}: names are unique in a ring, see --name`);
+  }
+
   #note(type: string, detail: string): void {
     const event: RingEvent = { atMs: Date.now(), type, detail, node: this.name };
     this.#recent.push(event);
@@ -442,10 +449,6 @@ export class NodeDriver implements RingNode {
 /** As far as people can read it. */
 function userEventText(name: string, payload: Uint8Array): string {
   return payload.length === 0 ? name : `${name} ${new TextDecoder().decode(payload.subarray(0, USER_EVENT_BYTES))}`;
-}
-
-function conflictText({ name, address, claimed }: Extract<SwimEffect, { type: "conflict" }>): string {
-  return `${name} is at ${addressText(address)}, and somebody at ${addressText(claimed)} uses the same name`;
 }
 
 function addressOf(host: string, tag: string | undefined): string {

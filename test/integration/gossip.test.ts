@@ -142,6 +142,18 @@ test("an exchange with nobody, or with one that never answers, fails with a reas
   silent.close();
 });
 
+test("what the system refuses to send is counted as lost: it is neither an answer nor the word of the other machine", async () => {
+  const events: SwimEvent[] = [];
+  const gossip = await openGossip({ bind: { host: "127.0.0.1", port: 0 }, onEvent: (event) => events.push(event) });
+  live.push(gossip);
+  // Nobody may send there without asking for broadcasts.
+  const to = { host: "255.255.255.255", port: 9 };
+  gossip.perform({ type: "send", to, messages: [{ type: "ping", sequence: 1 }], checksum: false });
+  gossip.perform({ type: "exchange", exchange: 1, to, request: { type: "ping", sequence: 1 }, timeoutMs: 5_000 });
+  await until(() => gossip.counters.sendsFailed === 1 && events.length === 1);
+  expect(events).toEqual([{ type: "exchange-failed", exchange: 1, reason: expect.stringContaining(to.host) }]);
+});
+
 test("a taken port is named with its remedy, and every address needs one to advertise", async () => {
   const first = await openGossip({ bind: { host: "localhost", port: 0 }, onEvent: () => {} });
   live.push(first);
