@@ -72,4 +72,4 @@ function syncHandle(handle: FileHandle): Promise<void> {
   return handle.sync();
 }
 
-const BESIDE = ".new";
+export const BESIDE = ".new";

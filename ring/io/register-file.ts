@@ -1,25 +1,26 @@
 /**
  * The acceptor's memory: one small file that holds promise, vote and learned document (ownership rule 2).
  *
- *   magic "TRRG" · format u16 · sequence u64 · inode u64 · birth u64 (ns) · member id (u8 length, utf8) · length u32 · content · crc32 u32
+ *   magic "TRRG" · format u16 · sequence u64 · inode u64 · birth u64 (ns) · member id (u8 length, utf8) · length u32 · content · crc32 u32 · zeros
  *
  * A voter that forgets breaks the ring's one history (P7), so a fault here is an error, never an empty or older value:
  * R1  `write` resolves after its value, or a newer one, is synced. While a write is under way only the newest waits.
- * R2  The file is replaced as a whole (`files.ts`: two syncs), so whatever a crash leaves is whole. A checksum that does
- *     not fit is therefore damage, not a torn write, and there is no older copy to fall back to. Two alternating slots
- *     would cost one sync, but could not tell these two cases apart.
+ * R2  The file is replaced as a whole (`replacement.ts`: two syncs), so whatever a crash leaves is whole. A checksum that
+ *     does not fit is therefore damage, not a torn write, and there is no older copy to fall back to. Two alternating
+ *     slots would cost one sync, but could not tell these two cases apart, nor a copy written over the file (R3).
  * R3  The file names its member and its own inode and birth: a copy (restored from backup) is refused (ownership rule 4).
  *     A marker made with the first write tells a lost file from one that never was. Restoring the whole disk or
  *     virtual machine cannot be seen from here.
  * R4  The first failed write breaks it: all later ones reject, until a restart reads what is on the disk.
  */
 
-import { type FileHandle, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { RingError } from "../errors.ts";
 import type { MemberId } from "../ids.ts";
 import { isNetworkFileSystem } from "./directory.ts";
 import { readFileIfThere, replaceFile, type SyncHandle } from "./files.ts";
+import { Replacement } from "./replacement.ts";
 import { checksum } from "./store/checksum.ts";
 
 export interface RegisterFileOptions {
@@ -83,6 +84,8 @@ class ReplacedFile implements RegisterFile {
   /** R1: the newest value given while another is being written, and all who wait for it. */
   #next: { content: Uint8Array; readonly waiters: Waiter[] } | undefined;
   #writing: Promise<void> | undefined;
+  /** Made after a write, while nobody waits; where that failed the next write tries again. */
+  #spare: Promise<Replacement | undefined> = Promise.resolve(undefined);
 
   constructor(
     directory: string,
@@ -131,6 +134,7 @@ class ReplacedFile implements RegisterFile {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#writing;
+    await (await this.#spare)?.discard();
   }
 
   async #run(): Promise<void> {
@@ -154,19 +158,31 @@ class ReplacedFile implements RegisterFile {
 
   async #replace(content: Uint8Array): Promise<void> {
     const { memberId, sync } = this.#options;
-    const syncing = sync === undefined ? {} : { sync };
     const sequence = this.#sequence + 1;
-    await replaceFile(join(this.#directory, REGISTER), {
-      content: async (handle) => encode({ format: FORMAT, sequence, memberId, content, ...(await identityOf(handle)) }),
-      ...syncing,
-    });
+    const bytes = recordBytes(memberId, content);
+    let file = await this.#spare;
+    if (file !== undefined && file.capacity < bytes) {
+      await file.discard();
+      file = undefined;
+    }
+    file ??= await this.#prepare(Math.max(SPARE_BYTES, 2 * bytes));
+    const { inode, birthNs, capacity } = file;
+    await file.replace(encode({ format: FORMAT, sequence, memberId, content, inode, birthNs }));
+    this.#spare = this.#prepare(capacity).catch(() => undefined);
     if (!this.#made) {
       // R3: before the first value is acknowledged.
-      await replaceFile(join(this.#directory, MADE), { content: async () => new Uint8Array(), ...syncing });
+      await replaceFile(join(this.#directory, MADE), {
+        content: async () => new Uint8Array(),
+        ...(sync !== undefined && { sync }),
+      });
       this.#made = true;
     }
     this.#sequence = sequence;
     this.#content = content;
+  }
+
+  #prepare(capacity: number): Promise<Replacement> {
+    return Replacement.prepare(join(this.#directory, REGISTER), capacity, this.#options.sync);
   }
 }
 
@@ -187,11 +203,6 @@ interface RegisterRecord extends Identity {
   readonly content: Uint8Array;
 }
 
-async function identityOf(handle: FileHandle): Promise<Identity> {
-  const { ino, birthtimeNs } = await handle.stat({ bigint: true });
-  return { inode: BigInt.asUintN(64, ino), birthNs: BigInt.asUintN(64, birthtimeNs) };
-}
-
 /** R3. Where inode numbers may change by themselves (network and FUSE) nothing can be told. */
 async function isCopy(path: string, record: RegisterRecord): Promise<boolean> {
   if (await isNetworkFileSystem(path)) return false;
@@ -202,9 +213,13 @@ async function isCopy(path: string, record: RegisterRecord): Promise<boolean> {
   return birthIsKnown && found.birthtimeNs !== record.birthNs;
 }
 
+function recordBytes(memberId: string, content: Uint8Array): number {
+  return HEAD_BYTES + new TextEncoder().encode(memberId).length + 4 + content.length + 4;
+}
+
 function encode(record: RegisterRecord): Uint8Array {
   const id = new TextEncoder().encode(record.memberId);
-  const bytes = new Uint8Array(HEAD_BYTES + id.length + 4 + record.content.length + 4);
+  const bytes = new Uint8Array(recordBytes(record.memberId, record.content));
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MAGIC);
   view.setUint16(4, record.format);
@@ -223,17 +238,18 @@ function encode(record: RegisterRecord): Uint8Array {
 function decode(bytes: Uint8Array): RegisterRecord | undefined {
   if (bytes.length < HEAD_BYTES + 8) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint32(0) !== MAGIC || view.getUint32(bytes.length - 4) !== checksum(bytes, 0, bytes.length - 4))
-    return undefined;
   const start = HEAD_BYTES + view.getUint8(30);
-  if (start + 8 > bytes.length || view.getUint32(start) !== bytes.length - start - 8) return undefined;
+  if (view.getUint32(0) !== MAGIC || start + 8 > bytes.length) return undefined;
+  const end = start + 4 + view.getUint32(start);
+  if (end + 4 > bytes.length || view.getUint32(end) !== checksum(bytes, 0, end)) return undefined;
+  if (bytes.subarray(end + 4).some((byte) => byte !== 0)) return undefined;
   return {
     format: view.getUint16(4),
     sequence: Number(view.getBigUint64(6)),
     inode: view.getBigUint64(14),
     birthNs: view.getBigUint64(22),
     memberId: new TextDecoder().decode(bytes.subarray(HEAD_BYTES, start)),
-    content: bytes.slice(start + 4, bytes.length - 4),
+    content: bytes.slice(start + 4, end),
   };
 }
 
@@ -245,3 +261,5 @@ const FORMAT = 1;
 const HEAD_BYTES = 31;
 /** A ring document of 4,096 partitions and 300 members is under 1 MiB. */
 const CONTENT_LIMIT_BYTES: number = 16 * 1024 * 1024;
+/** Holds the document of a ring of 64 partitions and a few members; larger ones make larger files. */
+const SPARE_BYTES = 16 * 1024;

@@ -207,6 +207,18 @@ describe("register file", () => {
     expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("good");
   });
 
+  test("P7: values of any size take each other's place", async () => {
+    const path = temporaryDirectory();
+    const again = await openRegisterFile(path, { memberId: MEMBER });
+    for (const length of [1, 100_000, 10, 1_000_000, 0, 20_000]) {
+      await again.write(new Uint8Array(length).fill(7));
+      const found = (await openRegisterFile(path, { memberId: MEMBER })).read()!;
+      expect(Buffer.compare(found, new Uint8Array(length).fill(7))).toBe(0);
+    }
+    await again.close();
+    expect(readdirSync(path).sort()).toEqual(["register", "register-made"]);
+  });
+
   test("P7: damage anywhere in the file is an error, never an older value or none", async () => {
     const path = temporaryDirectory();
     const register = await openRegisterFile(path, { memberId: MEMBER });
@@ -214,13 +226,14 @@ describe("register file", () => {
     await register.write(bytes("new"));
     const file = join(path, "register");
     const good = readFileSync(file);
-    for (let at = 0; at < good.length; at += 1) {
+    // Every byte of the record, and some of the zeros behind it.
+    for (let at = 0; at < good.length; at += at < 200 ? 1 : 211) {
       const bad = Buffer.from(good);
       bad[at] = bad[at]! ^ 4;
       writeFileSync(file, bad);
       await expect(openRegisterFile(path, { memberId: MEMBER })).rejects.toMatchObject({ code: "STORE_BROKEN" });
     }
-    for (const length of [0, 1, 30, good.length - 1]) {
+    for (const length of [0, 1, 30, good.findLastIndex((byte) => byte !== 0)]) {
       writeFileSync(file, good.subarray(0, length));
       await expect(openRegisterFile(path, { memberId: MEMBER })).rejects.toMatchObject({
         code: "STORE_BROKEN",
