@@ -14,7 +14,6 @@ import type {
   ServiceDefinition,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import type { ServiceDefinition as LoadedService } from "@grpc/proto-loader";
 import { serviceDefinition } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
 import { statusOf } from "./status.ts";
@@ -82,7 +81,7 @@ export function bindService(
   return { definition, implementation };
 }
 
-type Method = LoadedService[string];
+type Method = ServiceDefinition[string];
 
 function bindUnary(method: Method, handler: BytesUnary, options: CallOptions): handleUnaryCall<Buffer, object> {
   return (call, callback) => {

@@ -10,10 +10,8 @@
 
 import { createServer, type Socket, type Server as SocketServer } from "node:net";
 import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
-import { loadPublic } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import { appsHandlers } from "./apps-service.ts";
@@ -23,6 +21,7 @@ import type { GossipKeys } from "./gossip-keys.ts";
 import { API_LIMITS, type ApiLimits } from "./limits.ts";
 import { PipeSession } from "./pipe-session.ts";
 import { pipesHandlers } from "./pipes-service.ts";
+import { addReflection } from "./reflection.ts";
 import { statusOf } from "./status.ts";
 import { StreamSession } from "./stream-session.ts";
 import { tasksHandlers } from "./tasks-service.ts";
@@ -115,7 +114,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   for (const { definition, implementation } of options.services ?? []) server.addService(definition, implementation);
   const health = new HealthImplementation({ "": "SERVING", [TASKS]: "SERVING", [LIVENESS]: "SERVING" });
   health.addToServer(server);
-  new ReflectionService(loadPublic()).addToServer(server);
+  addReflection(server);
 
   const stopListening = node.onDocument((document) => {
     for (const session of sessions) session.ringChanged(document.epoch);
