@@ -11,6 +11,7 @@ import type { Context } from "./context.ts";
 import { SEGMENTS_MOST } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import type { Room, Sender } from "./room.ts";
+import type { Entry } from "./roster.ts";
 import { Stamped } from "./stamp.ts";
 import { settle, Token, type TokenOwner } from "./token.ts";
 import type { Worker } from "./worker.ts";
@@ -26,7 +27,7 @@ interface Segment {
   readonly cursor: unknown;
 }
 
-export class Call implements Sender, TokenOwner, Runnable {
+export class Call implements Sender, TokenOwner, Runnable, Entry {
   readonly worker: Worker;
   readonly input: unknown;
   /** As it was queued: the input, with its cursor or its stamp. */
@@ -42,17 +43,19 @@ export class Call implements Sender, TokenOwner, Runnable {
   kept: unknown;
   /** Another call for the same input has begun: its cursors count from now on. */
   replaced = false;
-  readonly onPulled: (result: IteratorResult<unknown>) => void = (result) => this.pulled(result);
-  readonly onRejected: (error: unknown) => void = (error) => this.rejected(error);
+  /** Among the worker's calls. */
+  slot = -1;
+  #onPulled: ((result: IteratorResult<unknown>) => void) | undefined = undefined;
+  #onRejected: ((error: unknown) => void) | undefined = undefined;
   /** Reused for each single output of an iterator. */
-  readonly #one: [unknown] = [undefined];
+  #one: [unknown] | undefined = undefined;
   #items: readonly unknown[] = NONE;
   #index = 0;
   #partition = 0;
   #iterator: Iterator<unknown> | AsyncIterator<unknown> | undefined = undefined;
   #pulls = false;
   #segment: Token | undefined = undefined;
-  #segments: Segment[] = [];
+  #segments: Segment[] = NO_SEGMENTS;
   #finished = false;
   #roomAfterCheckpoint: (() => void) | undefined = undefined;
 
@@ -70,6 +73,16 @@ export class Call implements Sender, TokenOwner, Runnable {
     this.kept = context.cursor;
     context.call = this;
     this.worker.took(this);
+  }
+
+  get onPulled(): (result: IteratorResult<unknown>) => void {
+    this.#onPulled ??= (result) => this.pulled(result);
+    return this.#onPulled;
+  }
+
+  get onRejected(): (error: unknown) => void {
+    this.#onRejected ??= (error) => this.rejected(error);
+    return this.#onRejected;
   }
 
   /** What `process` returned. */
@@ -195,6 +208,7 @@ export class Call implements Sender, TokenOwner, Runnable {
 
   #iterate(open: () => Iterator<unknown> | AsyncIterator<unknown>, pulls: boolean): void {
     this.#segment = new Token(this, 1);
+    this.#segments = [];
     try {
       this.#iterator = open();
     } catch (error) {
@@ -216,7 +230,8 @@ export class Call implements Sender, TokenOwner, Runnable {
       this.#items = NONE;
       return;
     }
-    this.#one[0] = value;
+    if (this.#one === undefined) this.#one = [value];
+    else this.#one[0] = value;
     this.#items = this.#one;
     segment.pending += 1;
   }
@@ -293,6 +308,8 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 const NONE: readonly unknown[] = [];
+/** Of a call that is no iterator: never added to. */
+const NO_SEGMENTS: Segment[] = [];
 const NO_CURSOR: unique symbol = Symbol("no cursor");
 /** Outputs of one sync iterator before others have their turn. */
 const SLICE = 1_024;

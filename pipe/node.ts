@@ -82,8 +82,8 @@ export class PipeNode {
   #alive: ReadonlySet<string> = new Set();
   #pingAt = 0;
   readonly #waitsForRing: boolean;
-  readonly #dirty = new Set<PeerRun>();
-  readonly #spoken = new Set<number>();
+  #dirty = new Set<PeerRun>();
+  #spoken = new Set<number>();
   readonly #timers = new Timers();
   readonly #ended = new Set<string>();
   #batch = 0;
@@ -163,11 +163,17 @@ export class PipeNode {
 
   /** Lets go what was said since the last time; the next `soon` wakes the host again. */
   flush(): void {
-    const now = this.host.now();
-    for (const peer of this.#dirty) if (!peer.run.over) peer.flush();
-    this.#dirty.clear();
-    for (const peer of this.#spoken) this.#channels[peer]?.flush(now);
-    this.#spoken.clear();
+    // New sets, and none that is cleared again and again: see `Roster`. What is said meanwhile goes as well.
+    while (this.#dirty.size > 0) {
+      const dirty = this.#dirty;
+      this.#dirty = new Set();
+      for (const peer of dirty) if (!peer.run.over) peer.flush();
+    }
+    if (this.#spoken.size > 0) {
+      const now = this.host.now();
+      for (const peer of this.#spoken) this.#channels[peer]?.flush(now);
+      this.#spoken = new Set();
+    }
     this.#awake = false;
   }
 

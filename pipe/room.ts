@@ -20,7 +20,7 @@ export interface Sender {
 
 /** First in, first out, without moving what is behind. */
 export class Waiters {
-  #list: Sender[] = [];
+  #list: (Sender | undefined)[] = [];
   #head = 0;
 
   get length(): number {
@@ -34,9 +34,9 @@ export class Waiters {
   shift(): Sender | undefined {
     const sender = this.#list[this.#head];
     if (sender === undefined) return undefined;
-    this.#head += 1;
+    this.#list[this.#head++] = undefined;
     if (this.#head === this.#list.length) {
-      this.#list = [];
+      this.#list.length = 0;
       this.#head = 0;
     } else if (this.#head > 1_024) {
       this.#list = this.#list.slice(this.#head);

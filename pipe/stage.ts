@@ -324,7 +324,7 @@ export class Stage implements Target, TokenOwner {
   /** Calls that did not return in time: their inputs start anew at the new owner. Those that wait for room go on here. */
   #graceOver(worker: Worker): void {
     if (!worker.leaving || this.run.over || !worker.busy) return;
-    const calls = [...worker.calls];
+    const calls = worker.calls.all();
     worker.abortSignal();
     for (const call of calls) {
       if (call.parked || call.last) continue; // The output of `done` is the worker's whole state: it ends where it is.

@@ -15,6 +15,7 @@ import { OVERFLOW_LIMIT } from "./limits.ts";
 import { ItemQueue } from "./queue.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
+import { Roster } from "./roster.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
 import { errorTextOf, settle, shownOf, type Token } from "./token.ts";
@@ -25,7 +26,7 @@ export class Worker implements Room, Runnable {
   readonly queue: ItemQueue = new ItemQueue();
   readonly overflow: ItemQueue = new ItemQueue();
   readonly waiters: Waiters = new Waiters();
-  readonly calls: Set<Call> = new Set();
+  readonly calls: Roster<Call> = new Roster();
   state: unknown = undefined;
   /** Of a fitting with `checkpointEvery`. */
   checkpoint: Checkpoint | undefined = undefined;
@@ -165,8 +166,10 @@ export class Worker implements Room, Runnable {
 
   abort(): void {
     this.abortSignal();
-    for (const call of this.calls) call.abandon();
-    this.calls.clear();
+    for (const call of this.calls.all()) {
+      call.abandon();
+      this.calls.delete(call);
+    }
   }
 
   /** From now on `done` runs when all is quiet, and its outputs count with `token`. */

@@ -12,6 +12,7 @@ import type { Pipeline } from "../fitting.ts";
 import type { Home } from "../home.ts";
 import type { PipeNode } from "../node.ts";
 import { Resumed } from "../resumed.ts";
+import { type Entry, Roster } from "../roster.ts";
 import type { Progress, Report } from "../views.ts";
 
 /**
@@ -75,7 +76,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
   #report: Report | undefined = undefined;
   #ended = false;
   #wakeReader: (() => void) | undefined = undefined;
-  readonly #failWaiters = new Set<() => void>();
+  readonly #waiting = new Roster<WaitingSend>();
   readonly #forget: () => void;
 
   constructor(
@@ -103,8 +104,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
           this.#forget();
           options.onReport(report);
           resolve(report);
-          for (const fail of this.#failWaiters) fail();
-          this.#failWaiters.clear();
+          for (const waiting of this.#waiting.all()) waiting.fail();
           this.#wakeReader?.();
         },
         ...(options.onCheckpoint === undefined ? {} : { checkpoint: options.onCheckpoint }),
@@ -143,11 +143,11 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
       const settle = (error?: Error): void => {
         clearTimeout(timer);
         options.signal?.removeEventListener("abort", onAbort);
-        this.#failWaiters.delete(fail);
+        this.#waiting.delete(waiting);
         if (error === undefined) resolve();
         else reject(error);
       };
-      const fail = (): void => settle(this.#error());
+      const waiting: WaitingSend = { slot: -1, fail: () => settle(this.#error()) };
       const giveUp = (code: "CANCELLED" | "DEADLINE", why: string): void =>
         settle(new RingError(code, `${why}; ${pending.withdraw()} of ${inputs.length} inputs were not taken`));
       const onAbort = (): void => giveUp("CANCELLED", "the send was given up");
@@ -156,7 +156,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
           ? undefined
           : setTimeout(() => giveUp("DEADLINE", `no room within ${options.deadlineMs} ms`), options.deadlineMs);
       wake = () => settle(this.#report === undefined ? undefined : this.#error());
-      this.#failWaiters.add(fail);
+      this.#waiting.add(waiting);
       options.signal?.addEventListener("abort", onAbort);
     });
   }
@@ -243,6 +243,10 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
     const error = this.#report?.error;
     return new RingError(error?.code ?? "INVALID_ARGUMENT", error?.detail ?? "the run has ended");
   }
+}
+
+interface WaitingSend extends Entry {
+  readonly fail: () => void;
 }
 
 /** Items of batches; hands out what is there without waiting for a batch each time. */
