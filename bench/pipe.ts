@@ -7,11 +7,6 @@
  * The figures of riak_pipe beside them were measured on the same machine (two cores, OTP 25, ring 64, q_limit 64).
  */
 
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { batch, pass, reduceByKey } from "../pipe/built-ins.ts";
 import { type Fitting, fitting, type Pipeline, pipeline } from "../pipe/fitting.ts";
 import { PipeEngine } from "../pipe/io/engine.ts";
@@ -162,24 +157,7 @@ async function words(runs: number): Promise<readonly BenchResult[]> {
   ];
 }
 
-/**
- * In a process of its own: V8 lets the young generation grow to 48 MiB whatever lives in it, and this one is to show what the engine
- * keeps. The rate is the same without the flag.
- */
 async function fanOut(runs: number): Promise<readonly BenchResult[]> {
-  if (process.execArgv.includes(YOUNG)) return fanOutHere(runs);
-  const folder = await mkdtemp(join(tmpdir(), "taskring-bench-"));
-  try {
-    const file = join(folder, "results.json");
-    const args = ["pipe", "--case", "fanout-1m", "--runs", String(runs), "--json", file];
-    await promisify(execFile)(process.execPath, [YOUNG, process.argv[1] ?? "", ...args]);
-    return (JSON.parse(await readFile(file, "utf8")) as { readonly results: readonly BenchResult[] }).results;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function fanOutHere(runs: number): Promise<readonly BenchResult[]> {
   const results: BenchResult[] = [];
   for (const form of ["batches", "single yields"] as const) {
     const source =
@@ -217,7 +195,7 @@ async function fanOutHere(runs: number): Promise<readonly BenchResult[]> {
         subject: "taskring",
         unit: "1/s",
         values,
-        extra: { form, "RssAnon growth MiB": grownMiB, V8: YOUNG, ...riak(form === "batches" ? 57_000 : undefined) },
+        extra: { form, "RssAnon growth MiB": grownMiB, ...riak(form === "batches" ? 57_000 : undefined) },
       }),
     );
   }
@@ -279,5 +257,4 @@ const BATCH = 1_024;
 const WORDS = 200_000;
 const DISTINCT = 9_699;
 const FAN_OUT = 1_000_000;
-const YOUNG = "--max-semi-space-size=8";
 const LATENCY_INPUTS = 20_000;

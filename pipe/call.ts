@@ -4,6 +4,7 @@
  * L1  A call emits in order and holds its worker's slot until its last output has a place; its input's token is settled once.
  * L2  An iterator's outputs are counted in segments that end at checkpoints: a cursor is kept when its segment and all before
  *     it are settled, in order.
+ * L3  An iterator is asked for more while at most `CALL_OUTPUTS` of what it made have no end yet.
  */
 
 import { Batch } from "./batch.ts";
@@ -149,6 +150,7 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
     if (segment === undefined || this.over) return Promise.resolve();
     this.#segments.push({ token: segment, cursor });
     this.#segment = new Token(this, 1);
+    if (segment.low > 0) this.#goOn(segment); // It stands: from now on the new segment says when that is over.
     settle(segment, 1);
     if (this.#segments.length < SEGMENTS_MOST) return Promise.resolve();
     return new Promise((resolve) => {
@@ -157,6 +159,8 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
   }
 
   settled(): void {
+    const segment = this.#segment;
+    if (segment !== undefined && segment.low > 0) this.#goOn(segment);
     while (this.#segments.length > 0 && (this.#segments[0] as Segment).token.pending === 0) {
       const { token, cursor } = this.#segments.shift() as Segment;
       this.token.add(token);
@@ -251,6 +255,7 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
       if (iterator === undefined) return this.#finish();
       this.#items = NONE;
       const { node } = this.worker.stage.run;
+      if (this.#stands()) return;
       if (this.#pulls) return node.host.pull(iterator as AsyncIterator<unknown>, this);
       left -= items.length + 1;
       if (left <= 0) return node.soon(this);
@@ -267,11 +272,34 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
     }
   }
 
+  /** L3. */
+  #stands(): boolean {
+    const segment = this.#segment;
+    if (segment === undefined) return false;
+    let open = segment.pending;
+    if (this.#segments.length > 0) for (const { token } of this.#segments) open += token.pending;
+    const { node } = this.worker.stage.run;
+    const most = node.callOutputs;
+    if (open <= most) return false;
+    // Told again when enough of these have an end; the older segments are told anyway.
+    segment.low = Math.max(1, segment.pending - (most >> 1));
+    this.parked = true;
+    node.hurry();
+    return true;
+  }
+
+  #goOn(segment: Token): void {
+    segment.low = 0;
+    this.parked = false;
+    this.worker.stage.run.node.soon(this);
+  }
+
   #park(room: Room): void {
     this.#partition = this.worker.stage.next.blockedAt;
     this.worker.stage.blocked(this.worker);
     this.parked = true;
     room.park(this);
+    this.worker.stage.run.node.hurry();
   }
 
   #finish(): void {

@@ -13,6 +13,13 @@ export const RETRIES_MOST = 1_000;
 export const WINDOW_INPUTS = 4_096;
 /** Inputs of one message between nodes. */
 export const MESSAGE_INPUTS = 256;
+/**
+ * Outputs that one call has made and that have no end yet: a generator is asked for no more before half of them have one. What is on
+ * its way is to be a small part of what V8's young generation takes between two scavenges, or it is promoted and fills the old one.
+ * With peers the way is longer.
+ */
+export const CALL_OUTPUTS = 512;
+export const CALL_OUTPUTS_WITH_PEERS = 4_096;
 /** Outputs that wait for a reader of the results. */
 export const SINK_LIMIT = 1_024;
 /** Sends of one run that wait for room at once; each is one promise. */

@@ -14,8 +14,17 @@ import type { Runnable } from "./call.ts";
 import { Channel } from "./channel.ts";
 import type { Pipeline } from "./fitting.ts";
 import { Home, type HomeEvents } from "./home.ts";
-import { ENDED_KEPT, RETRY_FIRST_MS, RETRY_MOST_MS, RUNS_MOST, WINDOW_INPUTS } from "./limits.ts";
+import {
+  CALL_OUTPUTS,
+  CALL_OUTPUTS_WITH_PEERS,
+  ENDED_KEPT,
+  RETRY_FIRST_MS,
+  RETRY_MOST_MS,
+  RUNS_MOST,
+  WINDOW_INPUTS,
+} from "./limits.ts";
 import type { PeerRun } from "./link.ts";
+import { Ready } from "./ready.ts";
 import { Run } from "./run.ts";
 import { Sink } from "./sink.ts";
 import { Timers } from "./timers.ts";
@@ -42,6 +51,8 @@ export interface PipeHost {
   newSession(): number;
   /** There is work: call `runSome` and `flush` soon. */
   wake(): void;
+  /** Nobody can go on before that: at once, if the event loop has had its turn. */
+  hurry?(): void;
   send(to: NodeName, bytes: Uint8Array): boolean;
   settle(promise: PromiseLike<unknown>, call: Settled): void;
   pull(iterator: AsyncIterator<unknown>, call: Pulled): void;
@@ -76,8 +87,7 @@ export class PipeNode {
   readonly #names: NodeName[];
   readonly #peers = new Map<string, number>();
   readonly #channels: (Channel | undefined)[] = [];
-  #ready: Runnable[] = [];
-  #readyHead = 0;
+  readonly #ready = new Ready();
   #awake = false;
   #alive: ReadonlySet<string> = new Set();
   #pingAt = 0;
@@ -144,21 +154,8 @@ export class PipeNode {
 
   /** Does about `budget` inputs of work. False: there is no more for now. */
   runSome(budget: number): boolean {
-    let left = budget;
     this.#awake = true;
-    while (left > 0 && this.#readyHead < this.#ready.length) {
-      const runnable = this.#ready[this.#readyHead] as Runnable;
-      this.#ready[this.#readyHead++] = IDLE;
-      left -= runnable.step();
-      if (this.#readyHead > 4_096) {
-        this.#ready = this.#ready.slice(this.#readyHead);
-        this.#readyHead = 0;
-      }
-    }
-    if (this.#readyHead < this.#ready.length) return true;
-    this.#ready = [];
-    this.#readyHead = 0;
-    return false;
+    return this.#ready.run(budget);
   }
 
   /** Lets go what was said since the last time; the next `soon` wakes the host again. */
@@ -326,6 +323,16 @@ export class PipeNode {
     return run.trace.listen(listener);
   }
 
+  /** Somebody waits for what `wake` was called for. */
+  hurry(): void {
+    if (!this.#ready.running) this.host.hurry?.();
+  }
+
+  /** What one call may have made without an end of it. */
+  get callOutputs(): number {
+    return this.#ownerPeers.length === 0 ? CALL_OUTPUTS : CALL_OUTPUTS_WITH_PEERS;
+  }
+
   #wake(): void {
     this.#awake = true;
     this.host.wake();
@@ -402,7 +409,6 @@ export class PipeNode {
   }
 }
 
-const IDLE: Runnable = { step: () => 0 };
 const GRACE_MS = 25_000;
 /** A run whose coordinator knows nothing of it is gone after this. */
 const PING_MS = 2_000;

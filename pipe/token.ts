@@ -27,7 +27,7 @@ export interface Outcome {
 }
 
 export interface TokenOwner {
-  /** Everything has an end (T2). */
+  /** Everything has an end (T2), or all but `low`. */
   settled(token: Token): void;
   /** A call for an input of this token wants to start at `cursor` if it must be done again. */
   checkpointed(token: Token, cursor: unknown): void;
@@ -35,6 +35,8 @@ export interface TokenOwner {
 
 export class Token implements Outcome {
   pending: number;
+  /** The owner is told when no more than this has no end yet. */
+  low = 0;
   readonly owner: TokenOwner;
   /** How many inputs it stands for where it was made. */
   inputs: number;
@@ -64,7 +66,7 @@ export class Token implements Outcome {
 
 export function settle(token: Token, count: number): void {
   token.pending -= count;
-  if (token.pending === 0) token.owner.settled(token);
+  if (token.pending <= token.low) token.owner.settled(token);
 }
 
 export function shownOf(value: unknown): string {

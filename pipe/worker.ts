@@ -128,8 +128,7 @@ export class Worker implements Room, Runnable {
     this.#ready = false;
     if (this.stage.run.over) return 0;
     let taken = 0;
-    const { queue, overflow } = this;
-    const { checkpoint } = this;
+    const { queue, overflow, checkpoint } = this;
     while (this.calls.size < this.#concurrency && taken < QUANTUM && !this.leaving) {
       if (checkpoint !== undefined && (!checkpoint.loaded || checkpoint.full)) break; // Y1, Y2
       const from = overflow.length > 0 ? overflow : queue;

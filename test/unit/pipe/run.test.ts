@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { batch, countdown, crash, filter, flatMap, map, pass, reduceByKey, tee } from "../../../pipe/built-ins.ts";
 import { fitting, pipeline } from "../../../pipe/fitting.ts";
 import { PipeEngine } from "../../../pipe/io/engine.ts";
+import { CALL_OUTPUTS } from "../../../pipe/limits.ts";
 import { broadcast, byKey, constant, follow, spread } from "../../../pipe/partition.ts";
 import type { NodeName } from "../../../ring/ids.ts";
 
@@ -13,6 +14,14 @@ async function collect<T>(from: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const one of from) all.push(one);
   return all;
+}
+
+async function standsStill(count: () => number): Promise<void> {
+  let before = -1;
+  while (count() !== before) {
+    before = count();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 describe("a run on one node", () => {
@@ -153,11 +162,10 @@ describe("a run on one node", () => {
     const pipe = engine();
     const run = pipe.run(pipeline("still", [source, pass<number>({ name: "b", partition: byKey((n: number) => n) })]));
     await run.send(0);
-    let before = -1;
-    while (made !== before) {
-      before = made;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await standsStill(() => made);
+    expect(made).toBeLessThanOrEqual(CALL_OUTPUTS);
+    await run.sendMany(Array.from({ length: 63 }, () => 0));
+    await standsStill(() => made);
     expect(made).toBeLessThan(64 * 16 + 1_024 + 64 + 1_100);
     const { workers } = await pipe.status(run.id, { deadlineMs: 100 });
     for (const worker of workers) expect(worker.queue).toBeLessThanOrEqual(worker.queueLimit);
@@ -167,6 +175,52 @@ describe("a run on one node", () => {
     run.cancel();
     expect((await run.report()).state).toBe("cancelled");
     expect(pipe.summaries()).toEqual([]);
+  });
+
+  test("a source that has made too much goes on when half of it has an end, with checkpoints that it does not wait for as well", async () => {
+    const source = fitting<number, number>({
+      name: "source",
+      async *process(count, { checkpoint }) {
+        for (let at = 0; at < count; at++) {
+          yield at;
+          if (at % 100 === 0) void checkpoint(at);
+        }
+      },
+    });
+    const pipe = engine();
+    const run = pipe.run(pipeline("still", [source, pass<number>({ name: "b", partition: byKey((n: number) => n) })]));
+    await run.send(10_000);
+    run.end();
+    let count = 0;
+    for await (const _ of run.results) {
+      count += 1;
+      if (count % 300 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(count).toBe(10_000);
+  });
+
+  test("a slow fitting is the bottleneck although its only source is parked nowhere", async () => {
+    const source = fitting<number, number>({
+      name: "source",
+      process: function* () {
+        for (let at = 0; at < 2_000; at++) yield at;
+      },
+    });
+    const slow = fitting<number, number>({
+      name: "slow",
+      partition: byKey((n: number) => n),
+      queueLimit: 1_024,
+      process: (_, { signal }) => new Promise((resolve) => signal.addEventListener("abort", () => resolve(undefined))),
+    });
+    const pipe = engine();
+    const run = pipe.run(pipeline("slow", [source, slow]));
+    await run.send(0);
+    await new Promise((resolve) => setImmediate(resolve));
+    const { workers } = await pipe.status(run.id, { deadlineMs: 100 });
+    expect(workers.every(({ blocked }) => blocked === 0)).toBe(true);
+    expect(pipe.bottleneck(run.id, workers)).toBe("slow");
+    run.cancel();
+    await run.report();
   });
 
   test("the bottleneck is the last fitting that others wait for, or was waited for longest", async () => {
