@@ -20,6 +20,8 @@ class Bench {
   readonly swim: Swim;
   now = 0;
   effects: SwimEffect[] = [];
+  /** Whether the others answer pings. */
+  answering = false;
 
   constructor(others: readonly Alive["node"][] = []) {
     this.swim = new Swim({
@@ -47,7 +49,10 @@ class Bench {
   runTo(at: number): void {
     for (let next = this.swim.nextDeadline(); next !== undefined && next <= at; next = this.swim.nextDeadline()) {
       this.now = Math.max(this.now, next);
-      this.give({ type: "tick" });
+      const effects = this.give({ type: "tick" });
+      const sent = this.answering ? effects.flatMap((effect) => (effect.type === "send" ? effect.messages : [])) : [];
+      for (const message of sent)
+        if (message.type === "ping") this.receive({ type: "ack", sequence: message.sequence });
     }
     this.now = at;
   }
@@ -112,6 +117,18 @@ describe("news", () => {
     expect(bench.swim.healthScore).toBe(2);
     bench.runTo(200);
     expect(bench.sent("alive")).toContainEqual(expect.objectContaining({ node: ME, incarnation: 9 }));
+  });
+
+  test("what another process said under this name and address is answered with something newer", () => {
+    const bench = new Bench([A]);
+    const mine = (more: Partial<Alive>): Alive => alive(ME, { address: bench.swim.self().address, ...more });
+    bench.receive(mine({ incarnation: 5 }));
+    expect(bench.state(ME)).toBe("alive/6");
+    bench.receive(mine({ incarnation: 6, meta: Uint8Array.of(1) }));
+    expect(bench.state(ME)).toBe("alive/7");
+    // Its own words that come back, and old ones, are no news.
+    bench.receive(mine({ incarnation: 7, meta: encodeTags(new Map()) }), mine({ incarnation: 6 }));
+    expect(bench.state(ME)).toBe("alive/7");
   });
 
   test("an incarnation that nobody reaches is refused, so that its owner can still refute", () => {
@@ -232,6 +249,16 @@ describe("push/pull", () => {
     expect(bench.state(A)).toBe("alive/1");
     bench.give(replied(999, { type: "ack", sequence: 1 }));
   });
+});
+
+test("full state is exchanged every 5 s in rings of up to 32, and more seldom in larger ones", () => {
+  const perMinute = (members: number): number => {
+    const bench = new Bench(Array.from({ length: members - 1 }, (_, index) => parseNodeName(`m${index}`)));
+    bench.answering = true;
+    bench.runTo(60_000);
+    return bench.effects.filter((effect) => effect.type === "exchange" && effect.request.type === "push-pull").length;
+  };
+  expect([2, 32, 33, 64, 65].map(perMinute)).toEqual([12, 12, 6, 6, 4]);
 });
 
 describe("probes", () => {

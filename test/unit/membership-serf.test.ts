@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { parseNodeName } from "../../ring/ids.ts";
 import type { SwimEffect, SwimEvent } from "../../ring/membership/events.ts";
-import type { Alive, SwimMessage, Versions } from "../../ring/membership/messages.ts";
+import type { Alive, SwimMessage, User, Versions } from "../../ring/membership/messages.ts";
 import { decodeMsgpack } from "../../ring/membership/msgpack.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
@@ -129,6 +129,14 @@ describe("a user event", () => {
     expect(bench.effects.filter(({ type }) => type === "user-event")).toHaveLength(2);
   });
 
+  test("may come over TCP, which is closed without an answer", () => {
+    const bench = new Bench(AGENT);
+    const event = user(EVENT, { LTime: 5, Name: "deploy", Payload: new Uint8Array(2_000) });
+    bench.give({ type: "stream-request", stream: 9, from: { host: "10.0.0.2", port: 2 }, request: event });
+    expect(bench.effects).toContainEqual(expect.objectContaining({ type: "user-event", name: "deploy", lamport: 5 }));
+    expect(bench.effects).toContainEqual({ type: "refuse", stream: 9 });
+  });
+
   test("of a flood only the newest are passed on, and what nobody can read is counted", () => {
     const bench = new Bench(AGENT);
     for (let time = 1; time <= 3_000; time++)
@@ -237,7 +245,7 @@ function alive(name: string, versions: Versions, incarnation = 1): Alive {
   };
 }
 
-function user(type: number, fields: Record<string, unknown>): SwimMessage {
+function user(type: number, fields: Record<string, unknown>): User {
   return { type: "user", payload: typed(type, fields) };
 }
 
