@@ -1,4 +1,7 @@
-/** `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms] [--trace FILE]`: seeds on all cores, violations and counts printed. */
+/**
+ * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms] [--trace FILE]`: seeds on all cores, violations
+ * and counts printed. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
+ */
 
 import { createWriteStream } from "node:fs";
 import { availableParallelism } from "node:os";

@@ -186,6 +186,9 @@ describe("news", () => {
     bench.receive({ type: "dead", node: A, from: B, incarnation: 5 });
     bench.receive({ ...moved, incarnation: 1 });
     expect(bench.swim.member(A)).toMatchObject({ state: "alive", incarnation: 1, address: moved.address });
+    bench.receive({ type: "dead", node: A, from: A, incarnation: 1 });
+    bench.receive(alive(A, { incarnation: 1 }));
+    expect(bench.swim.member(A)).toMatchObject({ state: "alive", address: alive(A).address });
     expect(bench.receive(alive(ME, { incarnation: 9 }))).toContainEqual(
       expect.objectContaining({ type: "conflict", name: ME }),
     );
@@ -248,6 +251,42 @@ describe("push/pull", () => {
     expect(bench.effects.filter(({ type }) => type === "exchange")).toHaveLength(2);
     expect(bench.state(A)).toBe("alive/1");
     bench.give(replied(999, { type: "ack", sequence: 1 }));
+  });
+});
+
+describe("the gone", () => {
+  const told = (bench: Bench): readonly number[] =>
+    bench.effects.flatMap((effect) => (effect.type === "send" ? [effect.to.port] : []));
+  const port = alive(A).address.port;
+
+  test("are told things for half a minute when dead, so that they can refute, and never when they left", () => {
+    for (const [from, sinceMs, heard] of [
+      [B, 1_000, true],
+      [B, 31_000, false],
+      [A, 1_000, false],
+    ] as const) {
+      // biome-ignore format: one line
+      const bench = new Bench([A, B]);
+      bench.answering = true;
+      bench.receive({ type: "dead", node: A, from, incarnation: 1 });
+      bench.runTo(sinceMs);
+      bench.take();
+      bench.receive(alive(B, { incarnation: 2 }));
+      bench.runTo(sinceMs + 1_000);
+      expect(told(bench).includes(port)).toBe(heard);
+    }
+  });
+
+  test("are forgotten after a day", () => {
+    const bench = new Bench([A, B, C]);
+    bench.answering = true;
+    bench.receive(
+      { type: "dead", node: A, from: B, incarnation: 1 },
+      { type: "dead", node: C, from: C, incarnation: 1 },
+    );
+    bench.now = 24 * 3_600_000;
+    bench.runTo(bench.now + 10_000);
+    expect([bench.state(A), bench.state(B), bench.state(C)]).toEqual(["unknown", "alive/1", "unknown"]);
   });
 });
 
@@ -370,6 +409,34 @@ describe("probes", () => {
     expect(bench.sent("nack")).toEqual([{ type: "nack", sequence: 71 }]);
     bench.runTo(10_000);
     expect(bench.swim.nextDeadline()).toBeUndefined();
+  });
+
+  test("a flood of questions for others is relayed up to a limit, and again when those have ended", () => {
+    const bench = new Bench();
+    const ask: SwimMessage = { type: "indirect-ping", sequence: 7, target: alive(A).address, nack: false };
+    for (let count = 0; count < 2_000; count++) bench.receive(ask);
+    expect(bench.sent("ping")).toHaveLength(1_024);
+    bench.runTo(1_000);
+    bench.take();
+    bench.receive(ask);
+    expect(bench.sent("ping")).toHaveLength(1);
+  });
+
+  test("a relayed ack goes to where the asker says it listens, without such a word to where the question came from", () => {
+    const bench = new Bench();
+    const ask: SwimMessage = { type: "indirect-ping", sequence: 7, target: alive(A).address, nack: true };
+    const source = { address: { host: "10.0.0.5", port: 5 }, name: B };
+    const before = bench.effects.length;
+    bench.receive({ ...ask, source }, ask);
+    for (const ping of bench.sent("ping") as readonly Extract<SwimMessage, { type: "ping" }>[])
+      bench.receive({ type: "ack", sequence: ping.sequence });
+    const acks = bench.effects
+      .slice(before)
+      .filter((effect) => effect.type === "send" && effect.messages[0]!.type === "ack");
+    expect(acks.map((effect) => effect.type === "send" && effect.to)).toEqual([
+      source.address,
+      { host: "10.0.0.99", port: 99 },
+    ]);
   });
 
   test("a process that wakes late accuses nobody before it has read what came meanwhile", () => {
