@@ -411,6 +411,24 @@ describe("probes", () => {
     expect(bench.swim.nextDeadline()).toBeUndefined();
   });
 
+  test.each([
+    { protocol: 5, checksum: true, nack: true, overTcp: true },
+    { protocol: 4, checksum: false, nack: true, overTcp: true },
+    { protocol: 3, checksum: false, nack: false, overTcp: true },
+    { protocol: 2, checksum: false, nack: false, overTcp: false },
+  ])("a peer gets only what protocol $protocol knows", ({ protocol, checksum, nack, overTcp }) => {
+    const bench = new Bench();
+    bench.receive(...[A, B].map((node) => alive(node, { versions: [1, protocol, 2, 2, 5, 4] })));
+    bench.runTo(1_400);
+    const [asked] = bench.sent("indirect-ping");
+    expect(asked).toMatchObject({ nack });
+    const exchanges = bench.effects.filter((effect) => effect.type === "exchange" && effect.request.type === "ping");
+    expect(exchanges).toHaveLength(overTcp ? 1 : 0);
+    const rumours = bench.effects.filter((effect) => effect.type === "send" && effect.messages[0]!.type === "alive");
+    expect(rumours.length).toBeGreaterThan(0);
+    for (const rumour of rumours) expect(rumour).toMatchObject({ checksum });
+  });
+
   test("a flood of questions for others is relayed up to a limit, and again when those have ended", () => {
     const bench = new Bench();
     const ask: SwimMessage = { type: "indirect-ping", sequence: 7, target: alive(A).address, nack: false };
