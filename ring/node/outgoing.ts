@@ -132,7 +132,7 @@ export class Outgoing {
   pump(): void {
     const now = this.#here.now;
     let active = 0;
-    for (const transfer of this.#transfers.values()) if (transfer.phase !== "waiting") active++;
+    for (const transfer of this.#transfers.values()) if (isUnderWay(transfer)) active++;
     for (const transfer of this.#transfers.values()) {
       if (transfer.phase === "waiting") {
         if (transfer.retryAt !== undefined && transfer.retryAt > now) continue;
@@ -188,6 +188,7 @@ export class Outgoing {
         transfer.lastProgress = this.#here.now;
         if (message.complete && transfer.cut === "last-sent") transfer.cut = "complete";
         this.#advance(transfer);
+        if (!isUnderWay(transfer)) this.pump();
         return;
       default:
         return;
@@ -465,6 +466,11 @@ export class Outgoing {
       );
     }
   }
+}
+
+/** Stranded rows that were absorbed wait only for the ring to say so: the next ones need not. */
+function isUnderWay(transfer: Transfer): boolean {
+  return transfer.phase !== "waiting" && (transfer.stranded === undefined || transfer.cut !== "complete");
 }
 
 /** An offer is answered at once, unless the receiver's link back was not up yet. */
