@@ -15,7 +15,7 @@ export interface PlanWarning {
     | "DATA_LOST"
     /** A member is taken down: what is on its disk waits for its return. */
     | "DATA_AWAY"
-    /** A share differs from its weight's by more than a fifth: too few partitions for so many members or such weights. */
+    /** A share differs from its weight's by more than a fifth: too few partitions for so many members or such weights, or no weight at all. */
     | "IMBALANCE"
     /** Some members name a zone and others do not, so the preflist cannot spread. */
     | "ZONES_MIXED"
@@ -84,7 +84,7 @@ function balanceOf({ after }: PlanSituation): readonly PlanWarning[] {
   const members = after.members.filter(isClaimable);
   if (members.length === 0) return [{ code: "NO_OWNER", text: "no member is left that can own partitions" }];
   const total = members.reduce((sum, member) => sum + weightOf(member), 0);
-  if (total === 0) return [];
+  if (total === 0) return [{ code: "IMBALANCE", text: "no member that is left has a weight: all get the same share" }];
   const targets = targetsOf(after);
   return members.flatMap((member) => {
     const share = targets.filter((target) => target === member.name).length;

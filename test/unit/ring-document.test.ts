@@ -314,6 +314,19 @@ describe("plan and commit", () => {
     const mixed = planOf(ringOf("abc", 64, (letter) => (letter === "a" ? { zone: "z" } : {})));
     expect(mixed.warnings.map((warning) => warning.code)).toContain("ZONES_MIXED");
   });
+
+  test("when the last member with a weight leaves, the others share equally, and the plan says so", () => {
+    let document = commit(stage(ringOf("abc"), { type: "set-weight", name: name("a"), weight: 0 }));
+    document = commit(stage(document, { type: "set-weight", name: name("b"), weight: 0 }));
+    const staged = stage(document, { type: "leave", name: name("c") });
+    const { warnings } = planOf(staged);
+    expect(warnings.find((warning) => warning.code === "IMBALANCE")?.text).toMatch(
+      /no member that is left has a weight/,
+    );
+    const left = commit(staged);
+    const after = moveDone(left, plannedMoves(left));
+    expect(["a", "b"].map((text) => owned(after, text))).toEqual([32, 32]);
+  });
 });
 
 describe("failover", () => {
