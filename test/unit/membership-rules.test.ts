@@ -131,6 +131,26 @@ describe("news", () => {
     expect(bench.state(ME)).toBe("alive/7");
   });
 
+  test("a dead member that comes back as the process it was is a flap, a restarted one is none", () => {
+    const started = (times: string): Uint8Array => encodeTags(new Map([["starts", times]]));
+    const bench = new Bench();
+    bench.receive(alive(A, { meta: started("1") }), { type: "dead", node: A, from: B, incarnation: 1 });
+    bench.receive(alive(A, { meta: started("1"), incarnation: 2 }));
+    expect(bench.swim.counters.flaps).toBe(1);
+    bench.receive({ type: "dead", node: A, from: B, incarnation: 2 });
+    bench.receive(alive(A, { meta: started("2"), incarnation: 3 }));
+    expect(bench.swim.counters.flaps).toBe(1);
+  });
+
+  test("a flood of names is taken up to a limit, where the longest gone give way and the living do not", () => {
+    const bench = new Bench([A, B]);
+    bench.receive({ type: "dead", node: A, from: B, incarnation: 1 });
+    for (let index = 0; index < 9_000; index++) bench.receive(alive(parseNodeName(`m${index}`)));
+    expect(bench.swim.members()).toHaveLength(8_192);
+    expect([bench.state(A), bench.state(B)]).toEqual(["unknown", "alive/1"]);
+    expect(bench.swim.counters.refused).toBe(9_000 - 8_190);
+  });
+
   test("an incarnation that nobody reaches is refused, so that its owner can still refute", () => {
     const bench = new Bench([A]);
     for (const incarnation of [2 ** 31, 2 ** 32 - 1]) {
@@ -230,6 +250,28 @@ describe("push/pull", () => {
     expect([bench.state(B), bench.swim.counters.mergesRefused]).toEqual(["unknown", 1]);
   });
 
+  test("so many addresses are joined at most; for the rest the answer is no", () => {
+    const bench = new Bench();
+    const addresses = Array.from({ length: 300 }, (_, index) => ({ host: "10.0.0.2", port: index + 1 }));
+    bench.give({ type: "join", addresses });
+    expect(bench.effects.filter(({ type }) => type === "exchange")).toHaveLength(4);
+    expect(bench.effects.filter(({ type }) => type === "join-failed")).toHaveLength(300 - 256);
+  });
+
+  test("who was held dead by the one that it joins refutes, and tells it so in a second exchange", () => {
+    const bench = new Bench();
+    const to = { host: "10.0.0.2", port: 9 };
+    bench.give({ type: "join", addresses: [to] });
+    const [asked] = bench.take().filter((effect) => effect.type === "exchange");
+    const mine: NodeState = { ...state(ME, "dead"), incarnation: 4, address: bench.swim.self().address };
+    bench.give(replied(asked!.exchange, { type: "push-pull", join: false, nodes: [mine, state(A, "alive")], userState: new Uint8Array(0) })); // biome-ignore format: one line
+    expect(bench.state(ME)).toBe("alive/5");
+    const [again] = bench.effects.filter((effect) => effect.type === "exchange");
+    expect(again).toMatchObject({ to, request: { join: false } });
+    const nodes = again!.request.type === "push-pull" ? again!.request.nodes : [];
+    expect(nodes.find(({ name }) => name === ME)).toMatchObject({ incarnation: 5, state: "alive" });
+  });
+
   test("a join tells its outcome per address; this node itself is none", () => {
     const bench = new Bench();
     const addresses = [1, 2, 3, 4, 5, 6].map((port) => ({ host: "10.0.0.2", port }));
@@ -275,6 +317,17 @@ describe("the gone", () => {
       bench.runTo(sinceMs + 1_000);
       expect(told(bench).includes(port)).toBe(heard);
     }
+  });
+
+  test("are asked for full state now and then when dead, so that a cut ring heals, and never when they left", () => {
+    const asked = (from: Alive["node"]): number => {
+      const bench = new Bench([A, B]);
+      bench.answering = true;
+      bench.receive({ type: "dead", node: A, from, incarnation: 1 });
+      bench.runTo(60_000);
+      return bench.effects.filter((effect) => effect.type === "exchange" && effect.to.port === port).length;
+    };
+    expect([asked(B), asked(A)]).toEqual([6, 0]);
   });
 
   test("are forgotten after a day", () => {
@@ -323,6 +376,11 @@ describe("probes", () => {
     const bench = new Bench([A, B, C]);
     bench.runTo(1_500);
     expect(bench.swim.healthScore).toBe(2);
+    // And it is slower to accuse: the next probe has three times as long.
+    bench.runTo(4_499);
+    expect(bench.swim.counters.probesFailed).toBe(1);
+    bench.runTo(4_500);
+    expect(bench.swim.counters.probesFailed).toBe(2);
   });
 
   test("a machine that refuses the connection makes probe and suspicion short, and costs this node no health", () => {

@@ -77,6 +77,14 @@ describe("broadcasts", () => {
     expect(queue.take(10, 4)).toEqual([]);
   });
 
+  test("of messages of the layer above the oldest give way at a limit", () => {
+    const queue = new BroadcastQueue();
+    for (let count = 0; count < 2_000; count++) queue.pushUser(Uint8Array.of(count >>> 8, count & 0xff));
+    expect(queue.userSize).toBe(1_024);
+    const [first] = queue.take(200, 4);
+    expect(first).toMatchObject({ payload: Uint8Array.of(1_999 >>> 8, 1_999 & 0xff) });
+  });
+
   test("it is dropped after so many sends, each receiver counted", () => {
     const queue = new BroadcastQueue();
     queue.push(rumour("a", 1));
