@@ -125,7 +125,9 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
     const copy = (await redis.ask("dump", key)) as Buffer;
     await store.commit([{ partition: P, term, changes: [put("b", 1)] }]);
     await redis.ask("restore", key, 0, copy, "replace");
-    expect(await store.commit([{ partition: P, term, changes: [put("c", 1)] }])).toEqual({ refused: [0] });
+    // And nothing of that opening behind it.
+    for (const name of ["c", "c2"])
+      expect(await store.commit([{ partition: P, term, changes: [put(name, 1)] }])).toEqual({ refused: [0] });
     const again = await store.open(P, FIRST);
     expect(again.opens).toBe(term.opens + 1);
     expect(await store.commit([{ partition: P, term: again, changes: [put("d", 1)] }])).toEqual({ refused: [] });
@@ -136,6 +138,22 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
       code: "STORE_BROKEN",
     });
     expect(store.broken).toBeDefined();
+  });
+
+  test("P3: who has lost a partition can neither drop it nor set it aside", async () => {
+    const place = address();
+    await using stale = await openRedisStore({ address: place });
+    await using owner = await openRedisStore({ address: place });
+    await stale.open(P, FIRST);
+    const term = await owner.open(P, { ...FIRST, generation: 2 });
+    await owner.commit([{ partition: P, term, changes: [put("a", 1)] }]);
+    await expect(stale.quarantine(P, "a test")).rejects.toMatchObject({ code: "NOT_OWNER" });
+    await stale.open(P2, FIRST);
+    await owner.open(P2, { ...FIRST, generation: 2 });
+    await expect(stale.drop(P2)).rejects.toMatchObject({ code: "NOT_OWNER" });
+    await expect(stale.drop(P)).rejects.toMatchObject({ code: "NOT_OWNER" });
+    expect(await owner.partitions()).toHaveLength(2);
+    expect((await owner.page({ partition: P, rowLimit: 9, byteLimit: 1e6 })).rows).toHaveLength(1);
   });
 
   test("P1: a Redis that was flushed ends every node with STORE_BROKEN, and none starts afresh on it", async () => {
@@ -213,5 +231,6 @@ function text(content: string): Uint8Array {
 }
 
 const P = 7 as Partition;
+const P2 = 4 as Partition;
 const FIRST = { history: 1, generation: 1 };
 const REST_MS = 8_000;

@@ -10,17 +10,28 @@
  * R1  Nothing of a partition changes unless the writer's term is the one in the hash, or newer.
  * R2  Every group of an owner has the next sequence number. A number that was applied already is answered and not applied
  *     again: so a call whose answer was lost can be repeated, and a late copy of it changes nothing.
- * R3  A sequence that went backwards, or a term that is gone, shows that Redis has lost what it had acknowledged.
+ * R3  A sequence that went backwards, or a term that is gone, shows that Redis has lost what it had acknowledged. From then on
+ *     nothing of that opening is written: a group without a sequence is not taken by an opening that counts.
  * R4  A script fails before its first write or not at all: with the memory full Redis refuses the first one; `reserve`
  *     makes that one a write which it never refuses.
  */
+
+/** Of two terms. */
+const COMPARE = `
+local function compare(a, b)
+  local a1, a2, a3 = struct.unpack('>I4I4I4', a)
+  local b1, b2, b3 = struct.unpack('>I4I4I4', b)
+  if a1 ~= b1 then return a1 - b1 end
+  if a2 ~= b2 then return a2 - b2 end
+  return a3 - b3
+end`;
 
 /**
  * KEYS: rows hash, index of each item. ARGV: reserve ("0" or "1"), then five per item: "w" or "o", term (12 bytes),
  * sequence ("0": not counted), expected sequence, blob (`pack.ts`). Answers two numbers per item: a verdict and the hash's
  * length, or for "o" the number of openings.
  */
-export const WRITE = `
+export const WRITE: string = `
 if ARGV[1] == '1' then redis.call('DEL', KEYS[1] .. ':none') end
 local out = {}
 local call = redis.call
@@ -32,13 +43,7 @@ local function each(command, key, list)
     call(command, key, unpack(list, from, to))
   end
 end
-local function compare(a, b)
-  local a1, a2, a3 = struct.unpack('>I4I4I4', a)
-  local b1, b2, b3 = struct.unpack('>I4I4I4', b)
-  if a1 ~= b1 then return a1 - b1 end
-  if a2 ~= b2 then return a2 - b2 end
-  return a3 - b3
-end
+${COMPARE}
 local items = #KEYS / 2
 for item = 1, items do
   local key = KEYS[2 * item - 1]
@@ -59,7 +64,9 @@ for item = 1, items do
   else
     local sequence = tonumber(ARGV[at + 2])
     if sequence == 0 then
-      if meta and compare(string.sub(meta, 1, 12), term) > 0 then verdict = 1 end
+      local order = meta and compare(string.sub(meta, 1, 12), term) or -1
+      if order > 0 then verdict = 1
+      elseif order == 0 and string.sub(meta, 13) ~= '0' then verdict = 3 end
     elseif not meta then verdict = 4
     elseif string.sub(meta, 1, 12) == term then
       local last = tonumber(string.sub(meta, 13))
@@ -100,13 +107,27 @@ end
 return out
 `;
 
-/** KEYS: rows hash, index, aside. ARGV: JSON of why. Answers how many rows were set aside. */
-export const SET_ASIDE = `
-redis.call('DEL', KEYS[2])
+/** KEYS: rows hash, index. ARGV: the term under which it was opened. Answers 1, or 0 (R1). */
+export const DROP: string = `${COMPARE}
+local meta = redis.call('HGET', KEYS[1], '')
+if meta and compare(string.sub(meta, 1, 12), ARGV[1]) > 0 then return 0 end
+redis.call('UNLINK', KEYS[1], KEYS[2])
+return 1
+`;
+
+/**
+ * KEYS: rows hash, index, aside. ARGV: the term under which it was opened, JSON of why, how often at most. Answers how many
+ * rows were set aside, -1 if a newer term owns the partition (R1), -2 if it was set aside too often.
+ */
+export const SET_ASIDE: string = `${COMPARE}
+local meta = redis.call('HGET', KEYS[1], '')
+if meta and compare(string.sub(meta, 1, 12), ARGV[1]) > 0 then return -1 end
 local rows = redis.call('HLEN', KEYS[1])
 if rows == 0 then return 0 end
 local number = redis.call('HLEN', KEYS[3]) + 1
-redis.call('HSET', KEYS[3], number, ARGV[1])
+if number > tonumber(ARGV[3]) then return -2 end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[3], number, ARGV[2])
 redis.call('RENAME', KEYS[1], KEYS[3] .. ':' .. number)
 return rows - 1
 `;

@@ -31,7 +31,7 @@ import { type Item, WriteLine } from "./line.ts";
 import { asRingError, RedisLink, RedisTrouble, scriptOf } from "./link.ts";
 import { Room } from "./room.ts";
 import { Scans } from "./scan.ts";
-import { SET_ASIDE } from "./scripts.ts";
+import { DROP, SET_ASIDE } from "./scripts.ts";
 import { survey, termBytes } from "./survey.ts";
 
 export interface RedisStoreOptions {
@@ -92,10 +92,7 @@ export class RedisStore implements NodeStore {
     const name = `taskring${options.name === undefined ? "" : `-${options.name}`}`;
     this.link = new RedisLink(address, `${name}-read`);
     this.#writer = new RedisLink(address, `${name}-write`);
-    const keysOf = (partition: Partition): readonly [string, string] => {
-      const key = this.keyOf(partition);
-      return [key, `${key}:index`];
-    };
+    const keysOf = (partition: Partition): readonly [string, string] => this.#keysOf(partition);
     this.#scans = new Scans(this.link, keysOf);
     this.#room = new Room(this.link, { log: options.log, commits: () => this.#line.commits });
     this.#line = new WriteLine({
@@ -150,8 +147,7 @@ export class RedisStore implements NodeStore {
           args: () => ["o", termBytes(asked), "0", "0", ""],
           done: (verdict, opens) => {
             const opened: Term = { ...asked, opens };
-            if (verdict !== 0)
-              return reject(new RingError("NOT_OWNER", `partition ${partition} is held at a newer term`));
+            if (verdict !== 0) return reject(notOwner(partition));
             this.#opened.set(partition, {
               term: opened,
               bytes: termBytes(opened),
@@ -204,16 +200,19 @@ export class RedisStore implements NodeStore {
   }
 
   async drop(partition: Partition): Promise<void> {
-    await this.#alone(partition, async (keys) => {
-      await this.link.call("unlink", keys);
+    await this.#alone(partition, async (keys, term) => {
+      if ((await this.link.script(REMOVE, keys, [term])) === 0) throw notOwner(partition);
     });
   }
 
   async quarantine(partition: Partition, why: string): Promise<void> {
     this.#log?.error({ partition, why }, "partition set aside: its rows are kept but not opened");
-    await this.#alone(partition, async ([key, index]) => {
+    await this.#alone(partition, async ([key, index], term) => {
       const rows = Math.max(0, Number(await this.link.call("hlen", [key])) - 1);
-      await this.link.script(ASIDE, [key, index, `${key}:aside`], [JSON.stringify({ why, rows, at: new Date() })]);
+      const about = JSON.stringify({ why, rows, at: new Date() });
+      const aside = Number(await this.link.script(ASIDE, [key, index, `${key}:aside`], [term, about, ASIDES_MOST]));
+      if (aside === -1) throw notOwner(partition);
+      if (aside === -2) throw new RingError("QUEUE_FULL", `partition ${partition} was set aside ${ASIDES_MOST} times`);
       this.#quarantined += rows;
     });
   }
@@ -250,6 +249,11 @@ export class RedisStore implements NodeStore {
 
   keyOf(partition: Partition): string {
     return `${this.address.prefix}:{${partition}}`;
+  }
+
+  #keysOf(partition: Partition): readonly [string, string] {
+    const key = this.keyOf(partition);
+    return [key, `${key}:index`];
   }
 
   /** Waits for what was accepted, as long as Redis answers. */
@@ -315,14 +319,19 @@ export class RedisStore implements NodeStore {
     return error;
   }
 
-  async #alone(partition: Partition, work: (keys: readonly [string, string]) => Promise<void>): Promise<void> {
+  /** `work` gets the term under which this process opened the partition; it has no right to one that it did not open. */
+  async #alone(
+    partition: Partition,
+    work: (keys: readonly [string, string], term: Buffer) => Promise<void>,
+  ): Promise<void> {
     this.#check();
     this.#leaving.add(partition);
     try {
       await this.#line.idle();
+      const opened = this.#opened.get(partition);
+      if (opened === undefined) throw notOwner(partition);
       this.#opened.delete(partition);
-      const key = this.keyOf(partition);
-      await this.#again(() => work([key, `${key}:index`]));
+      await this.#again(() => work(this.#keysOf(partition), opened.bytes));
       this.#rows.delete(partition);
       this.#scans.written(partition);
     } finally {
@@ -364,18 +373,24 @@ export class RedisStore implements NodeStore {
   }
 }
 
+function notOwner(partition: Partition): RingError {
+  return new RingError("NOT_OWNER", `partition ${partition} is not open here, or is held at a newer term`);
+}
+
 function sameTerm(a: Term, b: Term): boolean {
   return a === b || (a.history === b.history && a.generation === b.generation && a.opens === b.opens);
 }
 
 const ASIDE = scriptOf(SET_ASIDE);
+const REMOVE = scriptOf(DROP);
+const ASIDES_MOST = 100;
 /** Verdicts of the write script. */
 const APPLIED = 0;
 const REPEATED = 2;
 const BEHIND = 3;
 const GONE = 4;
 const SMALL = { changes: 1, bytes: 64 } as const;
-/** Of one partition; it costs a little work to forget them. */
+/** Of one partition. */
 const INDEXED_MOST = 5_000;
 const WAITING_LIMIT_BYTES: number = 256 * 1024 * 1024;
 /** A call that takes longer means that new work is refused. */
