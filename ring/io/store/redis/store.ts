@@ -29,6 +29,7 @@ import { checkSettings, readSettings } from "./checks.ts";
 import { grownSince, readHoldings } from "./holdings.ts";
 import { type Item, WriteLine } from "./line.ts";
 import { asRingError, RedisLink, RedisTrouble, scriptOf } from "./link.ts";
+import { Opening } from "./opening.ts";
 import { Room } from "./room.ts";
 import { Scans } from "./scan.ts";
 import { DROP, SET_ASIDE } from "./scripts.ts";
@@ -58,17 +59,6 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
   return store;
 }
 
-/** An opening of a partition by this process. */
-interface Opened {
-  readonly term: Term;
-  readonly bytes: Buffer;
-  /** Sequence of the newest group that Redis has, and of the newest that is under way. */
-  applied: number;
-  next: number;
-  /** Keys that are in the index for sure, as text. */
-  readonly indexed: Set<string>;
-}
-
 export class RedisStore implements NodeStore {
   readonly shared: boolean = true;
   readonly address: RedisAddress;
@@ -79,7 +69,7 @@ export class RedisStore implements NodeStore {
   readonly #scans: Scans;
   readonly #room: Room;
   readonly #log: StoreLog | undefined;
-  readonly #opened = new Map<Partition, Opened>();
+  readonly #opened = new Map<Partition, Opening>();
   readonly #rows = new Map<Partition, number>();
   readonly #leaving = new Set<Partition>();
   #quarantined = 0;
@@ -148,13 +138,7 @@ export class RedisStore implements NodeStore {
           done: (verdict, opens) => {
             const opened: Term = { ...asked, opens };
             if (verdict !== 0) return reject(notOwner(partition));
-            this.#opened.set(partition, {
-              term: opened,
-              bytes: termBytes(opened),
-              applied: 0,
-              next: 0,
-              indexed: new Set(),
-            });
+            this.#opened.set(partition, new Opening(opened));
             resolve(opened);
           },
           failed: reject,
@@ -267,7 +251,7 @@ export class RedisStore implements NodeStore {
     tell: { readonly refuse: () => void; readonly settled: () => void; readonly failed: (error: RingError) => void },
   ): Item {
     const { partition, term, changes } = group;
-    let opened: Opened | undefined;
+    let opened: Opening | undefined;
     let sequence = 0;
     let bytes = 64;
     for (const { key, value } of changes) bytes += key.length + (value?.length ?? 0);
@@ -277,7 +261,7 @@ export class RedisStore implements NodeStore {
       bytes,
       args: (packer) => {
         const known = this.#opened.get(partition);
-        if (known !== undefined && sameTerm(known.term, term)) {
+        if (known?.is(term) === true) {
           opened = known;
           sequence = ++known.next;
         }
@@ -375,10 +359,6 @@ export class RedisStore implements NodeStore {
 
 function notOwner(partition: Partition): RingError {
   return new RingError("NOT_OWNER", `partition ${partition} is not open here, or is held at a newer term`);
-}
-
-function sameTerm(a: Term, b: Term): boolean {
-  return a === b || (a.history === b.history && a.generation === b.generation && a.opens === b.opens);
 }
 
 const ASIDE = scriptOf(SET_ASIDE);
