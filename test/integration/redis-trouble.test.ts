@@ -83,7 +83,7 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
     const calls = ["1", "2"].map((value) => [{ key: text("n"), value: text(value) }]);
     for (const changes of calls) await store.commit([{ partition: P, term, changes }]);
     const key = store.keyOf(P);
-    const blob = new Packer().pack(calls[0]!, new Set());
+    const blob = new Packer().pack(calls[0]!);
     const copy = ["0", "w", termBytes(term), "1", "0", blob];
     const answer = await store.link.script(scriptOf(WRITE), [key, `${key}:index`], copy);
     expect(answer).toEqual([2, 2]);

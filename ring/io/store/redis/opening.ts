@@ -1,4 +1,4 @@
-/** A partition as this process opened it: its term, where its sequence stands, and what Redis' index has for sure. */
+/** A partition as this process opened it: its term, and where its sequence stands. */
 
 import type { Term } from "../../../store.ts";
 import { termBytes } from "./survey.ts";
@@ -9,8 +9,6 @@ export class Opening {
   /** Sequence of the newest group that Redis has, and of the newest that is under way. */
   applied = 0;
   next = 0;
-  /** Keys that are in the index for sure, as text. */
-  readonly indexed: Set<string> = new Set();
 
   constructor(term: Term) {
     this.term = term;

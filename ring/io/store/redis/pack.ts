@@ -1,6 +1,6 @@
 /**
  * The changes of one group as one MessagePack blob, which Redis unpacks in C: four arrays, in this order: rows to put
- * (key, value, key, value …), keys to delete, index entries to add ("0", key …), index entries to remove.
+ * (key, value, key, value …), keys to delete, and the same two of rows whose keys are in the index as well.
  *
  * K1  Deletes are done before puts, so a put that a later delete of the same key takes back is left out here.
  * K2  Of two puts of one key the later one stands behind the earlier one, so it wins.
@@ -28,71 +28,58 @@ export class Packer {
     this.#at = 0;
   }
 
-  /** `indexed`: keys that are in the index already, as text; those that this blob adds are added, those it removes go. */
-  pack(changes: readonly RowChange[], indexed: Set<string>): Buffer {
-    const takenBack = this.#takenBack(changes);
-    let puts = 0;
-    let deletes = 0;
+  pack(changes: readonly RowChange[]): Buffer {
     let bytes = 4 * ARRAY_HEADER_BYTES;
-    let adds: Uint8Array[] | undefined;
-    let removes: Uint8Array[] | undefined;
-    for (let at = 0; at < changes.length; at++) {
-      const { key, value } = changes[at]!;
-      bytes += key.length + HEADER_BYTES;
-      if (value === undefined) deletes++;
-      else if (takenBack?.has(at) !== true) {
-        puts++;
-        bytes += value.length + HEADER_BYTES;
-      }
-      if (key[0] !== INDEXED_KIND || takenBack?.has(at) === true) continue;
-      const text = textOf(key);
+    let indexed = false;
+    let deletes = false;
+    let late = false;
+    let put = false;
+    for (const { key, value } of changes) {
+      bytes += key.length + 2 * HEADER_BYTES;
+      if (key[0] === INDEXED_KIND) indexed = true;
       if (value === undefined) {
-        indexed.delete(text);
-        removes ??= [];
-        removes.push(key);
-        bytes += key.length + HEADER_BYTES;
-      } else if (!indexed.has(text)) {
-        indexed.add(text);
-        adds ??= [];
-        adds.push(key);
-        bytes += key.length + HEADER_BYTES + 2;
+        deletes = true;
+        late ||= put;
+      } else {
+        put = true;
+        bytes += value.length;
       }
     }
+    const takenBack = late ? this.#takenBack(changes) : undefined;
     const start = this.#room(bytes);
     const slab = this.#slabs[this.#slab]!;
-    let at = arrayHeader(slab, start, 2 * puts);
-    for (let index = 0; index < changes.length; index++) {
-      const { key, value } = changes[index]!;
-      if (value === undefined || takenBack?.has(index) === true) continue;
-      at = write(slab, write(slab, at, key), value);
+    let at = start;
+    for (const ofIndex of INDEX_LAST) {
+      const headerAt = at;
+      at = arrayHeader(slab, at, 0);
+      let count = 0;
+      if (put && (indexed || !ofIndex))
+        for (let index = 0; index < changes.length; index++) {
+          const { key, value } = changes[index]!;
+          if (value === undefined || (key[0] === INDEXED_KIND) !== ofIndex || takenBack?.has(index) === true) continue;
+          at = write(slab, write(slab, at, key), value);
+          count += 2;
+        }
+      slab.writeUInt32BE(count, headerAt + 1);
+      const deletesAt = at;
+      at = arrayHeader(slab, at, 0);
+      count = 0;
+      if (deletes && (indexed || !ofIndex))
+        for (const { key, value } of changes) {
+          if (value !== undefined || (key[0] === INDEXED_KIND) !== ofIndex) continue;
+          at = write(slab, at, key);
+          count++;
+        }
+      slab.writeUInt32BE(count, deletesAt + 1);
     }
-    at = arrayHeader(slab, at, deletes);
-    for (const { key, value } of changes) if (value === undefined) at = write(slab, at, key);
-    at = arrayHeader(slab, at, 2 * (adds?.length ?? 0));
-    for (const key of adds ?? []) at = write(slab, write(slab, at, ZERO), key);
-    at = arrayHeader(slab, at, removes?.length ?? 0);
-    for (const key of removes ?? []) at = write(slab, at, key);
     this.#at = at;
     return slab.subarray(start, at);
   }
 
   /** Indexes of puts that a later delete takes back. */
   #takenBack(changes: readonly RowChange[]): ReadonlySet<number> | undefined {
-    let put = false;
-    let late = false;
-    for (let at = 0; at < changes.length && !late; at++) {
-      if (changes[at]!.value !== undefined) put = true;
-      else late = put;
-    }
-    if (!late) return undefined;
     const buckets = this.#buckets;
-    const used: number[] = [];
-    for (const { key, value } of changes) {
-      if (value !== undefined) continue;
-      const bucket = bucketOf(key);
-      buckets[bucket] = 1;
-      used.push(bucket);
-    }
+    for (const { key, value } of changes) if (value === undefined) buckets[bucketOf(key)] = 1;
     let suspects: number[] | undefined;
     for (let at = 0; at < changes.length; at++) {
       const { key, value } = changes[at]!;
@@ -100,7 +87,7 @@ export class Packer {
       suspects ??= [];
       suspects.push(at);
     }
-    for (const bucket of used) buckets[bucket] = 0;
+    for (const { key, value } of changes) if (value === undefined) buckets[bucketOf(key)] = 0;
     if (suspects === undefined) return undefined;
     const deletedAt = new Map<string, number>();
     for (let at = 0; at < changes.length; at++)
@@ -124,11 +111,11 @@ function textOf(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }
 
+/** Of the kind and the last bytes: positions end with their sequence. */
 function bucketOf(key: Uint8Array): number {
-  let hash = key.length;
-  for (let at = Math.max(0, key.length - HASHED_BYTES); at < key.length; at++)
-    hash = Math.imul(hash ^ key[at]!, 0x01000193);
-  return (hash ^ (hash >>> 15)) & (BUCKETS - 1);
+  const { length } = key;
+  const tail = length < 4 ? length : (key[length - 1]! | (key[length - 2]! << 8)) ^ (key[length - 3]! * 0x9d);
+  return (tail ^ (key[0]! * 0x1f)) & (BUCKETS - 1);
 }
 
 function arrayHeader(slab: Buffer, at: number, count: number): number {
@@ -140,8 +127,13 @@ function arrayHeader(slab: Buffer, at: number, count: number): number {
 function write(slab: Buffer, start: number, value: Uint8Array): number {
   const { length } = value;
   let at = start;
-  if (length < 32) slab[at++] = 0xa0 | length;
-  else if (length < 0x10000) {
+  if (length < 32) {
+    slab[at++] = 0xa0 | length;
+    // Faster byte by byte than by a call.
+    for (let index = 0; index < length; index++) slab[at++] = value[index]!;
+    return at;
+  }
+  if (length < 0x10000) {
     slab[at] = 0xda;
     slab[at + 1] = length >>> 8;
     slab[at + 2] = length & 255;
@@ -155,10 +147,9 @@ function write(slab: Buffer, start: number, value: Uint8Array): number {
   return at + length;
 }
 
-const ZERO: Uint8Array = Uint8Array.of(0x30);
+const INDEX_LAST = [false, true] as const;
 const ARRAY_HEADER_BYTES = 5;
 const HEADER_BYTES = 5;
 const SLAB_BYTES: number = 1024 * 1024;
 const SLABS_KEPT = 8;
 const BUCKETS = 8_192;
-const HASHED_BYTES = 8;

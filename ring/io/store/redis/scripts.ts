@@ -37,11 +37,17 @@ local out = {}
 local call = redis.call
 local function each(command, key, list)
   local count = #list
+  if count <= 4000 then
+    if count == 0 then return 0 end
+    return call(command, key, unpack(list))
+  end
+  local sum = 0
   for from = 1, count, 4000 do
     local to = from + 3999
     if to > count then to = count end
-    call(command, key, unpack(list, from, to))
+    sum = sum + call(command, key, unpack(list, from, to))
   end
+  return sum
 end
 ${COMPARE}
 local items = #KEYS / 2
@@ -75,14 +81,19 @@ for item = 1, items do
     elseif compare(string.sub(meta, 1, 12), term) > 0 then verdict = 1
     else verdict = 3 end
     if verdict == 0 then
-      local puts, dels, adds, rems = cmsgpack.unpack(ARGV[at + 4])
+      local puts, dels, indexed, unindexed = cmsgpack.unpack(ARGV[at + 4])
       each('HDEL', key, dels)
-      if #rems > 0 then each('ZREM', KEYS[2 * item], rems) end
+      if each('HDEL', key, unindexed) > 0 then each('ZREM', KEYS[2 * item], unindexed) end
       local count = #puts
       puts[count + 1] = ''
       puts[count + 2] = term .. ARGV[at + 2]
       each('HSET', key, puts)
-      if #adds > 0 then each('ZADD', KEYS[2 * item], adds) end
+      if each('HSET', key, indexed) > 0 then
+        for entry = 1, #indexed, 2 do
+          indexed[entry], indexed[entry + 1] = '0', indexed[entry]
+        end
+        each('ZADD', KEYS[2 * item], indexed)
+      end
     end
     number = call('HLEN', key)
   end

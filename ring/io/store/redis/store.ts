@@ -266,10 +266,7 @@ export class RedisStore implements NodeStore {
           sequence = ++known.next;
         }
         const expected = String(Math.max(0, sequence - 1));
-        const indexed = opened?.indexed ?? new Set<string>();
-        const blob = packer.pack(changes, indexed);
-        if (indexed.size > INDEXED_MOST) indexed.clear();
-        return ["w", opened?.bytes ?? termBytes(term), String(sequence), expected, blob];
+        return ["w", opened?.bytes ?? termBytes(term), String(sequence), expected, packer.pack(changes)];
       },
       done: (verdict, length) => {
         this.#rows.set(partition, Math.max(0, length - 1));
@@ -287,7 +284,6 @@ export class RedisStore implements NodeStore {
       },
       failed: (error) => {
         if (opened !== undefined) opened.next = opened.applied;
-        opened?.indexed.clear();
         tell.failed(error);
       },
     };
@@ -370,8 +366,6 @@ const REPEATED = 2;
 const BEHIND = 3;
 const GONE = 4;
 const SMALL = { changes: 1, bytes: 64 } as const;
-/** Of one partition. */
-const INDEXED_MOST = 5_000;
 const WAITING_LIMIT_BYTES: number = 256 * 1024 * 1024;
 /** A call that takes longer means that new work is refused. */
 const STALLED_MS = 2_500;
