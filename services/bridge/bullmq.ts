@@ -1,4 +1,10 @@
-/** The bridge's two ends on BullMQ. */
+/**
+ * The bridge's two ends on BullMQ.
+ *
+ * A worker of BullMQ fetches jobs one by one until it has as many as its concurrency, starts them only then, and renews the
+ * locks only of those that were started. So with many jobs at once, a short lock and a slow Redis the first locks run out
+ * before the last job is there, and all are delivered again and again: the lock bounds how many there are.
+ */
 
 import type { ConnectionOptions } from "bullmq";
 import {
@@ -27,7 +33,7 @@ export async function openBullmqSource(address: BullmqAddress, options: SourceOp
     },
     {
       connection: connectionOf(address, { maxRetriesPerRequest: null }),
-      concurrency: options.concurrency,
+      concurrency: concurrencyOf(options),
       lockDuration: options.lockMs,
       stalledInterval: options.lockMs,
       maxStalledCount: STALLS_MOST,
@@ -40,6 +46,11 @@ export async function openBullmqSource(address: BullmqAddress, options: SourceOp
     pause: () => worker.pause(true),
     close: ({ force }) => worker.close(force),
   };
+}
+
+/** Of `concurrency`, as many as can be fetched within the lock when each takes `FETCH_MS`. */
+export function concurrencyOf({ concurrency, lockMs }: Pick<SourceOptions, "concurrency" | "lockMs">): number {
+  return Math.max(1, Math.min(concurrency, Math.floor(lockMs / FETCH_MS)));
 }
 
 export async function openBullmqTarget(address: BullmqAddress): Promise<JobTarget> {
@@ -66,3 +77,6 @@ function connectionOf({ connection }: BullmqAddress, settings: object): Connecti
   const isPlain = Object.getPrototypeOf(connection) === Object.prototype;
   return (isPlain ? { ...settings, ...connection } : connection) as ConnectionOptions;
 }
+
+/** A fetch on a Redis that syncs each write, on a busy disk. */
+const FETCH_MS = 20;

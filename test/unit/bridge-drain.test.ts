@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import { RingError } from "../../ring/errors.ts";
 import { isTaskId } from "../../ring/tasks/task-id.ts";
+import { concurrencyOf } from "../../services/bridge/bullmq.ts";
 import { Drain, type DrainOptions, taskIdOfJob } from "../../services/bridge/drain.ts";
 import { FinalFailure, type QueueAddress } from "../../services/bridge/queue.ts";
 import type { RingClient } from "../../services/client/ring-client.ts";
@@ -54,6 +55,12 @@ test("a bridge that closes hands over what the ring has not taken: the job is ne
   await drain.close({ graceMs: 50 });
   expect(closed).toEqual([true]);
   expect([settled, drain.counts.held]).toEqual([false, 1]);
+});
+
+test("from BullMQ no more jobs are held than can be fetched within their lock", () => {
+  expect(concurrencyOf({ concurrency: 1_000, lockMs: 3_000 })).toBe(150);
+  expect(concurrencyOf({ concurrency: 100, lockMs: 30_000 })).toBe(100);
+  expect(concurrencyOf({ concurrency: 1, lockMs: 1_000 })).toBe(1);
 });
 
 test("a job's task id is a function of queue, job and key, sorts by the job's time, and survives odd timestamps", () => {
