@@ -14,6 +14,7 @@ import { WRITE } from "../../ring/io/store/redis/scripts.ts";
 import { openRedisStore } from "../../ring/io/store/redis/store.ts";
 import { termBytes } from "../../ring/io/store/redis/survey.ts";
 import type { RowChange } from "../../ring/store.ts";
+import { readKeyed, stateKey } from "../../ring/tasks/rows.ts";
 import { waitUntil } from "../../services/lab/lab.ts";
 import { RedisServer } from "../../services/lab/redis.ts";
 import { redisThere } from "../redis-there.ts";
@@ -138,6 +139,62 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
       code: "STORE_BROKEN",
     });
     expect(store.broken).toBeDefined();
+  });
+
+  test("P1: the index of state follows its rows, also through a put that is taken back, and one behind a delete", async () => {
+    await using store = await openRedisStore({ address: address() });
+    const term = await store.open(P, FIRST);
+    const [a, b, c] = ["a", "b", "c"].map((name) => stateKey("acme", "key", name)) as [
+      Uint8Array,
+      Uint8Array,
+      Uint8Array,
+    ];
+    const value = text("1");
+    const indexed = async (): Promise<readonly string[]> => {
+      const page = { partition: P, prefix: stateKey("acme", "key", ""), rowLimit: 9, byteLimit: 1e6 };
+      return (await store.page(page)).rows.map(({ key }) => readKeyed(key).name);
+    };
+    const write = (...changes: RowChange[]): Promise<unknown> => store.commit([{ partition: P, term, changes }]);
+    await write({ key: a, value }, { key: b, value }, { key: b }, { key: c }, { key: c, value });
+    expect(await indexed()).toEqual(["a", "c"]);
+    await write({ key: a }, { key: c, value });
+    expect(await indexed()).toEqual(["c"]);
+    await write({ key: c }, { key: b, value });
+    expect(await indexed()).toEqual(["b"]);
+    expect(await redis.ask("zcard", `${store.keyOf(P)}:index`)).toBe(1);
+  });
+
+  test("P1: a scan shows what was committed between its pages", async () => {
+    await using store = await openRedisStore({ address: address() });
+    const term = await store.open(P, FIRST);
+    const names = ["a", "b", "c", "d"];
+    await store.commit([{ partition: P, term, changes: names.map((name) => put(name, 1)) }]);
+    const first = await store.page({ partition: P, rowLimit: 2, byteLimit: 1e6 });
+    await store.commit([{ partition: P, term, changes: [{ key: text("c") }, put("e", 1)] }]);
+    const second = await store.page({ partition: P, rowLimit: 9, byteLimit: 1e6, after: first.next! });
+    expect(second.rows.map(({ key }) => new TextDecoder().decode(key))).toEqual(["d", "e"]);
+  });
+
+  test("P5: what waits for Redis is bounded: more is refused, and what was taken is written", async () => {
+    await using store = await openRedisStore({ address: address(), waitingLimitBytes: 10_000 });
+    const term = await store.open(P, FIRST);
+    redis.freeze();
+    const taken: Promise<unknown>[] = [];
+    let refused: Promise<unknown> | undefined;
+    for (let at = 0; at < 100 && refused === undefined; at++) {
+      const commit = store.commit([{ partition: P, term, changes: [put(`row-${at}`, 1_000)] }]);
+      const soon = await Promise.race([
+        commit.catch((error: unknown) => error),
+        new Promise((resolve) => setImmediate(resolve)),
+      ]);
+      if (soon === undefined) taken.push(commit);
+      else refused = Promise.resolve(soon);
+    }
+    redis.thaw();
+    expect(await refused).toMatchObject({ code: "QUEUE_FULL" });
+    expect(taken.length).toBeGreaterThan(5);
+    expect(taken.length).toBeLessThan(20);
+    expect(await Promise.all(taken)).toEqual(taken.map(() => ({ refused: [] })));
   });
 
   test("P3: who has lost a partition can neither drop it nor set it aside", async () => {

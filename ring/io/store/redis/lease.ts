@@ -5,7 +5,7 @@
  * asked. So it ends here before it ends there.
  * L1  The store has a random id. A node that has seen it refuses any other one and none: an emptied or exchanged Redis
  *     breaks the store (reliability rule 9). Only a ring's founder makes one.
- * L2  Each renewal writes a beat. One that is further back than `OLDER_MS` breaks the store, too: it was restored from an
+ * L2  Each renewal writes a beat. One that is further back than 30 s breaks the store, too: it was restored from an
  *     old copy. A smaller step back is what a crash or a failover loses; the fence finds what that concerns.
  * L3  At rest this is all that a node asks of Redis.
  */
@@ -44,6 +44,8 @@ export interface RedisLeaseOptions {
   readonly remember: (storeId: string) => Promise<void>;
   readonly onLease: (heldUntil: number | undefined, others: readonly NodeName[]) => void;
   readonly onBroken: (error: RingError) => void;
+  /** L2. Default 30 s. */
+  readonly olderMs?: number;
   readonly log: { warn(fields: object, message: string): void };
 }
 
@@ -116,7 +118,8 @@ export class RedisLease implements AsyncDisposable {
         new RingError("WRONG_RING", `this Redis belongs to ring ${of}: give each ring its own, or ?prefix= in --store`),
       );
     const stepBackMs = (this.#confirmed - Number(beat)) * leaseMs * RENEW_SHARE;
-    if (this.#confirmed > 0 && Number(beat) < this.#confirmed && stepBackMs > OLDER_MS) return this.#broken(OLDER);
+    if (this.#confirmed > 0 && Number(beat) < this.#confirmed && stepBackMs > (this.#options.olderMs ?? OLDER_MS))
+      return this.#broken(OLDER);
     if (verdict === "1") return; // Another directory of the same name: its lease has to run out.
     if (this.#storeId === undefined) {
       await this.#options.remember(id!);

@@ -1,0 +1,105 @@
+/**
+ * The lease in a real Redis, and the watch over whether it is still the same one.
+ *
+ * Seen to fail: by not comparing beats, and by granting it to a second process of the member.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { RingError } from "../../ring/errors.ts";
+import type { NodeName } from "../../ring/ids.ts";
+import { parseRedisAddress } from "../../ring/io/store/redis/address.ts";
+import { RedisLease } from "../../ring/io/store/redis/lease.ts";
+import { waitUntil } from "../../services/lab/lab.ts";
+import { RedisServer } from "../../services/lab/redis.ts";
+import { redisThere } from "../redis-there.ts";
+
+describe.skipIf(!redisThere())("the lease in Redis", () => {
+  let redis: RedisServer;
+
+  beforeAll(async () => {
+    redis = await RedisServer.open();
+  });
+
+  afterAll(() => redis[Symbol.asyncDispose]());
+
+  test("P1: a Redis that went back by more than it may breaks the store; less is what a crash of it costs", async () => {
+    const prefix = "older";
+    await using watched = holder({ prefix, memberId: "a", olderMs: 1_500 });
+    const back = async (beats: number): Promise<void> => {
+      const line = String(await redis.ask("hget", `${prefix}:{ring}:nodes`, "n1"));
+      const [expires, process, beat] = line.split(" ");
+      await redis.ask(
+        "hset",
+        `${prefix}:{ring}:nodes`,
+        "n1",
+        `${expires} ${process} ${Math.max(0, Number(beat) - beats)}`,
+      );
+    };
+    await waitUntil("it is held for a while", () => watched.grants > 3, 10_000);
+    await back(2);
+    const { grants } = watched;
+    await waitUntil("it is renewed", () => watched.grants > grants + 12, 10_000);
+    expect(watched.broken).toBeUndefined();
+    await back(12);
+    await waitUntil("it is noticed", () => watched.broken !== undefined, 5_000);
+    expect(watched.broken?.code).toBe("STORE_BROKEN");
+  });
+
+  test("P7: of two processes of one member only one holds it, until the other gives it back", async () => {
+    const prefix = "twice";
+    const first = holder({ prefix, memberId: "a" });
+    await waitUntil("the first holds it", () => first.grants > 0, 5_000);
+    await using second = holder({ prefix, memberId: "b" });
+    const { grants } = first;
+    await waitUntil("it is renewed", () => first.grants > grants + 3, 10_000);
+    expect(second.grants).toBe(0);
+    await first[Symbol.asyncDispose]();
+    await waitUntil("the second holds it", () => second.grants > 0, 5_000);
+  });
+
+  function holder(options: { readonly prefix: string; readonly memberId: string; readonly olderMs?: number }): Holder {
+    return new Holder({ ...options, url: redis.url });
+  }
+});
+
+class Holder implements AsyncDisposable {
+  grants = 0;
+  broken: RingError | undefined;
+  readonly #lease: RedisLease;
+
+  constructor({
+    url,
+    prefix,
+    memberId,
+    olderMs,
+  }: {
+    readonly url: string;
+    readonly prefix: string;
+    readonly memberId: string;
+    readonly olderMs?: number;
+  }) {
+    this.#lease = new RedisLease({
+      address: parseRedisAddress(`${url}/?prefix=${prefix}`),
+      member: "n1" as NodeName,
+      memberId,
+      leaseMs: 500,
+      storeId: undefined,
+      ringId: () => "ring",
+      newStoreId: () => "0".repeat(32),
+      remember: async () => {},
+      onLease: () => {
+        this.grants++;
+      },
+      onBroken: (error) => {
+        this.broken = error;
+      },
+      ...(olderMs === undefined ? {} : { olderMs }),
+      log: { warn: () => {} },
+    });
+    this.#lease.start();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#lease[Symbol.asyncDispose]();
+  }
+}
