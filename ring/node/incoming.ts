@@ -21,6 +21,7 @@ import type { Hosting } from "./hosting.ts";
 import type { TransferId, TransferMessage } from "./messages.ts";
 import { arrivedChange } from "./rows.ts";
 import { hashChanges } from "./stream.ts";
+import { transferLimit } from "./transfer.ts";
 
 interface Arrival {
   readonly id: TransferId;
@@ -53,7 +54,7 @@ export class Incoming {
   /** Stranded entries whose rows are durable here, told again until the ring has removed them. */
   readonly #absorbed = new Map<string, Stranded>();
   #tellAt: Instant | undefined;
-  limit: number = ARRIVAL_LIMIT;
+  #limit: number | undefined;
 
   constructor(
     here: Here,
@@ -64,6 +65,14 @@ export class Incoming {
     this.#hosting = parts.hosting;
     this.#commits = parts.commits;
     this.#hooks = parts.hooks;
+  }
+
+  get limit(): number {
+    return this.#limit ?? transferLimit(this.#here.document?.ringSize ?? 0);
+  }
+
+  set limit(arrivals: number) {
+    this.#limit = arrivals;
   }
 
   nextDeadline(): Instant | undefined {
@@ -255,7 +264,5 @@ function keyOf(id: TransferId): string {
   return `${id.kind} ${id.partition} ${id.nonce}`;
 }
 
-/** Handoffs that one node takes at once, and half of all transfers. */
-const ARRIVAL_LIMIT = 2;
 const STALL_MS = 30_000;
 const TELL_EVERY_MS = 500;

@@ -25,7 +25,7 @@ import type { TransferId, TransferMessage } from "./messages.ts";
 import type { TransferView } from "./requests.ts";
 import { isModuleKey, sealChange } from "./rows.ts";
 import { changesBytes, hashChanges, keyText } from "./stream.ts";
-import { handoffKey, strandedKey, strandedWanted, type Transfer, watched } from "./transfer.ts";
+import { handoffKey, strandedKey, strandedWanted, type Transfer, transferLimit, watched } from "./transfer.ts";
 
 export interface OutgoingHooks {
   /** Give this consent to whoever proposes the epoch. */
@@ -43,7 +43,7 @@ export class Outgoing {
   readonly #commits: Commits;
   readonly #hooks: OutgoingHooks;
   readonly #transfers = new Map<string, Transfer>();
-  limit: number = TRANSFER_LIMIT;
+  #limit: number | undefined;
   paused: boolean = false;
 
   constructor(
@@ -55,6 +55,14 @@ export class Outgoing {
     this.#hosting = parts.hosting;
     this.#commits = parts.commits;
     this.#hooks = parts.hooks;
+  }
+
+  get limit(): number {
+    return this.#limit ?? transferLimit(this.#here.document?.ringSize ?? 0);
+  }
+
+  set limit(transfers: number) {
+    this.#limit = transfers;
   }
 
   nextDeadline(): Instant | undefined {
@@ -478,8 +486,6 @@ function patienceMs(transfer: Transfer): number {
   return transfer.phase === "offered" ? OFFER_MS : STALL_MS;
 }
 
-/** Handoffs of one node at once, each way. Those that begin together cut over together, and pause each other: with 4, twice as long. */
-const TRANSFER_LIMIT = 2;
 const CHUNK_BYTES = 262_144;
 const CHUNK_ROWS = 1_000;
 /** Chunks sent ahead of the receiver's disk. */

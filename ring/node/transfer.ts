@@ -32,6 +32,14 @@ export interface Transfer {
   forced: boolean;
 }
 
+/**
+ * Handoffs of one node at once, each way, unless an operator says otherwise: a thirty-second of the ring, 2 to 8, so that
+ * many small partitions do not take turns for minutes. Those that begin together cut over together, and pause each other.
+ */
+export function transferLimit(ringSize: number): number {
+  return Math.min(8, Math.max(2, Math.floor(ringSize / 32)));
+}
+
 /** The other side owes the next step; the others wait for this node, or for the ring. */
 export function watched(transfer: Transfer): boolean {
   return transfer.phase !== "waiting" && (transfer.cut === "no" || transfer.cut === "last-sent");
