@@ -1,8 +1,8 @@
 /**
- * Three groups of tests, one after the other: quick ones on all cores, simulations, and real processes alone.
+ * Three groups of tests, one after the other: quick ones on all cores, simulations, and real processes.
  *
- * Simulations keep every core busy for minutes, and tests with real sockets and signals measure time; so they never
- * share the machine. A test that lacks a component skips with one line, and fails when `CI` is set.
+ * Simulations keep every core busy for minutes, and tests with real sockets and signals wait for deadlines; so those groups
+ * never share the machine. Tests of real processes wait for most of their time, and run three files at once. A test that lacks a component skips with one line, and fails when `CI` is set.
  */
 
 import { defineConfig } from "vitest/config";
@@ -36,8 +36,7 @@ export default defineConfig({
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
           testTimeout: 120_000,
-          fileParallelism: false,
-          maxWorkers: 1,
+          maxWorkers: 3, // whatever the number of cores
           sequence: { groupOrder: 2 },
         },
       },
