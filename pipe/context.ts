@@ -61,6 +61,10 @@ export class Context implements FittingContext {
     };
   }
 
+  get traceparent(): string | undefined {
+    return this.token?.trace?.traceparent;
+  }
+
   get trace(): (text: string) => void {
     return (text) => this.worker.stage.run.note(this.worker, "log", text);
   }

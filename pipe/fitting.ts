@@ -35,6 +35,8 @@ export interface FittingContext<State = unknown> {
   checkpoint(cursor: unknown): Promise<void>;
   /** Sends an input to this very worker. Throws `QUEUE_FULL` when its overflow is full; never waits. */
   recurse(input: unknown): void;
+  /** Of this call's span, for what it asks of others; undefined for an input that is not sampled. */
+  readonly traceparent: string | undefined;
   /** A line in the run's trace, if anybody listens. */
   trace(text: string): void;
 }

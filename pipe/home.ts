@@ -14,6 +14,7 @@ import { Keeper } from "./keeper.ts";
 import { FAILURES_KEPT, SENDERS_MOST } from "./limits.ts";
 import type { Room, Sender } from "./room.ts";
 import type { Run } from "./run.ts";
+import { Samples, type Traceparent } from "./span.ts";
 import type { Stage } from "./stage.ts";
 import { type Failure, type Outcome, settle, Token, type TokenOwner } from "./token.ts";
 import type { Progress, Report } from "./views.ts";
@@ -34,6 +35,8 @@ export class Home implements TokenOwner {
   resent = 0;
   total: number | undefined = undefined;
   report: Report | undefined = undefined;
+  /** Absent: no input is sampled, but those that come with a context of their own. */
+  samples: Samples | undefined = undefined;
   readonly keeper: Keeper = new Keeper();
   /** Ends of the phase's stage that are under way here. */
   #localEnds = 0;
@@ -64,23 +67,38 @@ export class Home implements TokenOwner {
 
   /** False: there was no room; nothing was taken. */
   offer(value: unknown): Room | undefined {
-    const token = new Token(this, 1);
+    const token = this.sampled(new Token(this, 1), undefined);
     const room = this.run.targets[0]?.deliver(value, token, 0);
-    if (room === undefined) this.accepted += 1;
+    if (room === undefined) {
+      this.accepted += 1;
+      return undefined;
+    }
+    this.samples?.undo();
+    token.trace?.branch?.forget();
     return room;
   }
 
   /** Gives inputs as there is room, and calls `taken` when all are. Undefined: too many senders wait already. */
-  send(values: readonly unknown[], taken: () => void): PendingSend | undefined {
+  send(values: readonly unknown[], taken: () => void, above?: Traceparent): PendingSend | undefined {
     if (this.#senders >= SENDERS_MOST) return undefined;
     this.#senders += 1;
-    const send = new ClientSend(this, values, () => {
+    const done = (): void => {
       this.#senders -= 1;
       taken();
       if (this.#ending) this.#proceed();
-    });
+    };
+    const send = new ClientSend(this, { values, above }, done);
     send.advance();
     return send;
+  }
+
+  /** The token to give an input that has a leaf of `token`; `above`: it came with a context of its own. */
+  sampled(token: Token, above: Traceparent | undefined): Token {
+    if (this.samples === undefined) {
+      if (above?.sampled !== true) return token;
+      this.samples = new Samples(0, undefined);
+    }
+    return this.samples.next(this.run, token, above);
   }
 
   end(): void {
@@ -302,11 +320,19 @@ class ClientSend implements Sender, PendingSend {
   #chunkEnd = 0;
   #partition = 0;
   #token: Token | undefined = undefined;
+  /** Of the next input: the chunk's, or below it. */
+  #given: Token | undefined = undefined;
+  readonly #above: Traceparent | undefined;
   #withdrawn = false;
 
-  constructor(home: Home, values: readonly unknown[], taken: () => void) {
+  constructor(
+    home: Home,
+    given: { readonly values: readonly unknown[]; readonly above: Traceparent | undefined },
+    taken: () => void,
+  ) {
     this.#home = home;
-    this.#values = values;
+    this.#values = given.values;
+    this.#above = given.above;
     this.#taken = taken;
   }
 
@@ -320,7 +346,8 @@ class ClientSend implements Sender, PendingSend {
         this.#chunkEnd = this.#index + count;
         this.#home.accepted += count;
       }
-      const room = target?.deliver(values[this.#index], this.#token, 0);
+      this.#given = this.#home.sampled(this.#token, this.#above);
+      const room = target?.deliver(values[this.#index], this.#given, 0);
       if (room !== undefined) {
         this.#partition = target?.blockedAt ?? 0;
         return room.park(this);
@@ -334,6 +361,7 @@ class ClientSend implements Sender, PendingSend {
     const left = this.#values.length - this.#index;
     if (left === 0 || this.#withdrawn) return 0;
     this.#withdrawn = true;
+    this.#given?.trace?.branch?.forget();
     const token = this.#token as Token;
     const open = this.#chunkEnd - this.#index;
     token.inputs -= open;
@@ -344,7 +372,7 @@ class ClientSend implements Sender, PendingSend {
 
   resume(room: Room): void {
     if (this.#withdrawn) return this.#taken(); // The room is the next one's.
-    room.force(this.#values[this.#index++], this.#token as Token, this.#partition);
+    room.force(this.#values[this.#index++], this.#given as Token, this.#partition);
     this.advance();
   }
 }

@@ -37,5 +37,6 @@ export {
   partitionOfKey,
   spread,
 } from "./partition.ts";
+export { type PipeSpan, parseTraceparent, type SpanHost, type Traceparent } from "./span.ts";
 export type { Failure } from "./token.ts";
 export type { Progress, Report, RunSummary, TraceEvent, WorkerStatus } from "./views.ts";

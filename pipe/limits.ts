@@ -30,6 +30,10 @@ export const FAILURES_KEPT = 100;
 export const SHOWN_CHARACTERS = 200;
 /** Checkpoints of one call that are not acknowledged; the call waits for the oldest. */
 export const SEGMENTS_MOST = 16;
+/** Spans below one, on each node: a fan-out of a sampled input has no million of them. */
+export const SPANS_BELOW = 100;
+/** Of the inputs of a run whose own context is sampled, unless it says otherwise. */
+export const SPAN_RATIO_DEFAULT = 0.001;
 /** Runs of one node at once. */
 export const RUNS_MOST = 1_000;
 /** Ended runs whose late messages are recognised. */

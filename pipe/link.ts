@@ -291,6 +291,7 @@ export class PeerStage implements Room {
         values.map(sayable),
         cursor ?? null,
         values.flatMap((value) => (value instanceof Stamped ? [value.life, value.number] : [])),
+        tokens.flatMap(({ trace }, at) => (trace?.takeBelow() === true ? [at, trace.traceparent] : [])),
       ]);
       if (encoded.length > MESSAGE_BYTES)
         throw new RangeError(`${encoded.length} characters are more than a message holds (${MESSAGE_BYTES})`);

@@ -21,12 +21,14 @@ import {
   RETRY_FIRST_MS,
   RETRY_MOST_MS,
   RUNS_MOST,
+  SPAN_RATIO_DEFAULT,
   WINDOW_INPUTS,
 } from "./limits.ts";
 import type { PeerRun } from "./link.ts";
 import { Ready } from "./ready.ts";
 import { Run } from "./run.ts";
 import { Sink } from "./sink.ts";
+import { Samples, type SpanHost, type Traceparent } from "./span.ts";
 import { Timers } from "./timers.ts";
 import { Usage } from "./usage.ts";
 import type { RunSummary, TraceEvent, WorkerStatus } from "./views.ts";
@@ -58,6 +60,8 @@ export interface PipeHost {
   pull(iterator: AsyncIterator<unknown>, call: Pulled): void;
   close(iterator: Iterator<unknown> | AsyncIterator<unknown>): void;
   find(pipeline: string): Pipeline | undefined;
+  /** Absent: no spans are made here; contexts are passed on. */
+  readonly spans?: SpanHost | undefined;
 }
 
 /** What the routes are made of. */
@@ -129,6 +133,9 @@ export class PipeNode {
       readonly attempt?: number;
       readonly drains?: boolean;
       readonly total?: number;
+      /** Of what the run is for, and which part of its inputs has spans. */
+      readonly above?: Traceparent | undefined;
+      readonly spanRatio?: number | undefined;
     },
     events: HomeEvents,
   ): Home {
@@ -140,6 +147,8 @@ export class PipeNode {
     const run = new Run(this, { id, pipeline, coordinator: this.self, attempt, sink: new Sink(drains) });
     const home = new Home(run, events);
     home.total = options.total;
+    const { above, spanRatio = above?.sampled === true ? SPAN_RATIO_DEFAULT : 0 } = options;
+    if (spanRatio > 0) home.samples = new Samples(spanRatio, above);
     run.home = home;
     this.runs.set(id, run);
     return home;

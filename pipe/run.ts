@@ -7,7 +7,9 @@ import type { Home } from "./home.ts";
 import { PeerRun, type PeerStage } from "./link.ts";
 import type { PipeNode } from "./node.ts";
 import { Resumed } from "./resumed.ts";
+import { Roster } from "./roster.ts";
 import { type Sink, SinkTarget } from "./sink.ts";
+import { Branch, parseTraceparent, TraceContext } from "./span.ts";
 import { Stage, type Target } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
 import { Token, type TokenOwner } from "./token.ts";
@@ -36,6 +38,8 @@ export class Run {
   readonly peers: Map<number, PeerRun> = new Map();
   home: Home | undefined = undefined;
   over = false;
+  /** Spans that have not ended, of this node. */
+  readonly branches: Roster<Branch> = new Roster();
   readonly trace: RunTrace = new RunTrace(this);
   readonly #sinkTarget: SinkTarget;
 
@@ -80,11 +84,12 @@ export class Run {
     this.peer(peer); // Acknowledgements go to peers that are known and not lost since.
     switch (message[0]) {
       case "in": {
-        const [, , batch, index, epoch, partitions, values, cursor, origins] = message;
+        const [, , batch, index, epoch, partitions, values, cursor, origins, traces] = message;
         const token = new Token(new Arrived(this, peer, batch), values.length);
         if (values.length === 0) return this.peer(peer).acknowledge(batch, token);
         const stage = this.stages[index];
         if (stage === undefined && this.sink === undefined) return;
+        let traced = 0;
         for (let at = 0; at < values.length; at++) {
           const plain = valueOfWire(values[at]);
           const value =
@@ -93,8 +98,10 @@ export class Run {
               : cursor === null
                 ? plain
                 : new Resumed(plain, cursor);
-          if (stage === undefined) this.#sinkTarget.arrive(value, token);
-          else stage.arrive(value, token, partitions[at] as number, epoch);
+          const given = traces[traced] === at ? this.#traced(token, traces[traced + 1]) : token;
+          if (given !== token) traced += 2;
+          if (stage === undefined) this.#sinkTarget.arrive(value, given);
+          else stage.arrive(value, given, partitions[at] as number, epoch);
         }
         return;
       }
@@ -151,6 +158,12 @@ export class Run {
       default:
         return this.home?.take(peer, message);
     }
+  }
+
+  /** One input of a batch, below the span that it had where it comes from. */
+  #traced(batch: Token, text: unknown): Token {
+    const above = parseTraceparent(String(text));
+    return above === undefined ? batch : new Branch(this, batch, new TraceContext(above, undefined)).token;
   }
 
   /** The peer has nothing of this run any more. */
@@ -226,6 +239,7 @@ export class Run {
     this.over = true;
     for (const stage of this.stages) stage.close();
     this.sink?.close();
+    for (const branch of this.branches.all()) branch.end("the run has ended");
     this.peers.clear();
     this.node.ended(this);
   }

@@ -18,7 +18,7 @@ import { hashOfKey } from "./partition.ts";
 import { ParkedItem, type Room } from "./room.ts";
 import type { Run } from "./run.ts";
 import { Stamped } from "./stamp.ts";
-import { errorTextOf, settle, shownOf, Token, type TokenOwner } from "./token.ts";
+import { errorTextOf, failureOf, settle, Token, type TokenOwner } from "./token.ts";
 import { Worker } from "./worker.ts";
 
 /** Where outputs of a fitting go: the next stage, or the sink. */
@@ -95,7 +95,7 @@ export class Stage implements Target, TokenOwner {
           return this.#broadcast.deliver(value, token);
       }
     } catch (error) {
-      token.fail({ fitting: this.fitting.name, partition: from, input: shownOf(value), error: errorTextOf(error) });
+      token.fail(failureOf({ fitting: this.fitting.name, partition: from }, value, error));
       settle(token, 1);
       return undefined;
     }

@@ -8,6 +8,7 @@
  */
 
 import { FAILURES_KEPT, SHOWN_CHARACTERS } from "./limits.ts";
+import type { TraceContext } from "./span.ts";
 
 export interface Failure {
   readonly fitting: string;
@@ -43,6 +44,8 @@ export class Token implements Outcome {
   failed = 0;
   resent = 0;
   failures: Failure[] = NO_FAILURES as Failure[];
+  /** Of a sampled input: it has a span, and what comes of it may have some. */
+  trace: TraceContext | undefined = undefined;
 
   constructor(owner: TokenOwner, pending: number) {
     this.owner = owner;
@@ -67,6 +70,14 @@ export class Token implements Outcome {
 export function settle(token: Token, count: number): void {
   token.pending -= count;
   if (token.pending <= token.low) token.owner.settled(token);
+}
+
+export function failureOf(
+  at: { readonly fitting: string; readonly partition: number },
+  input: unknown,
+  error: unknown,
+): Failure {
+  return { ...at, input: shownOf(input), error: errorTextOf(error) };
 }
 
 export function shownOf(value: unknown): string {

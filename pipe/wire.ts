@@ -23,6 +23,8 @@ export type PipeMessage =
       cursor: unknown,
       /** Of a stage with `checkpointEvery`: life and number of each input. Else empty. */
       origins: readonly number[],
+      /** `[at, traceparent, …]`, rising, of those that are sampled. */
+      traces: readonly (number | string)[],
     ]
   /** To the coordinator: what does it keep of this partition? `ask` comes back. */
   | readonly ["load", run: string, ask: number, stage: number, partition: number]
@@ -140,6 +142,8 @@ const truth: Check = (value) => typeof value === "boolean";
 const partition: Check = (value) => typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 4_096;
 const partitions: Check = (value) => Array.isArray(value) && value.length <= 65_536 && value.every(partition);
 const counts: Check = (value) => Array.isArray(value) && value.every(count);
+const traces: Check = (value) =>
+  Array.isArray(value) && value.every((one, at) => (at % 2 === 0 ? count(one) : text(one)));
 const marks: Check = (value) => Array.isArray(value) && value.every(counts);
 const texts: Check = (value) => Array.isArray(value) && value.every(text);
 const failures: Check = (value) =>
@@ -148,7 +152,7 @@ const failures: Check = (value) =>
   value.every((one) => Array.isArray(one) && text(one[0]) && count(one[1]) && text(one[2]) && text(one[3]));
 const SHAPES: Readonly<Record<string, readonly Check[]>> = {
   open: [text, text, text, count],
-  in: [text, count, count, count, partitions, list, anything, counts],
+  in: [text, count, count, count, partitions, list, anything, counts, traces],
   load: [text, count, count, partition],
   loaded: [text, count, count, partition, count, marks, anything],
   keep: [text, count, count, partition, count, marks, anything, truth],

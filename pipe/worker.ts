@@ -16,9 +16,11 @@ import { ItemQueue } from "./queue.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
 import { Roster } from "./roster.ts";
+import { callSpan } from "./span.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
-import { errorTextOf, settle, shownOf, type Token } from "./token.ts";
+import { errorTextOf, type Failure, failureOf, settle, shownOf, type Token } from "./token.ts";
+import { WorkTime } from "./work-time.ts";
 
 export class Worker implements Room, Runnable {
   readonly stage: Stage;
@@ -40,9 +42,7 @@ export class Worker implements Room, Runnable {
   ownedAt = 0;
   #ready = false;
   #blockedAt = 0;
-  #workMs = 0;
-  #worksSince: number | undefined = undefined;
-  readonly #startedAt: number;
+  readonly #time: WorkTime;
   #blockedMs = 0;
   #doneToken: Token | undefined = undefined;
   #abort: AbortController | undefined = undefined;
@@ -53,7 +53,7 @@ export class Worker implements Room, Runnable {
   constructor(stage: Stage, partition: number) {
     this.stage = stage;
     this.partition = partition;
-    this.#startedAt = stage.run.node.host.now();
+    this.#time = new WorkTime(stage.run.node.host.now());
     this.#queueLimit = stage.fitting.queueLimit;
     this.#concurrency = stage.fitting.concurrency;
     this.#shared = this.#concurrency === 1 && !stage.fitting.resumable ? new Context(this) : undefined;
@@ -101,7 +101,7 @@ export class Worker implements Room, Runnable {
   }
 
   step(): number {
-    this.#works();
+    this.#time.works(this.stage.run.node.host.now());
     const taken = this.#step();
     if (this.calls.size === 0) this.#rests();
     return taken;
@@ -109,19 +109,11 @@ export class Worker implements Room, Runnable {
 
   /** How long calls were under way, and none, in ms. */
   times(): { readonly workMs: number; readonly idleMs: number } {
-    const now = this.stage.run.node.host.now();
-    const workMs = this.#workMs + (this.#worksSince === undefined ? 0 : now - this.#worksSince);
-    return { workMs: Math.round(workMs), idleMs: Math.round(Math.max(0, now - this.#startedAt - workMs)) };
-  }
-
-  #works(): void {
-    this.#worksSince ??= this.stage.run.node.host.now();
+    return this.#time.times(this.stage.run.node.host.now());
   }
 
   #rests(): void {
-    if (this.#worksSince === undefined) return;
-    this.#workMs += this.stage.run.node.host.now() - this.#worksSince;
-    this.#worksSince = undefined;
+    this.#time.rests(this.stage.run.node.host.now());
   }
 
   #step(): number {
@@ -185,6 +177,7 @@ export class Worker implements Room, Runnable {
 
   released(call: Call): void {
     this.calls.delete(call);
+    if (call.token.trace !== undefined) call.token.trace.branch?.returned();
     if (this.calls.size === 0) this.#rests();
     if (!this.#ready) this.#schedule();
   }
@@ -221,9 +214,21 @@ export class Worker implements Room, Runnable {
   }
 
   #begin(given: unknown, token: Token): void {
+    if (this.checkpoint?.knows(given) === true) return settle(token, 1);
+    if (token.trace !== undefined) return this.#beginSpanned(given, token);
+    this.#process(given, token);
+  }
+
+  #beginSpanned(given: unknown, above: Token): void {
+    const token = callSpan(this.stage, this.partition, above);
+    const before = this.calls.size;
+    this.#process(given, token);
+    if (this.calls.size === before) token.trace?.branch?.returned();
+  }
+
+  #process(given: unknown, token: Token): void {
     const { fitting, next } = this.stage;
     const value = given instanceof Resumed || given instanceof Stamped ? given.value : given;
-    if (this.checkpoint?.knows(given) === true) return settle(token, 1);
     const context = this.#shared ?? new Context(this);
     context.attempt = 1;
     context.cursor = given instanceof Resumed ? given.cursor : undefined;
@@ -349,13 +354,8 @@ export class Worker implements Room, Runnable {
     this.absorbed = Math.min(this.absorbed, 1);
   }
 
-  #failure(input: unknown, error: unknown): { fitting: string; partition: number; input: string; error: string } {
-    return {
-      fitting: this.stage.fitting.name,
-      partition: this.partition,
-      input: shownOf(input),
-      error: errorTextOf(error),
-    };
+  #failure(input: unknown, error: unknown): Failure {
+    return failureOf({ fitting: this.stage.fitting.name, partition: this.partition }, input, error);
   }
 
   /** The first input since `done` ran, or at all. */

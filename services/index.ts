@@ -24,6 +24,7 @@ export {
 export type { PipeRun, RunOptions, SendOptions } from "../pipe/io/run.ts";
 export { throttle } from "../pipe/io/throttle.ts";
 export { broadcast, byHash, byKey, constant, follow, type Partitioner, spread } from "../pipe/partition.ts";
+export type { PipeSpan } from "../pipe/span.ts";
 export type { Progress as RunProgress, Report } from "../pipe/views.ts";
 export { ERRORS, type ErrorCode, type ErrorKind, isErrorCode, RingError } from "../ring/errors.ts";
 export type { AppLimits } from "../ring/tasks/definition.ts";

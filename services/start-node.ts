@@ -8,6 +8,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Pipeline } from "../pipe/fitting.ts";
 import type { PipeRun, RunOptions } from "../pipe/io/run.ts";
+import type { PipeSpan } from "../pipe/span.ts";
 import { RingError } from "../ring/errors.ts";
 import { isRingSize, isWeight, isZone } from "../ring/limits.ts";
 import type { App } from "./app.ts";
@@ -46,6 +47,10 @@ export interface NodeOptions {
   readonly logLevel?: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
   /** How long running attempts may take when the node stops. Default 25,000. */
   readonly graceMs?: number;
+  /** Takes the spans of sampled pipeline inputs, as they end on this node. */
+  readonly onSpan?: (span: PipeSpan) => void;
+  /** OpenTelemetry collector that they go to, as OTLP over HTTP. Default: from `OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set. */
+  readonly tracesUrl?: string;
 }
 
 export interface RunningNode extends AsyncDisposable {

@@ -12,6 +12,7 @@ import { RingError } from "../../ring/errors.ts";
 import type { NodeName } from "../../ring/ids.ts";
 import { isPipeline, type Pipeline } from "../fitting.ts";
 import { type PipeHost, PipeNode, type Pulled, type Settled } from "../node.ts";
+import type { PipeSpan } from "../span.ts";
 import type { FittingUsage } from "../usage.ts";
 import type { Report, RunSummary, TraceEvent, WorkerStatus } from "../views.ts";
 import { openRun, type PipeRun, type RunOptions } from "./run.ts";
@@ -28,6 +29,8 @@ export interface PipeEngineOptions {
   readonly graceMs?: number;
   /** A run that this node opened has ended. */
   readonly onReport?: (report: Report) => void;
+  /** Spans of sampled inputs that have ended on this node. Absent: none are made here. */
+  readonly onSpan?: ((span: PipeSpan) => void) | undefined;
 }
 
 export class PipeEngine implements Disposable {
@@ -57,6 +60,7 @@ export class PipeEngine implements Disposable {
       pull,
       close: closeIterator,
       find: (name) => options.find(name) ?? this.#local.get(name),
+      spans: options.onSpan === undefined ? undefined : { newId, ended: options.onSpan },
     };
     this.node = new PipeNode({
       self: options.self,
@@ -260,6 +264,10 @@ export class PipeEngine implements Disposable {
     );
     this.#timer.unref();
   }
+}
+
+function newId(digits: 16 | 32): string {
+  return randomBytes(digits / 2).toString("hex");
 }
 
 /** 52 random bits, never 0. */

@@ -13,6 +13,7 @@ import type { Home } from "../home.ts";
 import type { PipeNode } from "../node.ts";
 import { Resumed } from "../resumed.ts";
 import { type Entry, Roster } from "../roster.ts";
+import { parseTraceparent } from "../span.ts";
 import type { Progress, Report } from "../views.ts";
 
 /**
@@ -29,6 +30,10 @@ export interface RunOptions<Out> {
   /** Default: random. */
   readonly id?: string;
   readonly attempt?: number;
+  /** W3C trace context of what the run is for. When it is sampled, so are the run's first input and a part of the others. */
+  readonly traceparent?: string;
+  /** Which part of the inputs is to have spans, 0 to 1. Default: 0.001 with a sampled `traceparent`, else 0. */
+  readonly spanRatio?: number;
   /** Of a run with a single input that can be resumed. */
   readonly onCheckpoint?: (cursor: unknown) => void;
 }
@@ -39,6 +44,8 @@ export interface SendOptions {
   readonly deadlineMs?: number;
   /** Where `process` is to go on, as given to `onCheckpoint` before. */
   readonly cursor?: unknown;
+  /** W3C trace context of these inputs: when it is sampled, each has a span below it. */
+  readonly traceparent?: string;
 }
 
 export interface PipeRun<In, Out> extends AsyncDisposable {
@@ -66,6 +73,9 @@ export function openRun<In, Out>(
   options: RunOptions<Out> & { readonly onReport: (report: Report) => void },
 ): PipeRun<In, Out> {
   options.signal?.throwIfAborted();
+  const { spanRatio } = options;
+  if (spanRatio !== undefined && !(spanRatio >= 0 && spanRatio <= 1))
+    throw new RingError("INVALID_ARGUMENT", `spanRatio must be from 0 to 1, not ${String(spanRatio).slice(0, 40)}`);
   return new OpenRun<In, Out>(node, pipeline, options);
 }
 
@@ -97,6 +107,8 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
         drains: sink === "drain",
         ...(options.attempt === undefined ? {} : { attempt: options.attempt }),
         ...(options.total === undefined ? {} : { total: options.total }),
+        above: parseTraceparent(options.traceparent ?? ""),
+        spanRatio: options.spanRatio,
       },
       {
         finished: (report) => {
@@ -130,10 +142,11 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
     if (this.#ended) return Promise.reject(new RingError("INVALID_ARGUMENT", "send after end"));
     let taken = false;
     let wake: (() => void) | undefined;
-    const pending = this.#home.send(inputs, () => {
+    const onTaken = (): void => {
       taken = true;
       wake?.();
-    });
+    };
+    const pending = this.#home.send(inputs, onTaken, parseTraceparent(options.traceparent ?? ""));
     if (pending === undefined)
       return Promise.reject(
         new RingError("QUEUE_FULL", "too many sends of this run wait for room", { retryAfterMs: 10 }),

@@ -20,6 +20,8 @@ interface RunRequest {
     readonly drain: boolean;
     readonly total: number;
     readonly heartbeatMs: number;
+    readonly traceparent: string;
+    readonly spanRatio: number;
   };
   readonly inputs?: { readonly values: readonly string[] };
   readonly end?: object;
@@ -69,6 +71,8 @@ export class PipeSession {
     const run = this.#engine.run(open.pipeline, {
       sink: open.drain ? "drain" : "results",
       ...(open.total > 0 ? { total: open.total } : {}),
+      traceparent: open.traceparent,
+      ...(open.spanRatio === 0 ? {} : { spanRatio: open.spanRatio }),
     });
     this.#run = run;
     this.#heartbeatMs = open.heartbeatMs === 0 ? 0 : Math.max(1_000, open.heartbeatMs);

@@ -19,6 +19,10 @@ export interface RemoteRunOptions {
    */
   readonly sink?: "results" | "drain" | ((outputs: readonly never[]) => void | Promise<void>);
   readonly total?: number;
+  /** W3C trace context. When it is sampled, so are the run's first input and a part of the others. */
+  readonly traceparent?: string;
+  /** Which part of the inputs is to have spans, up to 1. 0 (default): 0.001 with a sampled `traceparent`, else none. */
+  readonly spanRatio?: number;
 }
 
 export interface RemoteRun extends AsyncDisposable {
@@ -94,7 +98,9 @@ class StreamRun implements RemoteRun {
     this.#call.on("data", (reply: RunReply) => this.#reply(reply));
     this.#call.on("error", (error: ServiceError) => this.#fail(ringErrorOf(error)));
     this.#call.on("end", () => this.#fail(new RingError("CANCELLED", "the stream ended without a report")));
-    this.#call.write({ open: { pipeline, drain: this.#drains, total: options.total ?? 0, heartbeatMs: HEARTBEAT_MS } });
+    const { total = 0, traceparent = "", spanRatio = 0 } = options;
+    const open = { pipeline, drain: this.#drains, total, heartbeatMs: HEARTBEAT_MS, traceparent, spanRatio };
+    this.#call.write({ open });
     this.#ping = setInterval(() => {
       if (!this.#ended || this.#report === undefined) this.#call.write({ ping: {} });
     }, HEARTBEAT_MS / 3);

@@ -42,6 +42,7 @@ import { machineId } from "./machine-id.ts";
 import { feedMetrics } from "./metrics-feed.ts";
 import { Opened } from "./opened.ts";
 import { openPipes } from "./pipes.ts";
+import { openSpans, type SpanOptions } from "./span-export.ts";
 
 export interface Endpoint {
   readonly host: string;
@@ -49,7 +50,7 @@ export interface Endpoint {
   readonly port: number;
 }
 
-export interface HostOptions {
+export interface HostOptions extends SpanOptions {
   readonly name: string;
   readonly apps: readonly App[];
   /** Data directory; made when missing. */
@@ -114,8 +115,9 @@ export async function startHost(options: HostOptions): Promise<Host> {
   await directory.clearMarker("stopping");
   const registerFile = await openRegisterFile(directory.path, { memberId: directory.id });
   opened.defer(() => registerFile.close());
-  const leaseMs = options.leaseMs ?? (isShared(options) && options.profile === "fast" ? LEASE_FAST_MS : LEASE_MS);
-  const shared = isShared(options)
+  const isShared = options.store !== undefined && options.store !== "embedded";
+  const leaseMs = options.leaseMs ?? (isShared && options.profile === "fast" ? LEASE_FAST_MS : LEASE_MS);
+  const shared = isShared
     ? opened.use(
         // Loaded only where it is used: it brings a client of its own.
         await (await import("./shared-store.ts")).openSharedStore({
@@ -288,7 +290,8 @@ export async function startHost(options: HostOptions): Promise<Host> {
       log,
     }),
   );
-  const pipes = opened.use(openPipes({ node, apps, metrics, send: (to, message) => peers.send(to, message) }));
+  const spans = opened.use(openSpans(options, log));
+  const pipes = opened.use(openPipes({ node, apps, metrics, spans, send: (to, message) => peers.send(to, message) }));
   const api: Api = await startApi({
     node,
     bind: options.grpc,
@@ -362,10 +365,6 @@ export async function startHost(options: HostOptions): Promise<Host> {
       return ended;
     },
   };
-}
-
-function isShared({ store }: HostOptions): boolean {
-  return store !== undefined && store !== "embedded";
 }
 
 function portOf(address: string): number {

@@ -10,6 +10,7 @@ import type { NodeDriver } from "../../ring/io/node.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
 import type { Catalogue } from "../apps/catalogue.ts";
 import type { NodeMetrics } from "../metrics/node-metrics.ts";
+import type { OpenSpans } from "./span-export.ts";
 
 export interface HostPipes extends Disposable {
   readonly engine: PipeEngine;
@@ -23,13 +24,15 @@ export function openPipes(options: {
   readonly apps: Catalogue;
   readonly send: (to: NodeName, message: NodeMessage) => boolean;
   readonly metrics: NodeMetrics;
+  readonly spans: Pick<OpenSpans, "take">;
 }): HostPipes {
-  const { node, apps, send, metrics } = options;
+  const { node, apps, send, metrics, spans } = options;
   const engine = new PipeEngine({
     self: node.name,
     find: (name) => apps.pipeline(name),
     names: () => apps.pipelineNames(),
     send: (to, bytes) => send(to, { type: "pipe", bytes }),
+    onSpan: spans.take,
     onReport: ({ pipeline, state, acknowledged, failed, resent }) => {
       metrics.pipeRuns.add(1, pipeline, state);
       metrics.pipeInputs.add(acknowledged, pipeline, "acknowledged");

@@ -9,6 +9,8 @@
 import type { PipeRun, RunOptions } from "../../pipe/io/run.ts";
 import type { Report } from "../../pipe/views.ts";
 import { RingError } from "../../ring/errors.ts";
+import { headersOf } from "../../ring/tasks/record.ts";
+import type { TaskRecord } from "../../ring/tasks/task.ts";
 import type { PipelineInputs } from "../apps/context.ts";
 import type { Run } from "./run.ts";
 import { decodeValue, encodeValue } from "./value.ts";
@@ -40,6 +42,7 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
     attempt: attempt.attempt,
     signal: run.signal,
     sink: given.sink ?? "drain",
+    ...traceOf(attempt.record),
     ...("input" in given ? { onCheckpoint: keep } : {}),
   });
   if ("input" in given) await open.send(given.input, checkpoint === undefined ? {} : { cursor: checkpoint.cursor });
@@ -49,6 +52,12 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
   if (report.error !== undefined) throw new RingError(report.error.code, report.error.detail);
   if (!run.stale && (keptAt > 0 || stored !== undefined)) host.keep?.(attempt.attemptId, [{ name, value: undefined }]);
   return report;
+}
+
+/** Spans of the run are below what the task is for, if its headers say so. */
+function traceOf(record: TaskRecord): { readonly traceparent?: string } {
+  const traceparent = headersOf(record).get("traceparent");
+  return traceparent === undefined ? {} : { traceparent };
 }
 
 interface Checkpoint {
