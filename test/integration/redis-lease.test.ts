@@ -6,9 +6,10 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RingError } from "../../ring/errors.ts";
-import type { NodeName } from "../../ring/ids.ts";
+import type { NodeName, Partition } from "../../ring/ids.ts";
 import { parseRedisAddress } from "../../ring/io/store/redis/address.ts";
 import { RedisLease } from "../../ring/io/store/redis/lease.ts";
+import { openRedisStore } from "../../ring/io/store/redis/store.ts";
 import { waitUntil } from "../../services/lab/lab.ts";
 import { RedisServer } from "../../services/lab/redis.ts";
 import { redisThere } from "../redis-there.ts";
@@ -45,6 +46,23 @@ describe.skipIf(!redisThere())("the lease in Redis", () => {
     expect(watched.broken?.code).toBe("STORE_BROKEN");
   });
 
+  test("P5: a Redis whose memory is full takes renewals and openings, or nothing would end that makes room", async () => {
+    await using small = await RedisServer.open();
+    await using watched = new Holder({ url: small.url, prefix: "taskring", memberId: "a" });
+    await using store = await openRedisStore({ address: small.url });
+    const term = await store.open(P, FIRST);
+    const row = { key: Uint8Array.of(1), value: new Uint8Array(10_000) };
+    await store.commit([{ partition: P, term, changes: [row] }]);
+    await waitUntil("it is held", () => watched.grants > 0, 10_000);
+    await small.ask("config", "set", "maxmemory", "100kb");
+    const { grants } = watched;
+    await waitUntil("it is renewed", () => watched.grants > grants + 3, 5_000);
+    expect((await store.open(P, FIRST)).opens).toBe(2);
+    const next = await store.open(P, { ...FIRST, generation: 2 });
+    expect(next.opens).toBe(1);
+    expect(await store.commit([{ partition: P, term: next, changes: [{ key: row.key }] }])).toEqual({ refused: [] });
+  });
+
   test("P7: of two processes of one member only one holds it, until the other gives it back", async () => {
     const prefix = "twice";
     const first = holder({ prefix, memberId: "a" });
@@ -61,6 +79,9 @@ describe.skipIf(!redisThere())("the lease in Redis", () => {
     return new Holder({ ...options, url: redis.url });
   }
 });
+
+const P = 7 as Partition;
+const FIRST = { history: 1, generation: 1 };
 
 class Holder implements AsyncDisposable {
   grants = 0;

@@ -3,7 +3,8 @@
  *
  * W1  Items are written in the order they were given; those of one partition never overtake each other.
  * W2  A call without an answer is repeated as it was: its sequence numbers make that safe (R2 of `scripts.ts`).
- * W3  While Redis does not answer, what waits is bounded; more is refused with `QUEUE_FULL`.
+ * W3  While Redis does not answer, what waits is bounded; more is refused with `QUEUE_FULL`. Openings, one for each partition,
+ *     and what was let in before are taken.
  */
 
 import { RingError } from "../../../errors.ts";
@@ -64,10 +65,10 @@ export class WriteLine {
     return this.#underWaySince === undefined ? 0 : now - this.#underWaySince;
   }
 
-  /** Throws `STORE_BROKEN`, or `QUEUE_FULL` (W3). */
-  submit(items: readonly Item[], fromReserve = false): void {
+  /** Throws `STORE_BROKEN`, or `QUEUE_FULL` (W3), but not for what is from the reserve. */
+  submit(items: readonly Item[], { fromReserve }: { readonly fromReserve: boolean }): void {
     if (this.#broken !== undefined) throw this.#broken;
-    if (this.#waitingBytes > this.#options.waitingLimitBytes)
+    if (!fromReserve && this.#waitingBytes > this.#options.waitingLimitBytes)
       throw new RingError("QUEUE_FULL", "too much waits for Redis", { retryAfterMs: 500 });
     for (const item of items) {
       this.#waiting.push({ item, fromReserve });

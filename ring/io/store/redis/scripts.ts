@@ -13,7 +13,8 @@
  * R3  A sequence that went backwards, or a term that is gone, shows that Redis has lost what it had acknowledged. From then on
  *     nothing of that opening is written: a group without a sequence is not taken by an opening that counts.
  * R4  A script fails before its first write or not at all: with the memory full Redis refuses the first one; `reserve`
- *     makes that one a write which it never refuses.
+ *     makes that one a write which it never refuses. Leases and openings are always taken: without them nothing would end
+ *     that makes room.
  */
 
 /** Of two terms. */
@@ -179,6 +180,7 @@ for at = 1, #nodes, 2 do
   end
 end
 if out[1] == 0 then
+  redis.call('DEL', KEYS[2] .. ':none')
   redis.call('HSET', KEYS[2], ARGV[1], (now + tonumber(ARGV[5])) .. ' ' .. ARGV[2] .. ' ' .. ARGV[6])
 end
 return out

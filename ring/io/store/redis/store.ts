@@ -130,20 +130,19 @@ export class RedisStore implements NodeStore {
     this.#check();
     const term = await new Promise<Term>((resolve, reject) => {
       const asked: Term = { history: at.history, generation: at.generation, opens: 0 };
-      this.#line.submit([
-        {
-          ...SMALL,
-          partition,
-          args: () => ["o", termBytes(asked), "0", "0", ""],
-          done: (verdict, opens) => {
-            const opened: Term = { ...asked, opens };
-            if (verdict !== 0) return reject(notOwner(partition));
-            this.#opened.set(partition, new Opening(opened));
-            resolve(opened);
-          },
-          failed: reject,
+      const opening: Item = {
+        ...SMALL,
+        partition,
+        args: () => ["o", termBytes(asked), "0", "0", ""],
+        done: (verdict, opens) => {
+          const opened: Term = { ...asked, opens };
+          if (verdict !== 0) return reject(notOwner(partition));
+          this.#opened.set(partition, new Opening(opened));
+          resolve(opened);
         },
-      ]);
+        failed: reject,
+      };
+      this.#line.submit([opening], { fromReserve: true });
     });
     this.#scans.written(partition);
     return term;
@@ -172,7 +171,7 @@ export class RedisStore implements NodeStore {
         refused.push(index);
         settled();
       });
-      if (items.length > 0) this.#line.submit(items, fromReserve);
+      if (items.length > 0) this.#line.submit(items, { fromReserve });
     });
     return { refused: refused.sort((a, b) => a - b) };
   }
