@@ -141,6 +141,19 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
     expect(store.broken).toBeDefined();
   });
 
+  test("P1: a Redis that begins to evict while it is in use takes no new work until it no longer does", async () => {
+    await using other = await RedisServer.open();
+    await using store = await openRedisStore({ address: other.url, lookMs: 200 });
+    const term = await store.open(P, FIRST);
+    const write = (name: string): Promise<unknown> => store.commit([{ partition: P, term, changes: [put(name, 9)] }]);
+    await other.ask("config", "set", "maxmemory-policy", "allkeys-lru");
+    await waitUntil("it is noticed", () => store.full, 10_000);
+    await expect(write("new")).rejects.toMatchObject({ code: "QUEUE_FULL" });
+    await other.ask("config", "set", "maxmemory-policy", "noeviction");
+    await waitUntil("there is room", () => !store.full, 10_000);
+    await write("new");
+  });
+
   test("P1: the index of state follows its rows, also through a put that is taken back, and one behind a delete", async () => {
     await using store = await openRedisStore({ address: address() });
     const term = await store.open(P, FIRST);

@@ -39,7 +39,7 @@ export async function readSettings(link: RedisLink): Promise<RedisSettings> {
 
 /** Throws `INVALID_ARGUMENT` for a Redis that throws keys away; returns what is to be warned of. */
 export function checkSettings(settings: RedisSettings): readonly string[] {
-  if (settings.policy !== "noeviction")
+  if (settings.policy !== SAFE_POLICY)
     throw new RingError(
       "INVALID_ARGUMENT",
       `Redis has maxmemory-policy ${settings.policy}, which throws tasks away when memory is short: CONFIG SET maxmemory-policy noeviction`,
@@ -58,11 +58,17 @@ export interface Memory {
   readonly usedBytes: number;
   /** 0: no limit. */
   readonly limitBytes: number;
+  /** It may throw rows away. */
+  readonly evicts: boolean;
 }
 
 export async function readMemory(link: RedisLink): Promise<Memory> {
   const info = parseInfo(await link.call("info", ["memory"]));
-  return { usedBytes: Number(info.get("used_memory") ?? 0), limitBytes: Number(info.get("maxmemory") ?? 0) };
+  return {
+    usedBytes: Number(info.get("used_memory") ?? 0),
+    limitBytes: Number(info.get("maxmemory") ?? 0),
+    evicts: (info.get("maxmemory_policy") ?? SAFE_POLICY) !== SAFE_POLICY,
+  };
 }
 
 export interface Rewriting {
@@ -90,3 +96,5 @@ function parseInfo(reply: unknown): ReadonlyMap<string, string> {
   }
   return found;
 }
+
+const SAFE_POLICY = "noeviction";

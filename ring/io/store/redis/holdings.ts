@@ -57,7 +57,8 @@ export async function readHoldings(
     }))
     .sort((a, b) => b.bytes - a.bytes)
     .slice(0, HOLDINGS_MOST);
-  return { holdings, ...(await readMemory(link)), ...(await readRewriting(link)) };
+  const { usedBytes, limitBytes } = await readMemory(link);
+  return { holdings, usedBytes, limitBytes, ...(await readRewriting(link)) };
 }
 
 /** What has come since an earlier look. */

@@ -223,9 +223,13 @@ function drop(client: Redis | Cluster): void {
   client.disconnect();
 }
 
-function troubleOf(error: unknown): RedisTrouble {
+/** What an error means for whoever called. */
+export function troubleOf(error: unknown): RedisTrouble {
   const message = error instanceof Error ? error.message : String(error);
-  const code = /^-?([A-Z]+)\b/.exec(message)?.[1];
+  // Redis 6 wraps what a script ran into: "ERR Error running script (call to f_…): @user_script:4: -OOM command not …".
+  const within = /^-?ERR Error running script .*?: -([A-Z]+) /.exec(message)?.[1];
+  const code = within ?? /^-?([A-Z]+)\b/.exec(message)?.[1];
+  if (message.includes(CROWDED)) return new RedisTrouble("again", message, error);
   if (code === "OOM") return new RedisTrouble("full", message, error);
   if (code === undefined || AGAIN.has(code)) return new RedisTrouble("again", message, error);
   return new RedisTrouble("refused", message, error);
@@ -233,7 +237,7 @@ function troubleOf(error: unknown): RedisTrouble {
 
 /** The server that answers is no longer the one that writes go to. */
 function isMoved(message: string): boolean {
-  return message.startsWith("READONLY") || message.startsWith("UNBLOCKED");
+  return /(^|-)READONLY /.test(message) || message.startsWith("UNBLOCKED");
 }
 
 /** As `RingError`, for callers of the store. */
@@ -244,6 +248,8 @@ export function asRingError(error: unknown): RingError {
   return new RingError(code, `Redis: ${message}`, { cause: error });
 }
 
+/** Of an answer to whoever comes as one too many. */
+const CROWDED = "max number of clients reached";
 /** Answers that pass: while it loads, fails over, runs a long script, or cannot write its own disk. */
 const AGAIN: ReadonlySet<string> = new Set([
   "LOADING",

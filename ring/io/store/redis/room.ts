@@ -1,35 +1,47 @@
 /**
  * Whether Redis has room for new work. What ends work frees memory and is let through at any level, so the level is looked
- * at as well as the refusals: it is full above `FULL_SHARE` of its limit, and again not below `ROOM_SHARE`.
+ * at as well as the refusals: it is full above `FULL_SHARE` of its limit, and again not below `ROOM_SHARE`. A server that may
+ * evict has none: start-up refuses it, but a setting may change, and a replica with another one be promoted.
  */
 
 import type { StoreLog } from "../log.ts";
 import { readMemory } from "./checks.ts";
 import type { RedisLink } from "./link.ts";
 
+interface RoomOptions {
+  readonly log?: StoreLog | undefined;
+  /** How many there have been: while they are many the level is looked at more often. */
+  readonly commits: () => number;
+  readonly lookMs?: number;
+}
+
 export class Room implements Disposable {
   readonly #link: RedisLink;
   readonly #log: StoreLog | undefined;
   readonly #commits: () => number;
+  readonly #lookMs: number;
   #commitsSeen = 0;
   #timer: NodeJS.Timeout | undefined;
+  #evicts = false;
   #closed = false;
   full = false;
   usedBytes = 0;
 
-  /** `commits`: how many there have been; while they are many it is looked at more often. */
-  constructor(link: RedisLink, options: { readonly log: StoreLog | undefined; readonly commits: () => number }) {
+  constructor(link: RedisLink, options: RoomOptions) {
     this.#link = link;
     this.#log = options.log;
+    this.#lookMs = options.lookMs ?? LOOK_MS;
     this.#commits = options.commits;
   }
 
   async watch(): Promise<void> {
     clearTimeout(this.#timer);
     try {
-      const { usedBytes, limitBytes } = await readMemory(this.#link);
+      const { usedBytes, limitBytes, evicts } = await readMemory(this.#link);
       this.usedBytes = usedBytes;
-      if (limitBytes === 0) this.#is(false);
+      this.#mayEvict(evicts);
+      if (evicts) this.#is(true);
+      else if (limitBytes === 0) this.#is(false);
       else if (usedBytes > limitBytes * FULL_SHARE) this.#is(true);
       else if (usedBytes < limitBytes * ROOM_SHARE) this.#is(false);
     } catch {
@@ -39,7 +51,7 @@ export class Room implements Disposable {
     const busy = this.#commits() - this.#commitsSeen > BUSY_COMMITS || this.full;
     this.#commitsSeen = this.#commits();
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.watch(), busy ? LOOK_BUSY_MS : LOOK_MS).unref();
+    this.#timer = setTimeout(() => void this.watch(), busy ? LOOK_BUSY_MS : this.#lookMs).unref();
   }
 
   /** Redis refused a write for want of memory. */
@@ -52,6 +64,12 @@ export class Room implements Disposable {
   [Symbol.dispose](): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+  }
+
+  #mayEvict(evicts: boolean): void {
+    if (evicts && !this.#evicts)
+      this.#log?.error({}, "Redis may throw tasks away: no new work until maxmemory-policy is noeviction again");
+    this.#evicts = evicts;
   }
 
   #is(full: boolean): void {

@@ -44,6 +44,8 @@ export interface RedisStoreOptions {
   readonly connectDeadlineMs?: number;
   /** What may wait for Redis. Default 256 MiB. */
   readonly waitingLimitBytes?: number;
+  /** How often an idle store looks at the memory of Redis. Default 10 s; a busy one does each second. */
+  readonly lookMs?: number;
 }
 
 /** Rejects with `INVALID_ARGUMENT` for a Redis that evicts, with `DEADLINE` when it does not answer in time. */
@@ -84,7 +86,7 @@ export class RedisStore implements NodeStore {
     this.#writer = new RedisLink(address, `${name}-write`);
     const keysOf = (partition: Partition): readonly [string, string] => this.#keysOf(partition);
     this.#scans = new Scans(this.link, keysOf);
-    this.#room = new Room(this.link, { log: options.log, commits: () => this.#line.commits });
+    this.#room = new Room(this.link, { ...options, commits: () => this.#line.commits });
     this.#line = new WriteLine({
       link: this.#writer,
       keysOf,
