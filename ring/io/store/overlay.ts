@@ -10,6 +10,7 @@
  * O2  A row that began here and ended here was never in the database: nothing is said of it at the checkpoint.
  */
 
+import { type KeyPlace, RowOrder } from "./row-order.ts";
 import { SPACE_BYTES, type Space, spaceOf } from "./rows.ts";
 
 /** Where a job writes its rows. */
@@ -45,6 +46,12 @@ export class Overlay implements RowSink {
   /** 1: an older version of the row may lie in the database. */
   #below: Uint8Array = new Uint8Array(FIRST_SLOTS);
   #rows = 0;
+  /** The first change of each row, by space: pages are asked for within one. */
+  readonly #order = new Map<Space, RowOrder>();
+  readonly #keyPlace = (at: number): KeyPlace => {
+    const from = at + HEADER_BYTES;
+    return { from, to: from + keyBytesAt(this.bytes, at) };
+  };
   /** Of what is being put together: where each change begins, and the hash of its row. */
   #fresh: Int32Array = new Int32Array(2 * FIRST_FRESH);
   #freshCount = 0;
@@ -140,18 +147,12 @@ export class Overlay implements RowSink {
   /** Newest changes of keys in `[start, end)`, in key order. */
   range(start: Uint8Array, end: Uint8Array): NetChange[] {
     const found: NetChange[] = [];
-    const first = spaceOf(start);
     const last = spaceOf(end);
-    const slots = this.#slots;
-    for (let index = 0; index < slots.length; index += 2) {
-      const at = slots[index]!;
-      if (at === 0) continue;
-      const space = this.#spaceAt(at);
-      if (space < first || space > last) continue;
-      const key = this.#keyAt(at);
-      if (Buffer.compare(key, start) >= 0 && Buffer.compare(key, end) < 0) found.push(this.changeAt(at));
+    for (let space = spaceOf(start); space <= last; space++) {
+      const firsts = this.#order.get(space)?.within(this.bytes, this.#keyPlace, start, end) ?? [];
+      for (const at of firsts) found.push(this.find(this.#keyAt(at))!);
     }
-    return found.sort((left, right) => Buffer.compare(left.key, right.key));
+    return found.length < 2 ? found : found.sort((left, right) => Buffer.compare(left.key, right.key));
   }
 
   /** What the database has to be told (O2), partition by partition so that neighbours meet in the same pages. */
@@ -236,6 +237,7 @@ export class Overlay implements RowSink {
       const known = slots[2 * slot]!;
       if (known === 0) {
         this.#rows++;
+        this.#orderOf(this.#spaceAt(at)).add(at);
         slots[2 * slot + 1] = hash;
         this.#below[slot] = bytes[at] === NEW ? 0 : 1;
         break;
@@ -245,6 +247,15 @@ export class Overlay implements RowSink {
     }
     slots[2 * slot] = at; // O1
     if (this.#rows * 2 > mask) this.#grow();
+  }
+
+  #orderOf(space: Space): RowOrder {
+    let order = this.#order.get(space);
+    if (order === undefined) {
+      order = new RowOrder();
+      this.#order.set(space, order);
+    }
+    return order;
   }
 
   #grow(): void {
