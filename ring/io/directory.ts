@@ -22,7 +22,7 @@ import { type MemberId, type NodeName, parseNodeName } from "../ids.ts";
 import { makeDirectory, readFileIfThere, removeFile, replaceFile } from "./files.ts";
 
 /** What a process says about its directory. */
-export type MarkerKind = "stopping" | "restarting" | "left" | "adopted" | "given-up";
+export type MarkerKind = (typeof MARKER_KINDS)[number];
 
 export interface Marker {
   readonly kind: MarkerKind;
@@ -284,8 +284,9 @@ const MEMBER_RECORD: v.GenericSchema<unknown, MemberRecord> = v.object({
   id: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
 });
 
+export const MARKER_KINDS = ["stopping", "restarting", "left", "adopted", "given-up"] as const;
 const MARKER = v.object({
-  kind: v.picklist(["stopping", "restarting", "left", "adopted"]),
+  kind: v.picklist(MARKER_KINDS),
   pid: v.number(),
   at: v.pipe(v.string(), v.maxLength(40)),
   detail: v.optional(v.pipe(v.string(), v.maxLength(DETAIL_LIMIT))),

@@ -117,12 +117,15 @@ export class Lanes {
     task.phase = "ending";
     const { lane } = task;
     if (lane === undefined) return;
+    const wasHead = lane.tasks.peek() === task;
     lane.ended++;
     if (lane.ended > 32 && lane.ended * 2 > lane.tasks.size) {
       lane.tasks.replace(lane.tasks.toArray().filter(stands));
       lane.ended = 0;
     }
-    if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
+    // A slot of its type was waited for by the head alone; the other phases look at the lane again when they end.
+    if (lane.phase === "type-full" && wasHead) this.#retry(now, lane);
+    else if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
   }
 
   /** Decides what the lane waits for. Not for a lane that runs, reads or is gone. */

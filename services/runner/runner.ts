@@ -10,6 +10,7 @@
  * N4  User code runs inside its attempt's async context, everything else outside (see `strays.ts`).
  */
 
+import { isPromise } from "node:util/types";
 import type { AppName } from "../../ring/ids.ts";
 import type { AbortReason, Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
 import type { LoadedApp } from "../apps/catalogue.ts";
@@ -222,9 +223,9 @@ class InProcessRunner implements Runner, RunHost {
     const app = this.#apps.find(record.app);
     if (app === undefined) return this.#missing(attempt, `app ${record.app} is not loaded here`, startedAt);
     const run = new Run(attempt, app, this, startedAt);
-    let returned: unknown;
-    let thrown: { readonly error: unknown } | undefined;
+    let outcome: Outcome | Promise<unknown>;
     try {
+      let returned: unknown;
       if (resident === undefined) {
         const handler = app.tasks.get(record.type);
         if (handler === undefined)
@@ -236,22 +237,22 @@ class InProcessRunner implements Runner, RunHost {
           return this.#missing(attempt, `app ${record.app} defines no resident ${resident}`, startedAt);
         returned = insideRun(run, handler, new ResidentView(run), undefined);
       }
+      // What a handler returns is a stranger's object, too: a look at it may throw.
+      outcome = isThenable(returned) ? promiseOf(run, returned) : outcomeOfValue(returned);
     } catch (error) {
-      thrown = { error };
+      outcome = outcomeOfError(error);
     }
     const now = this.now();
     if (now - startedAt >= this.#watch.blockedMs) this.#watch.heldBy(run, now - startedAt);
-    if (thrown !== undefined) this.#settle(run, outcomeOfError(thrown.error));
-    else if (isThenable(returned)) this.#await(run, returned);
-    else this.#settle(run, outcomeOfValue(returned));
+    if (isPromise(outcome)) this.#await(run, outcome);
+    else this.#settle(run, outcome);
     return now;
   }
 
-  #await(run: Run, promise: PromiseLike<unknown>): void {
+  #await(run: Run, promise: Promise<unknown>): void {
     this.#underWay.set(run.attempt.attemptId, run);
     this.#watch.start();
-    const native = promise instanceof Promise ? promise : insideRun(run, adopt, promise, undefined);
-    native.then(
+    promise.then(
       (value) => this.#settle(run, outcomeOfValue(value)),
       (error) => this.#settle(run, outcomeOfError(error)),
     );
@@ -338,6 +339,12 @@ function abortRun(run: Run, reason: AbortReason | "stray error"): void {
   run.abort(reason);
 }
 
+/** A promise of the language's own, whose `then` nobody has replaced: neither call can throw. */
+function promiseOf(run: Run, returned: PromiseLike<unknown>): Promise<unknown> {
+  const isPlain = isPromise(returned) && returned.constructor === Promise && returned.then === PLAIN_THEN;
+  return isPlain ? returned : insideRun(run, adopt, returned, undefined);
+}
+
 async function adopt(promise: PromiseLike<unknown>): Promise<unknown> {
   return await promise;
 }
@@ -352,6 +359,7 @@ function monotonicNow(): number {
   return performance.now();
 }
 
+const PLAIN_THEN = Promise.prototype.then;
 const STATE_AWAY: Outcome = { type: "state-away" };
 const SLICE_MS = 10;
 const BLOCKED_MS = 1_000;

@@ -21,6 +21,7 @@ import {
   isDirectoryInUse,
   isNetworkFileSystem,
   isNetworkType,
+  MARKER_KINDS,
   openDirectory,
   readMarker,
   tryLockDirectory,
@@ -136,6 +137,11 @@ describe("data directory", () => {
     expect(await readMarker(path, "left")).toBeUndefined();
     await directory.clearMarker("stopping");
     expect(await directory.readMarker("stopping")).toBeUndefined();
+    for (const kind of MARKER_KINDS) {
+      await directory.writeMarker(kind, "7");
+      expect(await directory.readMarker(kind)).toMatchObject({ kind, detail: "7" });
+      await directory.clearMarker(kind);
+    }
     await directory.writeMarker("stopping");
     copyFileSync(join(path, "marker-stopping.json"), join(path, "marker-left.json"));
     writeFileSync(join(path, "marker-stopping.json"), "{");

@@ -202,6 +202,31 @@ describe("how attempts end", () => {
     expect(h.ends).toHaveLength(2);
   });
 
+  test("P4: whatever a handler returns, a look at it costs its attempt at most", async () => {
+    const strict = new Proxy(
+      {},
+      {
+        get() {
+          throw new Error("no such field");
+        },
+      },
+    );
+    const { proxy: revoked, revoke } = Proxy.revocable({}, {});
+    revoke();
+    const own = (name: "then" | "constructor") =>
+      Object.defineProperty(Promise.resolve(1), name, {
+        get() {
+          throw new Error(`own ${name}`);
+        },
+      });
+    const returned = [strict, revoked, own("then"), own("constructor"), Object.create(Promise.prototype)];
+    using h = harness([acme((t) => returned[t.attempt - 1])]);
+    h.runner.start(returned.map((_, at) => attemptOf({ attemptId: at + 1, attempt: at + 1 })));
+    for (const at of returned.keys()) expect((await h.endOf(at + 1)).outcome.type).toBe("failed");
+    expect(failureOf(await h.endOf(1)).error.message).toBe("no such field");
+    expect(h.ends).toHaveLength(returned.length);
+  });
+
   test("an attempt of an app or type that is not loaded here fails and can be tried again elsewhere", async () => {
     using h = harness([acme(() => {})]);
     h.runner.start([

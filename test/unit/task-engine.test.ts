@@ -440,6 +440,32 @@ describe("ends", () => {
     expect(world.engine.view(partitionOf(running.hash))).toMatchObject({ queued: 0, delayed: 0, dead: 3 });
   });
 
+  test("P1: a task that is cancelled, or too late, while it waits for a slot of its type does not run when there is one", () => {
+    for (const how of ["cancelled", "dead"] as const) {
+      for (const behind of [0, 1, 40]) {
+        const world = new World({ seed: 1, apps: catalogue({ types: [taskType("work", { concurrency: 1 })] }) });
+        world.submit(world.record({ app: "a", type: "work", key: "first" }));
+        world.sync();
+        const deadline = how === "dead" ? { deadlineMs: 1_000 } : {};
+        const late = Array.from({ length: 1 + behind }, () =>
+          world.record({ app: "a", type: "work", key: "second", ...deadline }),
+        );
+        const last = world.record({ app: "a", type: "work", key: "second" });
+        for (const record of [...late, last]) world.submit(record);
+        world.sync();
+        if (how === "cancelled") for (const { id } of late) world.ask("a", "second", { type: "cancel", id });
+        else world.run(1_001);
+        for (const { id } of late)
+          expect(world.ask("a", "second", { type: "get", id })).toMatchObject({ status: { state: how } });
+        while (world.running.size > 0) for (const attempt of [...world.running.values()]) world.done(attempt);
+        world.sync();
+        expect(world.started.map(({ record }) => record.key)).toEqual(["first", "second"]);
+        expect(world.started[1]!.record.id).toBe(last.id);
+        expect(world.engine.stats().queuedTasks).toBe(0);
+      }
+    }
+  });
+
   test("P1: cancel ends a waiting task at once and aborts a running one", () => {
     const world = new World({ seed: 1 });
     const records = [0, 1, 2].map((index) =>
