@@ -210,7 +210,7 @@ test("a whole node gossips with agents, whatever they say of themselves, and pas
     const shown = (await agents[0]!.members()).find(({ name }) => name === "whole");
     expect(shown).toMatchObject({ status: "alive", tags: { role: "taskring", weight: "100" } });
     expect(Object.keys(shown!.tags)).toEqual(expect.arrayContaining(["grpc", "http", "v", "epoch"]));
-    // A query is one packet to each, and lost with it on a busy machine: then the next one must get through.
+    // An acknowledgement is one packet, which a busy machine may lose: then the next query must get through.
     await until("all acknowledge a query", async () =>
       (await agents[0]!.command("reachability").catch(String)).includes("Successfully contacted all live nodes"),
     );
