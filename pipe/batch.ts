@@ -4,6 +4,6 @@ export class Batch<T> {
   readonly items: readonly T[];
 
   constructor(items: readonly T[]) {
-    this.items = items;
+    this.items = [...items]; // To read them may run anybody's code, which is to happen where they are given.
   }
 }

@@ -90,17 +90,23 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
   handle(result: unknown): void {
     if (this.over) return;
     if (result === undefined) return this.#finish();
-    if (this.worker.checkpoint !== undefined && !this.last && !isThenable(result)) return this.#emitsTooEarly();
+    if (this.worker.checkpoint !== undefined && !this.last && !(result instanceof Promise))
+      return this.#emitsTooEarly();
     if (typeof result !== "object" || result === null) return this.#emit([result]);
-    if (Array.isArray(result)) return this.#emit(result);
-    if (result instanceof Batch) return this.#emit(result.items);
-    if (isThenable(result)) return this.worker.stage.run.node.host.settle(result, this);
-    const many = result as Partial<AsyncIterable<unknown> & Iterable<unknown>>;
-    if (typeof many[Symbol.asyncIterator] === "function")
-      return this.#iterate(() => (many as AsyncIterable<unknown>)[Symbol.asyncIterator](), true);
-    if (typeof many[Symbol.iterator] === "function" && !ArrayBuffer.isView(result))
-      return this.#iterate(() => (many as Iterable<unknown>)[Symbol.iterator](), false);
-    this.#emit([result]);
+    let outputs: Outputs;
+    try {
+      outputs = outputsOf(result);
+    } catch (error) {
+      return this.rejected(error);
+    }
+    switch (outputs.type) {
+      case "items":
+        return this.#emit(outputs.items);
+      case "promise":
+        return this.worker.stage.run.node.host.settle(outputs.promise, this);
+      case "iterator":
+        return this.#iterate(outputs.iterator, outputs.pulls);
+    }
   }
 
   /** Outputs of a plain return for which there was no room: from `index` on. Their token counts them already. */
@@ -124,11 +130,11 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
   /** The next of an async iterator. */
   pulled(result: IteratorResult<unknown>): void {
     if (this.over) return;
-    if (result.done === true) {
-      this.#iterator = undefined;
-      return this.#finish();
+    try {
+      if (this.#isDone(result)) return this.#finish();
+    } catch (error) {
+      return this.rejected(error);
     }
-    this.#take(result.value);
     this.#advance();
   }
 
@@ -210,16 +216,20 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
     this.#advance();
   }
 
-  #iterate(open: () => Iterator<unknown> | AsyncIterator<unknown>, pulls: boolean): void {
+  #iterate(iterator: Iterator<unknown> | AsyncIterator<unknown>, pulls: boolean): void {
     this.#segment = new Token(this, 1);
     this.#segments = [];
-    try {
-      this.#iterator = open();
-    } catch (error) {
-      return this.rejected(error);
-    }
+    this.#iterator = iterator;
     this.#pulls = pulls;
     this.#advance();
+  }
+
+  /** Else its value is taken. Throws for what is no result of an iterator. */
+  #isDone(result: IteratorResult<unknown>): boolean {
+    if (typeof result !== "object") throw new TypeError(`an iterator gave ${typeof result}, not a result`);
+    if (result.done === true) this.#iterator = undefined;
+    else this.#take(result.value);
+    return this.#iterator === undefined;
   }
 
   #take(value: unknown): void {
@@ -260,12 +270,7 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
       left -= items.length + 1;
       if (left <= 0) return node.soon(this);
       try {
-        const result = (iterator as Iterator<unknown>).next();
-        if (result.done === true) {
-          this.#iterator = undefined;
-          return this.#finish();
-        }
-        this.#take(result.value);
+        if (this.#isDone((iterator as Iterator<unknown>).next())) return this.#finish();
       } catch (error) {
         return this.rejected(error);
       }
@@ -330,9 +335,27 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  return typeof (value as { readonly then?: unknown }).then === "function";
+type Outputs =
+  | { readonly type: "items"; readonly items: readonly unknown[] }
+  | { readonly type: "promise"; readonly promise: PromiseLike<unknown> }
+  | {
+      readonly type: "iterator";
+      readonly iterator: Iterator<unknown> | AsyncIterator<unknown>;
+      readonly pulls: boolean;
+    };
+
+/** What an object that `process` returned stands for. Looking at it may run code of the fitting, which may throw. */
+function outputsOf(result: object): Outputs {
+  if (Array.isArray(result)) return { type: "items", items: [...(result as unknown[])] };
+  if (result instanceof Batch) return { type: "items", items: result.items };
+  const { then } = result as { readonly then?: unknown };
+  if (typeof then === "function") return { type: "promise", promise: result as PromiseLike<unknown> };
+  const many = result as Partial<AsyncIterable<unknown> & Iterable<unknown>>;
+  if (typeof many[Symbol.asyncIterator] === "function")
+    return { type: "iterator", iterator: (many as AsyncIterable<unknown>)[Symbol.asyncIterator](), pulls: true };
+  if (typeof many[Symbol.iterator] === "function" && !ArrayBuffer.isView(result))
+    return { type: "iterator", iterator: (many as Iterable<unknown>)[Symbol.iterator](), pulls: false };
+  return { type: "items", items: [result] };
 }
 
 const NONE: readonly unknown[] = [];

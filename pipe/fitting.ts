@@ -185,7 +185,9 @@ export function pipeline<const Fittings extends readonly [AnyFitting, ...AnyFitt
 }
 
 export function isPipeline(value: unknown): value is Pipeline {
-  return typeof value === "object" && value !== null && (value as { readonly kind?: unknown }).kind === "pipeline";
+  if (typeof value !== "object" || value === null) return false;
+  const { kind, fittings } = value as { readonly kind?: unknown; readonly fittings?: unknown };
+  return kind === "pipeline" && Array.isArray(fittings) && fittings.every((one) => one?.kind === "fitting");
 }
 
 type AnyFitting = Fitting<never, unknown>;

@@ -125,7 +125,7 @@ export class PipeNode {
     this.#owners = new Int32Array(this.ringSize);
   }
 
-  /** Throws `QUEUE_FULL`. The pipeline is the one that `host.find` gives on the other nodes. */
+  /** Throws `QUEUE_FULL`; `INVALID_ARGUMENT` for an id that was used. The pipeline is the one that `host.find` gives on the other nodes. */
   open(
     options: {
       readonly id: string;
@@ -144,6 +144,9 @@ export class PipeNode {
     if (this.runs.size >= RUNS_MOST)
       throw new RingError("QUEUE_FULL", `at most ${RUNS_MOST} runs at once`, { retryAfterMs: 1_000 });
     const { id, pipeline, attempt = 1, drains = false } = options;
+    // Peers know it as ended, and would wait for it no more.
+    if (this.runs.has(id) || this.#ended.has(id))
+      throw new RingError("INVALID_ARGUMENT", `run id ${id} was used before`);
     const run = new Run(this, { id, pipeline, coordinator: this.self, attempt, sink: new Sink(drains) });
     const home = new Home(run, events);
     home.total = options.total;

@@ -90,6 +90,7 @@ export class Worker implements Room, Runnable {
   recurse(value: unknown, token: Token): void {
     if (this.checkpoint !== undefined)
       throw new RingError("INVALID_ARGUMENT", `${this.stage.fitting.name}: no recursion with checkpointEvery`);
+    if (token.pending === 0) throw new RingError("CANCELLED", `${this.stage.fitting.name}: the call is over`);
     if (this.overflow.length >= OVERFLOW_LIMIT)
       throw new RingError(
         "QUEUE_FULL",
@@ -239,8 +240,11 @@ export class Worker implements Room, Runnable {
       this.absorbed += 1;
     }
     let result: unknown;
+    let items: readonly unknown[] | undefined;
     try {
       result = fitting.process(value as never, context as never);
+      // A copy: to read it may run code of the fitting, which may use the array again as well.
+      if (Array.isArray(result)) items = [...(result as unknown[])];
     } catch (error) {
       const { cursor: kept } = context;
       return this.#failed({ input: value, given, token, attempt: 1, last: false, kept, replaced: false }, error);
@@ -252,30 +256,15 @@ export class Worker implements Room, Runnable {
       const room = next.deliver(result, token, this.partition);
       if (room === undefined) return;
       token.pending += 1;
-      this.#parked(context, value, { token, items: [result], index: 0, room });
-      return;
+      return new Call(context, value, { token, last: false }).parkAt(room, [result], 0);
     }
-    if (Array.isArray(result)) {
-      const { length } = result;
-      token.pending += length;
-      for (let index = 0; index < length; index++) {
-        const room = next.deliver(result[index], token, this.partition);
-        if (room !== undefined) {
-          this.#parked(context, value, { token, items: result, index, room });
-          return;
-        }
-      }
-      return settle(token, 1);
+    if (items === undefined) return new Call(context, value, { token, last: false }).handle(result);
+    token.pending += items.length;
+    for (let index = 0; index < items.length; index++) {
+      const room = next.deliver(items[index], token, this.partition);
+      if (room !== undefined) return new Call(context, value, { token, last: false }).parkAt(room, items, index);
     }
-    new Call(context, value, { token, last: false }).handle(result);
-  }
-
-  #parked(
-    context: Context,
-    value: unknown,
-    at: { readonly token: Token; readonly items: readonly unknown[]; readonly index: number; readonly room: Room },
-  ): void {
-    new Call(context, value, { token: at.token, last: false }).parkAt(at.room, at.items, at.index);
+    settle(token, 1);
   }
 
   #failed(call: Crashed, error: unknown): void {

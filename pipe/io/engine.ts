@@ -44,6 +44,9 @@ export class PipeEngine implements Disposable {
   #turnAt = 0;
   /** Microtasks since the last turn. */
   #pumps = 0;
+  #pulls = 0;
+  /** Pulls that wait for the next turn. */
+  readonly #waiting: (() => void)[] = [];
   #closed = false;
   #timer: NodeJS.Timeout | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
@@ -57,7 +60,7 @@ export class PipeEngine implements Disposable {
       hurry: () => this.#hurry(),
       send: options.send,
       settle,
-      pull,
+      pull: (iterator, call) => this.#pull(iterator, call),
       close: closeIterator,
       find: (name) => options.find(name) ?? this.#local.get(name),
       spans: options.onSpan === undefined ? undefined : { newId, ended: options.onSpan },
@@ -70,12 +73,17 @@ export class PipeEngine implements Disposable {
     });
   }
 
-  /** Opens a run that this node coordinates. Throws `PIPELINE_UNKNOWN`, `QUEUE_FULL`, `CANCELLED`. */
+  /** Opens a run that this node coordinates. Throws `PIPELINE_UNKNOWN`, `QUEUE_FULL`, `CANCELLED`, `INVALID_ARGUMENT`. */
   run<In, Out>(pipeline: Pipeline<In, Out> | string, options: RunOptions<Out> = {}): PipeRun<In, Out> {
     if (this.#closed) throw new RingError("DRAINING", "the node is stopping");
     const found = typeof pipeline === "string" ? this.find(pipeline) : pipeline;
     if (!isPipeline(found))
-      throw new RingError("PIPELINE_UNKNOWN", `no pipeline ${JSON.stringify(pipeline).slice(0, 80)} is loaded here`);
+      throw new RingError(
+        "PIPELINE_UNKNOWN",
+        typeof pipeline === "string"
+          ? `no pipeline ${JSON.stringify(pipeline.slice(0, 80))} is loaded here`
+          : `expected a name, or what pipeline() returns, not ${typeof pipeline}`,
+      );
     if (typeof pipeline !== "string") this.#remember(found);
     return openRun<In, Out>(this.node, found, { ...options, onReport: (report) => this.#keep(report) });
   }
@@ -223,6 +231,14 @@ export class PipeEngine implements Disposable {
     void NOW.then(this.#pump); // Less garbage than `queueMicrotask`, which makes an async resource each time.
   }
 
+  /** A source whose outputs have their end at once would else go on in microtasks for ever (E1). */
+  #pull(iterator: AsyncIterator<unknown>, call: Pulled): void {
+    this.#pulls += 1;
+    if (this.#pulls % PULLS_UNSEEN > 0 || performance.now() - this.#turnAt < SLICE_MS) return pull(iterator, call);
+    this.#waiting.push(() => pull(iterator, call));
+    this.#nextTurn();
+  }
+
   #nextTurn(): void {
     if (this.#later) return;
     this.#later = true;
@@ -233,6 +249,7 @@ export class PipeEngine implements Disposable {
     this.#later = false;
     this.#turnAt = performance.now();
     this.#pumps = 0;
+    if (this.#waiting.length > 0 && !this.#closed) for (const go of this.#waiting.splice(0)) go();
     this.#pump();
   };
 
@@ -276,8 +293,9 @@ function newSession(): number {
   return bytes.readUInt32BE(0) * 2 ** 20 + (bytes.readUInt32BE(4) >>> 12) + 1;
 }
 
+/** A foreign thenable may throw, or settle twice: a promise of ours in between does not. */
 function settle(promise: PromiseLike<unknown>, call: Settled): void {
-  promise.then(
+  Promise.resolve(promise).then(
     (value) => call.resolved(value),
     (error: unknown) => call.rejected(error),
   );
@@ -290,7 +308,7 @@ function pull(iterator: AsyncIterator<unknown>, call: Pulled): void {
   } catch (error) {
     return call.onRejected(error);
   }
-  next.then(call.onPulled, call.onRejected);
+  Promise.resolve(next).then(call.onPulled, call.onRejected);
 }
 
 function closeIterator(iterator: Iterator<unknown> | AsyncIterator<unknown>): void {
@@ -304,6 +322,8 @@ function closeIterator(iterator: Iterator<unknown> | AsyncIterator<unknown>): vo
 const BUDGET = 2_048;
 const SLICE_MS = 5;
 const PUMPS_MOST = 64;
+/** Pulls between two looks at the clock. */
+const PULLS_UNSEEN = 64;
 const NOW: Promise<void> = Promise.resolve();
 const LOCAL_MOST = 1_000;
 const REPORTS_KEPT = 1_000;

@@ -72,11 +72,27 @@ export function openRun<In, Out>(
   pipeline: Pipeline,
   options: RunOptions<Out> & { readonly onReport: (report: Report) => void },
 ): PipeRun<In, Out> {
-  options.signal?.throwIfAborted();
-  const { spanRatio } = options;
-  if (spanRatio !== undefined && !(spanRatio >= 0 && spanRatio <= 1))
-    throw new RingError("INVALID_ARGUMENT", `spanRatio must be from 0 to 1, not ${String(spanRatio).slice(0, 40)}`);
+  const { signal, sink, total, id, attempt, onCheckpoint, spanRatio } = options;
+  check(signal === undefined || signal instanceof AbortSignal, "signal must be an AbortSignal");
+  check(
+    sink === undefined || sink === "results" || sink === "drain" || typeof sink === "function",
+    'sink must be "results", "drain" or a function',
+  );
+  check(total === undefined || (Number.isFinite(total) && total >= 0), "total must be a number from 0");
+  check(
+    id === undefined || (typeof id === "string" && id.length > 0 && id.length <= ID_CHARACTERS),
+    `id must be a string of 1 to ${ID_CHARACTERS} characters`,
+  );
+  check(attempt === undefined || (Number.isSafeInteger(attempt) && attempt >= 0), "attempt must be a whole number");
+  check(onCheckpoint === undefined || typeof onCheckpoint === "function", "onCheckpoint must be a function");
+  check(spanRatio === undefined || (spanRatio >= 0 && spanRatio <= 1), "spanRatio must be from 0 to 1");
+  if (signal?.aborted === true)
+    throw new RingError("CANCELLED", "the signal was aborted before the run was opened", { cause: signal.reason });
   return new OpenRun<In, Out>(node, pipeline, options);
+}
+
+function check(holds: boolean, what: string): void {
+  if (!holds) throw new RingError("INVALID_ARGUMENT", `run: ${what}`);
 }
 
 class OpenRun<In, Out> implements PipeRun<In, Out> {
@@ -85,7 +101,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
   readonly #reported: Promise<Report>;
   #report: Report | undefined = undefined;
   #ended = false;
-  #wakeReader: (() => void) | undefined = undefined;
+  #readers: (() => void)[] = [];
   readonly #waiting = new Roster<WaitingSend>();
   readonly #forget: () => void;
 
@@ -117,7 +133,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
           options.onReport(report);
           resolve(report);
           for (const waiting of this.#waiting.all()) waiting.fail();
-          this.#wakeReader?.();
+          this.#wakeReaders();
         },
         ...(options.onCheckpoint === undefined ? {} : { checkpoint: options.onCheckpoint }),
       },
@@ -126,7 +142,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
     signal?.addEventListener("abort", onAbort);
     this.#forget = () => signal?.removeEventListener("abort", onAbort);
     const { sink: queue } = this.#home.run;
-    if (queue !== undefined) queue.onReady = () => this.#wakeReader?.();
+    if (queue !== undefined) queue.onReady = () => this.#wakeReaders();
     if (typeof sink === "function") void this.#feed(sink);
   }
 
@@ -139,6 +155,8 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
 
   sendMany(inputs: readonly In[], options: SendOptions = {}): Promise<void> {
     if (this.#report !== undefined) return Promise.reject(this.#error());
+    const refused = refusalOf(inputs, options);
+    if (refused !== undefined) return Promise.reject(refused);
     if (this.#ended) return Promise.reject(new RingError("INVALID_ARGUMENT", "send after end"));
     let taken = false;
     let wake: (() => void) | undefined;
@@ -230,10 +248,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
         for (;;) {
           const result = next();
           if (result !== undefined) return result;
-          await new Promise<void>((resolve) => {
-            this.#wakeReader = resolve;
-          });
-          this.#wakeReader = undefined;
+          await new Promise<void>((resolve) => this.#readers.push(resolve));
         }
       },
       return: async () => {
@@ -241,6 +256,13 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
         return OVER;
       },
     };
+  }
+
+  #wakeReaders(): void {
+    const readers = this.#readers;
+    if (readers.length === 0) return;
+    this.#readers = [];
+    for (const wake of readers) wake();
   }
 
   async #feed(sink: (outputs: readonly Out[]) => void | Promise<void>): Promise<void> {
@@ -258,6 +280,20 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
   }
 }
 
+/** Undefined: it may be sent. */
+function refusalOf(inputs: readonly unknown[], { signal, deadlineMs }: SendOptions): RingError | undefined {
+  const invalid = (what: string): RingError => new RingError("INVALID_ARGUMENT", `send: ${what}`);
+  if (!Array.isArray(inputs)) return invalid("inputs must be an array");
+  if (deadlineMs !== undefined && !(deadlineMs >= 0)) return invalid("deadlineMs must be a number from 0");
+  if (signal !== undefined && !(signal instanceof AbortSignal)) return invalid("signal must be an AbortSignal");
+  if (signal?.aborted === true)
+    return new RingError(
+      "CANCELLED",
+      `the send was given up; ${inputs.length} of ${inputs.length} inputs were not taken`,
+    );
+  return undefined;
+}
+
 interface WaitingSend extends Entry {
   readonly fail: () => void;
 }
@@ -267,14 +303,21 @@ class Results<Out> implements AsyncIterator<Out> {
   readonly #batches: AsyncIterator<readonly Out[]>;
   #values: readonly Out[] = [];
   #at = 0;
+  /** Under way: who asks meanwhile comes after it. */
+  #refilling: Promise<IteratorResult<Out>> | undefined = undefined;
 
   constructor(batches: AsyncIterator<readonly Out[]>) {
     this.#batches = batches;
   }
 
   next(): Promise<IteratorResult<Out>> {
+    if (this.#refilling !== undefined) {
+      const again = (): Promise<IteratorResult<Out>> => this.next();
+      return this.#refilling.then(again, again);
+    }
     if (this.#at < this.#values.length) return Promise.resolve({ done: false, value: this.#values[this.#at++] as Out });
-    return this.#refill();
+    this.#refilling = this.#refill();
+    return this.#refilling;
   }
 
   async return(): Promise<IteratorResult<Out>> {
@@ -283,13 +326,19 @@ class Results<Out> implements AsyncIterator<Out> {
   }
 
   async #refill(): Promise<IteratorResult<Out>> {
-    const { done, value } = await this.#batches.next();
-    if (done === true) return OVER;
-    this.#values = value;
-    this.#at = 1;
-    return { done: false, value: value[0] as Out };
+    try {
+      const { done, value } = await this.#batches.next();
+      if (done === true) return OVER;
+      this.#values = value;
+      this.#at = 1;
+      return { done: false, value: value[0] as Out };
+    } finally {
+      this.#refilling = undefined;
+    }
   }
 }
 
+/** Of a text between nodes. */
+const ID_CHARACTERS = 1_024;
 const TAKEN: Promise<void> = Promise.resolve();
 const OVER: { readonly done: true; readonly value: undefined } = { done: true, value: undefined };
