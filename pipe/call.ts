@@ -90,15 +90,15 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
   handle(result: unknown): void {
     if (this.over) return;
     if (result === undefined) return this.#finish();
-    if (this.worker.checkpoint !== undefined && !this.last && !(result instanceof Promise))
-      return this.#emitsTooEarly();
-    if (typeof result !== "object" || result === null) return this.#emit([result]);
+    const early = this.worker.checkpoint !== undefined && !this.last;
+    if (typeof result !== "object" || result === null) return early ? this.#emitsTooEarly() : this.#emit([result]);
     let outputs: Outputs;
     try {
       outputs = outputsOf(result);
     } catch (error) {
       return this.rejected(error);
     }
+    if (early && outputs.type !== "promise") return this.#emitsTooEarly();
     switch (outputs.type) {
       case "items":
         return this.#emit(outputs.items);
