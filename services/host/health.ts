@@ -38,18 +38,7 @@ export function health(node: NodeDriver, store: NodeStore): NodeHealth {
         ok: node.holdsLease(),
         detail: node.holdsLease() ? "held" : "NO_LEASE: a majority of voters cannot be reached",
       },
-      {
-        name: "store",
-        ok: store.broken === undefined && !store.full,
-        detail:
-          store.broken === undefined
-            ? store.full
-              ? store.shared
-                ? "STORE_SLOW: Redis is full or does not answer"
-                : "disk full"
-              : "ok"
-            : `STORE_BROKEN: ${store.broken.message}`,
-      },
+      { name: "store", ...storeHealth(store) },
       { name: "partitions", ok: served >= owned, detail: `${served} of ${owned} open` },
       {
         name: "progress",
@@ -71,6 +60,16 @@ export function health(node: NodeDriver, store: NodeStore): NodeHealth {
   };
 }
 
+function storeHealth(store: NodeStore): { readonly ok: boolean; readonly detail: string } {
+  const behindMs = store.behindMs ?? 0;
+  if (store.broken !== undefined) return { ok: false, detail: `STORE_BROKEN: ${store.broken.message}` };
+  if (store.full)
+    return { ok: false, detail: store.shared ? "STORE_SLOW: Redis is full or does not answer" : "disk full" };
+  if (behindMs > BEHIND_MS)
+    return { ok: false, detail: `STORE_SLOW: commits have waited ${Math.round(behindMs / 1_000)} s for the disk` };
+  return { ok: true, detail: "ok" };
+}
+
 export interface NodeHealth {
   /** As it was when it was last asked, each `REFRESH_MS`. */
   readonly known: () => Health;
@@ -85,3 +84,5 @@ const ALIVE: Health = { ready: true, checks: [] };
 const ASK_MS = 1_000;
 const REFRESH_MS = 2_000;
 const STALL_MS = 30_000;
+/** A disk that cannot keep up makes commits wait for some seconds now and then. */
+const BEHIND_MS = 10_000;

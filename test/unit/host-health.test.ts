@@ -34,3 +34,25 @@ test("a probe asks the node each time, and what gossip tells is what was last kn
     stop();
   }
 });
+
+test("P8: a store whose disk cannot keep up says how long commits have waited for it", async () => {
+  const node = {
+    name: "a",
+    document: () => ({ epoch: 3, owners: [] }),
+    holdsLease: () => true,
+    ask: async () => ({ type: "node-status", status: { state: "serving", partitions: [] } }),
+  } as unknown as NodeDriver;
+  const store = { full: false, behindMs: 2_000 };
+  const { readiness, stop } = health(node, store as unknown as NodeStore);
+  try {
+    expect((await readiness()).ready).toBe(true);
+    store.behindMs = 12_000;
+    expect((await readiness()).checks.find(({ name }) => name === "store")).toEqual({
+      name: "store",
+      ok: false,
+      detail: "STORE_SLOW: commits have waited 12 s for the disk",
+    });
+  } finally {
+    stop();
+  }
+});

@@ -43,7 +43,7 @@ export interface EmbeddedStoreOptions {
   readonly mustExist?: boolean;
   /** Disk space kept for commits that end work. Default 64 MiB. */
   readonly reserveBytes?: number;
-  /** A commit that takes longer breaks the store. Default 10,000. */
+  /** A write or transaction that the disk does not answer for longer breaks the store. Default 10,000. */
   readonly commitDeadlineMs?: number;
   /** What may wait for the disk. Default 256 MiB. */
   readonly waitingLimitBytes?: number;
@@ -121,7 +121,6 @@ export class EmbeddedStore implements TaskStore {
     this.#line = new CommitLine({
       journal: parts.journal,
       space: parts.space,
-      deadlineMs: options.commitDeadlineMs ?? COMMIT_DEADLINE_MS,
       waitingLimitBytes: options.waitingLimitBytes ?? WAITING_LIMIT_BYTES,
       onBroken: (err) => log?.error({ directory, err }, "the store is broken: nothing is accepted any more"),
     });
@@ -138,6 +137,11 @@ export class EmbeddedStore implements TaskStore {
   /** Bytes that the database will take when it gets what the journal holds. */
   get owedBytes(): number {
     return this.#journal.owedBytes;
+  }
+
+  /** How long commits have been waiting for a disk that cannot keep up; 0 while they do not. */
+  get behindMs(): number {
+    return this.#journal.behindMs;
   }
 
   /** S4: the database failed behind the journal. */

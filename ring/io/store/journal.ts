@@ -4,13 +4,15 @@
  * that came and ended meanwhile never gets there, a counter that moved a thousand times does once.
  *
  * Two files take turns. While one segment goes into the database the next one grows; it is full before the other is
- * free only if the disk cannot keep up, and then commits wait.
+ * free only if the disk cannot keep up, and then commits wait: for as long as the disk goes on answering.
  *
  * W1  A batch is visible to reads once it is synced, and from then on: in the overlay, then in the database.
  * W2  A segment counts as applied by a row of the same database, in the transaction that writes the last of its changes.
  *     A crash before that replays the whole segment: its changes say what a row is, not how it changes.
  * W3  A file is written anew only after its segment is applied.
  * W4  Both files have a head before the database knows of a journal, and ever after: one that is missing or empty is a fault.
+ * W5  What has a deadline is one answer of the disk: a write of the journal, a transaction of the database. A commit may
+ *     wait for a hundred of them in a row.
  */
 
 import { randomBytes } from "node:crypto";
@@ -32,13 +34,14 @@ import {
 import { type FoundRow, type KeyRange, mergedRows } from "./merged.ts";
 import { Overlay, type RowSink } from "./overlay.ts";
 import { decodeKnown, encodeKnown, KNOWN_ROW, type Known, openValue } from "./rows.ts";
+import { Slices } from "./slices.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 
 export interface JournalOptions {
   readonly directory: string;
   readonly environment: Environment;
   readonly space: Space;
-  /** A transaction of the database that takes longer breaks the store. */
+  /** A write of the journal, or a transaction of the database, that takes longer breaks the store (W5). */
   readonly deadlineMs: number;
   /** The database failed in the background. */
   readonly onBroken: (error: unknown) => void;
@@ -64,6 +67,10 @@ export class Journal {
   /** Why the database takes nothing at the moment. */
   #starved: unknown;
   readonly #onStarved = new Set<() => void>();
+  readonly #slices: Slices;
+  /** Since when something waits for the segment before; undefined while nothing does. */
+  #behindSince: number | undefined;
+  #waiters = 0;
   #closing = false;
   #checkpoints = 0;
 
@@ -73,6 +80,7 @@ export class Journal {
     this.#secret = secret;
     this.#files = files;
     this.#batch = new Batch(options.environment.database);
+    this.#slices = new Slices(options.deadlineMs);
     this.#segment = applied + 1;
     this.#active = this.#begin(0, SEGMENT_BYTES);
   }
@@ -112,7 +120,7 @@ export class Journal {
   async #create(known: Known): Promise<void> {
     const head = new Uint8Array(HEAD_BYTES);
     writeSegmentHead(head, known.applied, 0);
-    for (const file of this.#files) await file.write(head, 0, HEAD_BYTES);
+    for (const file of this.#files) await this.#answer(file.write(head, 0, HEAD_BYTES));
     await this.#write((batch) => batch.putRow(KNOWN_ROW, encodeKnown(known), false));
   }
 
@@ -138,6 +146,11 @@ export class Journal {
         else this.#active = this.#begin(this.#before, active.bytes.length * 2);
       }
     });
+  }
+
+  /** How long commits have been waiting for the database by now; 0 while they do not. */
+  get behindMs(): number {
+    return this.#behindSince === undefined ? 0 : performance.now() - this.#behindSince;
   }
 
   /** What the database has yet to be given, at most. */
@@ -209,7 +222,7 @@ export class Journal {
       secret: this.#secret,
     });
     try {
-      await this.#file.write(bytes, this.#batches === 0 ? 0 : start, next);
+      await this.#answer(this.#file.write(bytes, this.#batches === 0 ? 0 : start, next));
     } catch (error) {
       active.discard();
       throw error;
@@ -231,7 +244,7 @@ export class Journal {
     this.#checkpoint = this.#apply(overlay, segment).then(async () => {
       this.#frozen = undefined;
       if (overlay.bytes.length === SEGMENT_BYTES) this.#spare = overlay.bytes;
-      else await file.shrink(SEGMENT_BYTES);
+      else await this.#answer(file.shrink(SEGMENT_BYTES));
     });
     this.#checkpoint.catch((error: unknown) => {
       if (!this.#closing) this.#options.onBroken(error);
@@ -247,10 +260,14 @@ export class Journal {
       tell = resolve;
     });
     this.#onStarved.add(tell);
+    this.#waiters += 1;
+    this.#behindSince ??= performance.now();
     try {
       await Promise.race([this.#checkpoint, starved]);
     } finally {
       this.#onStarved.delete(tell);
+      this.#waiters -= 1;
+      if (this.#waiters === 0) this.#behindSince = undefined;
     }
     if (this.#starved !== undefined) throw this.#starved;
   }
@@ -273,7 +290,8 @@ export class Journal {
       let to = from;
       await this.#writeWhenThereIsRoom((batch) => {
         let bytes = 0;
-        for (to = from; to < net.length && to - from < SLICE_ROWS && bytes < SLICE_BYTES; to++) {
+        const { rows: rowsMost, bytes: bytesMost } = this.#slices;
+        for (to = from; to < net.length && to - from < rowsMost && bytes < bytesMost; to++) {
           const { key, value, stored } = overlay.changeAt(net[to]!);
           bytes += key.length + (value?.length ?? 0);
           if (value === undefined) batch.removeRow(key);
@@ -293,7 +311,7 @@ export class Journal {
         this.#starved = undefined;
         return;
       } catch (error) {
-        if (this.#closing || !isWantOfSpace(error, this.#options.space, 2 * SLICE_BYTES)) throw error;
+        if (this.#closing || !isWantOfSpace(error, this.#options.space, 2 * this.#slices.bytes)) throw error;
         this.#options.space.ranOut();
         this.#starved = error;
         for (const tell of this.#onStarved) tell();
@@ -303,13 +321,20 @@ export class Journal {
   }
 
   async #write(write: (batch: Batch) => void): Promise<void> {
+    const begunAt = performance.now();
     const synced = this.#batch.transact(() => write(this.#batch));
     try {
-      await withDeadline(synced, this.#options.deadlineMs);
+      await this.#answer(synced);
     } catch (error) {
       throw await causeOf(error);
     }
     this.#checkpoints += 1;
+    this.#slices.answered({ tookMs: performance.now() - begunAt, isWaitedFor: this.#waiters > 0 });
+  }
+
+  /** W5 */
+  #answer<T>(answer: Promise<T>): Promise<T> {
+    return withDeadline(answer, this.#options.deadlineMs);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -332,7 +357,5 @@ function knownOf(environment: Environment): Known | undefined {
 
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 8 * 1024 * 1024;
-const SLICE_ROWS = 1_000;
-const SLICE_BYTES: number = 2 * 1024 * 1024;
 /** More changes than this are not looked up one by one. */
 const EXACT_ROWS = 512;

@@ -1,0 +1,173 @@
+/**
+ * The journal over a database that takes its time, or none of it: what is waited for, and what breaks the store.
+ *
+ * Seen to fail: with one deadline around a whole commit, and without one around a write of the journal.
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import type { Environment } from "../../../ring/io/store/environment.ts";
+import { withDeadline } from "../../../ring/io/store/failure.ts";
+import { Journal } from "../../../ring/io/store/journal.ts";
+import { JournalFile } from "../../../ring/io/store/journal-file.ts";
+import { Slices } from "../../../ring/io/store/slices.ts";
+import { Space } from "../../../ring/io/store/space.ts";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+describe("a slow disk", () => {
+  test("P5: a commit waits for the database as long as the disk answers, however long that is together", async () => {
+    const database = new SlowDatabase(60);
+    const { journal, broken } = await journalOver(database, { deadlineMs: 600 });
+    let longestMs = 0;
+    // Until a commit has waited for the segment before: that takes twenty transactions.
+    for (let number = 0; longestMs < 1_000 && number < 400_000; ) {
+      const begunAt = performance.now();
+      await journal.append((rows) => {
+        for (let row = 0; row < 500; row++) rows.put(1, keyOf(number++), VALUE);
+      });
+      longestMs = Math.max(longestMs, performance.now() - begunAt);
+    }
+    expect(longestMs).toBeGreaterThan(1_000);
+    expect(broken).toEqual([]);
+  }, 30_000);
+
+  test("says since when commits wait for it, and that they do no more", async () => {
+    const database = new SlowDatabase(0);
+    const { journal } = await journalOver(database, { deadlineMs: 10_000 });
+    await journal.append((rows) => rows.put(1, keyOf(1), VALUE));
+    const release = database.hold();
+    const settled = journal.settle();
+    await vi.waitFor(() => expect(journal.behindMs).toBeGreaterThan(0));
+    release();
+    await settled;
+    expect(journal.behindMs).toBe(0);
+  });
+});
+
+describe("a disk that does not answer", () => {
+  test("S4: a write of the journal is given up at the deadline", async () => {
+    const { journal } = await journalOver(new SlowDatabase(0), { deadlineMs: 50 });
+    vi.spyOn(JournalFile.prototype, "write").mockImplementation(() => new Promise(() => {}));
+    await expect(journal.append((rows) => rows.put(1, keyOf(1), VALUE))).rejects.toThrow(/no answer from the disk/);
+    expect(journal.get(Uint8Array.of(0, 1, ...keyOf(1)))).toBeUndefined();
+  });
+
+  test("S4: a transaction of the database breaks the store at the deadline, and whoever waits for it hears of it", async () => {
+    const database = new SlowDatabase(0);
+    const { journal, broken } = await journalOver(database, { deadlineMs: 50 });
+    await journal.append((rows) => rows.put(1, keyOf(1), VALUE));
+    database.hold();
+    await expect(journal.settle()).rejects.toThrow(/no answer from the disk/);
+    await vi.waitFor(() => expect(broken.map(String)).toEqual([expect.stringMatching(/no answer from the disk/)]));
+  });
+
+  test("an event loop that was busy for longer than the deadline does not count as a slow disk", async () => {
+    // A little longer: the answer is delivered in the turn of the timer. Much longer: as after SIGSTOP, the disk gets a new deadline.
+    for (const { forMs, turns } of [
+      { forMs: 60, turns: 1 },
+      { forMs: 1_100, turns: 10 },
+    ]) {
+      const answer = new Promise<boolean>((resolve) => {
+        setImmediate(() => {
+          const end = performance.now() + forMs;
+          while (performance.now() < end);
+          afterTurns(turns, () => resolve(true));
+        });
+      });
+      expect(await withDeadline(answer, 20)).toBe(true);
+    }
+  });
+});
+
+describe("the size of a transaction", () => {
+  test("grows only while somebody waits and the disk is quick, and comes back", () => {
+    const slices = new Slices(10_000);
+    const usual = slices.rows;
+    slices.answered({ tookMs: 5, isWaitedFor: false });
+    expect(slices.rows).toBe(usual);
+    for (let answer = 0; answer < 10; answer++) slices.answered({ tookMs: 5, isWaitedFor: true });
+    expect(slices.rows).toBe(4 * usual);
+    expect(slices.bytes).toBe(8 * 1024 * 1024);
+    slices.answered({ tookMs: 5, isWaitedFor: false });
+    expect(slices.rows).toBe(usual);
+  });
+
+  test("P5: shrinks after slow answers, so that each comes in time, but not to nothing", () => {
+    const slices = new Slices(10_000);
+    const usual = slices.rows;
+    slices.answered({ tookMs: 4_000, isWaitedFor: true });
+    expect(slices.rows).toBe(usual / 2);
+    for (let answer = 0; answer < 20; answer++) slices.answered({ tookMs: 9_000, isWaitedFor: true });
+    expect(slices.rows).toBeGreaterThan(100);
+    for (let answer = 0; answer < 20; answer++) slices.answered({ tookMs: 20, isWaitedFor: false });
+    expect(slices.rows).toBe(usual);
+  });
+});
+
+/** Keeps nothing; a transaction takes as long as it is told to. */
+class SlowDatabase {
+  readonly #tookMs: number;
+  #held: Promise<void> | undefined;
+
+  constructor(tookMs: number) {
+    this.#tookMs = tookMs;
+  }
+
+  /** Transactions wait until the result is called. */
+  hold(): () => void {
+    let release = (): void => {};
+    this.#held = new Promise((resolve) => {
+      release = resolve;
+    });
+    return release;
+  }
+
+  async batch(write: () => void): Promise<void> {
+    write();
+    await this.#held;
+    await new Promise((resolve) => setTimeout(resolve, this.#tookMs));
+  }
+
+  put(): void {}
+
+  remove(): void {}
+}
+
+async function journalOver(
+  database: SlowDatabase,
+  options: { readonly deadlineMs: number },
+): Promise<{ readonly journal: Journal; readonly broken: unknown[] }> {
+  const directory = mkdtempSync(join(tmpdir(), "taskring-pace-"));
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  const space = new Space({ directory, reserveBytes: 0, freeInside: () => 0, onChange: () => {} });
+  cleanups.push(() => space.close());
+  const environment = { database, get: () => undefined, forgetDeadReaders: () => {} };
+  const broken: unknown[] = [];
+  const journal = await Journal.open({
+    directory,
+    environment: environment as unknown as Environment,
+    space,
+    deadlineMs: options.deadlineMs,
+    onBroken: (error) => broken.push(error),
+  });
+  cleanups.push(() => journal.close(true));
+  return { journal, broken };
+}
+
+function keyOf(number: number): Uint8Array {
+  return Uint8Array.of(0x20, number >>> 24, number >>> 16, number >>> 8, number);
+}
+
+function afterTurns(turns: number, then: () => void): void {
+  if (turns === 0) then();
+  else setImmediate(afterTurns, turns - 1, then);
+}
+
+const VALUE: Uint8Array = new Uint8Array(250);
