@@ -66,10 +66,10 @@ export class Links {
     return stream;
   }
 
-  /** Closes what leads to addresses that are no longer known. */
+  /** Closes what leads to addresses that are no longer known; a link that holds tasks stays until they have an outcome. */
   prune(keep: ReadonlySet<string>): void {
     for (const [address, link] of this.#links) {
-      if (keep.has(address) || (link.stream?.outstanding ?? 0) > 0 || (link.stream?.openFrame ?? 0) !== 0) continue;
+      if (keep.has(address) || link.stream?.idle === false) continue;
       this.#close(link);
       this.#links.delete(address);
     }

@@ -3,7 +3,7 @@
  *
  * N1  A frame leaves when it is full, or at the end of the event-loop turn in which its first task came; no timer.
  * N2  What has no outcome never exceeds the node's credit.
- * N3  When the stream breaks, every task without an outcome is given back, in order.
+ * N3  When the stream breaks or is closed, every task without an outcome is given back, in order.
  * N4  A stream on which the node has said nothing after `GREETING_MS` is broken: see `caller.ts` for frozen nodes.
  */
 
@@ -73,8 +73,9 @@ export class NodeStream {
     return this.#building?.fits(entry) ?? false;
   }
 
-  get outstanding(): number {
-    return this.#outstanding;
+  /** Holds no task: not in the open frame, not in one that waits for credit, and none without an outcome. */
+  get idle(): boolean {
+    return this.#building === undefined && this.#ready.length === 0 && this.#outstanding === 0;
   }
 
   /** Takes the task for sending; returns its frame. */
@@ -94,11 +95,9 @@ export class NodeStream {
     return frame.id;
   }
 
+  /** Gives its tasks back (N3). */
   close(): void {
-    this.#down = true;
-    clearTimeout(this.#greeting);
-    this.#stream.on("error", () => undefined);
-    this.#stream.cancel();
+    this.#fail(new Error("closed by the client"));
   }
 
   #seal(frame: FrameBuilder): void {
@@ -199,7 +198,10 @@ export class NodeStream {
 
   #fail(error: Error): void {
     if (this.#down) return;
-    this.close();
+    this.#down = true;
+    clearTimeout(this.#greeting);
+    this.#stream.on("error", () => undefined);
+    this.#stream.cancel();
     const entries = this.#sent.filter((entry) => entry !== undefined);
     for (const frame of this.#ready) entries.push(...frame.entries);
     if (this.#building !== undefined) entries.push(...this.#building.seal().entries);

@@ -40,6 +40,8 @@ export class Submitter {
   /** Buckets that got free in this turn and have something waiting. */
   #freed: number[] = [];
   readonly #all = new Set<Entry>();
+  /** No task that is to be told its deadline has an earlier one. */
+  #earliest = Number.POSITIVE_INFINITY;
   #order = 0;
   #frameId = 0;
   #tasks = 0;
@@ -86,6 +88,7 @@ export class Submitter {
     };
     this.#tasks += 1;
     this.#bytes += end - start;
+    if (at.deadline < this.#earliest) this.#earliest = at.deadline;
     this.#enqueue(entry);
     return entry;
   }
@@ -107,11 +110,6 @@ export class Submitter {
         : { type: "refused", code: fatal.code, detail: fatal.message };
     for (const entry of entries) this.#outcome(entry, outcome);
     this.#turn();
-  }
-
-  /** The caller no longer waits: the task may still run. */
-  abandon(entry: Entry): void {
-    entry.target = NOBODY;
   }
 
   /** Everything without an outcome is told `CANCELLED`. */
@@ -248,24 +246,35 @@ export class Submitter {
   /** Tells callers whose deadline is over. What is under way keeps its place until the node has said what became of it. */
   #expire(): void {
     const now = performance.now();
-    const late: SubmitOutcome = {
-      type: "refused",
-      code: "DEADLINE",
-      detail: "no outcome in time; submit again with the same taskId",
-    };
+    if (this.#earliest > now) return; // so that all are looked at only when one is late
+    let earliest = Number.POSITIVE_INFINITY;
+    const told: { readonly entry: Entry; readonly target: OutcomeTarget }[] = [];
     for (const entry of this.#all) {
-      if (entry.deadline > now) break; // in order of submit, so nearly in order of deadline
       if (entry.target === NOBODY) continue;
-      entry.target.settled(entry, late);
-      entry.target = NOBODY;
+      if (entry.deadline <= now) {
+        told.push({ entry, target: entry.target });
+        entry.target = NOBODY;
+      } else if (entry.deadline < earliest) earliest = entry.deadline;
     }
+    const over: Entry[] = [];
     for (const [bucket, entries] of this.#waiting) {
-      const kept = entries.filter((entry) => entry.deadline > now && entry.target !== NOBODY);
-      if (kept.length === entries.length) continue;
-      for (const entry of entries) if (!kept.includes(entry)) this.#done(entry, late);
+      const before = over.length;
+      const kept: Entry[] = [];
+      for (const entry of entries) {
+        if (entry.deadline <= now || entry.target === NOBODY) over.push(entry);
+        else {
+          kept.push(entry);
+          if (entry.deadline < earliest) earliest = entry.deadline;
+        }
+      }
+      if (over.length === before) continue;
       if (kept.length > 0) this.#waiting.set(bucket, kept);
       else this.#waiting.delete(bucket);
     }
+    this.#earliest = earliest;
+    // Only now: those who are told may submit again, or close the client.
+    for (const { entry, target } of told) target.settled(entry, LATE);
+    for (const entry of over) this.#done(entry, LATE);
     this.#turn();
   }
 }
@@ -277,6 +286,11 @@ function insertInOrder(entries: Entry[], entry: Entry): void {
 }
 
 const NOBODY: OutcomeTarget = { settled: () => undefined };
+const LATE: SubmitOutcome = {
+  type: "refused",
+  code: "DEADLINE",
+  detail: "no outcome in time; submit again with the same taskId",
+};
 const BUCKETS = 65_536;
 /** Refusals that say nothing against the task itself. */
 const RETRIED: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_OWNER", "NO_OWNER", "NO_LEASE", "DRAINING"]);

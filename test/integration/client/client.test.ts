@@ -5,13 +5,13 @@
  * sent again put behind what came later (O2).
  */
 
-import { type AddressInfo, createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { RingError } from "../../../ring/errors.ts";
 import type { Epoch, NodeName } from "../../../ring/ids.ts";
 import { type Api, type ApiOptions, startApi } from "../../../services/api/server.ts";
 import { connect, type RingClient } from "../../../services/client/index.ts";
 import { documentOf, FakeNode, quiet, until } from "../api/fake-node.ts";
+import { blackHole } from "./black-hole.ts";
 
 interface Scripted {
   readonly node: FakeNode;
@@ -323,21 +323,3 @@ test("a task for an owner that is frozen is forwarded by another node", async ()
   for (let key = 0; key < 8; key++)
     await ring.submit({ app: "acme", type: "t", key: `k${key}` }, { deadlineMs: 10_000 });
 });
-
-/** Takes connections and says nothing. */
-async function blackHole(): Promise<AsyncDisposable & { readonly address: string }> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("error", () => undefined).resume();
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    address: `127.0.0.1:${port}`,
-    [Symbol.asyncDispose]: async () => {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
