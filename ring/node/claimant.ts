@@ -9,6 +9,8 @@
  * K3  Cut-overs whose consent came too late for an epoch seal again for the next one: the claimant waits `LATE_MS` for
  *     them, or the first of them would take each epoch for itself and the others would seal again and again.
  * K4  A burst of deaths is one change: the first one waits `SETTLE_MS` for the others.
+ * K5  A proposal is under way until the register ends it, however long its disk takes: what the register says late would
+ *     be credited to another one. Its wishes are done only when the decided document is the proposed one.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
@@ -18,6 +20,7 @@ import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { MemberNotice } from "../membership/events.ts";
 import type { Consent } from "../register/messages.ts";
+import { sameContent } from "../register/voting.ts";
 import {
   isPlanned,
   type Move,
@@ -34,6 +37,7 @@ import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Giving } from "./messages.ts";
 import { Returns } from "./returns.ts";
+import type { ProposalEnding } from "./seat.ts";
 import { Wellness } from "./wellness.ts";
 import { type Wish, Wishes } from "./wishes.ts";
 
@@ -50,9 +54,7 @@ export class Claimant {
   readonly #here: Here;
   readonly #liveness: Liveness;
   readonly #hooks: ClaimantHooks;
-  #proposing:
-    | { readonly document: RingDocument; readonly wishes: readonly Wish[]; readonly since: Instant }
-    | undefined;
+  #proposing: { readonly document: RingDocument; readonly wishes: Wishes } | undefined;
   #notBefore: Instant = 0;
   /** Consents by member, for one epoch. */
   #consents = new Map<NodeName, { readonly epoch: Epoch; readonly gives: Giving }>();
@@ -132,19 +134,20 @@ export class Claimant {
     this.#soon(SETTLE_MS / 4);
   }
 
-  /** A proposal ended without being decided, or another document was. */
-  ended(outcome: "chosen" | "lost" | "refused" | "timeout", jitter: number): void {
+  /** The register ended the proposal for that epoch (K5). */
+  ended({ epoch, outcome }: ProposalEnding, jitter: number): void {
     const flight = this.#proposing;
+    if (flight === undefined || flight.document.epoch !== epoch) return;
     this.#proposing = undefined;
-    if (flight === undefined) return;
-    if (outcome === "chosen") for (const wish of flight.wishes) wish.done(flight.document);
-    else this.#wishes.putBack(flight.wishes);
-    if (outcome === "refused") {
+    const { document, now } = this.#here;
+    const type = outcome === "chosen" && !isDecided(flight.document, document) ? "lost" : outcome;
+    if (type === "chosen") for (const wish of flight.wishes.take()) wish.done(flight.document);
+    else this.#wishes.putBack(flight.wishes.take());
+    if (type === "refused") {
       this.#revocable.clear();
       this.#part = AFTER[this.#part];
     } else this.#part = "all";
-    this.#notBefore =
-      outcome === "chosen" || outcome === "lost" ? this.#here.now : this.#here.now + BACK_OFF_MS * (0.5 + jitter);
+    this.#notBefore = type === "refused" || type === "timeout" ? now + BACK_OFF_MS * (0.5 + jitter) : now;
     this.#soon(0);
   }
 
@@ -189,7 +192,7 @@ export class Claimant {
     if (this.#lookAgainAt === undefined || this.#lookAgainAt > now) return;
     this.#lookAgainAt = now + LOOK_EVERY_MS;
     this.#wishes.expire(now);
-    if (this.#proposing !== undefined && now - this.#proposing.since > PROPOSAL_LIMIT_MS) this.ended("timeout", 0.5);
+    this.#proposing?.wishes.expire(now);
     const { document } = this.#here;
     if (document === undefined || this.#proposing !== undefined) return;
     const mine = this.role() === this.#here.self;
@@ -245,7 +248,7 @@ export class Claimant {
       this.#part = AFTER[part];
       return this.#soon(0);
     }
-    this.#proposing = { document: next, wishes, since: this.#here.now };
+    this.#proposing = { document: next, wishes: new Wishes(wishes) };
     this.#hooks.propose(next, consents);
   }
 
@@ -360,6 +363,11 @@ export class Claimant {
   }
 }
 
+/** The ring knows the document as decided. */
+function isDecided(proposed: RingDocument, known: RingDocument | undefined): boolean {
+  return known !== undefined && known.epoch === proposed.epoch && sameContent(known, proposed);
+}
+
 function entryKey(entry: Stranded): string {
   return `${entry.member} ${entry.partition} ${entry.generation}`;
 }
@@ -371,7 +379,6 @@ const CUT_OVER_SETTLE_MS = 4;
 /** A seal is one sync of the owner's disk and one message away. */
 const LATE_MS = 100;
 const LOOK_EVERY_MS = 500;
-const PROPOSAL_LIMIT_MS = 10_000;
 const BACK_OFF_MS = 150;
 const REVOCABLE_MS = 3_000;
 const REVOCABLE_ASK_MS = 500;

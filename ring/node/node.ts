@@ -148,7 +148,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       random,
       hooks: {
         decided: (document) => this.#follow(document),
-        proposalEnded: (outcome) => this.#claimant.ended(outcome === "unknown" ? "lost" : outcome, random()),
+        proposalEnded: (ending) => this.#claimant.ended(ending, random()),
         revocable: (name, majority) => this.#claimant.revocable(name, majority),
         leaseChanged: (held) => this.#leaseChanged(held),
         leaseWarning: () => engine.abortAll(here.now, "lease"),

@@ -4,7 +4,7 @@
  */
 
 import type { RingDocument } from "../document.ts";
-import type { NodeName } from "../ids.ts";
+import type { Epoch, NodeName } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
 import type { RegisterEffect, RegisterEvent } from "../register/events.ts";
 import type { Consent, RegisterMessage, RegisterState } from "../register/messages.ts";
@@ -13,10 +13,16 @@ import { Register } from "../register/register.ts";
 import { checkSuccessor } from "../successor.ts";
 import type { Here } from "./here.ts";
 
+/** How this node's proposal for that epoch ended. */
+export interface ProposalEnding {
+  readonly epoch: Epoch;
+  readonly outcome: ProposalOutcome["type"];
+}
+
 export interface SeatHooks {
   /** A newer document is decided and on this node's disk. */
   decided(document: RingDocument): void;
-  proposalEnded(outcome: ProposalOutcome["type"]): void;
+  proposalEnded(ending: ProposalEnding): void;
   revocable(member: NodeName, majority: boolean): void;
   /** The lease began or ended. */
   leaseChanged(held: boolean): void;
@@ -112,7 +118,7 @@ export class Seat {
       case "decided":
         return this.#hooks.decided(effect.document);
       case "proposal-ended":
-        return this.#hooks.proposalEnded(effect.outcome.type);
+        return this.#hooks.proposalEnded({ epoch: effect.epoch, outcome: effect.outcome.type });
       case "revocable":
         return this.#hooks.revocable(effect.member, effect.majority);
       case "lease":

@@ -11,7 +11,11 @@ export interface Wish {
 }
 
 export class Wishes {
-  #waiting: readonly Wish[] = [];
+  #waiting: readonly Wish[];
+
+  constructor(waiting: readonly Wish[] = []) {
+    this.#waiting = waiting;
+  }
 
   /** False if it was refused at once. */
   add(wish: Wish): boolean {

@@ -94,7 +94,7 @@ class World {
 
   decide(): void {
     this.#here.document = this.#proposed;
-    this.#claimant.ended("chosen", 0);
+    this.#claimant.ended({ epoch: this.#proposed!.epoch, outcome: "chosen" }, 0);
     this.#claimant.follow(this.#proposed!);
   }
 

@@ -3,10 +3,12 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
 import type { RingError } from "../../ring/errors.ts";
-import type { Epoch, NodeName, Partition } from "../../ring/ids.ts";
+import type { Epoch, MemberId, NodeName, Partition } from "../../ring/ids.ts";
 import { Claimant } from "../../ring/node/claimant.ts";
 import { Liveness } from "../../ring/node/liveness.ts";
+import type { ProposalEnding } from "../../ring/node/seat.ts";
 import type { Consent } from "../../ring/register/messages.ts";
+import { stageChange } from "../../ring/staging.ts";
 import { checkSuccessor } from "../../ring/successor.ts";
 import { passEpoch } from "../../ring/transition.ts";
 import { documentOf, strandedOn } from "./node-parts.ts";
@@ -70,7 +72,12 @@ function decide(next: RingDocument): void {
   expect(checkSuccessor(document, next)).toEqual([]);
   document = next;
   claimant.follow(next);
-  claimant.ended("chosen", 0.5);
+  end("chosen");
+}
+
+/** The register ends the last proposal. */
+function end(outcome: ProposalEnding["outcome"]): void {
+  claimant.ended({ epoch: proposals.at(-1)!.document.epoch, outcome }, 0.5);
 }
 
 function die(name: NodeName): void {
@@ -237,7 +244,7 @@ describe("proposals", () => {
     give(C, B);
     pass(50);
     expect(proposals).toHaveLength(1);
-    claimant.ended("refused", 0.5);
+    end("refused");
     pass(400);
     expect(proposals).toHaveLength(2);
     expect(proposals[1]?.document.owners[0]).toBe(B);
@@ -260,11 +267,62 @@ describe("proposals", () => {
     const results: (RingDocument | RingError)[] = [];
     claimant.wish(passEpoch, (result) => void results.push(result), 3_000);
     pass(50);
-    claimant.ended("timeout", 0.5);
+    end("timeout");
     for (let turn = 0; turn < 20; turn++) {
       pass(250);
-      claimant.ended("timeout", 0.5);
+      end("timeout");
     }
+    expect(results).toMatchObject([{ code: "RING_BUSY" }]);
+  });
+
+  test("P8: are under way until the register ends them: what it says late is not credited to another", () => {
+    const results: [string, number | string][] = [];
+    const join = (name: string): void =>
+      claimant.wish(
+        (current) =>
+          stageChange(current, {
+            type: "join",
+            member: { name: name as NodeName, id: name as MemberId, weight: 100, machine: "m", directory: `/${name}` },
+          }),
+        (result) => void results.push([name, "epoch" in result ? result.epoch : result.code]),
+        60_000,
+      );
+    join("d");
+    pass(50);
+    pass(20_000);
+    join("e");
+    pass(1_000);
+    expect(proposals).toHaveLength(1);
+    decide(proposals[0]!.document);
+    expect(results).toEqual([["d", 6]]);
+    pass(50);
+    decide(proposals[1]!.document);
+    expect(results).toEqual([
+      ["d", 6],
+      ["e", 7],
+    ]);
+    expect(document.staged).toHaveLength(2);
+  });
+
+  test("P8: whose epoch decided something else do not answer their wishes, whatever is said of them", () => {
+    const results: (RingDocument | RingError)[] = [];
+    claimant.wish(passEpoch, (result) => void results.push(result), 10_000);
+    pass(50);
+    claimant.ended({ epoch: 5 as Epoch, outcome: "chosen" }, 0.5); // of an earlier one
+    pass(50);
+    expect(proposals).toHaveLength(1);
+    document = { ...proposals[0]!.document, voters: [A] };
+    claimant.follow(document);
+    end("chosen");
+    expect(results).toEqual([]);
+    pass(50);
+    expect(proposals[1]?.document.epoch).toBe(7);
+  });
+
+  test("that the register never ends answer their wishes at their deadline", () => {
+    const results: (RingDocument | RingError)[] = [];
+    claimant.wish(passEpoch, (result) => void results.push(result), 3_000);
+    pass(4_000);
     expect(results).toMatchObject([{ code: "RING_BUSY" }]);
   });
 
@@ -296,7 +354,7 @@ describe("proposals", () => {
     for (let ballot = 0; ballot < 5; ballot++) {
       pass(300);
       expect(proposals[ballot]?.document.members.find((member) => member.name === C)?.status).toBe("valid");
-      claimant.ended("lost", 0.5);
+      end("lost");
     }
   });
 });
