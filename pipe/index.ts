@@ -25,7 +25,8 @@ export {
   pipeline,
 } from "./fitting.ts";
 export { Home, type HomeEvents } from "./home.ts";
-export { type PipeHost, PipeNode, type Routes } from "./node.ts";
+export type { PipeHost, Routes } from "./host.ts";
+export { PipeNode } from "./node.ts";
 export {
   broadcast,
   byHash,

@@ -14,6 +14,7 @@ import type { Runnable } from "./call.ts";
 import { Channel } from "./channel.ts";
 import type { Pipeline } from "./fitting.ts";
 import { Home, type HomeEvents } from "./home.ts";
+import type { PipeHost, Routes } from "./host.ts";
 import {
   CALL_OUTPUTS,
   CALL_OUTPUTS_WITH_PEERS,
@@ -28,50 +29,12 @@ import type { PeerRun } from "./link.ts";
 import { Ready } from "./ready.ts";
 import { Run } from "./run.ts";
 import { Sink } from "./sink.ts";
-import { Samples, type SpanHost, type Traceparent } from "./span.ts";
+import { Samples, type Traceparent } from "./span.ts";
 import { Timers } from "./timers.ts";
+import { errorTextOf } from "./token.ts";
 import { Usage } from "./usage.ts";
 import type { RunSummary, TraceEvent, WorkerStatus } from "./views.ts";
 import { decodeMessages, encodeMessage, type PipeMessage } from "./wire.ts";
-
-/** What a settled promise is told to. */
-export interface Settled {
-  resolved(value: unknown): void;
-  rejected(error: unknown): void;
-}
-
-export interface Pulled {
-  /** Bound once for each call: an output costs no closure. */
-  readonly onPulled: (result: IteratorResult<unknown>) => void;
-  readonly onRejected: (error: unknown) => void;
-}
-
-export interface PipeHost {
-  /** Monotonic ms. */
-  now(): number;
-  /** Unique in the ring: 1 to 2^52. */
-  newSession(): number;
-  /** There is work: call `runSome` and `flush` soon. */
-  wake(): void;
-  /** Nobody can go on before that: at once, if the event loop has had its turn. */
-  hurry?(): void;
-  send(to: NodeName, bytes: Uint8Array): boolean;
-  settle(promise: PromiseLike<unknown>, call: Settled): void;
-  pull(iterator: AsyncIterator<unknown>, call: Pulled): void;
-  close(iterator: Iterator<unknown> | AsyncIterator<unknown>): void;
-  find(pipeline: string): Pipeline | undefined;
-  /** Absent: no spans are made here; contexts are passed on. */
-  readonly spans?: SpanHost | undefined;
-}
-
-/** What the routes are made of. */
-export interface Routes {
-  readonly epoch: number;
-  readonly ringSize: number;
-  readonly owners: readonly (string | undefined)[];
-  /** Members that may still be alive: not `down`. */
-  readonly alive: ReadonlySet<string>;
-}
 
 export class PipeNode {
   readonly self: NodeName;
@@ -330,11 +293,6 @@ export class PipeNode {
     return () => void this.#asks.delete(ask);
   }
 
-  /** Events of all nodes that take part, until the returned function is called. */
-  trace(run: Run, listener: (event: TraceEvent) => void): () => void {
-    return run.trace.listen(listener);
-  }
-
   /** Somebody waits for what `wake` was called for. */
   hurry(): void {
     if (!this.#ready.running) this.host.hurry?.();
@@ -353,7 +311,17 @@ export class PipeNode {
   #take(peer: number, body: string): void {
     const { messages, garbage } = decodeMessages(body);
     this.garbage += garbage;
-    for (const message of messages) this.#message(peer, message);
+    for (const message of messages) {
+      try {
+        this.#message(peer, message);
+      } catch (error) {
+        // It may have been obeyed in part: its run is not to end as if it had been.
+        this.garbage += 1;
+        this.runs
+          .get(String(message[1]))
+          ?.fail("RUN_FAILED", `${message[0]} of ${this.nameOf(peer)}: ${errorTextOf(error)}`);
+      }
+    }
   }
 
   #message(peer: number, message: PipeMessage): void {

@@ -12,10 +12,10 @@ import { type Sink, SinkTarget } from "./sink.ts";
 import { Branch, parseTraceparent, TraceContext } from "./span.ts";
 import { Stage, type Target } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
-import { Token, type TokenOwner } from "./token.ts";
+import { settle, Token, type TokenOwner } from "./token.ts";
 import { RunTrace } from "./trace.ts";
 import type { TraceEvent, WorkerStatus } from "./views.ts";
-import { type PipeMessage, valueOfWire } from "./wire.ts";
+import { type PipeMessage, UNREADABLE, valueOfWire } from "./wire.ts";
 import type { Worker } from "./worker.ts";
 
 export interface RunOptions {
@@ -92,14 +92,18 @@ export class Run {
         let traced = 0;
         for (let at = 0; at < values.length; at++) {
           const plain = valueOfWire(values[at]);
+          const given = traces[traced] === at ? this.#traced(token, traces[traced + 1]) : token;
+          if (given !== token) traced += 2;
+          if (plain === UNREADABLE) {
+            this.#unreadable(index, partitions[at] as number, given);
+            continue;
+          }
           const value =
             origins.length > 0
               ? new Stamped(plain, origins[at * 2] as number, origins[at * 2 + 1] as number)
               : cursor === null
                 ? plain
                 : new Resumed(plain, cursor);
-          const given = traces[traced] === at ? this.#traced(token, traces[traced + 1]) : token;
-          if (given !== token) traced += 2;
           if (stage === undefined) this.#sinkTarget.arrive(value, given);
           else stage.arrive(value, given, partitions[at] as number, epoch);
         }
@@ -158,6 +162,13 @@ export class Run {
       default:
         return this.home?.take(peer, message);
     }
+  }
+
+  /** W2 of the wire: it costs that input. */
+  #unreadable(stage: number, partition: number, token: Token): void {
+    const fitting = this.pipeline.fittings[stage]?.name ?? "sink";
+    token.fail({ fitting, partition, input: "", error: "what a node sent cannot be read" });
+    settle(token, 1);
   }
 
   /** One input of a batch, below the span that it had where it comes from. */

@@ -4,6 +4,8 @@
  * Between nodes values are what JSON can say, and bytes (`Uint8Array`) as a whole input; anything else is refused as a failure
  * of that input where it is sent.
  * W1  What a peer sends never throws here: `decodeMessages` leaves out what has no known shape and counts it.
+ * W2  Whatever an application puts in an input comes out of it: an object that looks like encoded bytes travels wrapped. What
+ *     no sender writes in that place is `UNREADABLE`, and its input fails.
  */
 
 import type { MarkRows } from "./stamp.ts";
@@ -88,20 +90,26 @@ export type PipeMessage =
 
 export type WireFailure = readonly [fitting: string, partition: number, input: string, error: string];
 
+/** Stands for a value that cannot be read. */
+export const UNREADABLE: unique symbol = Symbol("unreadable");
+
 /** Throws when a value has no JSON form. */
 export function encodeMessage(message: PipeMessage): string {
   return JSON.stringify(message);
 }
 
-/** A whole input: bytes get a form that JSON can say. */
+/** A whole input: bytes get a form that JSON can say, and what might be taken for it is wrapped (W2). */
 export function wireValue(value: unknown): unknown {
-  return value instanceof Uint8Array ? { [BYTES]: btoa(String.fromCharCode(...value)) } : value;
+  if (value instanceof Uint8Array) return { [BYTES]: base64Of(value) };
+  if (typeof value !== "object" || value === null) return value;
+  return BYTES in value || "toJSON" in value ? { [BYTES]: [value] } : value;
 }
 
 export function valueOfWire(value: unknown): unknown {
   if (typeof value !== "object" || value === null || !(BYTES in value)) return value;
-  const text = (value as Readonly<Record<string, unknown>>)[BYTES];
-  return typeof text === "string" ? Uint8Array.from(atob(text), (character) => character.charCodeAt(0)) : value;
+  const given = value[BYTES];
+  if (typeof given === "string") return bytesOf(given);
+  return Array.isArray(given) && given.length === 1 ? (given[0] as unknown) : UNREADABLE;
 }
 
 /** `body`: messages from `encodeMessage`, joined by commas. */
@@ -119,6 +127,25 @@ export function decodeMessages(body: string): { readonly messages: readonly Pipe
     else garbage += 1;
   }
   return { messages, garbage };
+}
+
+function base64Of(bytes: Uint8Array): string {
+  let binary = "";
+  for (let at = 0; at < bytes.length; at += SLICE_BYTES)
+    binary += String.fromCharCode(...bytes.subarray(at, at + SLICE_BYTES));
+  return btoa(binary);
+}
+
+function bytesOf(base64: string): unknown {
+  let binary: string;
+  try {
+    binary = atob(base64);
+  } catch {
+    return UNREADABLE;
+  }
+  const bytes = new Uint8Array(binary.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = binary.charCodeAt(at);
+  return bytes;
 }
 
 function isMessage(given: unknown): given is PipeMessage {
@@ -177,3 +204,5 @@ const SHAPES: Readonly<Record<string, readonly Check[]>> = {
   traced: [text, list],
 };
 const BYTES = "$taskring.bytes";
+/** A call has no more arguments than the stack holds. */
+const SLICE_BYTES = 32 * 1024;

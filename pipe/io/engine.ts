@@ -11,7 +11,8 @@ import type { RingDocument } from "../../ring/document.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { NodeName } from "../../ring/ids.ts";
 import { isPipeline, type Pipeline } from "../fitting.ts";
-import { type PipeHost, PipeNode, type Pulled, type Settled } from "../node.ts";
+import type { PipeHost, Pulled, Settled } from "../host.ts";
+import { PipeNode } from "../node.ts";
 import type { PipeSpan } from "../span.ts";
 import type { FittingUsage } from "../usage.ts";
 import type { Report, RunSummary, TraceEvent, WorkerStatus } from "../views.ts";
@@ -164,7 +165,7 @@ export class PipeEngine implements Disposable {
   trace(id: string, listener: (event: TraceEvent) => void): () => void {
     const run = this.node.runs.get(id);
     if (run === undefined) throw new RingError("NOT_FOUND", `no run ${id} is open here`);
-    return this.node.trace(run, listener);
+    return run.trace.listen(listener);
   }
 
   /** False: there is no such run here. */
