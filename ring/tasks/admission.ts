@@ -112,7 +112,7 @@ export class Admission {
         code: "PAYLOAD_TOO_LARGE",
         detail: `payload of ${record.payloadBytes} bytes is longer than ${limits.payloadBytes}`,
       };
-    const most = origin === "child" ? app.queuedLimit * 2 : app.queuedLimit;
+    const most = origin === "child" ? app.childrenLimit : app.queuedLimit;
     if (app.queued >= most)
       return {
         code: "QUEUE_FULL",

@@ -5,11 +5,14 @@
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import { Fifo } from "./fifo.ts";
+import { holdsBack } from "./hold-back.ts";
 import type { AppRun, TypeRun } from "./model.ts";
 
 export class AppRing {
   readonly #core: Core;
   readonly #ring: Fifo<AppRun> = new Fifo();
+  /** Out of the ring while their children hold them back; they count as listed. */
+  readonly #aside: Fifo<AppRun> = new Fifo();
 
   constructor(core: Core) {
     this.#core = core;
@@ -35,6 +38,26 @@ export class AppRing {
     app.inTurn = false;
     if (app.ready.size === 0) app.deficit = 0;
     this.enlist(app);
+  }
+
+  /** Takes the app at the head out of the ring until its children do not hold it back any more. */
+  setAside(): void {
+    const app = this.#ring.shift();
+    if (app === undefined) return;
+    app.inTurn = false;
+    this.#aside.push(app);
+  }
+
+  /** Lets those back in that nothing holds back now. A few at a time: children that leave bring the next look. */
+  lookAgain(): void {
+    for (let turns = Math.min(LOOKED_AT, this.#aside.size); turns > 0; turns--) {
+      const app = this.#aside.shift() as AppRun;
+      if (holdsBack(this.#core, app)) this.#aside.push(app);
+      else {
+        app.listed = false;
+        this.enlist(app);
+      }
+    }
   }
 
   /** One token of the app's rate, or a timer for when there is one. */
@@ -89,3 +112,5 @@ export function mayStart(app: AppRun): boolean {
 /** A rate allows bursts of a tenth of a second. */
 const BURST_SECONDS = 0.1;
 const TOKEN_ROUNDING = 1e-9;
+/** Held-back apps looked at in one step. */
+const LOOKED_AT = 16;

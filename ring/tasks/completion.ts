@@ -4,12 +4,15 @@
  * X1  Nothing is told of an end before its rows are durable (E1); the lane's next task does not wait for that.
  * X2  A result that comes after `timeoutMs` or the deadline is stale, and counts as a failed attempt (rule 21).
  * X3  An attempt that was aborted for the node's sake (lease, handoff, shutdown) and failed is not counted.
+ * X4  An attempt whose children find no room in the outbox is made again, and counts only when nothing of its app's has left it for
+ *     `STILL_MS` (`hold-back.ts`, H3).
  */
 
 import type { Instant } from "../machine.ts";
 import type { AppRing } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
+import { takesChildren } from "./hold-back.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Lane, RunningAttempt, Task, TypeRun } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
@@ -34,6 +37,8 @@ export interface CompletionOptions {
 export class Completion {
   readonly #options: CompletionOptions;
   readonly #core: Core;
+  /** What had left the outbox of its app when a task was turned down, and since when that is so. */
+  readonly #turned: WeakMap<Task, { readonly left: number; readonly since: Instant }> = new WeakMap();
 
   constructor(options: CompletionOptions) {
     this.#options = options;
@@ -180,7 +185,11 @@ export class Completion {
       return;
     }
     if (children.length > 0) {
-      const refusal = outbox.add(task.vnode, children);
+      if (!takesChildren(this.#core, task.app, children)) {
+        this.#turnedDown(now, lane, task, type);
+        return;
+      } // X4
+      const refusal = outbox.add(task.vnode, task.app, children);
       if (refusal !== undefined) {
         this.#failed(now, lane, task, type, { name: "INVALID_ARGUMENT", message: refusal });
         return;
@@ -212,6 +221,22 @@ export class Completion {
     const type = lane.app.types.get(task.record.type);
     if (type === undefined) this.#again(now, lane, task);
     else this.#retry(now, lane, task, type, Math.max(type.type.backoff.maxMs, SLOW_MS));
+  }
+
+  /** No room for its children. */
+  #turnedDown(now: Instant, lane: Lane, task: Task, type: TypeRun): void {
+    const { app } = task;
+    const seen = this.#turned.get(task);
+    const afterMs = Math.max(type.type.backoff.maxMs, ROOM_MS);
+    const still = seen !== undefined && seen.left === app.outboxLeft;
+    if (!still || now - seen.since >= STILL_MS) this.#turned.set(task, { left: app.outboxLeft, since: now });
+    if (still && now - seen.since >= STILL_MS) {
+      const message = `${app.outboxTasks} children of app ${app.name} wait to reach their owners`;
+      this.#failed(now, lane, task, type, { name: "OUTBOX_FULL", message }, afterMs);
+      return;
+    }
+    task.waits = "OUTBOX_FULL";
+    this.#retry(now, lane, task, type, afterMs);
   }
 
   #retry(now: Instant, lane: Lane, task: Task, type: TypeRun, afterMs: number): void {
@@ -278,3 +303,5 @@ export const DEADLINE_FAILURE: TaskFailure = {
 /** A handler may ask for at most a day. */
 const MOST_BACKOFF_MS = 86_400_000;
 const SLOW_MS = 60_000;
+const ROOM_MS = 5_000;
+const STILL_MS = 60_000;

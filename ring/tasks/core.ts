@@ -61,6 +61,10 @@ export class Core {
   queuedTasks = 0;
   queuedBytes = 0;
   runningTasks = 0;
+  /** Children on their way, their bytes, and the apps that have any. */
+  outboxTasks = 0;
+  outboxBytes = 0;
+  outboxApps = 0;
   dead = 0;
   /** The newest instant told; for views, which are not told one. */
   newest: Instant = 0;
@@ -124,6 +128,7 @@ export class Core {
         app.running +
         app.dead +
         app.schedules +
+        app.outboxTasks +
         app.lanes.size +
         app.plainEnds +
         app.results.size +

@@ -50,6 +50,7 @@ export interface EngineStats {
   readonly residents: number;
   readonly dead: number;
   readonly outbox: number;
+  readonly outboxKeptBytes: number;
   readonly stateBytes: number;
   readonly timers: number;
 }
@@ -88,7 +89,7 @@ export class TaskEngine implements TaskEngineContract {
     this.#results = new Results(core);
     this.#admission = new Admission(core, this.#lanes, this.#results);
     this.#dead = new DeadLetters(core, (now, task) => this.#completion.leave(now, task));
-    this.#outbox = new Outbox(core, this.#dead);
+    this.#outbox = new Outbox(core, this.#dead, this.#states);
     this.#schedules = new Schedules(core, this.#admission);
     this.#residents = new Residents(core);
     this.#declarations = new Declarations(options.apps, core.ringSize);
@@ -109,7 +110,6 @@ export class TaskEngine implements TaskEngineContract {
       ring: this.#ring,
       lanes: this.#lanes,
       states: this.#states,
-      outboxFull: () => this.#outbox.full(),
     });
     this.#loader = new Loader({
       core,
@@ -381,7 +381,8 @@ export class TaskEngine implements TaskEngineContract {
       running: core.runningTasks,
       residents: this.#residents.running,
       dead: core.dead,
-      outbox: this.#outbox.size,
+      outbox: core.outboxTasks,
+      outboxKeptBytes: this.#outbox.keptBytes,
       stateBytes: this.#states.bytes,
       timers: core.timers.size,
     };

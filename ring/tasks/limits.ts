@@ -24,8 +24,14 @@ export interface EngineLimits {
   /** State reads asked for and not answered yet. */
   readonly stateReads: number;
   readonly childrenPerAttempt: number;
-  /** Children that wait to reach their owner; above it no task starts until some have. */
+  /** Children of one app, and their wire bytes, that wait to reach their owners; at these it starts no more (`hold-back.ts`). */
+  readonly outboxPerApp: number;
+  readonly outboxBytesPerApp: number;
+  /** Those of all apps; at these an app with an even share of them starts no more. Twice each limit is never passed. */
   readonly outboxTasks: number;
+  readonly outboxBytes: number;
+  /** Of those, what is kept in memory; the rest is read back from its rows. */
+  readonly outboxKeptBytes: number;
   /** Children under way to their owner. */
   readonly outboxInFlight: number;
   /** Dead letters of one app on the node. Above it a task that would die is tried on, slowly, and says so. */
@@ -64,7 +70,11 @@ export const ENGINE_LIMITS: EngineLimits = {
   stateCacheBytes: 32 * 1024 * 1024,
   stateReads: 512,
   childrenPerAttempt: 10_000,
+  outboxPerApp: 50_000,
+  outboxBytesPerApp: 64 * 1024 * 1024,
   outboxTasks: 200_000,
+  outboxBytes: 256 * 1024 * 1024,
+  outboxKeptBytes: 32 * 1024 * 1024,
   outboxInFlight: 1_000,
   deadPerApp: 10_000,
   deadPerNode: 100_000,

@@ -71,7 +71,9 @@ export class Loader {
     const unreadable: Row[] = [];
     for (const row of rows) {
       if (row.key[0] === KIND.state) this.#hashState(vnode, row, unreadable);
-      else if (isReadable(row)) kept.push(row);
+      else if (row.key[0] === KIND.outbox) {
+        if (!this.#child(vnode, row, HERE)) unreadable.push(row);
+      } else if (isReadable(row)) kept.push(row);
       else unreadable.push(row);
     }
     return unreadable;
@@ -181,15 +183,9 @@ export class Loader {
         this.#options.schedules.load(now, vnode, { app: run, key: laneKey, name }, readSchedule(value));
         return;
       }
-      case KIND.outbox: {
-        const wire = readOutbox(value).slice();
-        const record = parseRecord(wire, 0, wire.length);
-        if (isRefused(record)) return;
-        this.#copy(vnode, row, source);
-        this.#seen(vnode, readPosition(key));
-        this.#options.outbox.load(vnode, readPosition(key), record);
+      case KIND.outbox:
+        this.#child(vnode, row, source);
         return;
-      }
       case KIND.paused: {
         const { app, key: laneKey } = readKeyed(key);
         vnode.pausedKeys.add(laneName(app, laneKey));
@@ -304,6 +300,22 @@ export class Loader {
     vnode.stateHashes.add(hashKey(app, key) | 0);
     const lane = this.#core.apps.get(app)?.lanes.get(key);
     if (lane !== undefined && lane.vnode === vnode && lane.attempt === undefined) this.#options.states.drop(lane);
+  }
+
+  /** Entered as its page comes, so that the outbox decides what is kept of it, and no page is. False: it cannot be read. */
+  #child(vnode: Vnode, row: Row, source: Source): boolean {
+    try {
+      const position = readPosition(row.key);
+      const wire = readOutbox(row.value);
+      const record = parseRecord(wire, 0, wire.length);
+      if (isRefused(record)) return false;
+      this.#copy(vnode, row, source);
+      this.#seen(vnode, position);
+      this.#options.outbox.load(vnode, position, record);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #hashState(vnode: Vnode, row: Row, unreadable: Row[]): void {

@@ -109,6 +109,10 @@ export class AppRun {
   running = 0;
   dead = 0;
   schedules = 0;
+  /** Children of its tasks that have not reached their owners, their wire bytes, and how many ever did (`hold-back.ts`). */
+  outboxTasks = 0;
+  outboxBytes = 0;
+  outboxLeft = 0;
   /** Since the last `accepted` event. */
   accepted = 0;
   /** Ended tasks that are still known, oldest first: for the result window, and for the dedupe window. */
@@ -125,6 +129,11 @@ export class AppRun {
 
   get paused(): boolean {
     return this.override?.paused === true;
+  }
+
+  /** Queued tasks above which children are refused: twice its share, since they are already promised. */
+  get childrenLimit(): number {
+    return this.queuedLimit * 2;
   }
 }
 

@@ -218,7 +218,7 @@ export class Requests {
       if (isRefused(record) || record.id !== dead.id) return false;
       if ((dead.flags & FLAG.child) !== 0) {
         this.#options.dead.remove(dead);
-        outbox.resend(dead.vnode, record);
+        outbox.resend(dead.vnode, dead.app, record);
         return true;
       }
       if (admission.fullness(dead.app, record, "child") !== undefined) return false;

@@ -4,11 +4,13 @@
  * D1  One attempt per lane (E2): only a lane in phase `ready` starts, and starting makes it `running`.
  * D2  Nothing starts without the node's right to start, nor in a partition that is loading, held, closed or waits for older tasks (E3).
  * D3  In each round an app starts at most its weight's worth of tasks, so a flood of one delays another by a round (promise P4).
+ * D4  An app that its own children hold back leaves the ring until they do not; the others go on.
  */
 
 import type { Instant } from "../machine.ts";
 import { type AppRing, mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
+import { holdsBack } from "./hold-back.ts";
 import type { Lanes } from "./lanes.ts";
 import { type Lane, NO_STATE, RunningAttempt } from "./model.ts";
 import type { States } from "./states.ts";
@@ -18,8 +20,6 @@ export interface SchedulerOptions {
   readonly ring: AppRing;
   readonly lanes: Lanes;
   readonly states: States;
-  /** Tasks that wait to reach other owners are too many: starting more would only add to them. */
-  readonly outboxFull: () => boolean;
 }
 
 export class Scheduler {
@@ -27,7 +27,6 @@ export class Scheduler {
   readonly #ring: AppRing;
   readonly #lanes: Lanes;
   readonly #states: States;
-  readonly #outboxFull: () => boolean;
   /** No attempt passes its timeout or deadline before this. */
   #expireAt = Number.POSITIVE_INFINITY;
 
@@ -36,15 +35,19 @@ export class Scheduler {
     this.#ring = options.ring;
     this.#lanes = options.lanes;
     this.#states = options.states;
-    this.#outboxFull = options.outboxFull;
   }
 
   dispatch(now: Instant): void {
     const core = this.#core;
-    if (!core.startsAllowed || this.#outboxFull()) return; // D2
+    if (!core.startsAllowed) return; // D2
+    this.#ring.lookAgain();
     while (core.runningTasks < core.limits.running) {
       const app = this.#ring.peek();
       if (app === undefined) return;
+      if (app.outboxTasks > 0 && holdsBack(core, app)) {
+        this.#ring.setAside(); // D4
+        continue;
+      }
       if (!app.inTurn) {
         app.inTurn = true;
         const weight = Math.min(MOST_WEIGHT, Math.max(LEAST_WEIGHT, app.limits.weight));

@@ -69,6 +69,7 @@ export class Serving {
     if (vnode === undefined || vnode.phase !== "loading") return;
     vnode.phase = vnode.heldFromStart ? "held" : "open";
     this.#parts.loader.loaded(now, vnode);
+    this.#parts.outbox.release(vnode);
     for (const declared of this.#parts.declarations.ofPartition(partition)) this.#declare(now, vnode, declared);
     this.#parts.admission.loaded(now, vnode);
   }

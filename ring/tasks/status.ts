@@ -6,6 +6,7 @@ import type { Instant } from "../machine.ts";
 import { stateOfKnown } from "./admission.ts";
 import { mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
+import { holdsBack } from "./hold-back.ts";
 import { Dead, Done, type Lane, type Task } from "./model.ts";
 import { FLAG } from "./rows.ts";
 import type { TaskStatus } from "./task.ts";
@@ -73,6 +74,7 @@ function appWaits(core: Core, lane: Lane): string | undefined {
   if (app.paused) return "APP_PAUSED";
   if (!core.startsAllowed) return "NO_LEASE";
   if (!vnode.mayStart) return vnode.older === "awaited" ? "OLDER_TASKS_AWAITED" : "HANDOFF";
+  if (holdsBack(core, app)) return "OUTBOX_FULL";
   if (!mayStart(app)) return "APP_CONCURRENCY";
   if (app.rateTimer !== undefined) return "RATE_LIMITED";
   return core.runningTasks >= core.limits.running ? "NODE_CONCURRENCY" : undefined;

@@ -6,6 +6,7 @@ import type { Instant } from "../machine.ts";
 import { mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import type { PartitionView } from "./engine-contract.ts";
+import { holdsBack } from "./hold-back.ts";
 import type { AppRun, Task, Vnode } from "./model.ts";
 
 export interface AppView {
@@ -26,7 +27,7 @@ export function partitionView(core: Core, vnode: Vnode, schedules: number): Part
     dead: vnode.dead,
     schedules,
     lastCompletion: vnode.lastCompletion,
-    runnable: isRunnable(vnode),
+    runnable: isRunnable(core, vnode),
     oldestWaitMs: oldest === undefined ? 0 : waitedMs(core.newest, oldest),
   };
 }
@@ -49,21 +50,23 @@ export function appView(core: Core, app: AppRun): AppView {
 }
 
 /** Some task could go on here: one runs, or a ready lane's app may start (looks at the oldest tasks only). */
-function isRunnable(vnode: Vnode): boolean {
+function isRunnable(core: Core, vnode: Vnode): boolean {
   if (vnode.running > 0) return true;
   if (!vnode.mayStart || vnode.queued === vnode.delayed) return false;
   for (let index = 0; index < TASKS_LOOKED_AT; index++) {
     const task = vnode.arrivals.at(index);
     if (task === undefined) return false;
-    if (task.lane?.phase === "ready" && mayStart(task.app) && !isHeldBack(task)) return true;
+    if (task.lane?.phase === "ready" && mayStart(task.app) && !isHeldBack(core, task)) return true;
   }
   return false;
 }
 
-/** By its app's rate, or by its type's concurrency: nothing stands still then. */
-function isHeldBack({ app, record }: Task): boolean {
+/** By its app's rate, its type's concurrency, or its app's children: nothing stands still then. */
+function isHeldBack(core: Core, { app, record }: Task): boolean {
   const type = app.types.get(record.type);
-  return app.rateTimer !== undefined || (type !== undefined && type.running >= type.type.concurrency);
+  return (
+    holdsBack(core, app) || app.rateTimer !== undefined || (type !== undefined && type.running >= type.type.concurrency)
+  );
 }
 
 function waitedMs(now: Instant, task: Task): number {

@@ -163,7 +163,7 @@ async function asideBytes(link: RedisLink, key: string): Promise<number> {
 }
 
 const { deadPerApp, resultsPerApp, resultsMs, endedIdsPerPartition, dedupePerApp, dedupeMs } = ENGINE_LIMITS;
-const { schedulesPerApp, outboxTasks, pausedKeys, stateKeyBytes } = ENGINE_LIMITS;
+const { schedulesPerApp, outboxPerApp, pausedKeys, stateKeyBytes } = ENGINE_LIMITS;
 const HOUR_MS = 3_600_000;
 const FAMILIES: ReadonlyMap<number, Family> = new Map([
   [KIND.task, { name: "tasks", bound: "the app's `queued` limit (ringctl app limit)" }],
@@ -179,7 +179,7 @@ const FAMILIES: ReadonlyMap<number, Family> = new Map([
   [KIND.result, { name: "results", bound: `${resultsPerApp} an app, for ${resultsMs / HOUR_MS} h` }],
   [KIND.ended, { name: "ids of ended tasks", bound: `${endedIdsPerPartition} a partition` }],
   [KIND.schedule, { name: "schedules", bound: `${schedulesPerApp} an app` }],
-  [KIND.outbox, { name: "outbox", bound: `${outboxTasks} tasks on each node` }],
+  [KIND.outbox, { name: "outbox", bound: `${outboxPerApp * 2} tasks an app on each node` }],
   [KIND.paused, { name: "paused keys", bound: `${pausedKeys} a partition (ringctl key resume)` }],
   [KIND.stateHere, { name: "state here", bound: "one row for each key with state" }],
 ]);
