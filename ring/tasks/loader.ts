@@ -271,21 +271,7 @@ export class Loader {
     this.#copy(vnode, row, source);
     const endedAt = now - Math.max(0, this.#core.wallMs(now) - result.endedAtMs);
     const done = new Done(vnode, app, id, vnode.known.hash(id));
-    const { type, key, state, attempts, acceptedAtMs, endedAtMs, failure, idempotencyKey, deduped } = result;
-    Object.assign(done, {
-      type,
-      key,
-      state,
-      attempts,
-      acceptedAtMs,
-      endedAtMs,
-      endedAt,
-      failure,
-      idempotencyKey,
-      deduped,
-      result: result.result,
-      hasRow: true,
-    });
+    Object.assign(done, result, { app, endedAt, hasRow: true });
     this.#options.results.add(now, done);
   }
 
@@ -380,15 +366,12 @@ function isReadable(row: Row): boolean {
       case KIND.schedule:
         readSchedule(value);
         return isAppName(readKeyed(key).app);
-      case KIND.outbox:
-        readPosition(key);
-        return !isRefused(parseRecord(readOutbox(value), 0, readOutbox(value).length));
       case KIND.state:
       case KIND.paused:
       case KIND.stateHere:
         return isAppName(readKeyed(key).app);
       default:
-        return true; // not ours
+        return true; // not ours, or looked at as it is entered
     }
   } catch {
     return false;

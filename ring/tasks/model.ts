@@ -118,6 +118,10 @@ export class AppRun {
   /** Ended tasks that are still known, oldest first: for the result window, and for the dedupe window. */
   readonly results: Fifo<Done> = new Fifo();
   readonly deduped: Fifo<Done> = new Fifo();
+  /** Bytes of those two, and how many at the head of each are known to have none left. */
+  resultBytes = 0;
+  resultsLight = 0;
+  dedupedLight = 0;
   /** Its list in `PlainEnds`. */
   plainEnds = 0;
   firstEnd = -1;
@@ -258,6 +262,8 @@ export class Done {
   hasRow = false;
   /** Kept for the dedupe window. */
   deduped = false;
+  /** It had a result, which gave way to newer ones. */
+  dropped = false;
 
   /** The maker fills in the rest: one of these is made per task, and a bag of arguments would be another. */
   constructor(vnode: Vnode, app: AppRun, id: string, idHash: number) {

@@ -4,13 +4,18 @@
  * Two windows: results (1 h, 10,000 per app), and dedupe (24 h) for children and tasks with an idempotency key. Ends with a result,
  * an idempotency key or durable deduplication have a row of their own; of the others only the ids are on disk (`ended-ids.ts`).
  *
+ * Bytes are bounded apart from identities: with more than `resultsBytes` in memory, the app that holds most loses the bytes of its
+ * oldest results, which then say `RESULT_DROPPED`; that the task ended, and its idempotency key, stay for their window.
+ *
  * K1  Whatever leaves memory leaves the store in the same step, unless the partition is being handed over.
+ * K2  What one app keeps never costs another anything while the other holds less (promise P4).
  */
 
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import { EndedIds } from "./ended-ids.ts";
 import type { Fifo } from "./fifo.ts";
+import { Heaviest } from "./heaviest.ts";
 import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts";
 import { PlainEnds } from "./plain-ends.ts";
 import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
@@ -22,11 +27,15 @@ export class Results {
   #results = 0;
   #deduped = 0;
   #bytes = 0;
-  /** Where the search for an app that gives way goes on. */
-  #victims: Iterator<AppRun> | undefined;
+  readonly #mostBytes: Heaviest;
+  readonly #mostDeduped: Heaviest;
+  readonly #mostEnds: Heaviest;
 
   constructor(core: Core) {
     this.#core = core;
+    this.#mostBytes = new Heaviest(core.apps, (app) => app.resultBytes);
+    this.#mostDeduped = new Heaviest(core.apps, (app) => app.deduped.size);
+    this.#mostEnds = new Heaviest(core.apps, endsOf);
     this.#ids = new EndedIds(core);
   }
 
@@ -62,6 +71,7 @@ export class Results {
       idempotencyKey: record.idempotencyKey,
       failure: task.failure,
       result: task.result,
+      dropped: false,
     };
     this.#core.write(task.vnode, resultKey(record.id), resultValue(row));
   }
@@ -121,22 +131,20 @@ export class Results {
     const { app } = done;
     const { limits } = this.#core;
     done.vnode.known.set(done);
-    this.#bytes += bytesOf(done);
+    this.#countBytes(app, bytesOf(done));
     if (done.deduped) {
       this.#deduped++;
       app.deduped.push(done);
+      this.#mostDeduped.grew(app);
       while (app.deduped.size > limits.dedupePerApp) this.#evict(app.deduped);
-      while (this.#deduped > limits.dedupePerNode) this.#evict(this.#victim((each) => each.deduped.size).deduped);
+      while (this.#deduped > limits.dedupePerNode) this.#evict((this.#mostDeduped.find() ?? app).deduped); // K2
     } else {
       this.#results++;
       app.results.push(done);
       this.#bound(app);
     }
-    while (this.#bytes > limits.resultsBytes && this.#results + this.#deduped > 1) {
-      const before = this.#bytes;
-      this.#evict(app.results.size > 0 ? app.results : app.deduped);
-      if (this.#bytes === before) return;
-    }
+    this.#mostBytes.grew(app);
+    while (this.#bytes > limits.resultsBytes) this.#lighten(this.#mostBytes.find() ?? app); // K2
     this.#expire(now, app, 4);
   }
 
@@ -153,9 +161,9 @@ export class Results {
   #bound(app: AppRun): void {
     const { limits } = this.#core;
     const most = Math.ceil(limits.resultsPerApp * this.#core.share);
-    while (app.results.size + app.plainEnds > most) this.#evictOldest(app);
-    while (this.#results + this.#plain.size > limits.resultsPerNode)
-      this.#evictOldest(this.#victim((each) => each.results.size + each.plainEnds));
+    this.#mostEnds.grew(app);
+    while (endsOf(app) > most) this.#evictOldest(app);
+    while (this.#results + this.#plain.size > limits.resultsPerNode) this.#evictOldest(this.#mostEnds.find() ?? app); // K2
   }
 
   #evictOldest(app: AppRun): void {
@@ -192,10 +200,15 @@ export class Results {
   #evict(queue: Fifo<Done>): void {
     const done = queue.shift();
     if (done === undefined) return;
-    this.#bytes -= bytesOf(done);
-    if (done.deduped) this.#deduped--;
-    else this.#results--;
-    const { vnode } = done;
+    const { vnode, app } = done;
+    this.#countBytes(app, -bytesOf(done));
+    if (done.deduped) {
+      this.#deduped--;
+      app.dedupedLight = Math.max(0, app.dedupedLight - 1);
+    } else {
+      this.#results--;
+      app.resultsLight = Math.max(0, app.resultsLight - 1);
+    }
     if (vnode.phase === "closed" || vnode.known.get(done.id) !== done) return;
     vnode.known.delete(done);
     if (done.idempotencyKey !== undefined)
@@ -206,16 +219,30 @@ export class Results {
       this.#core.erase(vnode, keyedRow(KIND.dedupe, done.app.name, done.key, done.idempotencyKey));
   }
 
-  /** An app that holds more than most, found by looking at a few in turn. */
-  #victim(sizeOf: (app: AppRun) => number): AppRun {
-    let best: AppRun | undefined;
-    for (let looked = 0; looked < 8 || best === undefined || sizeOf(best) === 0; looked++) {
-      this.#victims ??= this.#core.apps.values();
-      const next = this.#victims.next();
-      if (next.done === true) this.#victims = undefined;
-      else if (best === undefined || sizeOf(next.value) > sizeOf(best)) best = next.value;
+  /** Drops the bytes of the app's oldest end that has any. */
+  #lighten(app: AppRun): void {
+    app.resultsLight = lightOf(app.results, app.resultsLight);
+    app.dedupedLight = lightOf(app.deduped, app.dedupedLight);
+    const result = app.results.at(app.resultsLight);
+    const deduped = app.deduped.at(app.dedupedLight);
+    const done =
+      deduped === undefined || (result !== undefined && result.endedAt <= deduped.endedAt) ? result : deduped;
+    if (done === undefined) {
+      this.#countBytes(app, -app.resultBytes); // cannot be; were it so, this must still come to an end
+      return;
     }
-    return best;
+    this.#countBytes(app, -bytesOf(done));
+    done.result = undefined;
+    if (done.failure !== undefined) done.failure = { name: done.failure.name, message: "" };
+    done.dropped = true;
+    const { vnode } = done;
+    if (!done.hasRow || vnode.phase === "closed" || vnode.phase === "held" || vnode.known.get(done.id) !== done) return; // K1
+    this.#core.write(vnode, resultKey(done.id), resultValue({ ...done, app: app.name }));
+  }
+
+  #countBytes(app: AppRun, bytes: number): void {
+    this.#bytes += bytes;
+    app.resultBytes += bytes;
   }
 }
 
@@ -229,6 +256,17 @@ function isDeduped(task: Task): boolean {
 
 function needsRow(task: Task): boolean {
   return task.result !== undefined || isDeduped(task);
+}
+
+function endsOf(app: AppRun): number {
+  return app.results.size + app.plainEnds;
+}
+
+/** How many at the head have no bytes; `known` of them were seen before, so each is looked at once. */
+function lightOf(ends: Fifo<Done>, known: number): number {
+  let light = known;
+  for (let done = ends.at(light); done !== undefined && bytesOf(done) === 0; done = ends.at(light)) light++;
+  return light;
 }
 
 function bytesOf(done: Done): number {

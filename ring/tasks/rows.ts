@@ -152,6 +152,8 @@ export interface ResultRow {
   readonly idempotencyKey: string | undefined;
   readonly failure: TaskFailure | undefined;
   readonly result: Uint8Array | undefined;
+  /** It had a result that is no longer kept. */
+  readonly dropped: boolean;
 }
 
 export function resultValue(row: ResultRow): Uint8Array {
@@ -168,7 +170,11 @@ export function resultValue(row: ResultRow): Uint8Array {
         : textBytes(failure.name) + textBytes(failure.message) + textBytes(failure.stack ?? "")) +
       (row.result?.length ?? 0),
   );
-  const flags = (row.deduped ? 1 : 0) | (failure === undefined ? 0 : 2) | (row.result === undefined ? 0 : 4);
+  const flags =
+    (row.deduped ? 1 : 0) |
+    (failure === undefined ? 0 : 2) |
+    (row.result === undefined ? 0 : 4) |
+    (row.dropped ? 8 : 0);
   writer.u8(1).u8(flags).u8(STATES.indexOf(row.state)).u16(row.attempts).u48(row.acceptedAtMs).u48(row.endedAtMs);
   writer.text8(row.app).text16(row.type).text16(row.key).text16(idempotencyKey);
   if (failure !== undefined)
@@ -206,6 +212,7 @@ export function readResult(value: Uint8Array): ResultRow {
     idempotencyKey: idempotencyKey === "" ? undefined : idempotencyKey,
     failure,
     result,
+    dropped: (flags & 8) !== 0,
   };
 }
 

@@ -9,7 +9,7 @@ import type { Core } from "./core.ts";
 import { holdsBack } from "./hold-back.ts";
 import { Dead, Done, type Lane, type Task } from "./model.ts";
 import { FLAG } from "./rows.ts";
-import type { TaskStatus } from "./task.ts";
+import type { TaskFailure, TaskStatus } from "./task.ts";
 
 export function statusOf(core: Core, now: Instant, known: Task | Done | Dead): TaskStatus {
   if (known instanceof Done) return doneStatus(known);
@@ -91,7 +91,7 @@ function doneStatus(done: Done): TaskStatus {
     partition: done.vnode.partition,
     acceptedAtMs: done.acceptedAtMs,
     endedAtMs: done.endedAtMs,
-    ...(done.failure === undefined ? {} : { error: done.failure }),
+    ...(done.dropped ? { error: DROPPED } : done.failure === undefined ? {} : { error: done.failure }),
     ...(done.result === undefined ? {} : { result: done.result }),
   };
 }
@@ -110,3 +110,9 @@ function deadStatus(dead: Dead): TaskStatus {
     error: dead.failure,
   };
 }
+
+/** Of a done task: what it returned is not `undefined`, it is forgotten. */
+const DROPPED: TaskFailure = {
+  name: "RESULT_DROPPED",
+  message: "the task is done; its result gave way to newer ones",
+};

@@ -120,7 +120,7 @@ function results(app: string, count: number, partition: number): RowChange[] {
 }
 
 function resultOf(app: string): Uint8Array {
-  const at = { acceptedAtMs: 1, endedAtMs: 2, attempts: 1, deduped: false };
+  const at = { acceptedAtMs: 1, endedAtMs: 2, attempts: 1, deduped: false, dropped: false };
   return resultValue({
     ...at,
     app,

@@ -236,6 +236,7 @@ describe("rows", () => {
       key: "k",
       state: "dead" as const,
       deduped: true,
+      dropped: false,
       attempts: 3,
       acceptedAtMs: 5,
       endedAtMs: 6,
