@@ -45,7 +45,10 @@ export function runPipe({ args, settings, output, flags }: CommandRun): Promise<
     await using run = client.run(args[0] ?? "", { sink: drain ? "drain" : "results", address });
     const id = await run.opened;
     output.remark(`run ${id}`);
-    const sending = feed(run, given);
+    let refused: unknown;
+    const sending = feed(run, given, (error) => {
+      refused ??= error;
+    });
     const timer = setInterval(() => output.progress(run.accepted, 0, "inputs taken"), PROGRESS_MS);
     try {
       if (!drain)
@@ -54,6 +57,8 @@ export function runPipe({ args, settings, output, flags }: CommandRun): Promise<
       const report = await run.report();
       output.endProgress();
       return told(output, report);
+    } catch (error) {
+      throw refused ?? error; // What was wrong with the input cancelled the run.
     } finally {
       clearInterval(timer);
       output.endProgress();
@@ -122,7 +127,7 @@ export function cancelPipe({ args, settings, output }: CommandRun): Promise<numb
   });
 }
 
-async function feed(run: RemoteRun, given: string): Promise<void> {
+async function feed(run: RemoteRun, given: string, failed: (error: unknown) => void): Promise<void> {
   const input = given === "-" ? process.stdin : createReadStream(given.slice(1));
   let chunk: unknown[] = [];
   let line = 0;
@@ -138,6 +143,7 @@ async function feed(run: RemoteRun, given: string): Promise<void> {
     if (chunk.length > 0) await run.sendMany(chunk);
     run.end();
   } catch (error) {
+    failed(error);
     run.cancel();
     throw error;
   }

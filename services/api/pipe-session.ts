@@ -129,7 +129,7 @@ export class PipeSession {
     let texts: string[] = [];
     let characters = 0;
     for (const value of values) {
-      const text = JSON.stringify(value) ?? "null";
+      const text = this.#textOf(value);
       texts.push(text);
       characters += text.length;
       if (characters < MESSAGE_CHARACTERS) continue;
@@ -138,6 +138,17 @@ export class PipeSession {
       characters = 0;
     }
     if (texts.length > 0) await this.#writeAndDrain({ outputs: { values: texts } });
+  }
+
+  /** Throws, and the run has failed, for an output that JSON cannot say: the client would miss it. */
+  #textOf(value: unknown): string {
+    try {
+      return JSON.stringify(value) ?? "null";
+    } catch (error) {
+      const why = error instanceof Error ? error.message.split("\n", 1)[0] : String(error);
+      this.#engine.node.runs.get(this.#opened().id)?.fail("RUN_FAILED", `an output has no JSON form: ${why}`);
+      throw error;
+    }
   }
 
   #opened(): PipeRun<unknown, unknown> {
