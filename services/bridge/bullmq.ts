@@ -79,4 +79,4 @@ function connectionOf({ connection }: BullmqAddress, settings: object): Connecti
 }
 
 /** A fetch on a Redis that syncs each write, on a busy disk. */
-const FETCH_MS = 20;
+const FETCH_MS = 10;

@@ -30,7 +30,7 @@ export interface DrainOptions<Data = unknown> {
   readonly completeWhen?: "durable" | "executed";
   /**
    * Jobs under way at once, 1 to 10,000. Default 100; in `executed` as many as may run or wait in the ring. From BullMQ at most
-   * one for each 20 ms of `lockMs` (`bullmq.ts`).
+   * one for each 10 ms of `lockMs` (`bullmq.ts`).
    */
   readonly concurrency?: number;
   /** After a crash of the bridge its jobs are delivered again when this has passed. Default 30,000; at least 1,000. */

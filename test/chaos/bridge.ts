@@ -291,7 +291,8 @@ async function insist<T>(act: () => Promise<T>): Promise<T> {
 const KILLED = ["bridge", "node", "redis"] as const;
 const NODES = ["n1", "n2", "n3"] as const;
 const BULK = 1_000;
-const LOCK_MS = 3_000;
+/** Bounds what a bridge holds as well. */
+const LOCK_MS = 6_000;
 const NEWEST = 1_000;
 const STUCK_MS = 60_000;
 const REST_MS = 60_000;

@@ -58,7 +58,7 @@ test("a bridge that closes hands over what the ring has not taken: the job is ne
 });
 
 test("from BullMQ no more jobs are held than can be fetched within their lock", () => {
-  expect(concurrencyOf({ concurrency: 1_000, lockMs: 3_000 })).toBe(150);
+  expect(concurrencyOf({ concurrency: 1_000, lockMs: 3_000 })).toBe(300);
   expect(concurrencyOf({ concurrency: 100, lockMs: 30_000 })).toBe(100);
   expect(concurrencyOf({ concurrency: 1, lockMs: 1_000 })).toBe(1);
 });
