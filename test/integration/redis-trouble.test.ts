@@ -210,6 +210,20 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
     expect(await Promise.all(taken)).toEqual(taken.map(() => ({ refused: [] })));
   });
 
+  test("P3: an opening of another process that is older writes nothing, whatever number it has come to", async () => {
+    const place = address();
+    await using stale = await openRedisStore({ address: place });
+    await using owner = await openRedisStore({ address: place });
+    const old = await stale.open(P, FIRST);
+    await stale.commit([{ partition: P, term: old, changes: [put("a", 1)] }]);
+    const term = await owner.open(P, FIRST);
+    await owner.commit([{ partition: P, term, changes: [put("b", 1)] }]);
+    for (const name of ["c", "d"])
+      expect(await stale.commit([{ partition: P, term: old, changes: [put(name, 1)] }])).toEqual({ refused: [0] });
+    const { rows } = await owner.page({ partition: P, rowLimit: 9, byteLimit: 1e6 });
+    expect(rows.map(({ key }) => new TextDecoder().decode(key))).toEqual(["a", "b"]);
+  });
+
   test("P3: who has lost a partition can neither drop it nor set it aside", async () => {
     const place = address();
     await using stale = await openRedisStore({ address: place });
