@@ -102,9 +102,11 @@ function outcomeOf(document: RingDocument, options: CommitOptions): Outcome {
   const after = succeed(document, (draft) => {
     const applied = applyStaged(draft);
     ({ overtaken, removed } = applied);
-    id = planId(document, draft);
-    if (draft.staged.length === 0) return;
-    force(draft, { keepStranded: options.keepStranded ?? true });
+    const targets = claimedTargets(draft, { homes: false }); // P2
+    const staged = draft.staged;
+    if (staged.length > 0) force(draft, { keepStranded: options.keepStranded ?? true });
+    id = planId(document, { staged, targets, owners: draft.owners });
+    if (staged.length === 0) return;
     draft.stranded = draft.stranded.filter((entry) => !applied.removed.has(entry.member));
     draft.staged = [];
     draft.applied = [...draft.applied.filter((old) => old !== id), id].slice(-APPLIED_LIMIT);
@@ -125,13 +127,20 @@ function outcomeOf(document: RingDocument, options: CommitOptions): Outcome {
   return { plan, after };
 }
 
-/** P2. `homes: false` leaves out how far transfers are; the commit itself prefers to keep what has not left yet. */
-function planId(document: RingDocument, draft: Draft): string {
-  const targets = claimedTargets(draft, { homes: false });
+/**
+ * P2. Targets without `homes` leave out how far transfers are; the commit itself prefers to keep what has not left yet.
+ * What is taken from a member by force is part of the plan: once more has arrived there, more is lost than was shown.
+ */
+function planId(
+  document: RingDocument,
+  after: Pick<Draft, "staged" | "owners"> & { readonly targets: readonly (NodeName | undefined)[] },
+): string {
+  const taken = document.owners.flatMap((owner, at) => (after.owners[at] === owner ? [] : [[at, owner ?? ""]]));
   const text = JSON.stringify([
     document.ringId,
-    draft.staged.map(canonicalText),
-    targets.map((target) => target ?? ""),
+    after.staged.map(canonicalText),
+    after.targets.map((target) => target ?? ""),
+    taken,
   ]);
   const bytes = new TextEncoder().encode(text);
   return ID_SEEDS.map((seed) => murmur3(bytes, seed).toString(16).padStart(8, "0")).join("");

@@ -13,6 +13,7 @@ import type { Adoption } from "./adoption.ts";
 import type { AppSource } from "./app-source.ts";
 import type { Asker, Asks } from "./asks.ts";
 import type { Claimant } from "./claimant.ts";
+import { type Gathering, merged } from "./gathering.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import type { Incoming } from "./incoming.ts";
@@ -39,14 +40,6 @@ export interface AnswerParts {
   state(): NodeStatus["state"];
   leaseMs(): number | undefined;
   changed(override: AppOverride): void;
-}
-
-/** A list over all partitions of this node, collected from one request to each. */
-interface Gathering {
-  readonly asker: Asker;
-  readonly limit: number;
-  missing: number;
-  readonly answers: TaskAnswer[];
 }
 
 export class Answers {
@@ -91,12 +84,25 @@ export class Answers {
           return this.#change(asker, request, options.deadlineMs, (current) =>
             commitPlan(current, request.planId ?? planOf(current).id, keep),
           );
-        case "drain": {
-          const weight = request.drain ? 0 : this.#parts.member.weight || 100;
+        case "admit":
           return this.#change(asker, request, options.deadlineMs, (current) => {
-            const staged = stageChange({ ...current, staged: [] }, { type: "set-weight", name: request.name, weight });
-            return { ...commitPlan(staged, planOf(staged).id, keep), staged: current.staged };
+            const isIt = (change: StagedChange): boolean =>
+              change.type === "join" && change.member.name === request.member.name;
+            const join = current.staged.find(isIt) ?? { type: "join", member: request.member };
+            return committedAlone({ ...current, staged: current.staged.filter((change) => !isIt(change)) }, join, keep);
           });
+        case "drain": {
+          const { name, drain } = request;
+          if (!drain && name !== self) {
+            // Only the node knows the weight it was started with.
+            if (asker.type !== "peer" && this.#here.linked(name))
+              return asks.forward(asker, name, request, options.deadlineMs);
+            throw new RingError("NO_OWNER", `${name} cannot be reached; its weight can be staged`);
+          }
+          const weight = drain ? 0 : this.#parts.member.weight || 100;
+          return this.#change(asker, request, options.deadlineMs, (current) =>
+            committedAlone(current, { type: "set-weight", name, weight }, keep),
+          );
         }
         case "transfers": {
           const { outgoing } = this.#parts;
@@ -129,7 +135,8 @@ export class Answers {
     if (request.type === "one") return this.#parts.asks.settle(request.askId, taskAnswer(answer));
     const { gathering } = request;
     gathering.answers.push(answer);
-    if (--gathering.missing === 0) this.#parts.asks.answer(gathering.asker, { type: "task", answer: merge(gathering) });
+    if (--gathering.missing === 0)
+      this.#parts.asks.answer(gathering.asker, { type: "task", answer: merged(gathering) });
   }
 
   #task(asker: Asker, partition: Partition, request: TaskRequest, deadlineMs: number): void {
@@ -337,6 +344,16 @@ export class Answers {
   }
 }
 
+/** The document with this change committed; what else is staged stays so. */
+function committedAlone(
+  document: RingDocument,
+  change: StagedChange,
+  keep: { readonly keepStranded: boolean },
+): RingDocument {
+  const alone = stageChange({ ...document, staged: [] }, change);
+  return { ...commitPlan(alone, planOf(alone).id, keep), staged: document.staged };
+}
+
 function taskAnswer(answer: TaskAnswer): NodeAnswer {
   return answer.type === "refused" ? answer : { type: "task", answer };
 }
@@ -359,26 +376,6 @@ function definitionOf(apps: AppSource, app: AppName): AppDefinition | undefined 
     if (match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1)))) return definition;
   }
   return undefined;
-}
-
-function merge(gathering: Gathering): TaskAnswer {
-  const { answers, limit } = gathering;
-  const first = answers[0]!;
-  if (first.type === "schedules")
-    return {
-      type: "schedules",
-      schedules: answers.flatMap((answer) => (answer.type === "schedules" ? answer.schedules : [])).slice(0, limit),
-    };
-  if (first.type === "count")
-    return {
-      type: "count",
-      count: answers.reduce((sum, answer) => sum + (answer.type === "count" ? answer.count : 0), 0),
-    };
-  if (first.type === "refused") return first;
-  return {
-    type: "tasks",
-    statuses: answers.flatMap((answer) => (answer.type === "tasks" ? answer.statuses : [])).slice(0, limit),
-  };
 }
 
 const READS: ReadonlySet<TaskRequest["type"]> = new Set([

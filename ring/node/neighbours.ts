@@ -210,11 +210,7 @@ export class Neighbours {
       return;
     }
     this.toAll({ type: "candidate", member: this.#member });
-    if (!this.#autoJoin) return;
-    const staged = document.staged.some((change) => change.type === "join" && change.member.name === self);
-    this.#hooks.askClaimant(
-      staged ? { type: "commit" } : { type: "stage", change: { type: "join", member: this.#member } },
-    );
+    if (this.#autoJoin) this.#hooks.askClaimant({ type: "admit", member: this.#member });
   }
 }
 

@@ -2,7 +2,7 @@
  * What the API, the CLI and other nodes may ask a node for: one union, answered once. The hot path (submits) is not here.
  */
 
-import type { RingDocument, StagedChange } from "../document.ts";
+import type { Member, RingDocument, StagedChange } from "../document.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { AppName, NodeName, Partition } from "../ids.ts";
 import type { AppLimits } from "../tasks/definition.ts";
@@ -18,6 +18,8 @@ export type NodeRequest =
   | { readonly type: "stage"; readonly change: StagedChange }
   | { readonly type: "clear" }
   | { readonly type: "commit"; readonly planId?: string }
+  /** Takes this newcomer in at once; what else is staged stays so. */
+  | { readonly type: "admit"; readonly member: Omit<Member, "status"> }
   | { readonly type: "transfers" }
   | { readonly type: "transfer-limit"; readonly limit?: number; readonly paused?: boolean; readonly force?: Partition }
   /** Moves all partitions of the node away (it stays a member); `false` ends that. */

@@ -112,7 +112,7 @@ describe("a peer", () => {
     const { neighbours, asked } = begin(renewed);
     neighbours.start();
     neighbours.tick();
-    expect(asked).toEqual(["stage"]);
+    expect(asked).toEqual(["admit"]);
     const known = begin();
     known.neighbours.start();
     known.neighbours.tick();

@@ -103,9 +103,11 @@ describe("an owner in doubt", () => {
     expect(scene.document(3)?.owners).toContain(second.name);
     scene.network.heal();
     scene.restart(second);
-    // Before any transfer is offered again: nobody else has a reason to propose the epoch.
+    // No transfer is offered again meanwhile: nobody else has a reason to propose the epoch.
+    scene.ask(second, { type: "transfer-limit", paused: true });
     const owned = scene.document(3)!.owners.filter((owner) => owner === second.name).length;
     scene.until(() => second.partitionsActive().length === owned, 2_500);
+    scene.ask(second, { type: "transfer-limit", paused: false });
     scene.until(() => {
       const { owners, next } = scene.document(3)!;
       const active = scene.hosts.reduce((sum, host) => sum + host.partitionsActive().length, 0);

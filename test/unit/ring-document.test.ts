@@ -300,6 +300,18 @@ describe("plan and commit", () => {
     expect(statusOf(undone, "d")).toBe("exiting");
   });
 
+  test("P8: what arrived at a member since its removal was planned voids the plan: more would be lost than it showed", () => {
+    for (const type of ["force-remove", "down"] as const) {
+      const joining = commit(stage(ringOf("abc"), { type: "join", member: newcomer("d") }));
+      const staged = stage(joining, { type, name: name("d") });
+      const { id, moves } = planOf(staged);
+      expect(moves.filter((move) => move.type === "forced")).toEqual([]);
+      const later = moveDone(staged, plannedMoves(staged).slice(0, 3));
+      expect(() => commitPlan(later, id)).toThrowError(expect.objectContaining({ code: "PLAN_CHANGED" }));
+      expect(planOf(later).moves.filter((move) => move.type === "forced")).toHaveLength(3);
+    }
+  });
+
   test("a staged change that events overtook is left out with a warning", () => {
     const staged = stage(ringOf("abc"), { type: "leave", name: name("b") });
     const overtaken = markDown(staged, [name("b")], { keepStranded: true });

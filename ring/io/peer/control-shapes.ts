@@ -1,8 +1,7 @@
 /**
  * The shapes of control messages: what a peer sent is one of `NodeMessage`, or it is dropped.
  *
- * Unknown fields are left out, unknown types are garbage. Numbers are range-checked here, once (reliability rule 16); whether
- * a message makes sense is for the machines to say.
+ * Unknown fields are left out, unknown types are garbage, and numbers are range-checked here, once (reliability rule 16).
  */
 
 import * as v from "valibot";
@@ -161,6 +160,7 @@ const nodeRequest = v.variant("type", [
   v.object({ type: v.picklist(["node-status", "clear", "transfers"]) }),
   v.object({ type: v.literal("stage"), change: stagedChange }),
   v.object({ type: v.literal("commit"), planId: v.optional(word) }),
+  v.object({ type: v.literal("admit"), member: v.object(memberFields) }),
   v.object({
     type: v.literal("transfer-limit"),
     limit: v.optional(count),

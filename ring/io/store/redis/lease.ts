@@ -10,6 +10,7 @@
  * L3  At rest this is all that a node asks of Redis.
  */
 
+import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../../../errors.ts";
 import type { NodeName } from "../../../ids.ts";
 import type { RedisAddress } from "./address.ts";
@@ -25,6 +26,7 @@ export async function checkStoreId(link: RedisLink, prefix: string, storeId: str
       throw new RingError("STORE_BROKEN", found === null ? EMPTY : OTHER);
     } catch (error) {
       if (!(error instanceof RedisTrouble) || error.kind !== "again") throw error;
+      await delay(RETRY_MS);
     }
   }
 }

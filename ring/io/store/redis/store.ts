@@ -9,6 +9,7 @@
  *     (S4); one that went back a little is refused, so that its owner opens it again and goes on with what is there.
  */
 
+import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../../../errors.ts";
 import type { Partition } from "../../../ids.ts";
 import type {
@@ -122,6 +123,7 @@ export class RedisStore implements NodeStore {
           said = performance.now();
           this.#log?.warn({ store: showRedisAddress(this.address), detail: error.message }, "waiting for Redis");
         }
+        await delay(AGAIN_MOST_MS); // one that loads its file answers at once
       }
     }
     for (const { asideRows } of await this.#survey()) this.#quarantined += asideRows;
@@ -329,7 +331,7 @@ export class RedisStore implements NodeStore {
         if (this.#line.broken !== undefined) throw this.#line.broken;
         if (!(error instanceof RedisTrouble) || error.kind !== "again" || this.#closed !== undefined)
           throw asRingError(error);
-        await new Promise((resolve) => setTimeout(resolve, Math.min(AGAIN_MOST_MS, 10 * 2 ** Math.min(tries, 8))));
+        await delay(Math.min(AGAIN_MOST_MS, 10 * 2 ** Math.min(tries, 8)));
       }
     }
   }
