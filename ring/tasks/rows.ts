@@ -380,7 +380,8 @@ export const FLAG = {
 } as const;
 
 export const TASK_HEADER_BYTES = 16;
-const POSITION_BYTES = 15;
+/** Of every key with a position. */
+export const POSITION_BYTES = 15;
 const ENDED_ID_BYTES = 17;
 const STATES: readonly TaskState[] = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"];
 const writer = new RowWriter();

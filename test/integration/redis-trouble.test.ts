@@ -14,7 +14,7 @@ import { WRITE } from "../../ring/io/store/redis/scripts.ts";
 import { openRedisStore } from "../../ring/io/store/redis/store.ts";
 import { termBytes } from "../../ring/io/store/redis/survey.ts";
 import type { RowChange } from "../../ring/store.ts";
-import { readKeyed, stateKey } from "../../ring/tasks/rows.ts";
+import { KIND, positionKey, readKeyed, stateKey } from "../../ring/tasks/rows.ts";
 import { waitUntil } from "../../services/lab/lab.ts";
 import { RedisServer } from "../../services/lab/redis.ts";
 import { redisThere } from "../redis-there.ts";
@@ -175,6 +175,22 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
     await write({ key: c }, { key: b, value });
     expect(await indexed()).toEqual(["b"]);
     expect(await redis.ask("zcard", `${store.keyOf(P)}:index`)).toBe(1);
+  });
+
+  test("a row whose whole key is asked for is looked up, not searched for", async () => {
+    await using store = await openRedisStore({ address: address() });
+    const term = await store.open(P, FIRST);
+    const keys = [1, 2, 3].map((sequence) => positionKey(KIND.outbox, { generation: 1, opens: 1, sequence }));
+    const changes = keys.map((key, at) => ({ key: key.slice(), value: Uint8Array.of(1, at) }));
+    await store.commit([{ partition: P, term, changes }]);
+    await redis.ask("config", "resetstat");
+    const read = (prefix: Uint8Array) => store.page({ partition: P, rowLimit: 9, byteLimit: 1e6, prefix });
+    const [row] = (await read(keys[1]!)).rows;
+    expect([[...row!.key], [...row!.value]]).toEqual([[...keys[1]!], [1, 1]]);
+    expect((await read(positionKey(KIND.outbox, { generation: 1, opens: 1, sequence: 4 }))).rows).toEqual([]);
+    expect(await redis.info("commandstats", "cmdstat_hscan")).toBe("");
+    expect((await read(keys[0]!.slice(0, 14))).rows).toHaveLength(3);
+    expect(await redis.info("commandstats", "cmdstat_hscan")).toContain("calls=");
   });
 
   test("P1: a scan shows what was committed between its pages", async () => {

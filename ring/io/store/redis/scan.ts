@@ -1,6 +1,7 @@
 /**
  * Pages of a partition's rows in key order. A hash has no order, so a whole scan reads the hash once, sorts it, and hands
- * it out page by page; rows of the indexed kind, which are read by prefix while work goes on, come from their index.
+ * it out page by page; rows of the indexed kind, which are read by prefix while work goes on, come from their index, and a row whose
+ * whole key is the prefix (a dead letter, a child that is sent) is looked up.
  *
  * P1  What was read for a scan is thrown away when the partition is written: the next page reads again. So a page is never
  *     older than the newest commit that resolved.
@@ -9,6 +10,7 @@
 
 import type { Partition } from "../../../ids.ts";
 import type { PageRequest, Row, RowPage } from "../../../store.ts";
+import { KIND, POSITION_BYTES } from "../../../tasks/rows.ts";
 import { PAGE_ROW_LIMIT } from "../limits.ts";
 import { upperBound } from "../rows.ts";
 import { type RedisLink, scriptOf } from "./link.ts";
@@ -48,6 +50,7 @@ export class Scans {
     const prefix = request.prefix ?? NOTHING;
     const rowLimit = Math.min(request.rowLimit, PAGE_ROW_LIMIT);
     if (prefix[0] === INDEXED_KIND) return this.#indexedPage(request, prefix, rowLimit);
+    if (isWholeKey(prefix)) return request.after === undefined ? this.#row(request.partition, prefix) : { rows: [] };
     const scan = await this.#scan(request.partition, prefix, request.after !== undefined);
     const from = request.after === undefined ? 0 : firstAfter(scan.rows, request.after);
     const page = cut(scan.rows, from, rowLimit, request.byteLimit);
@@ -72,6 +75,11 @@ export class Scans {
     const rows: Row[] = [];
     for (let at = 0; at < reply.length; at += 2) rows.push({ key: reply[at]!, value: reply[at + 1]! });
     return cut(rows, 0, Math.min(rowLimit, INDEXED_ROWS), request.byteLimit);
+  }
+
+  async #row(partition: Partition, key: Uint8Array): Promise<RowPage> {
+    const value = (await this.#link.call("hget", [this.#keysOf(partition)[0], Buffer.from(key)])) as Buffer | null;
+    return { rows: value === null ? [] : [{ key, value }] };
   }
 
   async #scan(partition: Partition, prefix: Uint8Array, goesOn: boolean): Promise<Scan> {
@@ -152,6 +160,11 @@ function firstAfter(rows: readonly Row[], after: Uint8Array): number {
   return low;
 }
 
+/** Keys of rows with a position have one length, so none begins with another. */
+function isWholeKey(prefix: Uint8Array): boolean {
+  return prefix.length === POSITION_BYTES && POSITION_KINDS.has(prefix[0]!);
+}
+
 function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
   if (key.length < prefix.length) return false;
   for (let at = 0; at < prefix.length; at++) if (key[at] !== prefix[at]) return false;
@@ -159,6 +172,7 @@ function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
 }
 
 const PAGE = scriptOf(INDEXED_PAGE);
+const POSITION_KINDS: ReadonlySet<number> = new Set([KIND.task, KIND.dead, KIND.outbox]);
 const NOTHING = new Uint8Array();
 const SCANS_MOST = 4;
 const KEPT_MS = 30_000;
