@@ -6,7 +6,11 @@
  * C1  A session is one process, or one life of it in the eyes of the peer: a new one means that everything sent and not
  *     confirmed by its owner's runs is lost, and `lost` says so once.
  * C2  Frames for a session that is not mine any more are answered with mine and dropped.
+ * C3  A frame that the link will never take would hold up all that follow: what is too large for a message gets no number, and
+ *     messages share a frame only while it is far below what the link takes.
  */
+
+import { fitsMessage } from "./size.ts";
 
 export interface ChannelOptions {
   /** A new session number, unique in the ring's life: 1 to 2^52. */
@@ -37,11 +41,13 @@ export class Channel {
     this.#session = options.newSession();
   }
 
-  /** Encoded messages that leave with the next `flush`. */
-  push(message: string): void {
+  /** An encoded message leaves with the next `flush`. False: it is too large, and never leaves (C3). */
+  push(message: string): boolean {
+    if (!fitsMessage(message)) return false;
+    if (this.#pending.length > 0 && this.#pendingCharacters + message.length > FRAME_CHARACTERS) this.#frame();
     this.#pending.push(message);
     this.#pendingCharacters += message.length;
-    if (this.#pendingCharacters > FRAME_CHARACTERS) this.#frame();
+    return true;
   }
 
   flush(now: number): void {

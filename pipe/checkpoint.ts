@@ -10,10 +10,10 @@
  */
 
 import type { Keeper, KeptState } from "./keeper.ts";
-import { KEEP_AFTER_MS, MESSAGE_BYTES } from "./limits.ts";
+import { KEEP_AFTER_MS } from "./limits.ts";
 import type { Stage } from "./stage.ts";
 import { Marks, Stamped } from "./stamp.ts";
-import { settle, type Token } from "./token.ts";
+import { errorTextOf, settle, type Token } from "./token.ts";
 import { encodeMessage, type PipeMessage } from "./wire.ts";
 import type { Worker } from "./worker.ts";
 
@@ -192,24 +192,17 @@ export class Keeping {
       const state: unknown = here ? JSON.parse(JSON.stringify(given)) : given;
       return { inputs: worker.absorbed, marks: worker.checkpoint?.marks.rows() ?? [], state };
     } catch (error) {
-      run.fail("RUN_FAILED", `${fitting.name}.archive: ${error instanceof Error ? error.message : String(error)}`);
+      run.fail("RUN_FAILED", `${fitting.name}.archive: ${errorTextOf(error)}`);
       return undefined;
     }
   }
 
   #say(message: PipeMessage): void {
     const { run, fitting } = this.#stage;
-    let encoded: string;
     try {
-      encoded = encodeMessage(message);
+      run.peer(run.coordinatorPeer).sayEncoded(encodeMessage(message));
     } catch (error) {
-      return run.fail("RUN_FAILED", `${fitting.name}: its state has no JSON form: ${String(error)}`);
+      run.fail("RUN_FAILED", `${fitting.name}: its state cannot be kept: ${errorTextOf(error)}`);
     }
-    if (encoded.length > MESSAGE_BYTES)
-      return run.fail(
-        "RUN_FAILED",
-        `${fitting.name}: a state of ${encoded.length} characters is more than ${MESSAGE_BYTES}`,
-      );
-    run.peer(run.coordinatorPeer).sayEncoded(encoded);
   }
 }

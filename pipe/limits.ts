@@ -38,7 +38,7 @@ export const SPAN_RATIO_DEFAULT = 0.001;
 export const RUNS_MOST = 1_000;
 /** Ended runs whose late messages are recognised. */
 export const ENDED_KEPT = 10_000;
-/** Bytes of one message between nodes; the peer stream takes 4 MiB. */
+/** Bytes (UTF-8) of one message between nodes; the peer stream takes 4 MiB. */
 export const MESSAGE_BYTES: number = 3 * 1024 * 1024;
 /** Inputs after which a fitting may have its state stored, and how soon after the first of them it is in any case. */
 export const CHECKPOINT_EVERY_MOST = 100_000;

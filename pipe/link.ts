@@ -7,10 +7,11 @@
  */
 
 import type { NodeName } from "../ring/ids.ts";
-import { MESSAGE_BYTES, MESSAGE_INPUTS } from "./limits.ts";
+import { MESSAGE_INPUTS } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
 import type { Run } from "./run.ts";
+import { tooLarge } from "./size.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
 import { errorTextOf, type Outcome, settle, shownOf, type Token } from "./token.ts";
@@ -50,10 +51,16 @@ export class PeerRun {
     return stage;
   }
 
+  /** The run fails if it cannot be said. */
   say(message: PipeMessage): void {
-    this.sayEncoded(encodeMessage(message));
+    try {
+      this.sayEncoded(encodeMessage(message));
+    } catch (error) {
+      this.run.fail("RUN_FAILED", `${message[0]} for ${this.name}: ${errorTextOf(error)}`);
+    }
   }
 
+  /** Throws for what is too large. */
   sayEncoded(message: string): void {
     const { run } = this;
     const { node } = run;
@@ -61,7 +68,7 @@ export class PeerRun {
       this.#opened = true;
       node.say(this.peer, encodeMessage(["open", run.id, run.pipeline.name, run.coordinator, run.attempt]));
     }
-    node.say(this.peer, message);
+    if (!node.say(this.peer, message)) throw tooLarge(message);
   }
 
   acknowledge(batch: number, outcome: Outcome): void {
@@ -293,8 +300,6 @@ export class PeerStage implements Room {
         values.flatMap((value) => (value instanceof Stamped ? [value.life, value.number] : [])),
         tokens.flatMap(({ trace }, at) => (trace?.takeBelow() === true ? [at, trace.traceparent] : [])),
       ]);
-      if (encoded.length > MESSAGE_BYTES)
-        throw new RangeError(`${encoded.length} characters are more than a message holds (${MESSAGE_BYTES})`);
       this.#of.sayEncoded(encoded);
     } catch (error) {
       this.#split(id, values, partitions, tokens, error);

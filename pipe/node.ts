@@ -154,10 +154,12 @@ export class PipeNode {
     if (!this.#awake) this.#wake();
   }
 
-  say(peer: number, message: string): void {
-    this.channel(peer).push(message);
+  /** False: it is too large to be sent. */
+  say(peer: number, message: string): boolean {
+    const taken = this.channel(peer).push(message);
     this.#spoken.add(peer);
     if (!this.#awake) this.#wake();
+    return taken;
   }
 
   /** Never the same twice, so that a late acknowledgement cannot hit another batch. */
@@ -329,8 +331,10 @@ export class PipeNode {
       case "open":
         return this.#open(message);
       case "ask": {
-        const run = this.runs.get(message[2]);
-        return this.say(peer, encodeMessage(["answer", message[1], run?.status() ?? []]));
+        const workers = this.runs.get(message[2])?.status() ?? [];
+        let shown = workers.length;
+        while (!this.say(peer, encodeMessage(["answer", message[1], workers.slice(0, shown)]))) shown >>>= 1;
+        return;
       }
       case "answer":
         this.#asks.get(message[1])?.(message[2] as readonly WorkerStatus[]);

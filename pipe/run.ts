@@ -75,8 +75,9 @@ export class Run {
   fail(code: ErrorCode, detail: string): void {
     if (this.over) return;
     if (this.home !== undefined) return this.home.fail(code, detail);
-    this.peer(this.coordinatorPeer).say(["fail", this.id, code, detail]);
+    const coordinator = this.peer(this.coordinatorPeer);
     this.close();
+    coordinator.say(["fail", this.id, code, detail.slice(0, DETAIL_CHARACTERS)]);
   }
 
   /** A message about this run. */
@@ -202,7 +203,7 @@ export class Run {
       fitting: worker.stage.fitting.name,
       partition: worker.partition,
       type,
-      text,
+      text: String(text).slice(0, DETAIL_CHARACTERS),
       atMs: this.node.host.now(),
     });
   }
@@ -300,3 +301,6 @@ class Ended implements TokenOwner {
 
   checkpointed(): void {}
 }
+
+/** Of a text between nodes, which takes no more than 4,096. */
+const DETAIL_CHARACTERS = 1_000;

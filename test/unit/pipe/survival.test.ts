@@ -101,7 +101,7 @@ describe("P6: inputs that look like what only nodes say", () => {
     const answers: string[] = [];
     const say = node.say.bind(node);
     const { b } = two.engines;
-    b.node.say = (peer, message) => void answers.push(`${peer}: ${message}`);
+    b.node.say = (peer, message) => answers.push(`${peer}: ${message}`) > 0;
     say(node.peerOf("b"), encoded(["open", "run", "line", "a", 1]));
     say(node.peerOf("b"), said);
     await expect.poll(() => answers.length).toBeGreaterThan(0);
@@ -139,6 +139,26 @@ describe("P6: inputs that look like what only nodes say", () => {
     other.end();
     expect(await other.report()).toMatchObject({ state: "done", acknowledged: 2 });
     expect(two.thrown).toEqual([]);
+  });
+});
+
+describe("P5: inputs that are too large for a message between nodes", () => {
+  test("fail by themselves, and hold up nothing that comes after them", async () => {
+    const two = pair();
+    const large = { text: "\u6f22".repeat(1_460_000) }; // 4.4 MB, of 1.5 million characters.
+    const report = await two.run(["first", large, large, "last"]);
+    expect(report).toMatchObject({ state: "done", accepted: 4, acknowledged: 4, failed: 2, outputs: 2 });
+    expect(report.failures[0]?.error).toContain("4380");
+    expect(await two.run(["again"])).toMatchObject({ state: "done", acknowledged: 1, failed: 0 });
+    await expect.poll(() => two.engines.a.node.channel(1).waits).toBe(false);
+  });
+
+  test("and those just below it arrive, many of them as well", async () => {
+    const two = pair();
+    const inputs = Array.from({ length: 2 }, (_, at) => `${at}${"\u6f22".repeat(1_000_000)}`);
+    expect(await two.run(inputs)).toMatchObject({ state: "done", acknowledged: 2, failed: 0, outputs: 2 });
+    const small = Array.from({ length: 100 }, (_, at) => `${at}${"\u6f22".repeat(16_000)}`);
+    expect(await two.run(small)).toMatchObject({ state: "done", acknowledged: 100, failed: 0, outputs: 100 });
   });
 });
 
