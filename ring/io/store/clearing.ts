@@ -5,6 +5,7 @@
  * E1  A row whose checksum does not fit is never served: it is set aside, logged and counted, and its page goes on.
  * E2  What drop and quarantine leave undone at a crash is finished when the store is opened again.
  * E3  While rows of a partition are being dropped or set aside, its groups are refused and opening it waits.
+ * E5  What could not be set aside is not dropped either: rows that the log says are kept are kept. Whoever asked tries again.
  */
 
 import type { Partition } from "../../ids.ts";
@@ -47,12 +48,12 @@ export class Clearing {
   }
 
   drop(partition: Partition): Promise<void> {
-    return this.#exclusive(partition, () => this.#clear(partition, undefined));
+    return this.#exclusive(partition, { after: "success" }, () => this.#clear(partition, undefined)); // E5
   }
 
   quarantine(partition: Partition, why: string): Promise<void> {
     this.#parts.log?.error({ partition, why }, "partition set aside: its rows are kept but not opened");
-    return this.#exclusive(partition, () => this.#clear(partition, why));
+    return this.#exclusive(partition, { after: "any-end" }, () => this.#clear(partition, why));
   }
 
   /** E1: sets the row under `key` aside, space included. */
@@ -85,8 +86,17 @@ export class Clearing {
 
   /** Removes a partition's rows in bounded steps; with `why` they go to quarantine. E2: the term row remembers until the last. */
   async #clear(partition: Partition, why: string | undefined): Promise<void> {
-    const term = this.#parts.terms.get(partition) ?? NO_TERM;
+    const known = this.#parts.terms.get(partition);
     this.#parts.terms.delete(partition);
+    try {
+      await this.#move(partition, known ?? NO_TERM, why);
+    } catch (error) {
+      if (known !== undefined) this.#parts.terms.accept(partition, known); // what is left of it is still held at this term
+      throw error;
+    }
+  }
+
+  async #move(partition: Partition, term: Term, why: string | undefined): Promise<void> {
     const aside = why === undefined ? undefined : this.#parts.aside.next();
     for (let first = true, more = true; more; first = false) {
       let moved = 0;
@@ -126,15 +136,17 @@ export class Clearing {
     return { rows, more: false };
   }
 
-  /** E3. Runs `work` after whatever else is being done to the partition as a whole. */
-  #exclusive(partition: Partition, work: () => Promise<void>): Promise<void> {
+  /** E3. Runs `work` after whatever else is being done to the partition as a whole, or fails as that did. */
+  #exclusive(
+    partition: Partition,
+    { after }: { readonly after: "success" | "any-end" },
+    work: () => Promise<void>,
+  ): Promise<void> {
     const before = this.#busy.get(partition) ?? Promise.resolve();
-    const run = before
-      .catch(() => {})
-      .then(() => {
-        this.#parts.check();
-        return work();
-      });
+    const run = (after === "success" ? before : before.catch(() => {})).then(() => {
+      this.#parts.check();
+      return work();
+    });
     this.#busy.set(partition, run);
     return run.finally(() => {
       if (this.#busy.get(partition) === run) this.#busy.delete(partition);

@@ -1,0 +1,75 @@
+/** What happens to the rows of a partition when the disk refuses to drop them or to set them aside. */
+
+import { beforeEach, expect, test } from "vitest";
+import { RingError } from "../../../ring/errors.ts";
+import type { Partition } from "../../../ring/ids.ts";
+import { Clearing, type ClearingParts } from "../../../ring/io/store/clearing.ts";
+import { keyOf } from "../../../ring/io/store/rows.ts";
+import { TermTable } from "../../../ring/io/store/terms.ts";
+
+const P: Partition = 3 as Partition;
+const TERM = { history: 1, generation: 7, opens: 2 };
+
+let rows: Map<string, Uint8Array>;
+let aside: string[];
+let terms: TermTable;
+let isFull: boolean;
+let clearing: Clearing;
+
+beforeEach(() => {
+  rows = new Map(["one", "two"].map((name) => [name, new TextEncoder().encode(name)]));
+  aside = [];
+  isFull = false;
+  terms = new TermTable();
+  terms.load(P, TERM);
+  const writer = { put: () => {}, remove: (_space: number, key: Uint8Array) => void rows.delete(textOf(key)) };
+  clearing = new Clearing({
+    line: {
+      submit: async ({ write }: { write(to: typeof writer): void }): Promise<void> => {
+        if (isFull) throw new RingError("QUEUE_FULL", "the disk is full");
+        write(writer);
+      },
+    },
+    journal: {
+      range: () => [...rows].map(([name, stored]) => ({ key: keyOf(P, new TextEncoder().encode(name)), stored })),
+    },
+    terms,
+    aside: {
+      next: () => 1,
+      begin: () => {},
+      move: (_rows: unknown, _number: number, { stored }: { readonly stored: Uint8Array }) => {
+        aside.push(textOf(stored));
+        rows.delete(textOf(stored));
+      },
+      moved: () => {},
+    },
+    check: () => {},
+  } as unknown as ClearingParts);
+});
+
+test("P1: rows that could not be set aside are not dropped by what comes next, and are set aside later", async () => {
+  isFull = true;
+  const quarantined = clearing.quarantine(P, "a copy that nobody explains");
+  const dropped = clearing.drop(P);
+  await expect(quarantined).rejects.toMatchObject({ code: "QUEUE_FULL" });
+  isFull = false;
+  await expect(dropped).rejects.toMatchObject({ code: "QUEUE_FULL" });
+  expect([...rows.keys()]).toEqual(["one", "two"]);
+  await clearing.quarantine(P, "a copy that nobody explains");
+  await clearing.drop(P);
+  expect(aside).toEqual(["one", "two"]);
+  expect(rows.size).toBe(0);
+});
+
+test("a partition keeps its term while its rows are still there", async () => {
+  isFull = true;
+  await expect(clearing.quarantine(P, "a test")).rejects.toMatchObject({ code: "QUEUE_FULL" });
+  expect(terms.get(P)).toEqual(TERM);
+  isFull = false;
+  await clearing.drop(P);
+  expect(terms.get(P)).toBeUndefined();
+});
+
+function textOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}
