@@ -3,7 +3,8 @@
  *
  * H1  A partition is served only while the newest document known names this node as its owner at that generation.
  * H2  A copy of rows is used only at the generation it was made for: opened here, arrived whole by a handoff that was
- *     consented to, or listed as stranded; anything else is dropped (consented) or quarantined (unexplained).
+ *     consented to, or listed as stranded; anything else is dropped (consented, or given up by the ring) or quarantined
+ *     (unexplained).
  * H4  Rows of a shared store stay where they are: an owner opens them, which shuts the owner before it out.
  * H3  A sealed partition starts nothing until the document of the seal's epoch is known (ownership rule 13).
  */
@@ -122,7 +123,8 @@ export class Hosting {
       if (hosted !== undefined && (!mine || hosted.generation !== document.generations[index]))
         this.#close(hosted, document);
       if (!mine) {
-        if (hosted === undefined && !this.#incoming.has(partition) && this.#outdated(partition, document))
+        const idle = hosted === undefined && !this.#incoming.has(partition);
+        if (idle && (this.#outdated(partition, document) || this.#abandoned(partition, document)))
           this.#discard(partition, document);
         continue;
       }
@@ -378,6 +380,16 @@ export class Hosting {
       copy.history < document.history ||
       (copy.history === document.history && copy.generation < document.generations[partition]!)
     );
+  }
+
+  /**
+   * A copy that arrived in an earlier life, whose transfer the ring has given up since: this node knew the document that
+   * planned it before the first row came. The owner goes on, so the copy would be stale when the owner is removed by force.
+   */
+  #abandoned(partition: Partition, document: RingDocument): boolean {
+    const copy = this.#copies.get(partition);
+    if (copy === undefined || document.next[partition] === this.#here.self) return false;
+    return copy.history === document.history && copy.generation === document.generations[partition];
   }
 
   #drop(partition: Partition): void {

@@ -148,6 +148,26 @@ describe("a handoff", () => {
     expect(again.stored(P0)).toEqual(ids);
   });
 
+  test("P1: a copy that arrived whole goes when the ring gives its transfer up: the owner goes on without it", () => {
+    const { b } = handedOver();
+    const again = new Parts("b", b.disk);
+    again.follow(PLANNED);
+    expect(again.dropped).toEqual([]);
+    again.follow(documentOf({ epoch: 6, owner: "a" }));
+    expect(again.dropped).toEqual([0]);
+    again.follow(documentOf({ epoch: 7, owner: "b", generation: 2 })); // a was removed by force, with what it had since
+    expect(again.hosting.serving(P0)).toBe(true);
+    expect(again.stored(P0)).toEqual([]);
+  });
+
+  test("P1: a copy listed as stranded stays where it is, whoever owns the partition", () => {
+    const { a, ids } = handedOver();
+    const again = new Parts("a", a.disk);
+    again.follow(documentOf({ epoch: 6, owner: "c", generation: 1, stranded: [strandedOn("a", 1)] }));
+    expect(again.dropped).toEqual([]);
+    expect(again.stored(P0)).toEqual(ids);
+  });
+
   test("a partial copy is set aside when its partition becomes this node's own by force", () => {
     const a = new Parts("a");
     a.follow(documentOf({ epoch: 4 }));
