@@ -112,6 +112,8 @@ test("P5: a document of too many entries is refused before it is parsed", async 
   for (const item of ["<item><guid>1</guid></item>", "<item/>", "<ENTRY\n/>"]) {
     await expect(parse(rss(item.repeat(20_001))), item).rejects.toMatchObject({ code: "TOO_LARGE", retryable: false });
   }
+  const attributes = Array.from({ length: 150_001 }, (_, at) => `a${at}="${at}"`).join(" ");
+  await expect(parse(rss(`<item ${attributes}><title>x</title></item>`))).rejects.toMatchObject({ code: "TOO_LARGE" });
   const json = `{"version":"https://jsonfeed.org/version/1.1","items":[${'{"id":1},'.repeat(200_000)}{}]}`;
   await expect(parse(json)).rejects.toMatchObject({ code: "TOO_LARGE" });
 });
