@@ -225,6 +225,8 @@ function parseFields(reader: WireReader): { readonly numbers: number[]; readonly
   return { numbers, texts };
 }
 
+/** Largest message that a node takes, of any call, unless it was set up otherwise: batches of 4 MiB and their framing. */
+export const MESSAGE_BYTES_MOST: number = 4 * 1024 * 1024 + 256 * 1024;
 /** Room before the tasks of a batch for its tags, length and first number. */
 export const BATCH_HEADER_BYTES = 32;
 const LARGEST_FIELD = 8;

@@ -150,16 +150,19 @@ export class RingError extends Error {
   readonly code: ErrorCode;
   /** When to try again, in ms, where the thrower knows. */
   readonly retryAfterMs: number | undefined;
+  /** Of a submit that was refused or has no outcome: submitted again with this id, the task runs once. */
+  readonly taskId: string | undefined;
 
   constructor(
     code: ErrorCode,
     detail: string,
-    options: { readonly cause?: unknown; readonly retryAfterMs?: number } = {},
+    options: { readonly cause?: unknown; readonly retryAfterMs?: number; readonly taskId?: string } = {},
   ) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "RingError";
     this.code = code;
     this.retryAfterMs = options.retryAfterMs;
+    this.taskId = options.taskId;
   }
 }
 

@@ -1,5 +1,7 @@
 /** The limits of the gRPC edge, each with its unit and the reason for its default. */
 
+import { MESSAGE_BYTES_MOST } from "../../proto/submit-stream.ts";
+
 export interface ApiLimits {
   /** Largest message: batches of 4 MiB and their framing. */
   readonly messageBytes: number;
@@ -33,7 +35,7 @@ export interface ApiLimits {
 }
 
 export const API_LIMITS: ApiLimits = {
-  messageBytes: 4 * 1024 * 1024 + 256 * 1024,
+  messageBytes: MESSAGE_BYTES_MOST,
   creditTasks: 4_096,
   creditBytes: 4 * 1024 * 1024,
   frameTasks: 1_024,

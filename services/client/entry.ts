@@ -1,7 +1,7 @@
 /** One task between `submit` and its outcome. */
 
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
-import type { EncodedTask } from "./submit-task.ts";
+import { type EncodedTask, taskIdOf } from "./submit-task.ts";
 
 export interface Entry extends EncodedTask {
   /** Where the outcome goes; replaced when the caller has given up. */
@@ -12,6 +12,15 @@ export interface Entry extends EncodedTask {
   /** Rises with each submit: the order to keep. */
   readonly order: number;
   attempts: number;
+}
+
+type Refused = Extract<SubmitOutcome, { readonly type: "refused" }>;
+
+/** What became of a task. A refused one has its id as well: with it the task can be submitted again without running twice. */
+export type TaskOutcome = Exclude<SubmitOutcome, Refused> | (Refused & { readonly taskId: string });
+
+export function withTaskId(entry: Entry, outcome: SubmitOutcome): TaskOutcome {
+  return outcome.type === "refused" ? { ...outcome, taskId: taskIdOf(entry) } : outcome;
 }
 
 export interface OutcomeTarget {

@@ -28,7 +28,7 @@ export class FrameBuilder {
   }: { readonly id: number; readonly first: Entry; readonly creditTasks: number }) {
     this.id = id;
     this.#taskLimit = Math.min(FRAME_TASKS, creditTasks === 0 ? FIRST_TASKS : creditTasks);
-    this.#buffer = Buffer.allocUnsafe(Math.max(FRAME_BYTES, BATCH_HEADER_BYTES + fieldBytes(first)));
+    this.#buffer = Buffer.allocUnsafe(Math.max(FRAME_BYTES, frameBytes(first)));
   }
 
   get full(): boolean {
@@ -54,6 +54,11 @@ export class FrameBuilder {
   seal(): Frame {
     return { id: this.id, buffer: this.#buffer, end: this.#end, entries: this.#entries };
   }
+}
+
+/** Of a frame that holds this task alone. */
+export function frameBytes(entry: Entry): number {
+  return BATCH_HEADER_BYTES + fieldBytes(entry);
 }
 
 const FRAME_BYTES = 64 * 1024;

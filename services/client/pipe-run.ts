@@ -8,6 +8,7 @@
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
 import type { Report } from "../../pipe/views.ts";
 import { serviceDefinition } from "../../proto/load.ts";
+import { MESSAGE_BYTES_MOST } from "../../proto/submit-stream.ts";
 import { isErrorCode, RingError } from "../../ring/errors.ts";
 import { ringErrorOf } from "./connection.ts";
 
@@ -29,6 +30,7 @@ export interface RemoteRun extends AsyncDisposable {
   /** Known once the node has opened it. */
   readonly opened: Promise<string>;
   send(input: unknown): Promise<void>;
+  /** Throws `PAYLOAD_TOO_LARGE` at an input that fits into no message; those before it were sent. */
   sendMany(inputs: readonly unknown[]): Promise<void>;
   end(): void;
   readonly results: AsyncIterable<unknown>;
@@ -117,16 +119,36 @@ class StreamRun implements RemoteRun {
   }
 
   async sendMany(inputs: readonly unknown[]): Promise<void> {
-    for (let at = 0; at < inputs.length; at += CHUNK) {
-      const chunk = inputs.slice(at, at + CHUNK);
-      while (this.#sent - this.accepted > UNDER_WAY) {
-        this.#throwIfOver();
-        await new Promise<void>((resolve) => this.#wakeSenders.push(resolve)); // P1
+    let values: string[] = [];
+    let bytes = 0;
+    for (const input of inputs) {
+      const value = JSON.stringify(input) ?? "null";
+      const valueBytes = Buffer.byteLength(value);
+      const tooLarge = valueBytes > INPUT_BYTES_MOST;
+      if (values.length === CHUNK || (values.length > 0 && (tooLarge || bytes + valueBytes > CHUNK_BYTES))) {
+        await this.#sendChunk(values);
+        values = [];
+        bytes = 0;
       }
-      this.#throwIfOver();
-      this.#sent += chunk.length;
-      this.#call.write({ inputs: { values: chunk.map((value) => JSON.stringify(value) ?? "null") } });
+      if (tooLarge)
+        throw new RingError(
+          "PAYLOAD_TOO_LARGE",
+          `an input has ${valueBytes} bytes of JSON; ${INPUT_BYTES_MOST} may be`,
+        );
+      values.push(value);
+      bytes += valueBytes;
     }
+    if (values.length > 0) await this.#sendChunk(values);
+  }
+
+  async #sendChunk(values: readonly string[]): Promise<void> {
+    while (this.#sent - this.accepted > UNDER_WAY) {
+      this.#throwIfOver();
+      await new Promise<void>((resolve) => this.#wakeSenders.push(resolve)); // P1
+    }
+    this.#throwIfOver();
+    this.#sent += values.length;
+    this.#call.write({ inputs: { values } });
   }
 
   end(): void {
@@ -240,6 +262,10 @@ class StreamRun implements RemoteRun {
 
 const HEARTBEAT_MS = 3_000;
 const CHUNK = 256;
+/** Of the inputs that go as one message; a larger one goes by itself. */
+const CHUNK_BYTES = 1024 * 1024;
+/** What one message holds, but for the framing. */
+const INPUT_BYTES_MOST = MESSAGE_BYTES_MOST - 1_024;
 const UNDER_WAY = 4_096;
 /** Batches that were read and wait for the reader; accepted counts come over the same stream, so it is not one. */
 const BATCHES_WAITING = 16;

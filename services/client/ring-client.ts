@@ -12,7 +12,7 @@ import { AppCalls } from "./app-calls.ts";
 import { Caller, type CallOptions } from "./caller.ts";
 import { ClusterCalls } from "./cluster-calls.ts";
 import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
-import type { Entry, OutcomeTarget } from "./entry.ts";
+import { type Entry, type OutcomeTarget, type TaskOutcome, withTaskId } from "./entry.ts";
 import { Links } from "./links.ts";
 import type { NodeStream } from "./node-stream.ts";
 import { PipeCalls } from "./pipe-calls.ts";
@@ -107,45 +107,51 @@ export class RingClient implements AsyncDisposable {
   }
 
   /**
-   * Resolves when the task is on disk at its owner. Waits for room first. Throws the refusal; after NO_OWNER or DEADLINE it is
-   * not known whether the task was accepted: submit again with the same taskId or idempotency key.
+   * Resolves when the task is on disk at its owner. Waits for room first, behind whoever came before. Throws the refusal, with
+   * the task's id as `taskId`. After NO_OWNER, DEADLINE or CANCELLED it is not known whether the task was accepted: submit it
+   * again with that `taskId`, and it runs once.
    */
   async submit(task: SubmitTask, options: SubmitOptions = {}): Promise<Submitted> {
-    const deadline = deadlineOf(options);
-    if (!this.#submitter.room) await this.#room(deadline);
+    const at = { index: 0, deadline: deadlineOf(options) };
     return new Promise((resolve, reject) => {
       const target: OutcomeTarget = {
         settled: (entry, outcome) => {
-          if (outcome?.type === "refused") reject(errorOf(outcome));
+          if (outcome?.type === "refused") reject(errorOf(outcome, taskIdOf(entry)));
           else if (outcome?.type === "duplicate")
             resolve({ taskId: outcome.id, duplicate: true, state: outcome.state });
           else resolve({ taskId: taskIdOf(entry), duplicate: false, state: "queued" });
         },
       };
-      this.#submitter.push(task, target, { index: 0, deadline });
+      if (this.#submitter.room) this.#submitter.push(task, target, at);
+      else this.#submitter.pushInTurn(task, target, at).catch(reject);
     });
   }
 
-  /** One outcome for each task, in order; refusals do not throw. Any number of tasks: waits for room as it goes. */
+  /**
+   * One outcome for each task, in order; refusals do not throw, and have the task's id as `taskId`: see `submit`. Any number of
+   * tasks: waits for room as it goes.
+   */
   async submitMany(
     tasks: Iterable<SubmitTask> | AsyncIterable<SubmitTask>,
     options: SubmitOptions = {},
-  ): Promise<readonly SubmitOutcome[]> {
-    const outcomes: SubmitOutcome[] = [];
+  ): Promise<readonly TaskOutcome[]> {
+    const outcomes: TaskOutcome[] = [];
     let pushed = 0;
     let settled = 0;
     let wake: (() => void) | undefined;
     const target: OutcomeTarget = {
       settled: (entry: Entry, outcome?: SubmitOutcome) => {
-        outcomes[entry.index] = outcome ?? { type: "accepted", id: taskIdOf(entry) };
+        outcomes[entry.index] =
+          outcome === undefined ? { type: "accepted", id: taskIdOf(entry) } : withTaskId(entry, outcome);
         settled += 1;
         if (settled === pushed) wake?.();
       },
     };
     for await (const task of tasks) {
-      const deadline = deadlineOf(options);
-      if (!this.#submitter.room) await this.#room(deadline);
-      this.#submitter.push(task, target, { index: pushed++, deadline });
+      const at = { index: pushed, deadline: deadlineOf(options) };
+      pushed += 1;
+      if (this.#submitter.room) this.#submitter.push(task, target, at);
+      else await this.#submitter.pushInTurn(task, target, at);
     }
     if (settled < pushed) {
       await new Promise<void>((resolve) => {
@@ -219,19 +225,6 @@ export class RingClient implements AsyncDisposable {
     this.close();
   }
 
-  async #room(deadline: number): Promise<void> {
-    while (!this.#submitter.room && !this.#closed) {
-      const left = deadline - performance.now();
-      if (left <= 0) throw new RingError("QUEUE_FULL", "too many tasks of this client are without an outcome");
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, left);
-      });
-      await Promise.race([this.#submitter.whenRoom(), late]);
-      clearTimeout(timer);
-    }
-  }
-
   /** The owner if it can be reached, else anybody: nodes forward. */
   #streamFor(hash: number): NodeStream | undefined {
     const owner = this.#onlySeeds ? undefined : this.#map.addressOf(hash);
@@ -274,12 +267,11 @@ function deadlineOf(options: SubmitOptions): number {
   return performance.now() + (options.deadlineMs ?? SUBMIT_MS);
 }
 
-function errorOf(outcome: Extract<SubmitOutcome, { readonly type: "refused" }>): RingError {
-  return new RingError(
-    outcome.code,
-    outcome.detail,
-    outcome.retryAfterMs === undefined ? {} : { retryAfterMs: outcome.retryAfterMs },
-  );
+function errorOf(outcome: Extract<SubmitOutcome, { readonly type: "refused" }>, taskId: string): RingError {
+  return new RingError(outcome.code, outcome.detail, {
+    taskId,
+    ...(outcome.retryAfterMs === undefined ? {} : { retryAfterMs: outcome.retryAfterMs }),
+  });
 }
 
 const TASKS = "taskring.v1.Tasks";

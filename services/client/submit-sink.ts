@@ -6,7 +6,7 @@
 
 import type { ErrorCode } from "../../ring/errors.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
-import type { Entry, OutcomeTarget } from "./entry.ts";
+import { type Entry, type OutcomeTarget, type TaskOutcome, withTaskId } from "./entry.ts";
 import type { SubmitTask } from "./submit-task.ts";
 import type { Submitter } from "./submitter.ts";
 
@@ -14,7 +14,7 @@ export interface SinkOptions {
   /** How long tasks are tried. Default 30,000. */
   readonly deadlineMs?: number;
   /** Each outcome, by the order of `push` from 0; `outcome` is absent for an accepted task. */
-  readonly onOutcome?: (index: number, outcome?: SubmitOutcome) => void;
+  readonly onOutcome?: (index: number, outcome?: TaskOutcome) => void;
 }
 
 export interface SinkCounts {
@@ -53,8 +53,14 @@ export class SubmitSink implements OutcomeTarget {
   /** Takes the task; false: await `ready` before the next. Throws `INVALID_ARGUMENT`. */
   push(task: SubmitTask): boolean {
     const deadline = performance.now() + (this.#options.deadlineMs ?? DEADLINE_MS);
-    this.#submitter.push(task, this, { index: this.#pushed, deadline });
-    this.#pushed += 1;
+    const index = this.#pushed;
+    this.#pushed += 1; // before an outcome that comes at once
+    try {
+      this.#submitter.push(task, this, { index, deadline });
+    } catch (error) {
+      this.#pushed -= 1;
+      throw error;
+    }
     return this.#submitter.room;
   }
 
@@ -75,7 +81,7 @@ export class SubmitSink implements OutcomeTarget {
       this.#refused += 1;
       this.#refusedByCode.set(outcome.code, (this.#refusedByCode.get(outcome.code) ?? 0) + 1);
     }
-    this.#options.onOutcome?.(entry.index, outcome);
+    this.#options.onOutcome?.(entry.index, outcome === undefined ? undefined : withTaskId(entry, outcome));
     if (this.#drainWaiters.length > 0 && this.#settled === this.#pushed) {
       for (const wake of this.#drainWaiters.splice(0)) wake();
     }

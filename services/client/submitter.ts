@@ -7,12 +7,16 @@
  * O2  What is to be sent again goes before what came later, and nothing of the bucket is sent while it waits.
  * O3  Only outcomes that say "not here, not now" are tried again, with the same task id, until the task's deadline.
  * O4  Bounded: `room` is false at the limit of tasks or bytes; what is pushed beyond is still taken.
+ * O5  While somebody waits for room, all who come later wait behind: tasks are taken in the order in which they came.
  */
 
+import { MESSAGE_BYTES_MOST } from "../../proto/submit-stream.ts";
 import { type ErrorCode, RingError } from "../../ring/errors.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
 import type { Entry, OutcomeTarget } from "./entry.ts";
+import { frameBytes } from "./frame-builder.ts";
 import type { NodeStream, NodeStreamOptions } from "./node-stream.ts";
+import { RoomQueue } from "./room-queue.ts";
 import type { SubmitTask } from "./submit-task.ts";
 import { TaskEncoder } from "./submit-task.ts";
 
@@ -23,6 +27,12 @@ export interface SubmitterOptions {
   readonly refresh: () => Promise<void>;
   readonly tasksMost: number;
   readonly bytesMost: number;
+}
+
+/** Of a task: what its caller calls it, and when its caller stops waiting, by `performance.now()`. */
+export interface TaskPlace {
+  readonly index: number;
+  readonly deadline: number;
 }
 
 export class Submitter {
@@ -46,7 +56,7 @@ export class Submitter {
   #frameId = 0;
   #tasks = 0;
   #bytes = 0;
-  #roomWaiters: (() => void)[] = [];
+  readonly #queue = new RoomQueue();
   #closed = false;
 
   constructor(options: SubmitterOptions) {
@@ -55,8 +65,9 @@ export class Submitter {
     this.#sweep.unref();
   }
 
+  /** Whether the next task may be pushed. */
   get room(): boolean {
-    return this.#tasks < this.#options.tasksMost && this.#bytes < this.#options.bytesMost;
+    return this.#queue.empty && this.#hasRoom();
   }
 
   /** Tasks without an outcome. */
@@ -67,30 +78,42 @@ export class Submitter {
   /** Resolves when there is room, or everything is over. */
   whenRoom(): Promise<void> {
     if (this.room || this.#closed) return Promise.resolve();
-    return new Promise((resolve) => this.#roomWaiters.push(resolve));
+    return new Promise((resolve) =>
+      this.#queue.add({ deadline: Number.POSITIVE_INFINITY, enter: resolve, refuse: () => resolve() }),
+    );
   }
 
-  /** Throws `INVALID_ARGUMENT` or `CANCELLED` (closed); everything else comes as an outcome. */
-  push(task: SubmitTask, target: OutcomeTarget, at: { readonly index: number; readonly deadline: number }): Entry {
-    if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
-    const { buffer, start, end, hash } = this.#encoder.encode(task);
-    this.#order += 1;
-    const entry: Entry = {
-      buffer,
-      start,
-      end,
-      hash,
-      target,
-      index: at.index,
-      deadline: at.deadline,
-      order: this.#order,
-      attempts: 0,
-    };
-    this.#tasks += 1;
-    this.#bytes += end - start;
-    if (at.deadline < this.#earliest) this.#earliest = at.deadline;
-    this.#enqueue(entry);
-    return entry;
+  /** Throws `INVALID_ARGUMENT` or `CANCELLED` (closed); everything else comes as an outcome, perhaps at once. */
+  push(task: SubmitTask, target: OutcomeTarget, at: TaskPlace): void {
+    const entry = this.#entry(task, target, at);
+    if (this.#queue.empty) this.#take(entry);
+    else
+      this.#queue.add({
+        deadline: at.deadline,
+        enter: () => this.#take(entry),
+        refuse: (outcome) => target.settled(entry, outcome),
+      }); // O5
+  }
+
+  /** As `push`, as soon as there is room for this one (O5); resolves then. The task is encoded only then. */
+  pushInTurn(task: SubmitTask, target: OutcomeTarget, at: TaskPlace): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (last: (entry: Entry) => void): void => {
+        try {
+          last(this.#entry(task, target, at));
+          resolve();
+        } catch (error) {
+          reject(error);
+        }
+      };
+      if (this.room || this.#closed) end((entry) => this.#take(entry));
+      else
+        this.#queue.add({
+          deadline: at.deadline,
+          enter: () => end((entry) => this.#take(entry)),
+          refuse: (outcome) => end((entry) => target.settled(entry, outcome)),
+        });
+    });
   }
 
   /** What a node stream needs of this. */
@@ -127,7 +150,40 @@ export class Submitter {
     this.#waiting.clear();
     for (const entry of this.#all) entry.target.settled(entry, outcome);
     this.#all.clear();
-    this.#wake();
+    for (let waiter = this.#queue.next(); waiter !== undefined; waiter = this.#queue.next()) waiter.refuse(outcome);
+  }
+
+  #hasRoom(): boolean {
+    return this.#tasks < this.#options.tasksMost && this.#bytes < this.#options.bytesMost;
+  }
+
+  #entry(task: SubmitTask, target: OutcomeTarget, at: TaskPlace): Entry {
+    if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
+    const { buffer, start, end, hash } = this.#encoder.encode(task);
+    this.#order += 1;
+    return {
+      buffer,
+      start,
+      end,
+      hash,
+      target,
+      index: at.index,
+      deadline: at.deadline,
+      order: this.#order,
+      attempts: 0,
+    };
+  }
+
+  #take(entry: Entry): void {
+    if (entry.end - entry.start > PLAIN_BYTES && frameBytes(entry) > MESSAGE_BYTES_MOST) {
+      // The node would break the stream for it, and for all the tasks beside it.
+      entry.target.settled(entry, TOO_LARGE);
+      return;
+    }
+    this.#tasks += 1;
+    this.#bytes += entry.end - entry.start;
+    if (entry.deadline < this.#earliest) this.#earliest = entry.deadline;
+    this.#enqueue(entry);
   }
 
   #enqueue(entry: Entry): void {
@@ -223,12 +279,7 @@ export class Submitter {
       this.#freed = [];
       for (const bucket of freed) this.#release(bucket);
     }
-    if (
-      this.#roomWaiters.length > 0 &&
-      this.#tasks <= this.#options.tasksMost / 2 &&
-      this.#bytes <= this.#options.bytesMost / 2
-    )
-      this.#wake();
+    while (!this.#queue.empty && this.#hasRoom()) this.#queue.next()?.enter(); // O5
   }
 
   #done(entry: Entry, outcome: SubmitOutcome | undefined): void {
@@ -237,15 +288,10 @@ export class Submitter {
     entry.target.settled(entry, outcome);
   }
 
-  #wake(): void {
-    const waiters = this.#roomWaiters;
-    this.#roomWaiters = [];
-    for (const wake of waiters) wake();
-  }
-
   /** Tells callers whose deadline is over. What is under way keeps its place until the node has said what became of it. */
   #expire(): void {
     const now = performance.now();
+    for (const waiter of this.#queue.late(now)) waiter.refuse(NO_ROOM);
     if (this.#earliest > now) return; // so that all are looked at only when one is late
     let earliest = Number.POSITIVE_INFINITY;
     const told: { readonly entry: Entry; readonly target: OutcomeTarget }[] = [];
@@ -291,6 +337,18 @@ const LATE: SubmitOutcome = {
   code: "DEADLINE",
   detail: "no outcome in time; submit again with the same taskId",
 };
+const NO_ROOM: SubmitOutcome = {
+  type: "refused",
+  code: "QUEUE_FULL",
+  detail: "too many tasks of this client are without an outcome",
+};
+const TOO_LARGE: SubmitOutcome = {
+  type: "refused",
+  code: "PAYLOAD_TOO_LARGE",
+  detail: `the task does not fit into a message of ${MESSAGE_BYTES_MOST} bytes`,
+};
+/** Up to here a task fits for certain. */
+const PLAIN_BYTES = MESSAGE_BYTES_MOST / 2;
 const BUCKETS = 65_536;
 /** Refusals that say nothing against the task itself. */
 const RETRIED: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_OWNER", "NO_OWNER", "NO_LEASE", "DRAINING"]);

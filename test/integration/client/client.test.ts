@@ -8,47 +8,13 @@
 import { afterEach, expect, test } from "vitest";
 import { RingError } from "../../../ring/errors.ts";
 import type { Epoch, NodeName } from "../../../ring/ids.ts";
-import { type Api, type ApiOptions, startApi } from "../../../services/api/server.ts";
-import { connect, type RingClient } from "../../../services/client/index.ts";
-import { documentOf, FakeNode, quiet, until } from "../api/fake-node.ts";
+import { startApi } from "../../../services/api/server.ts";
+import { connect } from "../../../services/client/index.ts";
+import { documentOf, quiet, until } from "../api/fake-node.ts";
 import { blackHole } from "./black-hole.ts";
+import { apis, client, clients, closeAll, cluster } from "./scripted-cluster.ts";
 
-interface Scripted {
-  readonly node: FakeNode;
-  api: Api;
-}
-
-const apis: Api[] = [];
-const clients: RingClient[] = [];
-
-afterEach(async () => {
-  for (const client of clients.splice(0)) client.close();
-  for (const api of apis.splice(0)) await api.close({ graceMs: 0 });
-});
-
-async function cluster(names: readonly string[], limits: ApiOptions["limits"] = {}): Promise<Scripted[]> {
-  const document = documentOf(names);
-  const known = new Map();
-  const accepted: never[] = [];
-  const nodes: Scripted[] = [];
-  for (const name of names) {
-    const node = new FakeNode(name, document);
-    node.known = known;
-    node.accepted = accepted;
-    const api = await startApi({ node, bind: { host: "127.0.0.1", port: 0 }, log: quiet, limits });
-    apis.push(api);
-    nodes.push({ node, api });
-  }
-  for (const { node } of nodes)
-    for (const other of nodes) node.addresses.set(other.node.name, { grpc: other.api.address, http: "" });
-  return nodes;
-}
-
-function client(nodes: readonly Scripted[], options = {}): RingClient {
-  const made = connect({ addresses: [nodes[0]!.api.address], ...options });
-  clients.push(made);
-  return made;
-}
+afterEach(closeAll);
 
 test("a task goes straight to its owner once the ring is known, and its id comes back", async () => {
   const nodes = await cluster(["n1", "n2"]);
