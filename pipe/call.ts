@@ -9,6 +9,7 @@
 
 import { Batch } from "./batch.ts";
 import type { Context } from "./context.ts";
+import { keptCursor } from "./cursor.ts";
 import { SEGMENTS_MOST } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import type { Room, Sender } from "./room.ts";
@@ -151,10 +152,11 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
     return SLICE;
   }
 
+  /** Throws `INVALID_ARGUMENT`. */
   checkpoint(cursor: unknown): Promise<void> {
     const segment = this.#segment;
     if (segment === undefined || this.over) return Promise.resolve();
-    this.#segments.push({ token: segment, cursor });
+    this.#segments.push({ token: segment, cursor: keptCursor(cursor) });
     this.#segment = new Token(this, 1);
     if (segment.low > 0) this.#goOn(segment); // It stands: from now on the new segment says when that is over.
     settle(segment, 1);

@@ -13,6 +13,7 @@ import type { Keeper, KeptState } from "./keeper.ts";
 import { KEEP_AFTER_MS } from "./limits.ts";
 import type { Stage } from "./stage.ts";
 import { Marks, Stamped } from "./stamp.ts";
+import { archiveOf } from "./state.ts";
 import { errorTextOf, settle, type Token } from "./token.ts";
 import { encodeMessage, type PipeMessage } from "./wire.ts";
 import type { Worker } from "./worker.ts";
@@ -86,7 +87,7 @@ export class Keeping {
     checkpoint.loaded = true;
     checkpoint.marks.load(kept.marks);
     checkpoint.last = kept;
-    if (kept.state !== undefined && kept.state !== null) worker.absorb(kept.state, kept.inputs);
+    if (kept.state !== undefined && kept.state !== null && !worker.absorb(kept.state, kept.inputs)) return;
     worker.wake();
   }
 
@@ -186,7 +187,7 @@ export class Keeping {
   #snapshot(worker: Worker): KeptState | undefined {
     const { fitting, run } = this.#stage;
     try {
-      const given = worker.absorbed > 0 ? (fitting.archive?.(worker.state as never) ?? null) : null;
+      const given = worker.absorbed > 0 ? (archiveOf(fitting, worker.state) ?? null) : null;
       // What is kept on this node is to be a copy, as one from elsewhere is.
       const here = this.#keeper !== undefined || fitting.stateAfterCrash === "reset";
       const state: unknown = here ? JSON.parse(JSON.stringify(given)) : given;

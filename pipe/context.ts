@@ -47,10 +47,10 @@ export class Context implements FittingContext {
   }
 
   get checkpoint(): (cursor: unknown) => Promise<void> {
-    return async (cursor) => {
-      if (this.call === undefined)
-        throw new RingError("INVALID_ARGUMENT", `${this.fitting}: checkpoint is for generators, which emit as they go`);
-      await this.call.checkpoint(cursor);
+    return (cursor) => {
+      const kept = this.#checkpoint(cursor);
+      kept.catch(() => undefined); // Who does not wait for it does not stop the node.
+      return kept;
     };
   }
 
@@ -67,5 +67,11 @@ export class Context implements FittingContext {
 
   get trace(): (text: string) => void {
     return (text) => this.worker.stage.run.note(this.worker, "log", text);
+  }
+
+  async #checkpoint(cursor: unknown): Promise<void> {
+    if (this.call === undefined)
+      throw new RingError("INVALID_ARGUMENT", `${this.fitting}: checkpoint is for generators, which emit as they go`);
+    await this.call.checkpoint(cursor);
   }
 }

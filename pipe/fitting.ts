@@ -29,8 +29,8 @@ export interface FittingContext<State = unknown> {
   /** The worker's own, made by `start`. */
   state: State;
   /**
-   * Keeps `cursor` once everything emitted before is acknowledged. Resolves when the source may go on: at most 16
-   * checkpoints may be open at once.
+   * Keeps `cursor`, a JSON value of at most 64 KiB, as it is now, once everything emitted before is acknowledged. Resolves when
+   * the source may go on: at most 16 checkpoints may be open at once. Rejects with `INVALID_ARGUMENT`.
    */
   checkpoint(cursor: unknown): Promise<void>;
   /** Sends an input to this very worker. Throws `QUEUE_FULL` when its overflow is full; never waits. */

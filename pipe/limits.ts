@@ -30,6 +30,8 @@ export const FAILURES_KEPT = 100;
 export const SHOWN_CHARACTERS = 200;
 /** Checkpoints of one call that are not acknowledged; the call waits for the oldest. */
 export const SEGMENTS_MOST = 16;
+/** Of a cursor, as JSON: it is kept, and travels, with its input. */
+export const CURSOR_CHARACTERS: number = 64 * 1024;
 /** Spans below one, on each node: a fan-out of a sampled input has no million of them. */
 export const SPANS_BELOW = 100;
 /** Of the inputs of a run whose own context is sampled, unless it says otherwise. */

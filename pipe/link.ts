@@ -229,8 +229,13 @@ export class PeerStage implements Room {
       archive: archived,
       cursor: undefined,
     });
-    this.#of.say(["archive", run.id, id, this.#index, partition, archived.inputs, archived.state]);
-    run.node.dirty(this.#of);
+    const { state, inputs } = archived;
+    try {
+      this.#of.sayEncoded(encodeMessage(["archive", run.id, id, this.#index, partition, inputs, state]));
+      run.node.dirty(this.#of);
+    } catch (error) {
+      run.fail("RUN_FAILED", `${this.#stage?.fitting.name}: its state cannot be moved: ${errorTextOf(error)}`);
+    }
   }
 
   flush(): void {

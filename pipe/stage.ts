@@ -18,6 +18,7 @@ import { hashOfKey } from "./partition.ts";
 import { ParkedItem, type Room } from "./room.ts";
 import type { Run } from "./run.ts";
 import { Stamped } from "./stamp.ts";
+import { archived, stateOf } from "./state.ts";
 import { errorTextOf, failureOf, settle, Token, type TokenOwner } from "./token.ts";
 import { Worker } from "./worker.ts";
 
@@ -167,7 +168,7 @@ export class Stage implements Target, TokenOwner {
     const worker = new Worker(this, partition);
     this.workers[partition] = worker;
     try {
-      worker.state = this.fitting.start?.();
+      worker.state = stateOf(this.fitting);
     } catch (error) {
       this.cannotStart(worker, error);
       return undefined;
@@ -263,13 +264,13 @@ export class Stage implements Target, TokenOwner {
       this.keeping.giveBack(worker, () => this.settled());
       if (this.run.over) return;
     } else if (this.fitting.stateful && worker.absorbed > 0) {
-      const { archive } = this.fitting;
-      if (archive === undefined)
-        return this.run.fail("STATE_LOST", `${this.fitting.name} has no archive, and partition ${partition} has moved`);
+      const state = archived(worker);
+      if (state === undefined) return;
       this.#transfers += 1;
       this.archivedTo.add(link.peerName);
       this.run.note(worker, "archived", link.peerName);
-      link.archive(partition, { state: archive(worker.state as never), inputs: worker.absorbed }, new Token(this, 1));
+      link.archive(partition, state, new Token(this, 1));
+      if (this.run.over) return;
     }
     for (const from of [overflow, queue])
       while (from.length > 0) {
@@ -287,10 +288,10 @@ export class Stage implements Target, TokenOwner {
   }
 
   /** An archive has arrived. The token is settled when the state is this worker's, and told if the end has been. */
-  absorb(partition: number, archived: { readonly state: unknown; readonly inputs: number }, token: Token): void {
+  absorb(partition: number, moved: { readonly state: unknown; readonly inputs: number }, token: Token): void {
     const worker = this.worker(partition);
     if (worker === undefined) return this.run.fail("STATE_LOST", `${this.fitting.name}: no worker for what has moved`);
-    worker.absorb(archived.state, archived.inputs);
+    if (!worker.absorb(moved.state, moved.inputs)) return;
     if (this.ended) worker.finish(token);
     settle(token, 1);
     if (this.run.node.ownerOf(partition) !== 0 && !worker.leaving) this.rerouted();

@@ -19,6 +19,7 @@ import { Roster } from "./roster.ts";
 import { callSpan } from "./span.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
+import { absorbed, stateOf } from "./state.ts";
 import { errorTextOf, type Failure, failureOf, settle, shownOf, type Token } from "./token.ts";
 import { WorkTime } from "./work-time.ts";
 
@@ -197,12 +198,11 @@ export class Worker implements Room, Runnable {
     else this.checkpoint.hold(given, token);
   }
 
-  /** What another worker has archived; `token` is the transfer's. */
-  absorb(archived: unknown, inputs: number): void {
-    const { absorb, start } = this.stage.fitting;
-    this.state ??= start?.();
-    this.state = absorb?.(this.state as never, archived as never) ?? this.state;
+  /** What another worker has archived. False: it cannot, and the run has failed. */
+  absorb(archived: unknown, inputs: number): boolean {
+    if (!absorbed(this, archived)) return false;
     this.absorbed += inputs;
+    return true;
   }
 
   get busy(): boolean {
@@ -309,7 +309,7 @@ export class Worker implements Room, Runnable {
   #reset(token: Token): boolean {
     let state: unknown;
     try {
-      state = this.stage.fitting.start?.();
+      state = stateOf(this.stage.fitting);
     } catch (error) {
       this.#forget(token);
       this.stage.cannotStart(this, error);
@@ -320,8 +320,7 @@ export class Worker implements Room, Runnable {
     this.state = state;
     if (checkpoint === undefined) return true;
     const { last } = checkpoint;
-    if (last.state !== undefined && last.state !== null) this.absorb(last.state, last.inputs);
-    return true;
+    return last.state === undefined || last.state === null || this.absorb(last.state, last.inputs);
   }
 
   /** What it had absorbed, and is not stored elsewhere, has failed; the input that crashed is still to be answered for. */
@@ -331,9 +330,9 @@ export class Worker implements Room, Runnable {
       const { held } = checkpoint;
       checkpoint.held = [];
       this.absorbed = 1;
-      for (const absorbed of held) {
-        absorbed.fail(this.#failure("absorbed since the last checkpoint", new Error("STATE_LOST: the worker crashed")));
-        settle(absorbed, 1);
+      for (const lost of held) {
+        lost.fail(this.#failure("absorbed since the last checkpoint", new Error("STATE_LOST: the worker crashed")));
+        settle(lost, 1);
       }
       return;
     }

@@ -14,6 +14,7 @@ import type { PipeNode } from "../node.ts";
 import { Resumed } from "../resumed.ts";
 import { type Entry, Roster } from "../roster.ts";
 import { parseTraceparent } from "../span.ts";
+import { errorTextOf } from "../token.ts";
 import type { Progress, Report } from "../views.ts";
 
 /**
@@ -111,7 +112,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
     options: RunOptions<Out> & { readonly onReport: (report: Report) => void },
   ) {
     this.id = options.id ?? randomBytes(8).toString("hex");
-    const { sink = "results", signal } = options;
+    const { sink = "results", signal, onCheckpoint } = options;
     let resolve: (report: Report) => void = () => {};
     this.#reported = new Promise((done) => {
       resolve = done;
@@ -135,7 +136,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
           for (const waiting of this.#waiting.all()) waiting.fail();
           this.#wakeReaders();
         },
-        ...(options.onCheckpoint === undefined ? {} : { checkpoint: options.onCheckpoint }),
+        ...(onCheckpoint === undefined ? {} : { checkpoint: (cursor) => this.#checkpointed(onCheckpoint, cursor) }),
       },
     );
     const onAbort = (): void => this.cancel("cancelled by the caller");
@@ -270,7 +271,18 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
     try {
       for (let next = await batches.next(); next.done !== true; next = await batches.next()) await sink(next.value);
     } catch (error) {
-      this.#home.fail("RUN_FAILED", `the sink: ${error instanceof Error ? error.message : String(error)}`); // Nothing if it has ended.
+      this.#home.fail("RUN_FAILED", `the sink: ${errorTextOf(error)}`); // Nothing if it has ended.
+    }
+  }
+
+  /** Told where no call is under way: what it throws is the run's. */
+  #checkpointed(tell: (cursor: unknown) => unknown, cursor: unknown): void {
+    const failed = (error: unknown): void => this.#home.fail("RUN_FAILED", `onCheckpoint: ${errorTextOf(error)}`);
+    try {
+      const told = tell(cursor);
+      if (told instanceof Promise) told.catch(failed);
+    } catch (error) {
+      failed(error);
     }
   }
 

@@ -6,6 +6,7 @@
  */
 
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
+import { errorTextOf } from "../../pipe/token.ts";
 import type { Report } from "../../pipe/views.ts";
 import { serviceDefinition } from "../../proto/load.ts";
 import { MESSAGE_BYTES_MOST } from "../../proto/submit-stream.ts";
@@ -210,11 +211,7 @@ class StreamRun implements RemoteRun {
     try {
       for await (const outputs of this.batches) await sink(outputs);
     } catch (error) {
-      this.#fail(
-        new RingError("RUN_FAILED", `the sink: ${error instanceof Error ? error.message : String(error)}`, {
-          cause: error,
-        }),
-      );
+      this.#fail(new RingError("RUN_FAILED", `the sink: ${errorTextOf(error)}`, { cause: error }));
     }
   }
 

@@ -9,6 +9,7 @@
 import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
+import { errorTextOf } from "../../pipe/token.ts";
 import { RingError } from "../../ring/errors.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { type NodeName, parseNodeName, type RingId } from "../../ring/ids.ts";
@@ -262,7 +263,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   );
   runner.watchProcess((error) => {
     log.fatal({ err: error }, "an error outside of any handler stops the node");
-    finish(1, String(error));
+    finish(1, errorTextOf(error));
   });
   const peers = opened.use(
     openPeers({

@@ -162,5 +162,112 @@ describe("P5: inputs that are too large for a message between nodes", () => {
   });
 });
 
+describe("P4: what a fitting's own code does where no call is under way fails its run", () => {
+  const promise = async (): Promise<never> => Promise.reject(new Error("late"));
+  const ten = (): unknown => 10n;
+  const refuse = (): never => {
+    throw Object.create(null);
+  };
+
+  test.each<[string, Partial<FittingOptions<unknown, unknown>>, RegExp]>([
+    ["archive throws", { archive: refuse }, /one.archive: something that has no text form/],
+    ["archive gives a promise", { archive: promise }, /one.archive: .*promise/],
+    ["a state has no JSON form", { archive: ten }, /one: its state cannot be moved: .*BigInt/],
+    ["a state is too large", { archive: () => "\u6f22".repeat(1_460_000) }, /one: its state cannot be moved: .*4380/],
+    ["absorb throws", { absorb: refuse }, /one.absorb: something/],
+    ["absorb gives a promise", { absorb: promise }, /one.absorb: .*promise/],
+  ])("%s when its partition moves", async (_, code, detail) => {
+    let absorbed = 0;
+    const two = pair<unknown>({
+      start: () => 1,
+      process: () => {
+        absorbed += 1;
+      },
+      archive: (state) => state,
+      absorb: (state) => state,
+      done: () => 1,
+      ...code,
+    });
+    const between = async (): Promise<void> => {
+      await expect.poll(() => absorbed).toBe(2);
+      two.route("a");
+    };
+    const report = await two.run([1, 2], { between });
+    expect(report).toMatchObject({ state: "failed", error: { code: "RUN_FAILED" } });
+    expect(report.error?.detail).toMatch(detail);
+    for (const { node } of Object.values(two.engines)) await expect.poll(() => node.runs.size).toBe(0);
+  });
+
+  test("start gives a promise that rejects, and only who waits for it hears of it", async () => {
+    const two = pair<Promise<number>>({ start: promise, process: async (_, { state }) => await state });
+    expect(await two.run([1, 2])).toMatchObject({ state: "done", acknowledged: 2, failed: 2 });
+  });
+
+  test("what is told the cursors throws, or rejects", async () => {
+    for (const onCheckpoint of [refuse, promise]) {
+      const two = pair({
+        process: async function* (input, context) {
+          yield input;
+          await context.checkpoint(1);
+          yield input;
+        },
+      });
+      const run = two.engines.a.run<unknown, unknown>("line", { sink: "drain", onCheckpoint });
+      await run.send(1);
+      expect((await run.report()).error).toMatchObject({ code: "RUN_FAILED" });
+      expect(two.thrown).toEqual([]);
+    }
+  });
+
+  test("the sink throws what has no text form", async () => {
+    const two = pair();
+    const run = two.engines.a.run<unknown, unknown>("line", { sink: refuse });
+    await run.send(1);
+    expect((await run.report()).error).toMatchObject({ detail: "the sink: something that has no text form" });
+  });
+});
+
+describe("a cursor", () => {
+  test.each<[string, unknown]>([
+    ["has no JSON form", 10n],
+    ["is none", () => 5],
+    ["is too large", "x".repeat(70_000)],
+  ])("that %s is refused where it is given", async (_, cursor) => {
+    const refusals: unknown[] = [];
+    const two = pair({
+      process: async function* (input, context) {
+        yield input;
+        await context.checkpoint(cursor).catch((error: unknown) => refusals.push(error));
+        void context.checkpoint(cursor);
+        yield input;
+      },
+    });
+    expect(await two.run([1])).toMatchObject({ state: "done", failed: 0, outputs: 2 });
+    expect(refusals).toEqual([expect.objectContaining({ code: "INVALID_ARGUMENT" })]);
+  });
+
+  test("is kept as it was when it was given", async () => {
+    const kept: unknown[] = [];
+    const two = pair({
+      process: async function* (input, context) {
+        const place = { page: 1 };
+        for (; place.page < 4; place.page++) {
+          yield input;
+          await context.checkpoint(place);
+        }
+      },
+    });
+    two.route("a");
+    const onCheckpoint = (cursor: unknown): void => void kept.push(cursor);
+    const run = two.engines.a.run<unknown, unknown>("line", { onCheckpoint });
+    await run.send(1);
+    run.end();
+    const outputs = run.batches[Symbol.asyncIterator]();
+    await expect.poll(() => run.progress().emitted).toBe(3);
+    while ((await outputs.next()).done !== true);
+    expect(kept).toEqual([{ page: 1 }, { page: 2 }, { page: 3 }]);
+  });
+});
+
 /** As a link between nodes has it. */
 const LINK_BYTES = 4 * 1024 * 1024 + 128 * 1024;
