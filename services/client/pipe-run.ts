@@ -208,8 +208,10 @@ class StreamRun implements RemoteRun {
   }
 
   async #feed(sink: (outputs: readonly unknown[]) => void | Promise<void>): Promise<void> {
+    const outputs = this.#read()[Symbol.asyncIterator]();
     try {
-      for await (const outputs of this.batches) await sink(outputs);
+      // By hand: a loop would end the reader, and so cancel the run, before what the sink threw is known.
+      for (let next = await outputs.next(); next.done !== true; next = await outputs.next()) await sink(next.value);
     } catch (error) {
       this.#fail(new RingError("RUN_FAILED", `the sink: ${errorTextOf(error)}`, { cause: error }));
     }

@@ -1,0 +1,50 @@
+/** What a client's run makes of its own sink, over a stream that a test writes. */
+
+import { EventEmitter } from "node:events";
+import type { Client, Metadata } from "@grpc/grpc-js";
+import { expect, test } from "vitest";
+import { openRemoteRun, type RemoteRunOptions } from "../../../services/client/pipe-run.ts";
+
+class Stream extends EventEmitter {
+  readonly written: object[] = [];
+  cancelled = 0;
+
+  write(message: object): boolean {
+    this.written.push(message);
+    return true;
+  }
+
+  cancel(): void {
+    this.cancelled += 1;
+  }
+
+  pause(): void {}
+  resume(): void {}
+  end(): void {}
+}
+
+function opened(options: RemoteRunOptions): {
+  readonly run: ReturnType<typeof openRemoteRun>;
+  readonly stream: Stream;
+} {
+  const stream = new Stream();
+  const client = { makeBidiStreamRequest: () => stream } as unknown as Client;
+  return { run: openRemoteRun(client, {} as Metadata, "line", options), stream };
+}
+
+test("P6: what a client's sink throws, whatever it is, is what its run has failed with", async () => {
+  for (const [thrown, text] of [
+    [new Error("full"), "the sink: Error: full"],
+    [Object.create(null), "the sink: something that has no text form"],
+  ] as const) {
+    const { run, stream } = opened({
+      sink: () => {
+        throw thrown;
+      },
+    });
+    stream.emit("data", { opened: { run: "one" } });
+    stream.emit("data", { outputs: { values: ["1", "2"] } });
+    await expect(run.report()).rejects.toMatchObject({ code: "RUN_FAILED", message: expect.stringContaining(text) });
+    expect(stream.cancelled).toBe(1);
+  }
+});
