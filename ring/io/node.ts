@@ -210,7 +210,9 @@ export class NodeDriver implements RingNode {
 
   #send(to: NodeName, message: NodeMessage): void {
     const told = message.type === "answer" ? { ...message, answer: this.#completed(message.answer) } : message;
-    this.#world.peers().send(to, told);
+    if (this.#world.peers().send(to, told)) return;
+    if (told.type === "forward" || told.type === "ask" || told.type === "answer")
+      this.step({ type: "unsent", to, message: told });
   }
 
   /** The machine does not know the disk: its figures are filled in here. */

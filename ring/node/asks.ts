@@ -6,6 +6,7 @@
 import type { Epoch, NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Here } from "./here.ts";
+import type { Answer, Ask } from "./messages.ts";
 import type { NodeAnswer, NodeRequest } from "./requests.ts";
 
 /** Who waits for the answer. */
@@ -62,6 +63,23 @@ export class Asks {
   answer(asker: Asker, answer: NodeAnswer): void {
     if (asker.type === "local") this.#here.emit({ type: "answered", askId: asker.askId, answer });
     else this.#here.send(asker.name, { type: "answer", askId: asker.askId, answer });
+  }
+
+  /** The link took a question or an answer not. Whoever asked hears of it at once. */
+  unsent(to: NodeName, message: Ask | Answer): void {
+    if (message.type === "ask")
+      return this.settle(message.askId, {
+        type: "refused",
+        code: "QUEUE_FULL",
+        detail: `the link to ${to} takes no more now`,
+        retryAfterMs: 500,
+      });
+    if (message.answer.type === "refused") return; // it said as little as it could
+    const detail = `the answer does not fit into a message between nodes: ask for less, or ask ${this.#here.self} itself`;
+    this.answer(
+      { type: "peer", name: to, askId: message.askId },
+      { type: "refused", code: "PAYLOAD_TOO_LARGE", detail },
+    );
   }
 
   linkDown(peer: NodeName): void {

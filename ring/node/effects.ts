@@ -10,7 +10,7 @@ import type { RegisterState } from "../register/messages.ts";
 import type { PageRequest, Row, RowGroup, Term } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../tasks/task.ts";
-import type { NodeMessage } from "./messages.ts";
+import type { Answer, Ask, Forward, NodeMessage } from "./messages.ts";
 import type { NodeAnswer, NodeRequest } from "./requests.ts";
 
 /** Whose directory rows are read from or written to: the node's own or that of a member it adopted. */
@@ -23,6 +23,8 @@ export type NodeEvent =
   | { readonly type: "flush" }
   | { readonly type: "swim"; readonly event: SwimEvent }
   | { readonly type: "messages"; readonly from: NodeName; readonly messages: readonly NodeMessage[] }
+  /** The link took it not: it has no room, or the message is too large. Told of what somebody waits for. */
+  | { readonly type: "unsent"; readonly to: NodeName; readonly message: Ask | Answer | Forward }
   | { readonly type: "link"; readonly peer: NodeName; readonly up: boolean }
   | { readonly type: "register-persisted"; readonly of: NodeName; readonly sequence: number }
   | { readonly type: "committed"; readonly group: number; readonly refused: readonly Partition[] }

@@ -353,6 +353,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         if (event.of === this.#here.self) this.#seat.persisted(event.sequence);
         else this.#adoption.persisted(event.of, event.sequence);
         return;
+      case "unsent":
+        if (event.message.type === "forward") this.#router.unsent(event.to, event.message.forwardId);
+        else this.#asks.unsent(event.to, event.message);
+        return;
       case "link":
         return this.#neighbours.link(event.peer, event.up);
       case "opened":

@@ -6,6 +6,8 @@
  * R2  A forwarded task is never forwarded again (reliability rule 13): if it is not ours, its sender gets NOT_OWNER.
  * R3  Every task gets one outcome, at the latest when its deadline has passed; a link that breaks sends its tasks again
  *     (the owner deduplicates by id).
+ * R4  What waits here and what is on its way is bounded by bytes as well as by tasks, and one forward holds about
+ *     `FORWARD_BYTES`: however much waited for an owner, it reaches it in messages that a link takes.
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -40,13 +42,20 @@ interface Item {
   readonly deadline: Instant;
 }
 
+/** What some tasks come to (R4). */
+interface Load {
+  tasks: number;
+  bytes: number;
+}
+
 export class Router {
   readonly #here: Here;
   readonly #local: LocalOwner;
   #sequence = 0;
   #forwardId = 0;
-  #queued = 0;
-  #forwardedCount = 0;
+  readonly #queued: Load = { tasks: 0, bytes: 0 };
+  /** On the way to peers, or about to leave at the end of this call. */
+  readonly #underWay: Load = { tasks: 0, bytes: 0 };
   readonly #queues = new Map<Partition, Item[]>();
   /** Tasks of a partition on their way to a peer. */
   readonly #outstanding = new Map<Partition, { to: NodeName; count: number }>();
@@ -118,6 +127,15 @@ export class Router {
     this.drain();
   }
 
+  /** The link to the peer took no forward with that number: it is full. Later ones may pass, so these are not kept here. */
+  unsent(to: NodeName, forwardId: number): void {
+    const flight = this.#inFlight.get(forwardId);
+    if (flight === undefined || flight.to !== to) return;
+    this.#inFlight.delete(forwardId);
+    this.#landed(flight.items);
+    for (const item of flight.items) item.sink.settle(item.token, LINK_FULL);
+  }
+
   linkDown(peer: NodeName): void {
     for (const [forwardId, flight] of this.#inFlight) {
       if (flight.to === peer) this.#giveBack(forwardId, flight.items);
@@ -132,7 +150,7 @@ export class Router {
     }
     for (const [partition, items] of [...this.#queues]) {
       this.#queues.delete(partition);
-      this.#queued -= items.length;
+      for (const item of items) take(this.#queued, item);
       items.sort((a, b) => a.sequence - b.sequence);
       for (const item of items) {
         if (now < item.deadline) this.#route(item);
@@ -144,7 +162,7 @@ export class Router {
       }
     }
     this.#sendBatches();
-    this.#nextDrain = this.#queued > 0 || this.#inFlight.size > 0 ? now + DRAIN_EVERY_MS : undefined;
+    this.#nextDrain = this.#queued.tasks > 0 || this.#inFlight.size > 0 ? now + DRAIN_EVERY_MS : undefined;
   }
 
   #route(item: Item): void {
@@ -162,21 +180,22 @@ export class Router {
       return;
     }
     if (item.sink.forwarded) return item.sink.settle(item.token, NOT_OWNER);
-    if (owner === undefined || !this.#here.linked(owner) || this.#forwardedCount >= FORWARD_LIMIT)
+    if (owner === undefined || !this.#here.linked(owner) || isFull(this.#underWay, UNDER_WAY_LIMIT))
       return this.#enqueue(item);
     const onWay = this.#outstanding.get(partition);
     if (onWay !== undefined && onWay.to !== owner) return this.#enqueue(item);
     if (onWay === undefined) this.#outstanding.set(partition, { to: owner, count: 1 });
     else onWay.count++;
+    put(this.#underWay, item);
     const batch = this.#batches.get(owner);
     if (batch === undefined) this.#batches.set(owner, [item]);
     else batch.push(item);
   }
 
   #enqueue(item: Item, refusal?: SubmitOutcome): void {
-    if (this.#queued >= QUEUE_LIMIT) return item.sink.settle(item.token, FULL);
+    if (isFull(this.#queued, QUEUE_LIMIT)) return item.sink.settle(item.token, FULL);
     if (item.deadline <= this.#here.now) return item.sink.settle(item.token, refusal ?? NO_OWNER);
-    this.#queued++;
+    put(this.#queued, item);
     const queue = this.#queues.get(item.partition);
     if (queue === undefined) this.#queues.set(item.partition, [item]);
     else queue.push(item);
@@ -189,20 +208,13 @@ export class Router {
     this.#batches = new Map();
     const epoch = this.#here.document!.epoch;
     for (const [to, items] of batches) {
-      for (const origin of ["client", "child"] as const) {
-        const ofOrigin = items.filter((item) => item.sink.origin === origin);
-        if (ofOrigin.length === 0) continue;
-        const forwardId = ++this.#forwardId;
-        this.#inFlight.set(forwardId, { to, items: ofOrigin, since: this.#here.now });
-        this.#forwardedCount += ofOrigin.length;
-        this.#here.send(to, {
-          type: "forward",
-          forwardId,
-          epoch,
-          origin,
-          records: ofOrigin.map((item) => item.record),
-        });
-      }
+      for (const origin of ["client", "child"] as const)
+        for (const some of portions(items.filter((item) => item.sink.origin === origin))) {
+          const forwardId = ++this.#forwardId;
+          this.#inFlight.set(forwardId, { to, items: some, since: this.#here.now });
+          const records = some.map((item) => item.record);
+          this.#here.send(to, { type: "forward", forwardId, epoch, origin, records });
+        }
     }
     this.#nextDrain ??= this.#here.now + DRAIN_EVERY_MS;
   }
@@ -214,12 +226,41 @@ export class Router {
   }
 
   #landed(items: readonly Item[]): void {
-    this.#forwardedCount -= items.length;
     for (const item of items) {
+      take(this.#underWay, item);
       const onWay = this.#outstanding.get(item.partition);
       if (onWay !== undefined && --onWay.count <= 0) this.#outstanding.delete(item.partition);
     }
   }
+}
+
+function put(load: Load, { record }: Item): void {
+  load.tasks += 1;
+  load.bytes += record.wire.length;
+}
+
+function take(load: Load, { record }: Item): void {
+  load.tasks -= 1;
+  load.bytes -= record.wire.length;
+}
+
+function isFull(load: Readonly<Load>, limit: Readonly<Load>): boolean {
+  return load.tasks >= limit.tasks || load.bytes >= limit.bytes;
+}
+
+/** In their order, about `FORWARD_BYTES` each (R4). */
+function portions(items: readonly Item[]): readonly (readonly Item[])[] {
+  const all: Item[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const item of items) {
+    bytes += item.record.wire.length;
+    if (bytes > FORWARD_BYTES) {
+      all.push([]);
+      bytes = item.record.wire.length;
+    }
+    all.at(-1)!.push(item);
+  }
+  return all;
 }
 
 const REROUTED: ReadonlySet<string> = new Set(["NOT_OWNER", "NO_LEASE", "NO_OWNER"]);
@@ -266,13 +307,21 @@ const FULL: SubmitOutcome = {
   detail: "too many tasks wait for their owners at this node",
   retryAfterMs: 500,
 };
+const LINK_FULL: SubmitOutcome = {
+  type: "refused",
+  code: "QUEUE_FULL",
+  detail: "the link to the partition's owner takes no more now",
+  retryAfterMs: 500,
+};
 
 /** How long a task may look for its owner before its submitter is told to retry. Longer than a cut-over, shorter than a failover. */
 const ROUTE_DEADLINE_MS = 5_000;
 /** A forward without an answer is sent again after this; the owner deduplicates. */
 const FORWARD_DEADLINE_MS = 10_000;
 const DRAIN_EVERY_MS = 100;
-/** Tasks that wait for their owner at one node. */
-const QUEUE_LIMIT = 20_000;
-/** Tasks on their way to peers from one node. */
-const FORWARD_LIMIT = 50_000;
+/** Record bytes of one forward, about: a quarter of what a link takes as one message; one task may be larger. */
+const FORWARD_BYTES = 1_048_576;
+/** What waits for its owner at one node. */
+const QUEUE_LIMIT: Load = { tasks: 20_000, bytes: 33_554_432 };
+/** What is on its way to peers from one node: half of what waits for one link at most. */
+const UNDER_WAY_LIMIT: Load = { tasks: 50_000, bytes: 33_554_432 };

@@ -3,9 +3,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
 import type { NodeName } from "../../ring/ids.ts";
+import { encodeMessage } from "../../ring/io/peer/frame.ts";
 import type { Forward, NodeMessage } from "../../ring/node/messages.ts";
 import { type Admission, type OutcomeSink, Router } from "../../ring/node/router.ts";
-import type { SubmitOutcome } from "../../ring/tasks/task.ts";
+import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { documentOf, keyIn, taskRecord } from "./node-parts.ts";
 
 let now: number;
@@ -141,18 +142,73 @@ describe("a submitted task", () => {
   });
 
   test("P5: on its way to a peer counts as well: more wait here", () => {
-    const records = Array.from({ length: 50_000 }, () => taskRecord(keyIn(0), now));
-    const sink: OutcomeSink = { forwarded: false, origin: "client", settle: () => {} };
-    router.submit(
-      sink,
-      records.map((_, index) => index),
-      records,
-    );
-    expect(sent).toHaveLength(1);
+    submitAll(Array.from({ length: 50_000 }, () => taskRecord(keyIn(0), now)));
+    const before = sent.length;
+    expect(sent.flatMap(({ message }) => message.records)).toHaveLength(50_000);
     token = 50_000;
     submit();
-    expect(sent).toHaveLength(1);
+    expect(sent).toHaveLength(before);
     answer(0, ACCEPTED);
-    expect(sent).toHaveLength(2);
+    expect(sent).toHaveLength(before + 1);
+  });
+
+  test("P1: reaches its owner however many bytes waited for it: in messages that a link takes, in order", () => {
+    links.delete("b");
+    submitAll(largeRecords(20, 600_000));
+    expect(sent).toEqual([]);
+    links.add("b");
+    router.drain();
+    expect(sent.length).toBeGreaterThan(10);
+    for (const { message } of sent) expect(encodeMessage(message).length).toBeLessThan(1_200_000);
+    expect(sent.flatMap(({ message }) => message.records.map(({ wire }) => wire[0]))).toEqual(
+      Array.from({ length: 20 }, (_, index) => index),
+    );
+    for (let index = 0; index < 20; index++) answer(index, ACCEPTED);
+    expect([...outcomes.values()]).toEqual(new Array(20).fill(ACCEPTED));
+  });
+
+  test("P5: waits, and is on its way, only in bounded bytes", () => {
+    submitAll(largeRecords(100, 1_000_000));
+    const underWay = sent.length;
+    expect(underWay).toBeGreaterThan(30);
+    expect(underWay).toBeLessThan(36);
+    const refused = [...outcomes.values()];
+    expect(refused.length).toBeGreaterThan(100 - 2 * 36);
+    for (const outcome of refused) expect(outcome).toMatchObject({ type: "refused", code: "QUEUE_FULL" });
+    for (let index = 0; index < sent.length; index++) answer(index, ACCEPTED);
+    expect([...outcomes.values()].filter(({ type }) => type === "accepted")).toHaveLength(100 - refused.length);
+    submit();
+    expect(sent.at(-1)?.message.records).toHaveLength(1);
+  });
+
+  test("P5: that the link did not take is refused at once, and nothing of it is left behind", () => {
+    const first = submit();
+    router.unsent("c" as NodeName, sent[0]!.message.forwardId);
+    expect(outcomes.size).toBe(0);
+    router.unsent("b" as NodeName, sent[0]!.message.forwardId);
+    expect(outcomes.get(first)).toMatchObject({ type: "refused", code: "QUEUE_FULL", retryAfterMs: 500 });
+    document = documentOf({ epoch: 6, owner: "a", generation: 2 });
+    router.drain();
+    const second = submit();
+    expect(taken).toEqual([second]);
   });
 });
+
+function submitAll(records: readonly TaskRecord[]): void {
+  const sink: OutcomeSink = {
+    forwarded: false,
+    origin: "client",
+    settle: (of, outcome) => void outcomes.set(of, outcome),
+  };
+  router.submit(
+    sink,
+    records.map((_, index) => index),
+    records,
+  );
+}
+
+/** Numbered by the first byte; what else they say no router looks at. */
+function largeRecords(count: number, bytes: number): TaskRecord[] {
+  const record = taskRecord(keyIn(0), now);
+  return Array.from({ length: count }, (_, index) => ({ ...record, wire: new Uint8Array(bytes).fill(index, 0, 1) }));
+}

@@ -1,0 +1,43 @@
+/** Questions between nodes that no link took: whoever asked hears of it at once. */
+
+import { beforeEach, expect, test } from "vitest";
+import type { NodeName } from "../../ring/ids.ts";
+import { Asks } from "../../ring/node/asks.ts";
+import type { NodeEffect } from "../../ring/node/effects.ts";
+import type { Answer, Ask, NodeMessage } from "../../ring/node/messages.ts";
+
+const B = "b" as NodeName;
+
+let sent: NodeMessage[];
+let answered: NodeEffect[];
+let asks: Asks;
+
+beforeEach(() => {
+  sent = [];
+  answered = [];
+  asks = new Asks({
+    self: "a" as NodeName,
+    now: 1_000,
+    document: undefined,
+    emit: (effect) => void answered.push(effect),
+    send: (_to, message) => void sent.push(message),
+    linked: () => true,
+    note: () => {},
+  });
+});
+
+test("P5: a question that the link did not take is answered at once, and only once", () => {
+  asks.forward({ type: "local", askId: 7 }, B, { type: "node-status" }, 30_000);
+  asks.unsent(B, sent[0] as Ask);
+  expect(answered).toMatchObject([{ askId: 7, answer: { type: "refused", code: "QUEUE_FULL", retryAfterMs: 500 } }]);
+  asks.linkDown(B);
+  expect(answered).toHaveLength(1);
+});
+
+test("P5: an answer that is too large for a link is refused in its place, so that the asker does not wait for it", () => {
+  asks.answer({ type: "peer", name: B, askId: 3 }, { type: "apps", apps: [] });
+  asks.unsent(B, sent[0] as Answer);
+  expect(sent[1]).toMatchObject({ type: "answer", askId: 3, answer: { type: "refused", code: "PAYLOAD_TOO_LARGE" } });
+  asks.unsent(B, sent[1] as Answer);
+  expect(sent).toHaveLength(2);
+});
