@@ -6,6 +6,7 @@
  * is given up by its keepalive.)
  */
 
+import { setTimeout as delay } from "node:timers/promises";
 import { type Client, connectivityState, type Metadata, type ServiceError } from "@grpc/grpc-js";
 import { serviceDefinition } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
@@ -26,6 +27,12 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
+interface Reached {
+  readonly address: string;
+  readonly leftMs: number;
+  readonly failed: (error: RingError) => void;
+}
+
 export class Caller {
   readonly #options: CallerOptions;
 
@@ -35,68 +42,120 @@ export class Caller {
 
   /** Every call may be repeated safely: the nodes' requests are idempotent. Throws `RingError`. */
   async unary<Reply>(service: string, method: string, request: object, options: CallOptions = {}): Promise<Reply> {
-    const end = performance.now() + (options.deadlineMs ?? DEADLINE_MS);
-    let last: RingError | undefined;
-    for (let round = 0; ; round++) {
-      const addresses = options.address === undefined ? this.#options.addresses() : [options.address];
-      for (const address of addresses) {
-        const left = end - performance.now();
-        if (left <= 0) break;
-        if (!(await isReady(this.#options.channel(address), left))) {
-          last = new RingError("NO_OWNER", `${address} does not answer`);
-          continue;
-        }
-        try {
-          return await this.#once<Reply>(address, {
-            service,
-            method,
-            request,
-            deadlineMs: Math.max(1, end - performance.now()),
-            signal: options.signal,
-          });
-        } catch (error) {
-          if (error instanceof RingError) throw error;
-          if (!isUnreached(error as ServiceError)) throw ringErrorOf(error as ServiceError);
-          last = ringErrorOf(error as ServiceError);
-        }
+    for await (const { address, leftMs, failed } of this.#reached(options)) {
+      try {
+        const { signal } = options;
+        return await this.#once<Reply>(address, { service, method, request, deadlineMs: leftMs, signal });
+      } catch (error) {
+        if (error instanceof RingError) throw error;
+        if (!isUnreached(error as ServiceError)) throw ringErrorOf(error as ServiceError);
+        failed(ringErrorOf(error as ServiceError));
       }
-      const pause = Math.min(1_000, 50 * 2 ** Math.min(round, 5));
-      if (performance.now() + pause >= end) throw last ?? new RingError("DEADLINE", "no node answered in time");
-      await new Promise((resolve) => setTimeout(resolve, pause));
-      if (options.signal?.aborted) throw new RingError("CANCELLED", "cancelled by the caller");
     }
+    throw new RingError("INTERNAL", "no address was tried");
   }
 
-  /** Ends when the signal aborts. Throws `RingError`. */
+  /** The first node that can be reached; `options.address` untried. Throws `NO_OWNER`, `DEADLINE` or `CANCELLED`. */
+  async reach(options: CallOptions = {}): Promise<string> {
+    if (options.signal?.aborted) throw cancelled();
+    if (options.address !== undefined) return options.address;
+    for await (const { address } of this.#reached(options)) return address;
+    throw new RingError("INTERNAL", "no address was tried");
+  }
+
+  /**
+   * Ends when the signal aborts. The deadline is for reaching a node; as streams only read, another one is asked where the first
+   * goes before it has said anything. Throws `RingError`.
+   */
   async *stream<Item>(
     service: string,
     method: string,
     request: object,
     options: CallOptions = {},
   ): AsyncIterable<Item> {
-    const definition = methodOf(service, method);
-    const address = options.address ?? this.#options.addresses()[0];
-    if (address === undefined) throw new RingError("NO_OWNER", "no node is known");
-    const call = this.#options
+    const { address: only, signal } = options;
+    if (signal?.aborted) return;
+    const call = { service, method, request, signal };
+    try {
+      if (only !== undefined) {
+        yield* this.#items<Item>(only, call);
+        return;
+      }
+      for await (const { address, failed } of this.#reached(options)) {
+        let begun = false;
+        try {
+          for await (const item of this.#items<Item>(address, call)) {
+            begun = true;
+            yield item;
+          }
+          return;
+        } catch (error) {
+          if (begun || !isUnreached(error as ServiceError)) throw error;
+          failed(ringErrorOf(error as ServiceError));
+        }
+      }
+    } catch (error) {
+      if (signal?.aborted) return;
+      throw error instanceof RingError ? error : ringErrorOf(error as ServiceError);
+    }
+  }
+
+  async *#items<Item>(
+    address: string,
+    call: {
+      readonly service: string;
+      readonly method: string;
+      readonly request: object;
+      readonly signal: AbortSignal | undefined;
+    },
+  ): AsyncIterable<Item> {
+    const definition = methodOf(call.service, call.method);
+    const under = this.#options
       .channel(address)
       .makeServerStreamRequest(
         definition.path,
         definition.requestSerialize as (value: object) => Buffer,
         definition.responseDeserialize as (bytes: Buffer) => Item,
-        request,
+        call.request,
         this.#options.metadata(),
       );
-    const stop = (): void => call.cancel();
-    options.signal?.addEventListener("abort", stop);
+    const stop = (): void => under.cancel();
+    call.signal?.addEventListener("abort", stop);
     try {
-      for await (const item of call) yield item as Item;
-    } catch (error) {
-      if (options.signal?.aborted) return;
-      throw ringErrorOf(error as ServiceError);
+      for await (const item of under) yield item as Item;
     } finally {
-      options.signal?.removeEventListener("abort", stop);
-      call.on("error", () => undefined);
-      call.cancel();
+      call.signal?.removeEventListener("abort", stop);
+      under.on("error", () => undefined);
+      under.cancel();
+    }
+  }
+
+  /**
+   * Addresses that can be reached, round after round with pauses, until the deadline or the signal, which throw. `failed` says
+   * that one could not be reached after all.
+   */
+  async *#reached(options: CallOptions): AsyncGenerator<Reached, never> {
+    const { signal } = options;
+    const end = performance.now() + (options.deadlineMs ?? DEADLINE_MS);
+    let last: RingError | undefined;
+    const failed = (error: RingError): void => {
+      last = error;
+    };
+    for (let round = 0; ; round++) {
+      const addresses = options.address === undefined ? this.#options.addresses() : [options.address];
+      for (const address of addresses) {
+        if (signal?.aborted) throw cancelled();
+        const left = end - performance.now();
+        if (left <= 0) break;
+        const ready = await isReady(this.#options.channel(address), left);
+        if (signal?.aborted) throw cancelled();
+        if (ready) yield { address, leftMs: Math.max(1, end - performance.now()), failed };
+        else last = new RingError("NO_OWNER", `${address} does not answer`);
+      }
+      const pause = Math.min(1_000, 50 * 2 ** Math.min(round, 5));
+      if (performance.now() + pause >= end) throw last ?? new RingError("DEADLINE", "no node answered in time");
+      await delay(pause, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+      if (signal?.aborted) throw cancelled();
     }
   }
 
@@ -146,6 +205,10 @@ async function isReady(client: Client, leftMs: number): Promise<boolean> {
     });
     if (late) return false;
   }
+}
+
+function cancelled(): RingError {
+  return new RingError("CANCELLED", "cancelled by the caller");
 }
 
 function methodOf(service: string, method: string) {

@@ -50,7 +50,7 @@ interface RunReply {
 }
 
 export function openRemoteRun(
-  client: Client,
+  client: Promise<Client>,
   metadata: Metadata,
   pipeline: string,
   options: RemoteRunOptions,
@@ -61,7 +61,9 @@ export function openRemoteRun(
 class StreamRun implements RemoteRun {
   readonly opened: Promise<string>;
   accepted = 0;
-  readonly #call: ClientDuplexStream<object, RunReply>;
+  #call: ClientDuplexStream<object, RunReply> | undefined;
+  /** What is to be sent, until a node is reached; P1 bounds it. */
+  #early: object[] = [];
   readonly #ping: NodeJS.Timeout;
   readonly #reported: Promise<Report>;
   #resolveOpened: (run: string) => void = () => {};
@@ -78,7 +80,7 @@ class StreamRun implements RemoteRun {
   #wakeReader: (() => void) | undefined = undefined;
   readonly #forget: () => void;
 
-  constructor(client: Client, metadata: Metadata, pipeline: string, options: RemoteRunOptions) {
+  constructor(client: Promise<Client>, metadata: Metadata, pipeline: string, options: RemoteRunOptions) {
     this.opened = new Promise((resolve, reject) => {
       this.#resolveOpened = resolve;
       this.#rejectOpened = reject;
@@ -89,24 +91,17 @@ class StreamRun implements RemoteRun {
       this.#rejectReport = reject;
     });
     this.#reported.catch(() => undefined);
-    const method = serviceDefinition("taskring.v1.Pipes").Run;
-    if (method === undefined) throw new Error("no method taskring.v1.Pipes.Run");
-    this.#call = client.makeBidiStreamRequest(
-      method.path,
-      method.requestSerialize as (value: object) => Buffer,
-      method.responseDeserialize as (bytes: Buffer) => RunReply,
-      metadata,
-    );
     this.#drains = options.sink === "drain";
-    this.#call.on("data", (reply: RunReply) => this.#reply(reply));
-    this.#call.on("error", (error: ServiceError) => this.#fail(ringErrorOf(error)));
-    this.#call.on("end", () => this.#fail(new RingError("CANCELLED", "the stream ended without a report")));
     const { total = 0, traceparent = "", spanRatio = 0 } = options;
     const open = { pipeline, drain: this.#drains, total, heartbeatMs: HEARTBEAT_MS, traceparent, spanRatio };
-    this.#call.write({ open });
+    this.#write({ open });
     this.#ping = setInterval(() => {
-      if (!this.#ended || this.#report === undefined) this.#call.write({ ping: {} });
+      if (!this.#ended || this.#report === undefined) this.#call?.write({ ping: {} });
     }, HEARTBEAT_MS / 3);
+    client.then(
+      (reached) => this.#begin(reached, metadata),
+      (error: unknown) => this.#fail(error instanceof RingError ? error : new RingError("INTERNAL", String(error))),
+    );
     const onAbort = (): void => this.cancel();
     options.signal?.addEventListener("abort", onAbort);
     this.#forget = () => options.signal?.removeEventListener("abort", onAbort);
@@ -149,13 +144,13 @@ class StreamRun implements RemoteRun {
     }
     this.#throwIfOver();
     this.#sent += values.length;
-    this.#call.write({ inputs: { values } });
+    this.#write({ inputs: { values } });
   }
 
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (this.#error === undefined) this.#call.write({ end: {} });
+    if (this.#error === undefined) this.#write({ end: {} });
   }
 
   get results(): AsyncIterable<unknown> {
@@ -197,7 +192,7 @@ class StreamRun implements RemoteRun {
           return;
         }
         if (this.#error !== undefined) throw this.#error;
-        this.#call.resume();
+        this.#call?.resume();
         await new Promise<void>((resolve) => {
           this.#wakeReader = resolve;
         });
@@ -217,6 +212,28 @@ class StreamRun implements RemoteRun {
     }
   }
 
+  #begin(client: Client, metadata: Metadata): void {
+    if (this.#error !== undefined) return;
+    const method = serviceDefinition("taskring.v1.Pipes").Run;
+    if (method === undefined) throw new Error("no method taskring.v1.Pipes.Run");
+    const call = client.makeBidiStreamRequest(
+      method.path,
+      method.requestSerialize as (value: object) => Buffer,
+      method.responseDeserialize as (bytes: Buffer) => RunReply,
+      metadata,
+    );
+    call.on("data", (reply: RunReply) => this.#reply(reply));
+    call.on("error", (error: ServiceError) => this.#fail(ringErrorOf(error)));
+    call.on("end", () => this.#fail(new RingError("CANCELLED", "the stream ended without a report")));
+    this.#call = call;
+    for (const message of this.#early.splice(0)) call.write(message);
+  }
+
+  #write(message: object): void {
+    if (this.#call === undefined) this.#early.push(message);
+    else this.#call.write(message);
+  }
+
   #reply(reply: RunReply): void {
     if (reply.opened !== undefined) this.#resolveOpened(reply.opened.run);
     else if (reply.accepted !== undefined) {
@@ -224,7 +241,7 @@ class StreamRun implements RemoteRun {
       for (const wake of this.#wakeSenders.splice(0)) wake();
     } else if (reply.outputs !== undefined) {
       this.#queue.push(reply.outputs.values.map((text) => JSON.parse(text) as unknown));
-      if (this.#queue.length >= BATCHES_WAITING) this.#call.pause();
+      if (this.#queue.length >= BATCHES_WAITING) this.#call?.pause();
       this.#wakeReader?.();
     } else if (reply.report !== undefined) {
       const { errorCode, errorDetail, ...report } = reply.report;
@@ -241,7 +258,7 @@ class StreamRun implements RemoteRun {
     this.#rejectOpened(error);
     this.#rejectReport(error);
     this.#close();
-    this.#call.cancel();
+    this.#call?.cancel();
   }
 
   #close(): void {
@@ -249,7 +266,7 @@ class StreamRun implements RemoteRun {
     this.#forget();
     for (const wake of this.#wakeSenders.splice(0)) wake();
     this.#wakeReader?.();
-    if (this.#report !== undefined) this.#call.end();
+    if (this.#report !== undefined) this.#call?.end();
   }
 
   #throwIfOver(): void {

@@ -148,7 +148,7 @@ export class RingClient implements AsyncDisposable {
       },
     };
     for await (const task of tasks) {
-      const at = { index: pushed, deadline: deadlineOf(options) };
+      const at = { index: pushed, deadline: deadlineOf(options), bulk: true };
       pushed += 1;
       if (this.#submitter.room) this.#submitter.push(task, target, at);
       else await this.#submitter.pushInTurn(task, target, at);
@@ -190,17 +190,21 @@ export class RingClient implements AsyncDisposable {
   }
 
   /**
-   * Runs a pipeline that the nodes have loaded, coordinated by the first node that can be reached. The run ends with this
-   * client: see `RemoteRun`.
+   * Runs a pipeline that the nodes have loaded, coordinated by the first node that can be reached; `opened` and `report` throw
+   * `NO_OWNER` when there is none for 30 s. The run ends with this client: see `RemoteRun`.
    */
   run(
     pipeline: string | { readonly name: string },
     options: RemoteRunOptions & { readonly address?: string } = {},
   ): RemoteRun {
     const name = typeof pipeline === "string" ? pipeline : pipeline.name;
-    const address = options.address ?? this.#addresses()[0];
-    if (address === undefined) throw new RingError("NO_OWNER", "no node is known");
-    const run = openRemoteRun(this.#links.channel(address), this.#metadata(), name, options);
+    const { address, signal } = options;
+    const reached = this.#caller.reach({
+      ...(address === undefined ? {} : { address }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const channel = reached.then((at) => this.#links.channel(at));
+    const run = openRemoteRun(channel, this.#metadata(), name, options);
     this.#runs.add(run);
     const forget = (): void => void this.#runs.delete(run);
     run.report().then(forget, forget);

@@ -5,6 +5,8 @@ import type { SubmitOutcome } from "../../ring/tasks/task.ts";
 export interface RoomWaiter {
   /** By `performance.now()`. */
   readonly deadline: number;
+  /** Many more come with it: it waits until half of the room is there, so that they travel in full frames. */
+  readonly bulk: boolean;
   /** There is room, for this one. */
   enter(): void;
   /** Its time is over, or the client is closed. */
@@ -21,6 +23,10 @@ export class RoomQueue {
     return this.#head === this.#waiters.length;
   }
 
+  get first(): RoomWaiter | undefined {
+    return this.#waiters[this.#head];
+  }
+
   add(waiter: RoomWaiter): void {
     this.#waiters.push(waiter);
     if (waiter.deadline < this.#earliest) this.#earliest = waiter.deadline;
@@ -28,7 +34,7 @@ export class RoomQueue {
 
   /** Takes the first out. */
   next(): RoomWaiter | undefined {
-    const first = this.#waiters[this.#head];
+    const { first } = this;
     if (first === undefined) return undefined;
     this.#head += 1;
     if (this.#head >= CUT && this.#head * 2 >= this.#waiters.length) {

@@ -33,6 +33,8 @@ export interface SubmitterOptions {
 export interface TaskPlace {
   readonly index: number;
   readonly deadline: number;
+  /** See `RoomWaiter`. */
+  readonly bulk?: boolean;
 }
 
 export class Submitter {
@@ -79,7 +81,7 @@ export class Submitter {
   whenRoom(): Promise<void> {
     if (this.room || this.#closed) return Promise.resolve();
     return new Promise((resolve) =>
-      this.#queue.add({ deadline: Number.POSITIVE_INFINITY, enter: resolve, refuse: () => resolve() }),
+      this.#queue.add({ deadline: Number.POSITIVE_INFINITY, bulk: true, enter: resolve, refuse: () => resolve() }),
     );
   }
 
@@ -90,6 +92,7 @@ export class Submitter {
     else
       this.#queue.add({
         deadline: at.deadline,
+        bulk: false,
         enter: () => this.#take(entry),
         refuse: (outcome) => target.settled(entry, outcome),
       }); // O5
@@ -110,6 +113,7 @@ export class Submitter {
       else
         this.#queue.add({
           deadline: at.deadline,
+          bulk: at.bulk ?? false,
           enter: () => end((entry) => this.#take(entry)),
           refuse: (outcome) => end((entry) => target.settled(entry, outcome)),
         });
@@ -155,6 +159,10 @@ export class Submitter {
 
   #hasRoom(): boolean {
     return this.#tasks < this.#options.tasksMost && this.#bytes < this.#options.bytesMost;
+  }
+
+  #hasHalf(): boolean {
+    return this.#tasks <= this.#options.tasksMost / 2 && this.#bytes <= this.#options.bytesMost / 2;
   }
 
   #entry(task: SubmitTask, target: OutcomeTarget, at: TaskPlace): Entry {
@@ -279,7 +287,12 @@ export class Submitter {
       this.#freed = [];
       for (const bucket of freed) this.#release(bucket);
     }
-    while (!this.#queue.empty && this.#hasRoom()) this.#queue.next()?.enter(); // O5
+    // O5
+    for (let first = this.#queue.first; first !== undefined; first = this.#queue.first) {
+      if (first.bulk ? !this.#hasHalf() : !this.#hasRoom()) break;
+      this.#queue.next();
+      first.enter();
+    }
   }
 
   #done(entry: Entry, outcome: SubmitOutcome | undefined): void {

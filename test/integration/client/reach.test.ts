@@ -1,0 +1,123 @@
+/**
+ * Streams and runs go to a node that answers, and a signal ends what it was given to.
+ *
+ * Seen to fail with the first known address taken untried, and with signals looked at only when they abort.
+ */
+
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { afterEach, expect, test } from "vitest";
+import { serviceDefinition } from "../../../proto/load.ts";
+import { MESSAGE_BYTES_MOST } from "../../../proto/submit-stream.ts";
+import type { RingError } from "../../../ring/errors.ts";
+import { connect } from "../../../services/client/index.ts";
+import { blackHole } from "./black-hole.ts";
+import { clients, closeAll, cluster } from "./scripted-cluster.ts";
+
+afterEach(closeAll);
+
+interface RunRequest {
+  readonly open?: object;
+  readonly inputs?: { readonly values: readonly string[] };
+  readonly end?: object;
+}
+
+/** Takes a run's inputs, with the message limit of a node, and reports their number. */
+async function pipesNode(): Promise<AsyncDisposable & { readonly address: string; readonly chunks: number[] }> {
+  const server = new Server({ "grpc.max_receive_message_length": MESSAGE_BYTES_MOST });
+  const definition = serviceDefinition("taskring.v1.Pipes");
+  const chunks: number[] = [];
+  server.addService(
+    { Run: definition.Run! },
+    {
+      Run: (call: import("@grpc/grpc-js").ServerDuplexStream<RunRequest, object>) => {
+        let inputs = 0;
+        call.on("error", () => undefined);
+        call.on("data", (request: RunRequest) => {
+          if (request.open) call.write({ opened: { run: "r1" } });
+          if (request.inputs) {
+            chunks.push(request.inputs.values.length);
+            inputs += request.inputs.values.length;
+            call.write({ accepted: { inputs } });
+          }
+          if (request.end) {
+            call.write({ report: { accepted: inputs } });
+            call.end();
+          }
+        });
+      },
+    },
+  );
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    ),
+  );
+  return { address: `127.0.0.1:${port}`, chunks, [Symbol.asyncDispose]: async () => server.forceShutdown() };
+}
+
+test("a run begins on the next node where the first is dead or frozen", async () => {
+  await using hole = await blackHole();
+  await using pipes = await pipesNode();
+  for (const dead of ["127.0.0.1:1", hole.address]) {
+    const ring = connect({ addresses: [dead, pipes.address], onlyAddresses: true });
+    clients.push(ring);
+    const run = ring.run("p", { sink: "drain" });
+    await run.sendMany(Array.from({ length: 600 }, (_, index) => index));
+    run.end();
+    expect(await run.opened).toBe("r1");
+    await run.report();
+    expect(run.accepted).toBe(600);
+  }
+  expect(pipes.chunks).toEqual([256, 256, 88, 256, 256, 88]);
+});
+
+test("inputs of a run travel in messages that a node takes; one that fits none is refused, and the run goes on", async () => {
+  await using pipes = await pipesNode();
+  const ring = connect({ addresses: [pipes.address], onlyAddresses: true });
+  clients.push(ring);
+  const run = ring.run("p", { sink: "drain" });
+  await run.sendMany(Array.from({ length: 256 }, () => "é".repeat(15_000)));
+  const refused = run.sendMany([1, "x".repeat(MESSAGE_BYTES_MOST), 2]);
+  expect(await refused.catch((error: RingError) => error.code)).toBe("PAYLOAD_TOO_LARGE");
+  await run.send("x".repeat(MESSAGE_BYTES_MOST - 2_000));
+  run.end();
+  await run.report();
+  expect(run.accepted).toBe(258);
+});
+
+test("a run that is cancelled before a node is reached ends at once", async () => {
+  await using hole = await blackHole();
+  const ring = connect({ addresses: [hole.address], onlyAddresses: true });
+  clients.push(ring);
+  const run = ring.run("p");
+  const report = run.report().catch((error: RingError) => error.code);
+  run.cancel();
+  expect(await report).toBe("CANCELLED");
+});
+
+test("events and other streams come from the next node where the first is dead", async () => {
+  const [one] = await cluster(["n1"]);
+  one!.node.answer = () => ({ type: "refused", code: "TASK_NOT_FOUND", detail: "no such task" });
+  const ring = connect({ addresses: ["127.0.0.1:1", one!.api.address], onlyAddresses: true });
+  clients.push(ring);
+  const next = ring.watch("0".repeat(32))[Symbol.asyncIterator]().next();
+  expect(await next.catch((error: RingError) => error.code)).toBe("TASK_NOT_FOUND");
+});
+
+test("a signal that was aborted before ends a call at once, whether or not a node answers", async () => {
+  await using hole = await blackHole();
+  const [one] = await cluster(["n1"]);
+  for (const address of [hole.address, one!.api.address]) {
+    const ring = connect({ addresses: [address], onlyAddresses: true });
+    clients.push(ring);
+    const signal = AbortSignal.abort();
+    expect(await ring.cluster.ring({ signal }).catch((error: RingError) => error.code)).toBe("CANCELLED");
+    for await (const item of ring.watch("0".repeat(32), { signal })) expect(item).toBeUndefined();
+    expect(
+      await ring
+        .run("p", { signal })
+        .report()
+        .catch((error: RingError) => error.code),
+    ).toBe("CANCELLED");
+  }
+});
