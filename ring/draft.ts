@@ -10,6 +10,7 @@
 
 import { claim } from "./claim.ts";
 import type { Member, MemberStatus, RingDocument, StagedChange, Stranded } from "./document.ts";
+import { isTooLarge, mostBytes } from "./document-size.ts";
 import { RingError } from "./errors.ts";
 import type { Epoch, NodeName, Partition } from "./ids.ts";
 import { STRANDED_LIMIT } from "./limits.ts";
@@ -43,13 +44,23 @@ export function succeed(document: RingDocument, change: (draft: Draft) => void):
     same(document.staged, draft.staged) &&
     same(document.applied, draft.applied);
   if (unchanged) return document;
-  if (draft.stranded.length > STRANDED_LIMIT) {
+  checkSize(document, draft);
+  return { ...document, ...draft, epoch: (document.epoch + 1) as Epoch };
+}
+
+/** Throws `RING_BUSY`. What is too large already may still be made smaller (Z2). */
+function checkSize(document: RingDocument, draft: Draft): void {
+  const { stranded } = draft;
+  if (stranded.length > document.stranded.length && stranded.length > STRANDED_LIMIT)
     throw new RingError(
       "RING_BUSY",
       `more than ${STRANDED_LIMIT} stranded entries: return or force-remove absent members`,
     );
-  }
-  return { ...document, ...draft, epoch: (document.epoch + 1) as Epoch };
+  if (isTooLarge(draft) && mostBytes(draft) > mostBytes(document))
+    throw new RingError(
+      "RING_BUSY",
+      `the ring document would be too large to be told, with ${stranded.length} stranded entries and ${draft.members.length} members: return or force-remove absent members`,
+    );
 }
 
 /** Several transitions as one change: each sees the last one's result, and the epoch rises once. */

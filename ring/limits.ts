@@ -11,7 +11,10 @@ export const MEMBER_LIMIT = 1_024;
 export const VOTER_LIMIT = 7;
 export const STAGED_LIMIT = 64;
 export const APPLIED_LIMIT = 32;
-/** Sixteen losses of a whole ring of 4,096 partitions without one return. */
+/**
+ * What a decoder accepts. A change may reach it only as far as the document can be told (`document-size.ts`): seven losses of
+ * a whole ring of 4,096 partitions without one return, with usual names.
+ */
 export const STRANDED_LIMIT = 65_536;
 export const WEIGHT_MOST = 1_000;
 export const WEIGHT_DEFAULT = 100;
