@@ -2,6 +2,7 @@
  * Who listens to the events of a run on this node: listeners here, and peers that have some.
  *
  * T1  Nobody listening costs one look. A peer that is lost listens no more, and nodes that take part later are told as well.
+ * T2  A listener only looks: one that throws hears no more, and the run goes on.
  */
 
 import type { Run } from "./run.ts";
@@ -46,7 +47,13 @@ export class RunTrace {
 
   /** One of a peer. */
   heard(event: TraceEvent): void {
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch {
+        this.#listeners.delete(listener); // T2
+      }
+    }
   }
 
   rerouted(): void {

@@ -9,6 +9,7 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
 import type { PipeRun } from "../../pipe/io/run.ts";
+import { errorTextOf } from "../../pipe/token.ts";
 import { serviceDefinition } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
 import { reportView } from "./pipes-service.ts";
@@ -145,7 +146,7 @@ export class PipeSession {
     try {
       return JSON.stringify(value) ?? "null";
     } catch (error) {
-      const why = error instanceof Error ? error.message.split("\n", 1)[0] : String(error);
+      const why = errorTextOf(error).split("\n", 1)[0];
       this.#engine.node.runs.get(this.#opened().id)?.fail("RUN_FAILED", `an output has no JSON form: ${why}`);
       throw error;
     }

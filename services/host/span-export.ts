@@ -32,7 +32,8 @@ export interface OpenSpans extends AsyncDisposable {
 }
 
 export function openSpans(options: SpanOptions, log: SpanLog): OpenSpans {
-  const { name: node, onSpan, tracesUrl: url = tracesUrlOf(process.env) } = options;
+  const { name: node, tracesUrl: url = tracesUrlOf(process.env) } = options;
+  const onSpan = options.onSpan === undefined ? undefined : guarded(options.onSpan, log);
   if (url === undefined) return { take: onSpan, [Symbol.asyncDispose]: () => Promise.resolve() };
   const collector = new SpanExport({ url, node, log });
   return {
@@ -41,6 +42,24 @@ export function openSpans(options: SpanOptions, log: SpanLog): OpenSpans {
       collector.add(span);
     },
     [Symbol.asyncDispose]: () => collector[Symbol.asyncDispose](),
+  };
+}
+
+/** What a function that only looks throws is no business of the run, nor of the node. */
+function guarded(onSpan: (span: PipeSpan) => unknown, log: SpanLog): (span: PipeSpan) => void {
+  let said = false;
+  const fails = (error: unknown): void => {
+    if (said) return;
+    said = true;
+    log.warn({ err: error }, "onSpan fails; this is said once");
+  };
+  return (span) => {
+    try {
+      const taken = onSpan(span);
+      if (taken instanceof Promise) taken.catch(fails);
+    } catch (error) {
+      fails(error);
+    }
   };
 }
 

@@ -4,12 +4,14 @@
  */
 
 import { afterEach, describe, expect, test } from "vitest";
+import { pass } from "../../../pipe/built-ins.ts";
 import { type FittingOptions, fitting, type Pipeline, pipeline } from "../../../pipe/fitting.ts";
 import { PipeEngine } from "../../../pipe/io/engine.ts";
 import { constant } from "../../../pipe/partition.ts";
 import type { Report } from "../../../pipe/views.ts";
 import { encodeMessage as encoded } from "../../../pipe/wire.ts";
 import type { NodeName } from "../../../ring/ids.ts";
+import { openSpans } from "../../../services/host/span-export.ts";
 
 type Name = "a" | "b";
 
@@ -224,6 +226,55 @@ describe("P4: what a fitting's own code does where no call is under way fails it
     const run = two.engines.a.run<unknown, unknown>("line", { sink: refuse });
     await run.send(1);
     expect((await run.report()).error).toMatchObject({ detail: "the sink: something that has no text form" });
+  });
+});
+
+describe("whoever only looks at a run and throws", () => {
+  test("hears no more of its trace, and the run goes on", async () => {
+    const two = pair({ process: (_, context) => context.trace("here") });
+    const run = two.engines.a.run<unknown, unknown>("line", { sink: "drain" });
+    const heard: string[] = [];
+    two.engines.a.trace(run.id, ({ text }) => {
+      heard.push(text);
+      throw new Error("deaf");
+    });
+    for (const input of [1, 2, 3]) {
+      await run.send(input);
+      await expect.poll(() => run.progress().inFlight).toBe(0);
+    }
+    run.end();
+    expect(await run.report()).toMatchObject({ state: "done", acknowledged: 3, failed: 0 });
+    expect(heard).toHaveLength(1);
+    expect(two.thrown).toEqual([]);
+  });
+
+  test("does not stop the node with its spans", async () => {
+    const warnings: string[] = [];
+    const log = { warn: (_: object, text: string) => void warnings.push(text) };
+    const refusals: ((...given: unknown[]) => void)[] = [
+      () => {
+        throw Object.create(null);
+      },
+      async () => {
+        throw new Error("late");
+      },
+    ];
+    for (const onSpan of refusals) {
+      await using spans = openSpans({ name: "a", onSpan }, log);
+      const engine = new PipeEngine({
+        self: "a" as NodeName,
+        ringSize: 8,
+        find: () => undefined,
+        send: () => false,
+        onSpan: spans.take,
+      });
+      const run = engine.run(pipeline("line", [pass<number>("one")]), { sink: "drain", spanRatio: 1 });
+      await run.sendMany([1, 2, 3]);
+      run.end();
+      expect(await run.report()).toMatchObject({ state: "done", acknowledged: 3 });
+      engine[Symbol.dispose]();
+    }
+    expect(warnings).toEqual(Array(2).fill("onSpan fails; this is said once"));
   });
 });
 
