@@ -98,7 +98,11 @@ export class AdoptedDirectories implements AsyncDisposable {
       const bytes = register.read();
       const state = bytes === undefined ? undefined : decodeRegisterState(bytes);
       if (this.#shared === undefined)
-        store = await openEmbeddedStore({ directory: directory.storePath, log: this.#log });
+        store = await openEmbeddedStore({
+          directory: directory.storePath,
+          log: this.#log,
+          roomDeadlineMs: 0, // the lock is tried for again and again
+        });
       const copies = ((await store?.partitions()) ?? []).filter(({ partition }) => partition < PARTITION_MOST);
       this.#held.set(member.name, { directory, store, register });
       return { type: "held", memberId: directory.id, planned, register: state, copies };

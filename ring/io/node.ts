@@ -2,12 +2,11 @@
  * Drives one node machine on real clocks, sockets and disks, and is the running node that the API sees.
  *
  * Everything that happens becomes an event and is stepped in order; what a step wants is performed here and nowhere else.
- * B1  A rejected write to disk is never retried: it becomes `store-broken` and the process ends (reliability rule 6).
+ * B1  stands in `own-store.ts`; what it says holds for every file of the own directory.
  */
 
 import { uptime } from "node:os";
 import type { RingDocument } from "../document.ts";
-import { RingError } from "../errors.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import { addressText } from "../membership/address.ts";
 import type { MemberView, SwimEffect } from "../membership/events.ts";
@@ -16,16 +15,18 @@ import type { NodeMessage } from "../node/messages.ts";
 import type { NodeMachine } from "../node/node.ts";
 import type { NodeAddresses, RingEvent, RingNode, SubmitOrigin } from "../node/port.ts";
 import type { NodeAnswer, NodeRequest } from "../node/requests.ts";
-import type { CommitResult, RowPage, StoreHoldings } from "../store.ts";
+import type { RowPage, StoreHoldings } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task.ts";
 import type { AdoptedDirectories } from "./adopted.ts";
 import { ClockWatch } from "./clock-watch.ts";
 import type { DataDirectory } from "./directory.ts";
 import type { Gossip } from "./gossip.ts";
+import { OwnStore } from "./own-store.ts";
 import { type AskOptions, Questions } from "./questions.ts";
 import { encodeRegisterState } from "./register-codec.ts";
 import type { RegisterFile } from "./register-file.ts";
+import { isWantOfRoom } from "./room.ts";
 import type { StoreLog } from "./store/log.ts";
 import type { NodeStore } from "./store/node-store.ts";
 
@@ -63,13 +64,13 @@ export class NodeDriver implements RingNode {
   readonly name: NodeName;
   readonly #world: NodeWorld;
   readonly #machine: NodeMachine;
+  readonly #own: OwnStore;
   #queue: NodeEvent[] = [];
   #stepping = false;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #closed = false;
   #flushing = false;
-  #full = false;
   #originId = 0;
   readonly #questions = new Questions((event) => this.step(event));
   readonly #origins = new Map<number, SubmitOrigin>();
@@ -85,6 +86,21 @@ export class NodeDriver implements RingNode {
     this.#world = world;
     this.#machine = world.machine;
     this.name = world.name;
+    const { store, log, mayOpen, onCommit } = world;
+    this.#own = new OwnStore({
+      store,
+      log,
+      ...(mayOpen === undefined ? {} : { mayOpen }),
+      ...(onCommit === undefined ? {} : { onCommit }),
+      step: (event) => this.step(event),
+      note: (what, detail) => this.#note(what, detail),
+      failed: (error) => this.#failed(error),
+      isClosed: () => this.#closed,
+      owns: (partition, generation) => {
+        const { document } = this.#machine;
+        return document?.owners[partition] === this.name && document.generations[partition] === generation;
+      },
+    });
   }
 
   start(): void {
@@ -220,7 +236,9 @@ export class NodeDriver implements RingNode {
     if (answer.type !== "node-status" || answer.status.name !== this.name) return answer;
     const { broken } = this.#world.store;
     const store = { ...this.#world.store.stats(), ...(broken === undefined ? {} : { broken: broken.message }) };
-    return { type: "node-status", status: { ...answer.status, store } };
+    const detail = this.#own.waits;
+    const warnings = [...answer.status.warnings, ...(detail === undefined ? [] : [{ code: "DISK_FULL", detail }])];
+    return { type: "node-status", status: { ...answer.status, warnings, store } };
   }
 
   // Effects.
@@ -241,7 +259,7 @@ export class NodeDriver implements RingNode {
       case "abort":
         return this.#world.runner().abort(effect.attemptId, effect.reason);
       case "commit":
-        return this.#commit(effect);
+        return this.#own.commit(effect);
       case "outcomes":
         return this.#origins.get(effect.origin)?.outcomes(effect.tokens, effect.outcomes);
       case "send":
@@ -266,15 +284,17 @@ export class NodeDriver implements RingNode {
             ? this.#world.register.write(encodeRegisterState(effect.state))
             : adopted.persistRegister(effect.of, effect.state);
         const event = { type: "register-persisted", of: effect.of, sequence: effect.sequence } as const;
-        return effect.of === this.name ? this.#write(written, () => event) : this.#attempt(written, () => event);
+        return effect.of === this.name
+          ? this.#write(written, () => event)
+          : this.#attempt(effect.of, written, () => event);
       }
       case "commit-adopted":
-        return this.#attempt(adopted.commit(effect.member, effect.groups), () => ({
+        return this.#attempt(effect.member, adopted.commit(effect.member, effect.groups), () => ({
           type: "adopted-committed",
           writeId: effect.writeId,
         }));
       case "open":
-        return this.#open(effect);
+        return this.#own.open(effect);
       case "read": {
         const { directory, readId, request } = effect;
         const page = directory.type === "own" ? store.page(request) : adopted.page(directory.member, request);
@@ -284,23 +304,21 @@ export class NodeDriver implements RingNode {
           rows,
           ...(next === undefined ? {} : { next }),
         });
-        return directory.type === "own" ? this.#write(page, event) : this.#attempt(page, event);
+        return directory.type === "own" ? this.#write(page, event) : this.#attempt(directory.member, page, event);
       }
       case "drop": {
         const { directory, partition } = effect;
         const event = { type: "dropped", directory, partition } as const;
-        if (directory.type === "own") return this.#write(store.drop(partition), () => event);
-        return this.#attempt(adopted.drop(directory.member, partition), () => event);
+        if (directory.type === "own") return this.#write(this.#own.drop(partition), () => event);
+        return this.#attempt(directory.member, adopted.drop(directory.member, partition), () => event);
       }
       case "quarantine":
-        return void store
-          .quarantine(effect.partition, effect.why)
-          .catch((error: unknown) => this.#world.log.error({ err: error }, "quarantine failed"));
-      case "try-lock":
-        return this.#attempt(
-          adopted.tryLock({ name: effect.member, id: effect.memberId, path: effect.directory }),
-          (result) => ({ type: "lock", member: effect.member, result }),
-        );
+        return this.#own.setAside(effect.partition, effect.why);
+      case "try-lock": {
+        const { member } = effect;
+        const asked = adopted.tryLock({ name: member, id: effect.memberId, path: effect.directory });
+        return void asked.then((result) => this.step({ type: "lock", member, result }));
+      }
       case "release-lock":
         return void adopted
           .release(effect.member)
@@ -328,65 +346,6 @@ export class NodeDriver implements RingNode {
     }
   }
 
-  /** In a shared store a newer owner may be first, before its document is known here: this node asks until it is. */
-  #open(effect: Extract<NodeEffect, { type: "open" }>): void {
-    const { partition, generation } = effect;
-    const { mayOpen, store } = this.#world;
-    const asked =
-      mayOpen === undefined ? store.open(partition, effect) : mayOpen.then(() => store.open(partition, effect));
-    const opened = asked.catch((error: unknown) => {
-      if (!store.shared || !(error instanceof RingError) || error.code !== "NOT_OWNER") throw error;
-      return undefined;
-    });
-    opened.then(
-      (term) => {
-        if (term !== undefined) return this.step({ type: "opened", partition, term });
-        const { document } = this.#machine;
-        if (document?.owners[partition] !== this.name || document.generations[partition] !== generation) return;
-        setTimeout(() => this.#open(effect), OPEN_RETRY_MS).unref();
-      },
-      (error: unknown) => this.#failed(error),
-    );
-  }
-
-  /**
-   * A full disk is no fault: nothing was written. From now on new tasks are refused; what was let in before goes into the
-   * reserve, or it would hold up the commits behind it, which make room. With the reserve used up it is tried again.
-   */
-  #commit(
-    effect: Extract<NodeEffect, { type: "commit" }>,
-    options: { readonly fromReserve: boolean } = { fromReserve: false },
-  ): void {
-    const { store } = this.#world;
-    const event = (result: CommitResult): NodeEvent => ({
-      type: "committed",
-      group: effect.group,
-      refused: result.refused.map((index) => effect.groups[index]!.partition),
-    });
-    const begunAt = performance.now();
-    store.commit(effect.groups, options).then(
-      (result) => {
-        this.#world.onCommit?.(performance.now() - begunAt);
-        this.step(event(result));
-      },
-      (error: unknown) => {
-        if (!(error instanceof RingError) || error.code !== "QUEUE_FULL" || this.#closed)
-          return this.#write(Promise.reject(error), event);
-        this.#watchDisk();
-        const again = (): void => this.#commit(effect, { fromReserve: true });
-        if (options.fromReserve) setTimeout(again, DISK_FULL_RETRY_MS).unref();
-        else again();
-      },
-    );
-  }
-
-  #watchDisk(): void {
-    const { full } = this.#world.store;
-    if (full === this.#full) return;
-    this.#full = full;
-    this.step({ type: "store-full", full });
-  }
-
   /** A write to the own directory: its failure ends the node (B1). */
   #write<T>(written: Promise<T>, event: (result: T) => NodeEvent): void {
     written.then(
@@ -401,11 +360,17 @@ export class NodeDriver implements RingNode {
     this.step({ type: "store-broken", detail: error instanceof Error ? error.message : String(error) });
   }
 
-  /** Work on another's directory: its failure is said and given up; the lock stays until this process ends. */
-  #attempt<T>(done: Promise<T>, event: (result: T) => NodeEvent): void {
+  /** Work on another's directory: its failure costs this node nothing, and the machine decides what to do about it. */
+  #attempt<T>(member: NodeName, done: Promise<T>, event: (result: T) => NodeEvent): void {
     done.then(
       (result) => this.step(event(result)),
-      (error: unknown) => this.#world.log.error({ err: error }, "work on an adopted directory failed"),
+      (error: unknown) => {
+        const passing = isWantOfRoom(error);
+        const detail = error instanceof Error ? error.message : String(error);
+        if (!this.#closed && !passing)
+          this.#world.log.error({ err: error, member }, "work on an adopted directory failed");
+        this.step({ type: "adopted-failed", member, passing, detail });
+      },
     );
   }
 
@@ -444,7 +409,7 @@ export class NodeDriver implements RingNode {
 
   #watchClocks(): void {
     this.step({ type: "wall", offsetMs: Date.now() - performance.now() });
-    this.#watchDisk();
+    this.#own.watchDisk();
   }
 }
 
@@ -472,7 +437,5 @@ const LAG_MS = 100;
 const RECENT_LIMIT = 1_000;
 const LISTENER_LIMIT = 1_000;
 const LONGEST_TIMER_MS = 60_000;
-const DISK_FULL_RETRY_MS = 500;
-const OPEN_RETRY_MS = 500;
 const EXIT_INVARIANT = 70;
 const USER_EVENT_BYTES = 512;

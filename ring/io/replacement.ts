@@ -49,6 +49,7 @@ export class Replacement {
   /** N1. At most `capacity` bytes. Once only. */
   async replace(content: Uint8Array): Promise<void> {
     const opening = open(dirname(this.#path), "r");
+    opening.catch(() => {}); // awaited below, unless the write fails first
     try {
       await this.#write(content);
       await rename(`${this.#path}${BESIDE}`, this.#path);

@@ -10,6 +10,8 @@
  *     partitions since.
  * A6  A directory that is held only because its voter is needed is lent out for a moment, again and again, one at a time:
  *     a restarted process that waits for it takes it then. Otherwise two dead voters of three would stay out for ever.
+ * A7  Work on a directory that found no room is done again, ever more rarely. After any other failure the directory is given
+ *     back for a while, as if this process had died: what was synced counts, and nothing else was said.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
@@ -24,6 +26,7 @@ import type { Directory, LockResult } from "./effects.ts";
 import type { Here } from "./here.ts";
 import type { Giving } from "./messages.ts";
 import { sealChange } from "./rows.ts";
+import { doubled, Trouble } from "./trouble.ts";
 
 interface Watch {
   readonly since: Instant;
@@ -42,6 +45,8 @@ interface Holding {
   sealing: { readonly writeId: number; readonly epoch: number } | undefined;
   retryAt: Instant;
   dropping: Set<Partition> | undefined;
+  /** Of work that fails for want of room (A7). */
+  readonly trouble: Trouble;
 }
 
 export interface AdoptionHooks {
@@ -65,6 +70,8 @@ export class Adoption {
   readonly #holdings = new Map<NodeName, Holding>();
   /** How often each was lent out since it was last heard of (A6). */
   readonly #lent = new Map<NodeName, number>();
+  /** How often each was given back (A7). */
+  readonly #givenBack = new Map<NodeName, number>();
   #lendingUntil: Instant = Number.NEGATIVE_INFINITY;
   #writeId = 0;
 
@@ -107,6 +114,7 @@ export class Adoption {
   trust(name: NodeName): void {
     this.#watched.delete(name);
     this.#lent.delete(name);
+    this.#givenBack.delete(name);
   }
 
   tick(): void {
@@ -179,15 +187,41 @@ export class Adoption {
       if (holding.sealing?.writeId !== writeId) continue;
       holding.sealedFor = holding.sealing.epoch;
       holding.sealing = undefined;
+      holding.trouble.over();
       this.#advance(name, holding);
     }
   }
 
   dropped(member: NodeName, partition: Partition): void {
     const holding = this.#holdings.get(member);
-    if (holding?.dropping === undefined) return;
+    if (holding === undefined) return;
+    holding.copies.delete(partition);
+    if (holding.dropping === undefined) return;
+    holding.trouble.over();
     holding.dropping.delete(partition);
     if (holding.dropping.size === 0) this.#release(member);
+  }
+
+  /** A7: a seal, a drop or a write of the register of `member` was not done. */
+  failed(member: NodeName, failure: { readonly passing: boolean; readonly detail: string }): void {
+    const holding = this.#holdings.get(member);
+    if (holding === undefined) return;
+    if (!failure.passing) return this.#giveBack(member, failure.detail);
+    if (holding.sealing === undefined && holding.dropping === undefined) return; // what failed together is one failure
+    holding.sealing = undefined;
+    holding.dropping = undefined;
+    const { restMs, tell } = holding.trouble.failed(this.#here.now, failure.detail);
+    holding.retryAt = holding.trouble.restsUntil;
+    if (tell) this.#here.note("adoption-waits", `${member}: ${failure.detail}; tried again in ${restMs / 1_000} s`);
+  }
+
+  /** What keeps the adoption of directories held here. */
+  warnings(): readonly { readonly code: string; readonly detail: string }[] {
+    return [...this.#holdings].flatMap(([name, { trouble }]) =>
+      trouble.detail === undefined
+        ? []
+        : [{ code: "ADOPTION_WAITS", detail: `directory of ${name}: ${trouble.detail}` }],
+    );
   }
 
   follow(document: RingDocument): void {
@@ -216,6 +250,7 @@ export class Adoption {
       sealing: undefined,
       retryAt: now + CONSENT_RETRY_MS,
       dropping: undefined,
+      trouble: new Trouble(),
     };
     this.#holdings.set(name, holding);
     this.#here.note("adoption-started", `${name}: its process is gone, ${holding.copies.size} partitions on its disk`);
@@ -230,7 +265,7 @@ export class Adoption {
 
   #advance(name: NodeName, holding: Holding): void {
     const document = this.#here.document;
-    if (document === undefined || holding.dropping !== undefined) return;
+    if (document === undefined || holding.dropping !== undefined || this.#here.now < holding.trouble.restsUntil) return;
     if (holding.document !== undefined && compareDocuments(document, holding.document) < 0) return; // A5
     const member = findMember(document, name);
     const isThis = member?.id === holding.memberId;
@@ -295,6 +330,21 @@ export class Adoption {
     );
   }
 
+  /** A7. Others may take it meanwhile: its own process, once it is started again, first of all. */
+  #giveBack(name: NodeName, detail: string): void {
+    const times = this.#givenBack.get(name) ?? 0;
+    const awayMs = doubled(AWAY_MS, times, AWAY_MOST_MS);
+    this.#givenBack.set(name, times + 1);
+    this.#holdings.delete(name);
+    this.#watched.set(name, { since: this.#here.now, nextTry: this.#here.now + awayMs, trying: false });
+    this.#here.emit({ type: "release-lock", member: name });
+    this.#announce();
+    this.#here.note(
+      "adoption-failed",
+      `${name}: ${detail}; its directory is given back, for ${awayMs / 1_000} s at least`,
+    );
+  }
+
   /** To all, this node's own claimant included. */
   #announce(): void {
     const members = this.holding();
@@ -335,9 +385,12 @@ const RETRY_MOST_MS = 2_000;
 const PATIENCE_MS = 600_000;
 const RETRY_SLOW_MS = 15_000;
 const CONSENT_RETRY_MS = 500;
-/** A process that waits for a lock looks every 25 ms (`ring/io/directory.ts`). */
+/** A waiting process looks every 25 ms (`ring/io/directory.ts`). */
 const LEND_MS = 300;
 const LEND_FIRST_MS = 2_000;
+/** How long a directory with which something is wrong is left to others. */
+const AWAY_MS = 15_000;
+const AWAY_MOST_MS = 300_000;
 /** Rarely, since a voter that was lent grants no revocation for one lease. */
 const LEND_MOST_MS = 30_000;
 /** How long a member that stopped on purpose is waited for. */

@@ -327,13 +327,12 @@ export class Answers {
         detail: "the loss of one more voter stops ring changes; add members (3 or more)",
       });
     const away = document.stranded.filter((entry) => entry.where.type === "away");
-    for (const name of new Set(away.map((entry) => entry.member))) {
+    for (const name of new Set(away.map((entry) => entry.member)))
       warnings.push({
         code: "STATE_AWAY",
         detail: `${name} is away with the tasks and state of ${away.filter((entry) => entry.member === name).length} partitions`,
       });
-    }
-    return warnings;
+    return [...warnings, ...this.#parts.adoption.warnings()];
   }
 
   #ring(): RingDocument {

@@ -29,6 +29,13 @@ export type NodeEvent =
   | { readonly type: "register-persisted"; readonly of: NodeName; readonly sequence: number }
   | { readonly type: "committed"; readonly group: number; readonly refused: readonly Partition[] }
   | { readonly type: "adopted-committed"; readonly writeId: number }
+  /** Work on an adopted directory was not done. `passing`: for want of room, so that it may be done later. */
+  | {
+      readonly type: "adopted-failed";
+      readonly member: NodeName;
+      readonly passing: boolean;
+      readonly detail: string;
+    }
   | { readonly type: "opened"; readonly partition: Partition; readonly term: Term }
   | { readonly type: "rows"; readonly readId: number; readonly rows: readonly Row[]; readonly next?: Uint8Array }
   | { readonly type: "dropped"; readonly directory: Directory; readonly partition: Partition }

@@ -367,6 +367,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         return;
       case "adopted-committed":
         return this.#adoption.committed(event.writeId);
+      case "adopted-failed":
+        return this.#adoption.failed(event.member, event);
       case "lock":
         return this.#adoption.locked(event.member, event.result);
       case "ask":

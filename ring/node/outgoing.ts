@@ -292,7 +292,10 @@ export class Outgoing {
     if (this.paused) return "transfers are paused";
     if (active >= this.#most(transfer)) return `${this.#most(transfer)} transfers at once`;
     if (!this.#here.linked(transfer.to)) return `${transfer.to} cannot be reached`;
-    if (transfer.stranded !== undefined) return undefined;
+    if (transfer.stranded !== undefined)
+      return this.#hooks.holds(transfer.stranded) === undefined
+        ? `the directory of ${transfer.stranded.member} is not held here`
+        : undefined;
     if (!this.#hosting.serving(transfer.id.partition))
       return this.#hosting.waitsFor(transfer.id.partition) ?? "not served";
     if (this.#here.document!.stranded.some((entry) => this.#comesFirst(entry, transfer)))

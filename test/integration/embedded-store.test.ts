@@ -284,6 +284,44 @@ test("P1: a commit that the disk has no room for is not seen, nor replayed, and 
   expect(await numbersOf(again)).toEqual(new Set([1, 3]));
 });
 
+test("P8: opening on a full disk gives up after its time with an error that names the disk, and does once there is room", {
+  timeout: 60_000,
+}, async (context) => {
+  const disk = mountSmallDisk(32);
+  if (typeof disk === "string") return context.skip(disk);
+  cleanups.push(disk.remove);
+  const path = join(disk.path, "store");
+  const store = await openEmbeddedStore({ directory: path, reserveBytes: 0 });
+  const term = await store.open(P1, FIRST);
+  await store.commit([{ partition: P1, term, changes: [{ key: keyOf(1), value: new Uint8Array(3_000_000) }] }]);
+  // What a SIGKILL leaves: the journal has what the database does not.
+  const left = temporaryDirectory();
+  cpSync(path, left, { recursive: true });
+  await store[Symbol.asyncDispose]();
+  rmSync(path, { recursive: true });
+  cpSync(left, path, { recursive: true });
+  const ballast = join(disk.path, "ballast");
+  fillFile(ballast);
+  await expect(openEmbeddedStore({ directory: path, reserveBytes: 0, roomDeadlineMs: 0 })).rejects.toMatchObject({
+    code: "QUEUE_FULL",
+    message: expect.stringContaining(`the disk of ${path} is full`),
+  });
+  let told = (): void => {};
+  const waits = new Promise<void>((resolve) => {
+    told = resolve;
+  });
+  const opening = openEmbeddedStore({
+    directory: path,
+    reserveBytes: 0,
+    log: { warn: (_, message) => message.includes("waits for room") && told(), error: () => {} },
+  });
+  await waits;
+  rmSync(ballast);
+  const again = await opening;
+  cleanups.push(() => again[Symbol.asyncDispose]());
+  expect(await numbersOf(again)).toEqual(new Set([1]));
+});
+
 let nextNumber = 0;
 
 /** Puts rows of 5,000 bytes in calls of `rows` until the disk is full; returns the numbers acknowledged. */

@@ -19,6 +19,8 @@ export class Disk {
   planned: boolean = false;
   /** True time until which it does what it was asked for. */
   busyUntil: number = 0;
+  /** True time until which it has no room for what another process would write. */
+  fullUntil: number = 0;
   /** Which life of which process holds the lock. */
   lockedBy: string | undefined;
   readonly #partitions = new Map<Partition, StoredPartition>();

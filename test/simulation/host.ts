@@ -204,6 +204,13 @@ export class Host {
     this.#later(disk.busyUntil - now, run);
   }
 
+  /** Work on an adopted directory finds its disk full. */
+  #refusedFor(member: NodeName, disk: Disk, { passing }: { readonly passing: boolean } = { passing: true }): boolean {
+    if (disk.fullUntil <= this.#world.agenda.now) return false;
+    this.step({ type: "adopted-failed", member, passing, detail: "the disk is full" });
+    return true;
+  }
+
   step(event: NodeEvent): void {
     if (this.machine === undefined) return;
     if (this.paused) return this.#later(0, () => this.step(event));
@@ -249,6 +256,7 @@ export class Host {
         return this.#later(0.2 + random() * 1.5, () => {
           if (disk === undefined || disk.lockedBy !== this.#holder()) return;
           if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
+          if (effect.of !== this.name && this.#refusedFor(effect.of, disk, { passing: false })) return;
           disk.register = effect.state;
           this.step({ type: "register-persisted", of: effect.of, sequence: effect.sequence });
         });
@@ -257,7 +265,7 @@ export class Host {
         const disk = this.#adopted.get(effect.member);
         if (disk === undefined) return;
         return this.#onDisk(disk, 0.2 + random() * 1.5, () => {
-          if (this.#adopted.get(effect.member) !== disk) return;
+          if (this.#adopted.get(effect.member) !== disk || this.#refusedFor(effect.member, disk)) return;
           disk.commit(effect.groups);
           this.step({ type: "adopted-committed", writeId: effect.writeId });
         });
@@ -276,7 +284,9 @@ export class Host {
       case "drop": {
         const disk = effect.directory.type === "own" ? this.disk : this.#adopted.get(effect.directory.member);
         if (disk === undefined) return;
+        const { directory } = effect;
         return this.#onDisk(disk, 0.2 + random(), () => {
+          if (directory.type === "adopted" && this.#refusedFor(directory.member, disk)) return;
           disk.drop(effect.partition);
           this.step({ type: "dropped", directory: effect.directory, partition: effect.partition });
         });

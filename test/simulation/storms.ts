@@ -85,10 +85,18 @@ export function storm(world: World, kind: string, host: Host): boolean {
     case "drain":
       drain(world, host);
       return true;
-    case "disk-full":
+    case "disk-full": {
+      const forMs = random.between(1_000, 15_000);
       host.step({ type: "store-full", full: true });
-      agenda.after(random.between(1_000, 15_000), () => host.step({ type: "store-full", full: false }));
+      agenda.after(forMs, () => host.step({ type: "store-full", full: false }));
+      // Whoever adopts its directory finds no room either.
+      host.disk.fullUntil = agenda.now + forMs;
+      if (random.chance(0.5)) {
+        host.crash();
+        back(host, 20_000);
+      }
       return true;
+    }
     default:
       return false;
   }

@@ -20,6 +20,7 @@ let restarting: Set<NodeName>;
 let live: Set<NodeName>;
 let learnt: RingDocument[];
 let helds: number;
+let notes: string[];
 let adoption: Adoption;
 
 beforeEach(() => {
@@ -29,6 +30,7 @@ beforeEach(() => {
   consents = [];
   learnt = [];
   helds = 0;
+  notes = [];
   restarting = new Set();
   live = new Set(["a", "b"] as NodeName[]);
   const here = {
@@ -42,7 +44,7 @@ beforeEach(() => {
     emit: (effect: NodeEffect) => void effects.push(effect),
     send: () => {},
     linked: () => false,
-    note: () => {},
+    note: (what: string, detail: string) => void notes.push(`${what} ${detail}`),
   };
   adoption = new Adoption(here, {
     random: () => 0.5,
@@ -303,5 +305,73 @@ describe("an adoption", () => {
     pass(3_000);
     synced();
     expect(consents).toEqual([]);
+  });
+});
+
+describe("work on the directory that fails", () => {
+  beforeEach(() => {
+    adoption.suspect(C);
+    pass(60);
+    effects = [];
+  });
+
+  test("P8: a seal that found no room is written again, ever more rarely, and says why", () => {
+    lock();
+    const failing = (): void => adoption.failed(C, { passing: true, detail: "the disk is full" });
+    failing();
+    expect(notes.at(-1)).toBe("adoption-waits c: the disk is full; tried again in 0.5 s");
+    expect(adoption.warnings()).toEqual([{ code: "ADOPTION_WAITS", detail: "directory of c: the disk is full" }]);
+    follow({ ...document });
+    expect(of("commit-adopted")).toHaveLength(1);
+    pass(600);
+    expect(of("commit-adopted")).toHaveLength(2);
+    for (let tries = 0; tries < 100; tries++) {
+      failing();
+      pass(10_000);
+    }
+    expect(of("commit-adopted")).toHaveLength(102);
+    expect(notes.filter((note) => note.startsWith("adoption-waits"))).toHaveLength(7);
+    synced();
+    expect(consents).toMatchObject([{ name: C, epoch: 6, gives: { type: "all", partitions: [0] } }]);
+    expect(adoption.warnings()).toEqual([]);
+  });
+
+  test("P8: what could not be dropped for want of room is dropped later, the rest not again, and then the lock is free", () => {
+    const copies = [0, 1, 2].map((partition) => ({ ...COPY, partition: partition as Partition }));
+    lock({ copies });
+    synced();
+    follow({ ...DOWN, stranded: [] });
+    expect(of("drop")).toHaveLength(3);
+    adoption.dropped(C, 0 as Partition);
+    adoption.failed(C, { passing: true, detail: "the disk is full" });
+    adoption.failed(C, { passing: true, detail: "the disk is full" });
+    expect(of("release-lock")).toEqual([]);
+    pass(600);
+    expect(of("drop").map(({ partition }) => partition)).toEqual([0, 1, 2, 1, 2]);
+    adoption.dropped(C, 1 as Partition);
+    adoption.dropped(C, 2 as Partition);
+    expect(of("release-lock")).toHaveLength(1);
+    expect(adoption.holding()).toEqual([]);
+  });
+
+  test("P8: a directory with which something is wrong is given back, and tried again after a while that doubles", () => {
+    lock();
+    adoption.failed(C, { passing: false, detail: "EIO" });
+    expect(of("release-lock")).toHaveLength(1);
+    expect(adoption.holding()).toEqual([]);
+    expect(notes.at(-1)).toMatch(/^adoption-failed c: EIO; .* 15 s/);
+    // What else had failed by then is heard of later.
+    adoption.failed(C, { passing: false, detail: "EIO" });
+    expect(of("release-lock")).toHaveLength(1);
+    pass(14_000);
+    expect(of("try-lock")).toEqual([]);
+    pass(2_000);
+    expect(of("try-lock")).toHaveLength(1);
+    lock();
+    adoption.failed(C, { passing: false, detail: "EIO" });
+    pass(28_000);
+    expect(of("try-lock")).toHaveLength(1);
+    pass(3_000);
+    expect(of("try-lock")).toHaveLength(2);
   });
 });

@@ -15,11 +15,13 @@ import { Aside } from "./aside.ts";
 import { Clearing } from "./clearing.ts";
 import { CommitLine, type Job } from "./commit.ts";
 import { type Environment, openEnvironment } from "./environment.ts";
+import { isForWantOfSpace } from "./failure.ts";
 import { Journal } from "./journal.ts";
 import { type GroupSize, measureGroups, PARTITION_LIMIT } from "./limits.ts";
 import type { StoreLog } from "./log.ts";
 import { contentOf, pageOf } from "./merged.ts";
 import type { RowSink } from "./overlay.ts";
+import { NoRoom, openWhenThereIsRoom } from "./patience.ts";
 import {
   decodeTerm,
   encodeTerm,
@@ -45,12 +47,24 @@ export interface EmbeddedStoreOptions {
   readonly reserveBytes?: number;
   /** A write or transaction that the disk does not answer for longer breaks the store. Default 10,000. */
   readonly commitDeadlineMs?: number;
+  /** How long opening waits for room on a full disk. Default 30,000. */
+  readonly roomDeadlineMs?: number;
   /** What may wait for the disk. Default 256 MiB. */
   readonly waitingLimitBytes?: number;
 }
 
-/** Rejects with `STORE_BROKEN` when the environment cannot be read or was written by a newer version. */
-export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
+/**
+ * Rejects with `STORE_BROKEN` when the environment cannot be read or was written by a newer version; with `QUEUE_FULL` when
+ * the disk had no room for `roomDeadlineMs` for what the last process left to be done: then the lock is better given back
+ * than held in silence.
+ */
+export function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
+  const { directory, log, roomDeadlineMs = ROOM_DEADLINE_MS } = options;
+  return openWhenThereIsRoom(() => openOnce(options), { directory, deadlineMs: roomDeadlineMs, ...(log && { log }) });
+}
+
+/** Rejects with `NoRoom` when it might do later. */
+async function openOnce(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
   const environment = await openEnvironment(options.directory);
   let store: EmbeddedStore | undefined;
   const space = spaceOfStore(options, {
@@ -71,12 +85,13 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     await store.start(options.mustExist ?? false);
     return store;
   } catch (error) {
+    const isFull = isForWantOfSpace(error, space, OPENING_BYTES);
     if (store !== undefined) await store[Symbol.asyncDispose]();
     else {
       space.close();
       await environment.close();
     }
-    throw error;
+    throw isFull ? new NoRoom("the disk is full", { cause: error }) : error;
   }
 }
 
@@ -354,6 +369,10 @@ const FORMAT_VERSION = 2;
 const FORMAT_KEY: Uint8Array = Uint8Array.of(0);
 const RESERVE_BYTES: number = 64 * 1024 * 1024;
 const COMMIT_DEADLINE_MS = 10_000;
+/** Long enough for whatever fills a disk by turns; a supervisor starts the process again after it. */
+const ROOM_DEADLINE_MS = 30_000;
+/** What an opening may write at once. */
+const OPENING_BYTES: number = 4 * 1024 * 1024;
 const WAITING_LIMIT_BYTES: number = 256 * 1024 * 1024;
 /** Results are at most 64 KiB. */
 const RESULT_ALLOWANCE_BYTES: number = 80 * 1024;

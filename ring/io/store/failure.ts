@@ -15,6 +15,15 @@ export function isWantOfSpace(error: unknown, space: Space, bytes: number): bool
   return diskBytes !== undefined && diskBytes < NEARLY_FULL_BYTES + bytes;
 }
 
+/** Whether what was refused, or failed, did so because the disk is full, at whatever depth that is said. */
+export function isForWantOfSpace(error: unknown, space: Space, bytes: number): boolean {
+  for (let cause = error, depth = 0; cause !== undefined && depth < CAUSES_MOST; depth++) {
+    if (isWantOfSpace(cause, space, bytes) || (cause as { code?: unknown }).code === "QUEUE_FULL") return true;
+    cause = (cause as { cause?: unknown }).cause;
+  }
+  return false;
+}
+
 /** lmdb rejects with an error that only promises the reason. */
 export async function causeOf(error: unknown): Promise<unknown> {
   const reason = (error as { commitError?: Promise<unknown> }).commitError;
@@ -47,6 +56,7 @@ export function withDeadline<T>(synced: Promise<T>, deadlineMs: number): Promise
   });
 }
 
+const CAUSES_MOST = 5;
 const LATE_MS = 1000;
 const REASON_MS = 1000;
 /** Below this an EIO is put down to a full disk. */

@@ -71,7 +71,8 @@ export class Journal {
   /** Since when something waits for the segment before; undefined while nothing does. */
   #behindSince: number | undefined;
   #waiters = 0;
-  #closing = false;
+  /** Nobody is there yet, or any more, whose work could go on meanwhile. */
+  #isPatient = false;
   #checkpoints = 0;
 
   private constructor(options: JournalOptions, files: readonly [JournalFile, JournalFile], known: Known) {
@@ -85,7 +86,7 @@ export class Journal {
     this.#active = this.#begin(0, SEGMENT_BYTES);
   }
 
-  /** Brings the database up to date. Rejects with `STORE_BROKEN` when files are missing or damaged. */
+  /** Brings the database up to date. Rejects with `STORE_BROKEN` when files are missing or damaged; waits for no room. */
   static async open(options: JournalOptions): Promise<Journal> {
     const { directory, environment } = options;
     const stored = knownOf(environment);
@@ -109,6 +110,7 @@ export class Journal {
         journal.#segment = number + 1;
       }
       journal.#active = journal.#begin(found.at(-1)?.batches ?? 0, SEGMENT_BYTES);
+      journal.#isPatient = true;
       return journal;
     } catch (error) {
       await Promise.all(files.map((file) => file.close()));
@@ -192,7 +194,7 @@ export class Journal {
 
   /** Brings the database up to date if it can, and lets go of the files. */
   async close(isBroken: boolean): Promise<void> {
-    this.#closing = true;
+    this.#isPatient = false;
     if (!isBroken) await this.settle().catch(() => {}); // what is not applied is replayed
     if (!isBroken) await this.#checkpoint.catch(() => {});
     await Promise.all(this.#files.map((file) => file.close()));
@@ -247,7 +249,7 @@ export class Journal {
       else await this.#answer(file.shrink(SEGMENT_BYTES));
     });
     this.#checkpoint.catch((error: unknown) => {
-      if (!this.#closing) this.#options.onBroken(error);
+      if (this.#isPatient) this.#options.onBroken(error);
     });
   }
 
@@ -311,7 +313,7 @@ export class Journal {
         this.#starved = undefined;
         return;
       } catch (error) {
-        if (this.#closing || !isWantOfSpace(error, this.#options.space, 2 * this.#slices.bytes)) throw error;
+        if (!this.#isPatient || !isWantOfSpace(error, this.#options.space, 2 * this.#slices.bytes)) throw error;
         this.#options.space.ranOut();
         this.#starved = error;
         for (const tell of this.#onStarved) tell();
