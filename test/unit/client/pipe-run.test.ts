@@ -23,13 +23,16 @@ class Stream extends EventEmitter {
   end(): void {}
 }
 
-function opened(options: RemoteRunOptions): {
+async function opened(options: RemoteRunOptions): Promise<{
   readonly run: ReturnType<typeof openRemoteRun>;
   readonly stream: Stream;
-} {
+}> {
   const stream = new Stream();
   const client = { makeBidiStreamRequest: () => stream } as unknown as Client;
-  return { run: openRemoteRun(client, {} as Metadata, "line", options), stream };
+  const reached = Promise.resolve(client);
+  const run = openRemoteRun(reached, {} as Metadata, "line", options);
+  await reached;
+  return { run, stream };
 }
 
 test("P6: what a client's sink throws, whatever it is, is what its run has failed with", async () => {
@@ -37,7 +40,7 @@ test("P6: what a client's sink throws, whatever it is, is what its run has faile
     [new Error("full"), "the sink: Error: full"],
     [Object.create(null), "the sink: something that has no text form"],
   ] as const) {
-    const { run, stream } = opened({
+    const { run, stream } = await opened({
       sink: () => {
         throw thrown;
       },
