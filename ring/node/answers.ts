@@ -169,7 +169,8 @@ export class Answers {
     const { hosting, engine, asks } = this.#parts;
     const partitions = [...hosting.partitions()].filter((partition) => hosting.loaded(partition));
     const limit = "limit" in request ? request.limit : LIST_LIMIT;
-    const gathering: Gathering = { asker, limit, missing: partitions.length, answers: [] };
+    const paged = request.type === "list-dead";
+    const gathering: Gathering = { asker, limit, paged, missing: partitions.length, answers: [] };
     if (partitions.length === 0) return asks.answer(asker, { type: "task", answer: { type: "tasks", statuses: [] } });
     for (const partition of partitions) {
       const requestId = ++this.#requestId;

@@ -1,19 +1,22 @@
 /** Lists over all partitions of a node: asked of each, answered as one page. */
 
 import type { TaskAnswer } from "../tasks/engine-contract.ts";
+import type { TaskStatus } from "../tasks/task.ts";
 import type { Asker } from "./asks.ts";
 
 /** A list over all partitions of this node, collected from one request to each. */
 export interface Gathering {
   readonly asker: Asker;
   readonly limit: number;
+  /** The asker goes on where a page ends, so a page may be cut by its bytes as well. */
+  readonly paged: boolean;
   missing: number;
   readonly answers: TaskAnswer[];
 }
 
 /** What all partitions answered, as one. */
 export function merged(gathering: Gathering): TaskAnswer {
-  const { answers, limit } = gathering;
+  const { answers, limit, paged } = gathering;
   const first = answers[0]!;
   if (first.type === "schedules")
     return {
@@ -29,8 +32,27 @@ export function merged(gathering: Gathering): TaskAnswer {
   // One page of all partitions, in the order of ids: where it ends, the next one begins.
   const parts = answers.filter((answer) => answer.type === "tasks");
   const all = parts.flatMap((part) => part.statuses).sort((left, right) => (left.id < right.id ? -1 : 1));
-  const statuses = all.slice(0, limit);
+  const statuses = all.slice(0, paged ? Math.min(limit, pageLength(all)) : limit);
   const last = statuses.at(-1);
-  const isCut = all.length > limit || parts.some((part) => part.next !== undefined);
+  const isCut = all.length > statuses.length || parts.some((part) => part.next !== undefined);
   return { type: "tasks", statuses, ...(isCut && last !== undefined && { next: last.id }) };
 }
+
+/** How many of them one message between nodes takes; one at least. */
+function pageLength(statuses: readonly TaskStatus[]): number {
+  let bytes = 0;
+  const end = statuses.findIndex(({ error, result, app, type, key }) => {
+    const texts = [app, type, key, error?.name, error?.message, error?.stack];
+    bytes += STATUS_BYTES + (result?.length ?? 0);
+    for (const text of texts) bytes += UTF8_MOST * (text?.length ?? 0);
+    return bytes > PAGE_BYTES;
+  });
+  return end < 0 ? statuses.length : Math.max(1, end);
+}
+
+/** Half of what a link takes as one message. */
+const PAGE_BYTES = 2_097_152;
+/** Field names, id and numbers. */
+const STATUS_BYTES = 384;
+/** Bytes of a character, at most. */
+const UTF8_MOST = 3;

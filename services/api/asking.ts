@@ -67,7 +67,8 @@ export async function gather<T extends NodeAnswer["type"]>(
         const answer = await ask(node, request(name), expected, { deadlineMs: options.deadlineMs, to: name });
         answers.push({ name, answer });
       } catch (error) {
-        if (!(error instanceof RingError)) throw error;
+        // It is there: the caller can ask it for less.
+        if (!(error instanceof RingError) || error.code === "PAYLOAD_TOO_LARGE") throw error;
         unreachable.push({ name, error });
       }
     }),
