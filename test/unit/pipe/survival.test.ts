@@ -216,7 +216,8 @@ describe("P4: what a fitting's own code does where no call is under way fails it
       });
       const run = two.engines.a.run<unknown, unknown>("line", { sink: "drain", onCheckpoint });
       await run.send(1);
-      expect((await run.report()).error).toMatchObject({ code: "RUN_FAILED" });
+      const detail = expect.stringMatching(/^onCheckpoint: /);
+      expect((await run.report()).error).toMatchObject({ code: "RUN_FAILED", detail });
       expect(two.thrown).toEqual([]);
     }
   });
