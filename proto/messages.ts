@@ -120,6 +120,8 @@ export interface ControlScheduleRequest {
   readonly key: string;
   readonly name: string;
   readonly action: string;
+  /** Of the task that "run" makes. */
+  readonly taskId?: string;
 }
 
 export interface KeyRequest {

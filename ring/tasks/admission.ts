@@ -100,6 +100,11 @@ export class Admission {
     this.admit(now, vnode, app, record, origin === "child" ? FLAG.deduped : 0, token);
   }
 
+  /** Whether a task of this id is here, or has ended and is remembered. */
+  knows(vnode: Vnode, id: string): boolean {
+    return vnode.known.has(id) || this.#results.plainState(vnode, id, vnode.known.hash(id)) !== undefined;
+  }
+
   /** Why there is no room, or `undefined` (A2). */
   fullness(
     app: AppRun,

@@ -90,6 +90,8 @@ export type TaskRequest =
       readonly key: string;
       readonly name: string;
       readonly action: "pause" | "resume" | "run" | "delete";
+      /** Of the task that `run` makes: asked again with the same id it makes no other. Without it the node derives one. */
+      readonly taskId?: string;
     }
   | { readonly type: "list-schedules"; readonly app?: string; readonly limit: number }
   | { readonly type: "read-state"; readonly app: AppName; readonly key: string };

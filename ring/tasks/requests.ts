@@ -318,7 +318,7 @@ export class Requests {
         this.#refuse(requestId, "NOT_FOUND", `no schedule ${request.name} of key ${request.key}`);
         return;
       }
-      refusal = schedules.act(now, schedule, request.action);
+      refusal = schedules.act(now, schedule, request);
     }
     if (refusal !== undefined) {
       this.#refuse(requestId, "INVALID_ARGUMENT", refusal);

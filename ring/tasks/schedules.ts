@@ -4,13 +4,14 @@
  * H1  A firing is a task whose id is a function of (schedule, tick); the tick is stored with it in the same changes (rule 19).
  * H2  The wall clock only decides when: a clock behind the last tick waits, one that jumps ahead fires once.
  * H3  Firings coalesce: while one waits or runs, ticks that pass make one firing after it (`once`) or none (`skip`).
+ * H4  A run by hand has the id that its asker minted: asked twice, because the answer was lost, it fires once.
  */
 
 import type { Instant } from "../machine.ts";
 import type { Admission } from "./admission.ts";
 import type { Core } from "./core.ts";
 import type { ScheduleSpec } from "./definition.ts";
-import type { ScheduleView } from "./engine-contract.ts";
+import type { ScheduleView, TaskRequest } from "./engine-contract.ts";
 import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
@@ -31,6 +32,8 @@ export interface Schedule extends Wakes {
   firing: string | undefined;
   timer: Timer<Wake> | undefined;
 }
+
+type ScheduleRequest = Extract<TaskRequest, { readonly type: "schedule" }>;
 
 export class Schedules {
   readonly #core: Core;
@@ -147,7 +150,7 @@ export class Schedules {
     }
   }
 
-  act(now: Instant, schedule: Schedule, action: "pause" | "resume" | "run" | "delete"): string | undefined {
+  act(now: Instant, schedule: Schedule, { action, taskId }: ScheduleRequest): string | undefined {
     switch (action) {
       case "pause":
         schedule.paused = true;
@@ -162,7 +165,7 @@ export class Schedules {
         this.#arm(now, schedule);
         return undefined;
       case "run":
-        return this.#fire(now, schedule, { tickMs: this.#core.wallMs(now), byHand: true });
+        return this.#fire(now, schedule, { tickMs: this.#core.wallMs(now), byHand: true, taskId });
       case "delete":
         if (schedule.declared) return "the app declares it; pause it instead";
         this.#forget(schedule);
@@ -299,13 +302,13 @@ export class Schedules {
   #fire(
     now: Instant,
     schedule: Schedule,
-    tick: { readonly tickMs: number; readonly byHand: boolean },
+    tick: { readonly tickMs: number; readonly byHand: boolean; readonly taskId?: string | undefined },
   ): string | undefined {
     const { app, spec, vnode } = schedule;
     if (app.definition === undefined || !app.types.has(spec.taskType))
       return `app ${app.name} has no task type ${spec.taskType} here`;
-    const id = firingId(app.name, spec, tick);
-    if (!vnode.known.has(id)) {
+    const id = tick.taskId ?? firingId(app.name, spec, tick); // H4
+    if (!this.#admission.knows(vnode, id)) {
       const headers = new Map([
         ["taskring-schedule", spec.name],
         ["taskring-tick", String(tick.tickMs)],

@@ -5,6 +5,7 @@ import { RingError } from "../../ring/errors.ts";
 import { type NodeName, type Partition, parseAppName } from "../../ring/ids.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import type { TaskStatus } from "../../ring/tasks/task.ts";
+import { isTaskId } from "../../ring/tasks/task-id.ts";
 import { askTask, documentOf, expectTask, gather, limitOf, placeOfKey, placeOfTask } from "./asking.ts";
 import type { CallContext, Handlers } from "./calls.ts";
 import type { ApiLimits } from "./limits.ts";
@@ -169,7 +170,11 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
       ControlSchedule: async (request: messages.ControlScheduleRequest, { deadlineMs }) => {
         const { app, key, partition } = placeOfKey(node, request);
         const action = scheduleAction(request.action);
-        await askTask(node, { partition, request: { type: "schedule", app, key, name: request.name, action } }, "ok", {
+        const { name, taskId = "" } = request;
+        if (taskId !== "" && !isTaskId(taskId))
+          throw new RingError("INVALID_ARGUMENT", "task_id must be 32 hex digits, lower case");
+        const named = taskId === "" ? {} : { taskId };
+        await askTask(node, { partition, request: { type: "schedule", app, key, name, action, ...named } }, "ok", {
           deadlineMs,
         });
         return {};

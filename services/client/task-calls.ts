@@ -2,6 +2,7 @@
 
 import type * as messages from "../../proto/messages.ts";
 import type { TaskState } from "../../ring/tasks/task.ts";
+import { mintId } from "../../ring/tasks/task-id.ts";
 import type { Caller, CallOptions } from "./caller.ts";
 
 const TASKS = "taskring.v1.Tasks";
@@ -57,8 +58,14 @@ export class TaskCalls {
     return this.#caller.unary(TASKS, "ListSchedules", query, options);
   }
 
+  /** `run` fires once, however often the call has to be repeated: its task's id is minted here, unless `request` has one. */
   async controlSchedule(request: messages.ControlScheduleRequest, options?: CallOptions): Promise<void> {
-    await this.#caller.unary(TASKS, "ControlSchedule", request, options);
+    const { app, key, taskId } = request;
+    const minted =
+      request.action === "run" && taskId === undefined
+        ? { taskId: mintId({ wallMs: Date.now(), random: Math.random, app, key }) }
+        : {};
+    await this.#caller.unary(TASKS, "ControlSchedule", { ...request, ...minted }, options);
   }
 
   describeKey(at: messages.KeyRequest, options?: CallOptions): Promise<messages.KeyReply> {

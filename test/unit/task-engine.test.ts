@@ -5,7 +5,7 @@ import { hashKey } from "../../ring/hash.ts";
 import type { AppName, Partition } from "../../ring/ids.ts";
 import type { AppOverride } from "../../ring/tasks/definition.ts";
 import type { Attempt, TaskState, TaskStatus } from "../../ring/tasks/task.ts";
-import { deriveId } from "../../ring/tasks/task-id.ts";
+import { deriveId, mintId } from "../../ring/tasks/task-id.ts";
 import { catalogue, partitionOf, RING_SIZE, taskType, WALL_MS, World } from "../property/task-world.ts";
 
 const A = "a" as AppName;
@@ -938,6 +938,26 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(1);
     world.ask("a", "n", { type: "schedule", app: A, key: "n", name: "nightly", action: "run" });
     expect(world.started).toHaveLength(2);
+    // Asked twice of one id: one task, while it runs, over a crash, and when it is done.
+    world.done(newest(world));
+    const taskId = mintId({ wallMs: WALL_MS + world.now, random: () => 0.5, app: A, key: "n" });
+    const byHand = { type: "schedule", app: A, key: "n", name: "nightly", action: "run", taskId } as const;
+    const firings = (): number => world.started.filter((attempt) => attempt.record.id === taskId).length;
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    world.run(10);
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    expect(firings()).toBe(1);
+    world.crash();
+    world.run(10);
+    expect(firings()).toBe(2); // the attempt that the crash cut off, again
+    world.done(newest(world));
+    world.run(10);
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    world.run(10);
+    expect(firings()).toBe(2);
+    expect(
+      world.ask("a", "n", { ...byHand, taskId: `${taskId.slice(0, 28)}${taskId.endsWith("0000") ? "0001" : "0000"}` }),
+    ).toMatchObject({ code: "INVALID_ARGUMENT" });
     expect(world.ask("a", "n", { type: "schedule", app: A, key: "n", name: "nightly", action: "delete" })).toEqual({
       type: "ok",
     });

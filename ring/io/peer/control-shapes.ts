@@ -129,6 +129,7 @@ const scheduleSpec = v.object({
 });
 const limit = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(100_000));
 const id = word;
+const action = v.picklist(["pause", "resume", "run", "delete"]);
 const taskState = v.picklist(["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"]);
 const taskRequest = v.variant("type", [
   v.object({ type: v.literal("get"), id }),
@@ -144,13 +145,7 @@ const taskRequest = v.variant("type", [
   v.object({ type: v.picklist(["retry-dead", "drop-dead"]), ids: list(id, 10_000) }),
   v.object({ type: v.literal("key"), app: appName, key: text, action: v.picklist(["describe", "pause", "resume"]) }),
   v.object({ type: v.literal("put-schedule"), app: appName, spec: scheduleSpec }),
-  v.object({
-    type: v.literal("schedule"),
-    app: appName,
-    key: text,
-    name: word,
-    action: v.picklist(["pause", "resume", "run", "delete"]),
-  }),
+  v.object({ type: v.literal("schedule"), app: appName, key: text, name: word, action, taskId: v.optional(id) }),
   v.object({ type: v.literal("list-schedules"), app: v.optional(text), limit }),
   v.object({ type: v.literal("read-state"), app: appName, key: text }),
 ]);

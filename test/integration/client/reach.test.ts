@@ -9,9 +9,11 @@ import { afterEach, expect, test } from "vitest";
 import { serviceDefinition } from "../../../proto/load.ts";
 import { MESSAGE_BYTES_MOST } from "../../../proto/submit-stream.ts";
 import type { RingError } from "../../../ring/errors.ts";
+import { startApi } from "../../../services/api/server.ts";
 import { connect } from "../../../services/client/index.ts";
+import { quiet } from "../api/fake-node.ts";
 import { blackHole } from "./black-hole.ts";
-import { clients, closeAll, cluster } from "./scripted-cluster.ts";
+import { apis, clients, closeAll, cluster } from "./scripted-cluster.ts";
 
 afterEach(closeAll);
 
@@ -120,4 +122,32 @@ test("a signal that was aborted before ends a call at once, whether or not a nod
         .catch((error: RingError) => error.code),
     ).toBe("CANCELLED");
   }
+});
+
+test("P2: a firing by hand that is asked for again after a lost answer names the same task", async () => {
+  const [one] = await cluster(["n1"]);
+  const ids: (string | undefined)[] = [];
+  one!.node.answer = async (request) => {
+    if (request.type !== "task" || request.request.type !== "schedule")
+      return { type: "refused", code: "UNIMPLEMENTED", detail: "another request" };
+    ids.push(request.request.taskId);
+    if (ids.length === 1) {
+      // The node goes before it answers.
+      const port = Number(one!.api.address.split(":")[1]);
+      await one!.api.close({ graceMs: 0 });
+      one!.api = await startApi({ node: one!.node, bind: { host: "127.0.0.1", port }, log: quiet });
+      apis.push(one!.api);
+    }
+    return { type: "task", answer: { type: "ok" } };
+  };
+  const ring = connect({ addresses: [one!.api.address] });
+  clients.push(ring);
+  await ring.tasks.controlSchedule({ app: "acme", key: "k", name: "nightly", action: "run" });
+  await ring.tasks.controlSchedule({ app: "acme", key: "k", name: "nightly", action: "run" });
+  await ring.tasks.controlSchedule({ app: "acme", key: "k", name: "nightly", action: "pause" });
+  expect(ids.length).toBe(4);
+  expect(ids[0]).toMatch(/^[0-9a-f]{32}$/);
+  expect(ids[1]).toBe(ids[0]);
+  expect(ids[2]).not.toBe(ids[0]);
+  expect(ids[3]).toBeUndefined();
 });
