@@ -13,20 +13,21 @@ const TERM = { history: 1, generation: 7, opens: 2 };
 let rows: Map<string, Uint8Array>;
 let aside: string[];
 let terms: TermTable;
-let isFull: boolean;
+/** How many of the next steps find the disk full. */
+let refusals: number;
 let clearing: Clearing;
 
 beforeEach(() => {
   rows = new Map(["one", "two"].map((name) => [name, new TextEncoder().encode(name)]));
   aside = [];
-  isFull = false;
+  refusals = 0;
   terms = new TermTable();
   terms.load(P, TERM);
   const writer = { put: () => {}, remove: (_space: number, key: Uint8Array) => void rows.delete(textOf(key)) };
   clearing = new Clearing({
     line: {
       submit: async ({ write }: { write(to: typeof writer): void }): Promise<void> => {
-        if (isFull) throw new RingError("QUEUE_FULL", "the disk is full");
+        if (refusals-- > 0) throw new RingError("QUEUE_FULL", "the disk is full");
         write(writer);
       },
     },
@@ -48,11 +49,10 @@ beforeEach(() => {
 });
 
 test("P1: rows that could not be set aside are not dropped by what comes next, and are set aside later", async () => {
-  isFull = true;
+  refusals = 1;
   const quarantined = clearing.quarantine(P, "a copy that nobody explains");
   const dropped = clearing.drop(P);
   await expect(quarantined).rejects.toMatchObject({ code: "QUEUE_FULL" });
-  isFull = false;
   await expect(dropped).rejects.toMatchObject({ code: "QUEUE_FULL" });
   expect([...rows.keys()]).toEqual(["one", "two"]);
   await clearing.quarantine(P, "a copy that nobody explains");
@@ -62,10 +62,9 @@ test("P1: rows that could not be set aside are not dropped by what comes next, a
 });
 
 test("a partition keeps its term while its rows are still there", async () => {
-  isFull = true;
+  refusals = 1;
   await expect(clearing.quarantine(P, "a test")).rejects.toMatchObject({ code: "QUEUE_FULL" });
   expect(terms.get(P)).toEqual(TERM);
-  isFull = false;
   await clearing.drop(P);
   expect(terms.get(P)).toBeUndefined();
 });
