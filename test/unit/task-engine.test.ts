@@ -951,7 +951,11 @@ describe("schedules", () => {
     world.run(10);
     expect(firings()).toBe(2); // the attempt that the crash cut off, again
     world.done(newest(world));
+    world.call((engine) => engine.beforeCommit());
     world.run(10);
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    world.run(10);
+    world.crash();
     expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
     world.run(10);
     expect(firings()).toBe(2);
