@@ -35,13 +35,17 @@ export class Replacement {
     const beside = `${path}${BESIDE}`;
     // A leftover of a crash would lend the new file its identity.
     await rm(beside, { force: true });
-    const handle = await open(beside, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | SYNC_FLAG, 0o600);
+    const blocks = await open(beside, "wx", 0o600);
     try {
-      await writeAll(handle, new Uint8Array(capacity));
-      const { ino, birthtimeNs } = await handle.stat({ bigint: true });
+      await writeAll(blocks, new Uint8Array(capacity));
+      const { ino, birthtimeNs } = await blocks.stat({ bigint: true });
+      const handle = await open(beside, constants.O_WRONLY | SYNC_FLAG);
+      // Nobody waits for the blocks either: a write that comes before they are on disk takes them along.
+      const close = (): void => letGo(Promise.resolve(blocks));
+      blocks.datasync().then(close, close);
       return new Replacement(path, handle, { ino, birthtimeNs, capacity, sync });
     } catch (error) {
-      await handle.close();
+      await blocks.close();
       throw error;
     }
   }
