@@ -316,13 +316,8 @@ export class Loader {
   /** A task that was submitted again here while its end lay elsewhere: it does not run twice. One that runs already goes on. */
   #endedBefore(now: Instant, vnode: Vnode, id: string, state: "done" | "cancelled"): void {
     const known = vnode.known.get(id);
-    if (
-      !(known instanceof Task) ||
-      known.phase === "running" ||
-      known.phase === "ending" ||
-      known.phase === "accepting"
-    )
-      return;
+    // One whose acceptance is on its way to the disk as well: that it is told is all that is left to do for it.
+    if (!(known instanceof Task) || known.phase === "running" || known.phase === "ending") return;
     known.endState = state;
     this.#options.completion.finish(now, known);
   }

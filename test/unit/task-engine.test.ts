@@ -654,6 +654,31 @@ describe("older tasks elsewhere", () => {
     expect(world.started.map((attempt) => attempt.record.id)).toEqual([older[0]!.id, older[1]!.id, newer.id]);
   });
 
+  test("P2: a task that is submitted again while its end is on the way from elsewhere does not run twice, on its way to the disk or in its lane", () => {
+    for (const isDurable of [false, true]) {
+      const old = new World({ seed: 1 });
+      const record = old.record({ app: "a", type: "work", key: "k" });
+      old.submit(record);
+      old.sync();
+      old.end(newest(old), { type: "done", result: Uint8Array.of(7) });
+      old.sync();
+      const partition = partitionOf(record.hash);
+      const world = new World({ seed: 2 });
+      world.generation = 2;
+      world.crash("awaited");
+      const token = world.submit(record);
+      if (isDurable) world.sync();
+      world.call((engine) => engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false }));
+      world.sync();
+      world.call((engine) => engine.olderDone(world.now, partition));
+      world.run(1_000);
+      expect(outcomeOf(world, token)).toMatchObject({ type: "accepted" });
+      expect(world.started).toHaveLength(0);
+      expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "done" } });
+      expect(world.engine.stats().queuedTasks).toBe(0);
+    }
+  });
+
   test("absorbed tasks that are done are not absorbed again, also after a restart", () => {
     const old = new World({ seed: 1 });
     const record = old.record({ app: "a", type: "work", key: "k" });
