@@ -48,12 +48,14 @@ export class AppRing {
     this.#aside.push(app);
   }
 
-  /** Lets those back in that nothing holds back now. A few at a time: children that leave bring the next look. */
+  /** Lets those back in that nothing holds back now. Of those still held, a few at a time: their children bring the next look. */
   lookAgain(): void {
-    for (let turns = Math.min(LOOKED_AT, this.#aside.size); turns > 0; turns--) {
+    for (let held = 0, left = this.#aside.size; left > 0 && held < LOOKED_AT; left--) {
       const app = this.#aside.shift() as AppRun;
-      if (holdsBack(this.#core, app)) this.#aside.push(app);
-      else {
+      if (holdsBack(this.#core, app)) {
+        held++;
+        this.#aside.push(app);
+      } else {
         app.listed = false;
         this.enlist(app);
       }
@@ -112,5 +114,5 @@ export function mayStart(app: AppRun): boolean {
 /** A rate allows bursts of a tenth of a second. */
 const BURST_SECONDS = 0.1;
 const TOKEN_ROUNDING = 1e-9;
-/** Held-back apps looked at in one step. */
+/** Apps looked at in one step and found still held back. */
 const LOOKED_AT = 16;

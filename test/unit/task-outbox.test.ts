@@ -158,6 +158,25 @@ describe("an app whose children another does not take", () => {
   });
 });
 
+test("P4: all apps that the last child to leave held back go on in that step, however many they are", () => {
+  const names = Array.from({ length: 40 }, (_, index) => `app-${index}`);
+  const of = new Alone({ apps: catalogue({ names }), limits: { outboxTasks: names.length } });
+  const { world } = of;
+  for (const app of names) world.submit(world.record({ app, type: "work", key: "parent" }));
+  world.sync();
+  for (const attempt of [...world.running.values()])
+    world.done(attempt, { children: children(world, attempt, 1, { app: "app-0" }) });
+  world.sync(); // none of the children arrives
+  for (const app of names) world.submit(world.record({ app, type: "work", key: "next" }));
+  world.sync();
+  expect(world.running.size).toBe(0);
+  const [child] = world.outbox;
+  world.call((engine) =>
+    engine.childSent(world.now, child!.partition, child!.outboxId, { type: "accepted", id: child!.record.id }),
+  );
+  expect(new Set([...world.running.values()].map(({ record }) => record.app))).toEqual(new Set(names));
+});
+
 describe("children with large payloads", () => {
   const KEPT = 256 * 1024;
 
