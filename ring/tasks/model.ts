@@ -262,7 +262,7 @@ export class Done {
   hasRow = false;
   /** Kept for the dedupe window. */
   deduped = false;
-  /** It had a result, which gave way to newer ones. */
+  /** It had a result or a failure, which gave way to newer ones. */
   dropped = false;
 
   /** The maker fills in the rest: one of these is made per task, and a bag of arguments would be another. */

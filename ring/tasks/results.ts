@@ -144,7 +144,8 @@ export class Results {
       this.#bound(app);
     }
     this.#mostBytes.grew(app);
-    while (this.#bytes > limits.resultsBytes) this.#lighten(this.#mostBytes.find() ?? app); // K2
+    let more = true;
+    while (more && this.#bytes > limits.resultsBytes) more = this.#lighten(this.#mostBytes.find() ?? app); // K2
     this.#expire(now, app, 4);
   }
 
@@ -219,25 +220,24 @@ export class Results {
       this.#core.erase(vnode, keyedRow(KIND.dedupe, done.app.name, done.key, done.idempotencyKey));
   }
 
-  /** Drops the bytes of the app's oldest end that has any. */
-  #lighten(app: AppRun): void {
+  /** Drops the bytes of the app's oldest end that has any. False: none has. */
+  #lighten(app: AppRun): boolean {
     app.resultsLight = lightOf(app.results, app.resultsLight);
     app.dedupedLight = lightOf(app.deduped, app.dedupedLight);
     const result = app.results.at(app.resultsLight);
     const deduped = app.deduped.at(app.dedupedLight);
     const done =
       deduped === undefined || (result !== undefined && result.endedAt <= deduped.endedAt) ? result : deduped;
-    if (done === undefined) {
-      this.#countBytes(app, -app.resultBytes); // cannot be; were it so, this must still come to an end
-      return;
-    }
+    if (done === undefined) return false;
     this.#countBytes(app, -bytesOf(done));
     done.result = undefined;
-    if (done.failure !== undefined) done.failure = { name: done.failure.name, message: "" };
+    done.failure = undefined;
     done.dropped = true;
     const { vnode } = done;
-    if (!done.hasRow || vnode.phase === "closed" || vnode.phase === "held" || vnode.known.get(done.id) !== done) return; // K1
-    this.#core.write(vnode, resultKey(done.id), resultValue({ ...done, app: app.name }));
+    const isKept =
+      done.hasRow && vnode.phase !== "closed" && vnode.phase !== "held" && vnode.known.get(done.id) === done; // K1
+    if (isKept) this.#core.write(vnode, resultKey(done.id), resultValue({ ...done, app: app.name }));
+    return true;
   }
 
   #countBytes(app: AppRun, bytes: number): void {
@@ -269,6 +269,7 @@ function lightOf(ends: Fifo<Done>, known: number): number {
   return light;
 }
 
+/** What may be dropped of an end: its result or its failure, not its identity. */
 function bytesOf(done: Done): number {
   return (
     (done.result?.length ?? 0) +

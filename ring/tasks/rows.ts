@@ -152,7 +152,7 @@ export interface ResultRow {
   readonly idempotencyKey: string | undefined;
   readonly failure: TaskFailure | undefined;
   readonly result: Uint8Array | undefined;
-  /** It had a result that is no longer kept. */
+  /** It had a result or a failure that is no longer kept. */
   readonly dropped: boolean;
 }
 
