@@ -10,7 +10,10 @@ import { HistoryWriter } from "../../services/history/writer.ts";
 const WRITER = new URL("../../dist/services/history/writer.js", import.meta.url);
 const CHECK = new URL("../../dist/services/history/check.js", import.meta.url);
 const built = existsSync(WRITER) && existsSync(CHECK);
-if (!built) console.warn("history: skipped, run `npm run build` first");
+if (!built) {
+  if (process.env.CI === "true") throw new Error("history: run `npm run build` first");
+  console.warn("history: skipped, run `npm run build` first");
+}
 
 let directory = "";
 beforeEach(() => {

@@ -9,7 +9,7 @@ import { describe, expect, test } from "vitest";
 const SCRIPT = fileURLToPath(new URL("../../fixtures/fan-out.mjs", import.meta.url));
 const OUTPUTS = 1_000_000;
 
-describe.skipIf(!existsSync("/proc/self/status"))("one input that makes a million outputs", () => {
+describe.skipIf(!memoryIsSeen())("one input that makes a million outputs", () => {
   test.each([
     ["integers", "results"],
     ["integers", "batches"],
@@ -27,3 +27,12 @@ describe.skipIf(!existsSync("/proc/self/status"))("one input that makes a millio
     60_000,
   );
 });
+
+/** Elsewhere than on Linux the tests skip with one line; in CI on Linux the file has to be there. */
+function memoryIsSeen(): boolean {
+  if (existsSync("/proc/self/status")) return true;
+  const why = "skipped: memory seen from the system needs /proc/self/status";
+  if (process.env.CI === "true" && process.platform === "linux") throw new Error(why);
+  console.warn(why);
+  return false;
+}
