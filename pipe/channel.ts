@@ -28,6 +28,7 @@ export class Channel {
   #nextOut = 1;
   #confirmedOut = 0;
   #kept: Uint8Array[] = [];
+  #keptBytes = 0;
   #received = 0;
   #confirmedIn = 0;
   #pending: string[] = [];
@@ -60,6 +61,11 @@ export class Channel {
   /** Something was sent and is not confirmed. */
   get waits(): boolean {
     return this.#kept.length > 0;
+  }
+
+  /** Of frames that are not confirmed. */
+  get keptBytes(): number {
+    return this.#keptBytes;
   }
 
   /** Repeats what is not confirmed: the link is new, or nothing was confirmed for long. */
@@ -118,7 +124,9 @@ export class Channel {
 
   #confirm(confirmed: number): void {
     if (confirmed <= this.#confirmedOut || confirmed >= this.#nextOut) return;
-    this.#kept = this.#kept.slice(confirmed - this.#confirmedOut);
+    const arrived = confirmed - this.#confirmedOut;
+    for (let at = 0; at < arrived; at++) this.#keptBytes -= (this.#kept[at] as Uint8Array).length;
+    this.#kept = this.#kept.slice(arrived);
     this.#confirmedOut = confirmed;
     this.#sentAt = 0;
   }
@@ -131,6 +139,7 @@ export class Channel {
     frame.set(body, HEADER_BYTES);
     new DataView(frame.buffer).setUint32(17, this.#nextOut++);
     this.#kept.push(frame);
+    this.#keptBytes += frame.length;
     this.#transmit(frame);
   }
 
@@ -152,6 +161,7 @@ export class Channel {
     this.#nextOut = 1;
     this.#confirmedOut = 0;
     this.#kept = [];
+    this.#keptBytes = 0;
     this.#received = 0;
     this.#confirmedIn = 0;
     this.#pending = [];

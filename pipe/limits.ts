@@ -11,6 +11,10 @@ export const FITTINGS_MOST = 64;
 export const RETRIES_MOST = 1_000;
 /** Inputs of one fitting that a node has sent to one peer and that are not acknowledged: what may be sent twice. */
 export const WINDOW_INPUTS = 4_096;
+/** Of the messages that hold these inputs: a few large inputs fill the links' buffers as many small ones do. */
+export const WINDOW_CHARACTERS: number = 16 * 1024 * 1024;
+/** Frames that one peer has not confirmed, of all runs, beyond which a fitting has no more than one message with it. */
+export const KEPT_BYTES: number = 64 * 1024 * 1024;
 /** Inputs of one message between nodes. */
 export const MESSAGE_INPUTS = 256;
 /**

@@ -2,12 +2,13 @@
  * The inputs of a run that one peer works on: what was sent and is not acknowledged stays here, and goes elsewhere if the
  * peer is lost.
  *
- * K1  At most `WINDOW_INPUTS` of one fitting are with one peer, forwarded ones apart; whoever has more is parked.
+ * K1  Of one fitting at most a `Window` of inputs is with one peer, of which no more than `KEPT_BYTES` have not reached it, of all
+ *     runs; forwarded ones apart. Whoever has more is parked.
  * K2  An acknowledgement settles a batch once; a lost peer's late ones find nothing.
  */
 
 import type { NodeName } from "../ring/ids.ts";
-import { MESSAGE_INPUTS } from "./limits.ts";
+import { KEPT_BYTES } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
 import type { Run } from "./run.ts";
@@ -15,6 +16,7 @@ import { tooLarge } from "./size.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
 import { errorTextOf, type Outcome, settle, shownOf, type Token } from "./token.ts";
+import { Window } from "./window.ts";
 import { encodeMessage, type PipeMessage, wireValue } from "./wire.ts";
 
 export interface SentBatch {
@@ -25,6 +27,8 @@ export interface SentBatch {
   /** Set for an archive instead of inputs. */
   readonly archive?: { readonly state: unknown; readonly inputs: number };
   cursor: unknown;
+  /** Of its message. */
+  characters: number;
 }
 
 export class PeerRun {
@@ -101,7 +105,7 @@ export class PeerRun {
     if (outcome !== undefined) tokens[0]?.add(outcome);
     for (const token of tokens) settle(token, 1);
     if (batch.archive !== undefined) return;
-    this.stages[batch.stage]?.released(tokens.length);
+    this.stages[batch.stage]?.released(tokens.length, batch.characters);
     this.run.stages[batch.stage]?.holds.acknowledged(id, batch.partitions);
   }
 
@@ -157,10 +161,9 @@ export class PeerStage implements Room {
   readonly #index: number;
   readonly #waiters = new Waiters();
   readonly #each: boolean;
-  readonly #window: number;
+  readonly #window: Window;
   readonly #stage: Stage | undefined;
   readonly #current: Room;
-  #inflight = 0;
   #values: unknown[] = [];
   #partitions: number[] = [];
   #tokens: Token[] = [];
@@ -168,7 +171,7 @@ export class PeerStage implements Room {
   constructor(of: PeerRun, index: number) {
     this.#of = of;
     this.#index = index;
-    this.#window = of.run.node.windowInputs;
+    this.#window = new Window(of.run.node.window);
     this.#each = of.run.pipeline.fittings[index]?.resumable === true;
     this.#stage = of.run.stages[index];
     // Whoever was parked here meanwhile gives to where the ring says now.
@@ -188,11 +191,11 @@ export class PeerStage implements Room {
 
   /** On the scale of a queue's length. */
   get load(): number {
-    return this.#inflight / 64;
+    return this.#window.inputs / 64;
   }
 
   get inflight(): number {
-    return this.#inflight;
+    return this.#window.inputs;
   }
 
   get blocked(): number {
@@ -200,19 +203,19 @@ export class PeerStage implements Room {
   }
 
   offer(value: unknown, token: Token, partition: number): boolean {
-    if (this.#inflight >= this.#window || this.#waiters.length > 0) return false;
+    if (this.#waiters.length > 0 || this.#isFull) return false;
     this.force(value, token, partition);
     return true;
   }
 
   force(given: unknown, token: Token, partition: number): void {
     const value = this.#stage?.stamped(given, partition) ?? given;
-    this.#inflight += 1;
+    this.#window.take(plainOf(given));
     if (this.#values.length === 0) this.#of.run.node.dirty(this.#of);
     this.#values.push(value);
     this.#partitions.push(partition);
     this.#tokens.push(token);
-    if (this.#values.length >= MESSAGE_INPUTS || this.#each) this.flush();
+    if (this.#each || this.#window.fillsMessage) this.flush();
   }
 
   park(sender: Sender): void {
@@ -228,6 +231,7 @@ export class PeerStage implements Room {
       tokens: [token],
       archive: archived,
       cursor: undefined,
+      characters: 0,
     });
     const { state, inputs } = archived;
     try {
@@ -244,16 +248,17 @@ export class PeerStage implements Room {
     this.#values = [];
     this.#partitions = [];
     this.#tokens = [];
+    this.#window.collected();
     this.#message(values, partitions, tokens);
   }
 
-  released(inputs: number): void {
-    this.#inflight -= inputs;
+  released(inputs: number, characters: number): void {
+    this.#window.released(inputs, characters);
     this.release();
   }
 
   release(): void {
-    while (this.#inflight < this.#window) {
+    while (!this.#isFull) {
       const sender = this.#waiters.shift();
       if (sender === undefined) return;
       sender.resume(this.#current);
@@ -283,15 +288,22 @@ export class PeerStage implements Room {
     this.#values = [];
     this.#partitions = [];
     this.#tokens = [];
-    this.#inflight = 0;
+    this.#window.clear();
     return items;
+  }
+
+  get #isFull(): boolean {
+    const { run, peer } = this.#of;
+    // One message of each fitting may always be there: see V1 of the window.
+    return this.#window.isFull || (this.#window.inputs > 0 && run.node.channel(peer).keptBytes >= KEPT_BYTES);
   }
 
   #message(values: readonly unknown[], partitions: readonly number[], tokens: readonly Token[]): void {
     const { run } = this.#of;
     const first = values[0];
     const cursor = first instanceof Resumed ? first.cursor : undefined;
-    const id = this.#of.keep({ stage: this.#index, partitions, values, tokens, cursor });
+    const batch: SentBatch = { stage: this.#index, partitions, values, tokens, cursor, characters: 0 };
+    const id = this.#of.keep(batch);
     try {
       const encoded = encodeMessage([
         "in",
@@ -306,6 +318,8 @@ export class PeerStage implements Room {
         tokens.flatMap(({ trace }, at) => (trace?.takeBelow() === true ? [at, trace.traceparent] : [])),
       ]);
       this.#of.sayEncoded(encoded);
+      batch.characters = encoded.length;
+      this.#window.sent(values.length, encoded.length);
     } catch (error) {
       this.#split(id, values, partitions, tokens, error);
     }
@@ -334,7 +348,7 @@ export class PeerStage implements Room {
       input: shownOf(plainOf(values[0])),
       error: errorTextOf(error),
     });
-    this.released(1);
+    this.released(1, 0);
     settle(token, 1);
   }
 }

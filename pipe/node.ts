@@ -23,6 +23,7 @@ import {
   RETRY_MOST_MS,
   RUNS_MOST,
   SPAN_RATIO_DEFAULT,
+  WINDOW_CHARACTERS,
   WINDOW_INPUTS,
 } from "./limits.ts";
 import type { PeerRun } from "./link.ts";
@@ -34,6 +35,7 @@ import { Timers } from "./timers.ts";
 import { errorTextOf } from "./token.ts";
 import { Usage } from "./usage.ts";
 import type { RunSummary, TraceEvent, WorkerStatus } from "./views.ts";
+import type { WindowLimits } from "./window.ts";
 import { decodeMessages, encodeMessage, type PipeMessage } from "./wire.ts";
 
 export class PipeNode {
@@ -44,7 +46,7 @@ export class PipeNode {
   /** Before the first document: a guess that nothing is routed by. */
   ringSize: number;
   readonly graceMs: number;
-  readonly windowInputs: number;
+  readonly window: WindowLimits;
   /** This process among all of the ring's life. */
   readonly life: number;
   epoch = 0;
@@ -75,6 +77,8 @@ export class PipeNode {
     readonly graceMs?: number;
     /** Inputs of one fitting that one peer may have unacknowledged. Default 4,096. */
     readonly windowInputs?: number;
+    /** Of the messages that hold them. Default 16 Mi. */
+    readonly windowCharacters?: number;
   }) {
     this.self = options.self;
     this.host = options.host;
@@ -82,7 +86,10 @@ export class PipeNode {
     this.ringSize = options.ringSize ?? 64;
     this.#waitsForRing = options.ringSize === undefined;
     this.graceMs = options.graceMs ?? GRACE_MS;
-    this.windowInputs = options.windowInputs ?? WINDOW_INPUTS;
+    this.window = {
+      inputs: options.windowInputs ?? WINDOW_INPUTS,
+      characters: options.windowCharacters ?? WINDOW_CHARACTERS,
+    };
     this.#names = [options.self];
     this.#peers.set(options.self, 0);
     this.#owners = new Int32Array(this.ringSize);

@@ -71,6 +71,7 @@ class World {
   readonly #seen = new Map<number, number>();
   readonly #inputs: number;
   readonly #window: number;
+  readonly #windowCharacters: number | undefined;
   #sums = new Map<number, number>();
   /** Sums that came twice. */
   #again = 0;
@@ -87,6 +88,7 @@ class World {
     this.#scenario = scenario;
     this.#kind = kind;
     this.#window = this.#random.pick([1, 8, 64, 4_096]);
+    this.#windowCharacters = [1, 500, undefined][seed % 3];
     this.#inputs = 200 + this.#random.below(1_500);
     this.#pipeline = kind === "pass" ? this.#passLine() : this.#sumLine();
   }
@@ -339,6 +341,7 @@ class World {
       ringSize: PARTITIONS,
       graceMs: 500,
       windowInputs: this.#window,
+      ...(this.#windowCharacters === undefined ? {} : { windowCharacters: this.#windowCharacters }),
       host: {
         now: () => this.#agenda.now,
         newSession: () => ++this.#session,
