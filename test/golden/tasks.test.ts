@@ -70,6 +70,7 @@ const KINDS: Record<number, string> = {
   48: "state",
   64: "dedupe",
   80: "result",
+  88: "ended",
   96: "schedule",
   112: "outbox",
   128: "paused",
@@ -103,6 +104,7 @@ describe("transcripts", () => {
         "0   + result",
         "0 end two done",
         "0   - task",
+        "0   + ended",
         "0 sync",
         "0 told one done",
         "0 told two done",
@@ -160,6 +162,7 @@ describe("transcripts", () => {
         "500 end early done",
         "500 start late key=k attempt=1",
         "500   - task",
+        "500   + ended",
         "500 sync",
         "500 told early done",
       ]
@@ -194,6 +197,7 @@ describe("transcripts", () => {
         "5200 end slow done",
         "5200 start next key=k attempt=1",
         "5200   - task",
+        "5200   + ended",
         "5200 sync",
         "5200 told slow done",
       ]

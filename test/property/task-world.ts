@@ -1,6 +1,6 @@
 /**
- * One node's task engine in virtual time over rows in memory: groups become durable when the test says so, and a crash
- * loses those that did not. Checks as it goes; it knows nothing of the engine's insides, only outputs and durable rows.
+ * One node's task engine in virtual time over rows in memory: what some calls wrote is one group, as in one commit of a node;
+ * groups become durable when the test says so, and a crash loses those that did not. Checks as it goes; it knows nothing of the engine's insides, only outputs and durable rows.
  */
 
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
@@ -29,6 +29,8 @@ export interface WorldOptions {
   readonly seed: number;
   readonly apps?: AppCatalogue;
   readonly limits?: Partial<EngineLimits>;
+  /** That write into one group, unless it is made durable sooner. Default 1. */
+  readonly callsPerGroup?: number;
 }
 
 export class World {
@@ -56,11 +58,18 @@ export class World {
   /** Before everything written so far becomes durable. */
   onSync: () => void = () => {};
   #token = 0;
+  /** Calls that have written into the group. */
+  #calls = 0;
 
   constructor(options: WorldOptions) {
     this.options = options;
     this.random = seeded(options.seed);
     this.engine = this.#boot("none");
+  }
+
+  /** What the next call writes is durable with this group. */
+  get nextGroup(): number {
+    return this.#calls === 0 ? this.group + 1 : this.group;
   }
 
   record(fields: RecordFields): TaskRecord {
@@ -139,6 +148,7 @@ export class World {
   /** Makes everything written so far durable, answers reads, until nothing moves. */
   sync(): void {
     do {
+      this.closeGroup();
       this.onSync();
       for (const { partition, change } of this.unsynced) this.#write(partition, change);
       this.unsynced = [];
@@ -158,7 +168,7 @@ export class World {
     }
   }
 
-  /** Makes durable what was written up to a group, as a commit does that was cut off while more was written. */
+  /** Makes durable what was written up to a group that is closed, as a commit does while more is written. */
   syncUpTo(group: number): void {
     for (const each of this.unsynced) if (each.group <= group) this.#write(each.partition, each.change);
     this.unsynced = this.unsynced.filter((each) => each.group > group);
@@ -169,6 +179,7 @@ export class World {
   /** The process dies: what was not synced is gone, what ran is gone. */
   crash(older: "none" | "awaited" | "away" = "none"): void {
     this.unsynced = [];
+    this.#calls = 0;
     this.running.clear();
     this.reads = [];
     this.outbox.length = 0;
@@ -176,8 +187,19 @@ export class World {
   }
 
   call(work: (engine: TaskEngine) => void): void {
-    this.engine.group = ++this.group;
+    if (this.#calls++ === 0) this.group++;
+    this.engine.group = this.group;
     work(this.engine);
+    const most = this.options.callsPerGroup ?? 1;
+    if (this.#calls < most) this.drain();
+    else this.closeGroup();
+  }
+
+  /** As a node does before each commit. */
+  closeGroup(): void {
+    if (this.#calls === 0) return;
+    this.#calls = 0;
+    this.engine.beforeCommit();
     this.drain();
   }
 

@@ -976,7 +976,6 @@ describe("schedules", () => {
     world.run(10);
     expect(firings()).toBe(2); // the attempt that the crash cut off, again
     world.done(newest(world));
-    world.call((engine) => engine.beforeCommit());
     world.run(10);
     expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
     world.run(10);
