@@ -25,7 +25,7 @@ export async function recover({ settings, output, flags }: CommandRun): Promise<
   const data = settings.text("data") ?? (name === undefined ? undefined : join(".taskring", name));
   if (data === undefined) throw usage("--data is missing: the data directory of one of the voters");
   await using directory = await locked(data);
-  const file = await openRegisterFile(directory.path, { memberId: directory.id });
+  const file = await openRegisterFile(directory.path, { memberId: directory.id, roomDeadlineMs: 0 });
   try {
     const bytes = file.read();
     if (bytes === undefined) throw new RingError("NOT_FOUND", `${data} knows no ring`);

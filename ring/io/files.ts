@@ -68,6 +68,12 @@ export async function syncDirectory(path: string, sync: SyncHandle = syncHandle)
   }
 }
 
+/** What a write or a new file is refused with when there is no room, or no more for this user. */
+export function isDiskFull(error: unknown): error is NodeJS.ErrnoException {
+  const { code } = (error ?? {}) as { readonly code?: unknown };
+  return error instanceof Error && (code === "ENOSPC" || code === "EDQUOT");
+}
+
 function syncHandle(handle: FileHandle): Promise<void> {
   return handle.sync();
 }

@@ -12,21 +12,30 @@
  *     A marker made with the first write tells a lost file from one that never was. Restoring the whole disk or
  *     virtual machine cannot be seen from here.
  * R4  The first failed write breaks it: all later ones reject, until a restart reads what is on the disk.
+ * R5  A full disk is no fault (reliability rule 8): the next file is made again and again for a while, before anything of it takes
+ *     a place. Meanwhile promises and votes are withheld, which costs nothing but time. A voter that cannot vote for long breaks,
+ *     so that the ring may replace it.
  */
 
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../errors.ts";
 import type { MemberId } from "../ids.ts";
 import { isNetworkFileSystem } from "./directory.ts";
-import { readFileIfThere, replaceFile, type SyncHandle } from "./files.ts";
+import { isDiskFull, readFileIfThere, replaceFile, type SyncHandle } from "./files.ts";
 import { Replacement } from "./replacement.ts";
+import { ROOM_RETRY_MS } from "./room.ts";
 import { checksum } from "./store/checksum.ts";
 
 export interface RegisterFileOptions {
   readonly memberId: MemberId;
   /** For tests: how a file is synced. */
   readonly sync?: SyncHandle;
+  /** R5. Default 30 s. */
+  readonly roomDeadlineMs?: number;
+  /** A write has begun to wait for room. */
+  readonly onFull?: (error: Error) => void;
 }
 
 export interface RegisterFile {
@@ -165,7 +174,7 @@ class ReplacedFile implements RegisterFile {
       await file.discard();
       file = undefined;
     }
-    file ??= await this.#prepare(Math.max(SPARE_BYTES, 2 * bytes));
+    file ??= await this.#prepareWhenThereIsRoom(Math.max(SPARE_BYTES, 2 * bytes));
     const { inode, birthNs, capacity } = file;
     await file.replace(encode({ format: FORMAT, sequence, memberId, content, inode, birthNs }));
     this.#spare = this.#prepare(capacity).catch(() => undefined);
@@ -179,6 +188,21 @@ class ReplacedFile implements RegisterFile {
     }
     this.#sequence = sequence;
     this.#content = content;
+  }
+
+  /** R5 */
+  async #prepareWhenThereIsRoom(capacity: number): Promise<Replacement> {
+    const { roomDeadlineMs = ROOM_DEADLINE_MS, onFull } = this.#options;
+    const deadline = performance.now() + roomDeadlineMs;
+    for (let waits = false; ; waits = true) {
+      try {
+        return await this.#prepare(capacity);
+      } catch (error) {
+        if (!isDiskFull(error) || this.#closed || performance.now() >= deadline) throw error;
+        if (!waits) onFull?.(error);
+      }
+      await delay(ROOM_RETRY_MS);
+    }
   }
 
   #prepare(capacity: number): Promise<Replacement> {
@@ -253,6 +277,8 @@ function decode(bytes: Uint8Array): RegisterRecord | undefined {
   };
 }
 
+/** As long as opening a store waits for room. */
+const ROOM_DEADLINE_MS = 30_000;
 const REGISTER = "register";
 /** Empty; says that a register was written here once. */
 const MADE = "register-made";

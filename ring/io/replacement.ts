@@ -46,6 +46,7 @@ export class Replacement {
       return new Replacement(path, handle, { ino, birthtimeNs, capacity, sync });
     } catch (error) {
       await blocks.close();
+      await rm(beside, { force: true }); // of a full disk a part is not to take the rest
       throw error;
     }
   }
