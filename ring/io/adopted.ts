@@ -91,7 +91,7 @@ export class AdoptedDirectories implements AsyncDisposable {
       return { type: "refused", detail: "the directory belongs to another member by now" };
     }
     const planned = (await readMarker(directory.path, "stopping")) !== undefined;
-    const register = await openRegisterFile(directory.path, { memberId: directory.id });
+    const register = await openRegisterFile(directory.path, { memberId: directory.id, log: this.#log });
     // What is opened is closed again if anything fails: the lock is given back, and tried again every 2 s.
     let store: EmbeddedStore | undefined;
     try {

@@ -27,6 +27,7 @@ import { isDiskFull, readFileIfThere, replaceFile, type SyncHandle } from "./fil
 import { Replacement } from "./replacement.ts";
 import { ROOM_RETRY_MS } from "./room.ts";
 import { checksum } from "./store/checksum.ts";
+import type { StoreLog } from "./store/log.ts";
 
 export interface RegisterFileOptions {
   readonly memberId: MemberId;
@@ -34,8 +35,7 @@ export interface RegisterFileOptions {
   readonly sync?: SyncHandle;
   /** R5. Default 30 s. */
   readonly roomDeadlineMs?: number;
-  /** A write has begun to wait for room. */
-  readonly onFull?: (error: Error) => void;
+  readonly log?: StoreLog;
 }
 
 export interface RegisterFile {
@@ -192,14 +192,18 @@ class ReplacedFile implements RegisterFile {
 
   /** R5 */
   async #prepareWhenThereIsRoom(capacity: number): Promise<Replacement> {
-    const { roomDeadlineMs = ROOM_DEADLINE_MS, onFull } = this.#options;
+    const { roomDeadlineMs = ROOM_DEADLINE_MS, log } = this.#options;
     const deadline = performance.now() + roomDeadlineMs;
     for (let waits = false; ; waits = true) {
       try {
         return await this.#prepare(capacity);
       } catch (error) {
         if (!isDiskFull(error) || this.#closed || performance.now() >= deadline) throw error;
-        if (!waits) onFull?.(error);
+        if (!waits)
+          log?.warn(
+            { directory: this.#directory, err: error },
+            "the disk is full: the register waits for room, and its member does not vote",
+          );
       }
       await delay(ROOM_RETRY_MS);
     }

@@ -114,10 +114,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   await using opened = new Opened();
   const directory = opened.use(await waitForLock(options.data, { name, deadlineMs: LOCK_DEADLINE_MS }));
   await directory.clearMarker("stopping");
-  const registerFile = await openRegisterFile(directory.path, {
-    memberId: directory.id,
-    onFull: (err) => log.warn({ err }, "the disk is full: the register waits for room, and this node does not vote"),
-  });
+  const registerFile = await openRegisterFile(directory.path, { memberId: directory.id, log });
   opened.defer(() => registerFile.close());
   const isShared = options.store !== undefined && options.store !== "embedded";
   const leaseMs = options.leaseMs ?? (isShared && options.profile === "fast" ? LEASE_FAST_MS : LEASE_MS);
