@@ -5,7 +5,7 @@
  * A pause (SIGSTOP, cut) is the one exception that P3 names: an attempt during which its process was paused counts as
  * over when the pause began, and overlaps that this excuses are counted.
  *
- * Each rule was seen to fail on a history made by hand: test/unit/history-check.test.ts.
+ * Each rule was seen to fail on a history made by hand: `test/unit/history-*.test.ts`.
  */
 
 import type { Attempt, History, HistoryTask, Lane } from "./history.ts";

@@ -47,7 +47,10 @@ test.concurrent("malformed, impossible and foreign packets are dropped and count
     ],
     ["conflict", [encodeMessage({ ...STRANGER, node: parseNodeName("n1"), incarnation: 1_000 })]],
   ];
-  await sendAll(gossip, refused.flatMap(([, packets]) => packets)); // biome-ignore format: one line
+  await sendAll(
+    gossip,
+    refused.flatMap(([, packets]) => packets),
+  );
   for (const [reason, packets] of refused)
     await waitUntil(reason, async () => (await dropped(http, reason)) >= packets.length, WAIT_MS);
   // Streams: no request at all, one that announces more nodes than any ring has, and noise.
@@ -74,7 +77,11 @@ test.concurrent("clear, wrongly sealed and replayed packets and streams are drop
   const ping = encodeMessage({ type: "ping", sequence: 1, node: parseNodeName("n1") });
   const sealed = ours.sealPacket(ping);
   await sendAll(gossip, [encodeMessage(STRANGER), foreign.sealPacket(ping), sealed, sealed, sealed]);
-  for (const [reason, count] of [["not-encrypted", 1], ["undecryptable", 1], ["replayed", 2]] as const) // biome-ignore format: one line
+  for (const [reason, count] of [
+    ["not-encrypted", 1],
+    ["undecryptable", 1],
+    ["replayed", 2],
+  ] as const)
     await waitUntil(reason, async () => (await dropped(http, reason)) === count, WAIT_MS);
   const stream = ours.sealStream(encodeStream(PUSH_PULL));
   expect((await answerOf(gossip, stream)).length).toBeGreaterThan(100);

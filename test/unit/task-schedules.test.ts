@@ -1,0 +1,167 @@
+/** What the ring starts by itself: schedules and residents. */
+
+import { describe, expect, test } from "vitest";
+import { hashKey } from "../../ring/hash.ts";
+import { mintId } from "../../ring/tasks/task-id.ts";
+import { catalogue, partitionOf, WALL_MS, World } from "../property/task-world.ts";
+import { A, newest } from "./task-looks.ts";
+
+describe("schedules", () => {
+  const every = (everyMs: number, misfire: "once" | "skip" = "once") => ({
+    name: "poll",
+    every: { type: "interval" as const, everyMs },
+    taskType: "plain",
+    key: "feed",
+    payload: Uint8Array.of(1),
+    misfire,
+  });
+
+  test("fire once per tick, go on after a restart without repeating, and make up one missed firing (rule 19)", () => {
+    const apps = catalogue({ names: ["a"], schedules: [every(1_000)] });
+    const world = new World({ seed: 1, apps, limits: { endedIdsPerPartition: 1 } });
+    world.onStart = (attempt) => expect(attempt.record.key).toBe("feed");
+    const finish = (): void => {
+      for (const attempt of [...world.running.values()]) world.done(attempt);
+      world.sync();
+    };
+    for (let second = 0; second < 5; second++) {
+      world.run(1_000);
+      finish();
+    }
+    expect(world.started).toHaveLength(5);
+    expect(new Set(world.started.map((attempt) => attempt.record.id)).size).toBe(5);
+    // The last tick is known of itself, not because the id of its firing is.
+    for (let other = 0; other < 2; other++) {
+      world.submit(world.record({ app: "a", type: "work", key: "feed" }));
+      world.sync();
+      finish();
+    }
+    world.crash();
+    world.run(1);
+    expect(world.started).toHaveLength(7);
+    world.run(999);
+    finish();
+    expect(world.started).toHaveLength(8);
+    world.now += 10_500;
+    world.wallMs += 10_500;
+    world.crash();
+    world.run(1);
+    finish();
+    expect(world.started).toHaveLength(9);
+  });
+
+  test("firings coalesce while one waits or runs", () => {
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
+    world.run(7_300);
+    expect(world.started).toHaveLength(1);
+    world.done(newest(world));
+    world.run(1);
+    expect(world.started).toHaveLength(2);
+    world.done(newest(world));
+    world.run(100);
+    expect(world.started).toHaveLength(2);
+  });
+
+  test("a wall clock behind the last tick waits, and one far ahead fires once", () => {
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
+    world.run(3_000);
+    for (const attempt of [...world.running.values()]) world.done(attempt);
+    world.sync();
+    for (const attempt of [...world.running.values()]) world.done(attempt);
+    world.sync();
+    const before = world.started.length;
+    world.wallMs -= 60_000;
+    world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+    world.run(50_000);
+    expect(world.started).toHaveLength(before);
+    world.wallMs += 3_600_000;
+    world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+    world.run(1);
+    expect(world.started).toHaveLength(before + 1);
+  });
+
+  test("made at run time they are kept, listed, paused, run by hand and deleted; cron follows its time zone", () => {
+    const world = new World({ seed: 1 });
+    const spec = {
+      name: "nightly",
+      every: { type: "cron" as const, expression: "30 2 * * *", timeZone: "Europe/Berlin" },
+      taskType: "plain",
+      key: "n",
+      payload: new Uint8Array(),
+      misfire: "once" as const,
+    };
+    expect(world.ask("a", "n", { type: "put-schedule", app: A, spec })).toEqual({ type: "ok" });
+    expect(
+      world.ask("a", "n", {
+        type: "put-schedule",
+        app: A,
+        spec: { ...spec, name: "bad", every: { type: "cron", expression: "61 * * * *" } },
+      }),
+    ).toMatchObject({ code: "INVALID_ARGUMENT" });
+    world.crash();
+    const listed = world.ask("a", "n", { type: "list-schedules", limit: 10 });
+    expect(listed).toMatchObject({ schedules: [{ name: "nightly", declared: false, spec: "30 2 * * *" }] });
+    // 2023-11-14T22:13:20Z: the next 02:30 in Berlin is 01:30 UTC.
+    expect(listed.type === "schedules" && listed.schedules[0]?.nextFireAtMs).toBe(Date.UTC(2023, 10, 15, 1, 30));
+    world.run(Date.UTC(2023, 10, 15, 1, 30) - WALL_MS);
+    expect(world.started).toHaveLength(1);
+    world.ask("a", "n", { type: "schedule", app: A, key: "n", name: "nightly", action: "pause" });
+    world.done(newest(world));
+    world.run(3 * 86_400_000);
+    expect(world.started).toHaveLength(1);
+    world.ask("a", "n", { type: "schedule", app: A, key: "n", name: "nightly", action: "run" });
+    expect(world.started).toHaveLength(2);
+    // Asked twice of one id: one task, while it runs, over a crash, and when it is done.
+    world.done(newest(world));
+    const taskId = mintId({ wallMs: WALL_MS + world.now, random: () => 0.5, app: A, key: "n" });
+    const byHand = { type: "schedule", app: A, key: "n", name: "nightly", action: "run", taskId } as const;
+    const firings = (): number => world.started.filter((attempt) => attempt.record.id === taskId).length;
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    world.run(10);
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    expect(firings()).toBe(1);
+    world.crash();
+    world.run(10);
+    expect(firings()).toBe(2); // the attempt that the crash cut off, again
+    world.done(newest(world));
+    world.run(10);
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    world.run(10);
+    world.crash();
+    expect(world.ask("a", "n", byHand)).toEqual({ type: "ok" });
+    world.run(10);
+    expect(firings()).toBe(2);
+    expect(
+      world.ask("a", "n", { ...byHand, taskId: `${taskId.slice(0, 28)}${taskId.endsWith("0000") ? "0001" : "0000"}` }),
+    ).toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(world.ask("a", "n", { type: "schedule", app: A, key: "n", name: "nightly", action: "delete" })).toEqual({
+      type: "ok",
+    });
+    world.crash();
+    expect(world.ask("a", "n", { type: "list-schedules", limit: 10 })).toEqual({ type: "schedules", schedules: [] });
+  });
+});
+
+describe("residents", () => {
+  test("run at the owner, start again with delay, stop when the partition is held", () => {
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], residents: ["rss"] }) });
+    const partition = partitionOf(hashKey("a", "rss"));
+    expect(world.started).toHaveLength(1);
+    expect(newest(world)).toMatchObject({ resident: "rss", partition, record: { app: "a", key: "rss" } });
+    world.fail(newest(world));
+    expect(world.started).toHaveLength(1);
+    world.run(100);
+    expect(world.started).toHaveLength(2);
+    world.call((engine) => engine.hold(world.now, partition));
+    expect(world.aborted).toMatchObject([{ reason: "handoff" }]);
+    expect(world.engine.inFlight(partition)).toHaveLength(1);
+    world.done(newest(world));
+    expect(world.engine.inFlight(partition)).toHaveLength(0);
+    world.run(60_000);
+    expect(world.started).toHaveLength(2);
+    world.call((engine) => engine.release(world.now, partition));
+    world.run(100);
+    expect(world.started).toHaveLength(3);
+    expect(newest(world).fence > world.started[1]!.fence).toBe(true);
+  });
+});
