@@ -32,6 +32,7 @@ export interface PlanSituation {
   readonly after: RingDocument;
   readonly overtaken: readonly OvertakenChange[];
   readonly removed: ReadonlySet<NodeName>;
+  readonly sharedStore: boolean;
 }
 
 export function warningsOf(situation: PlanSituation): readonly PlanWarning[] {
@@ -72,11 +73,12 @@ function absencesOf({ before, after, removed }: PlanSituation): readonly PlanWar
 }
 
 /** The voter set that the ring is on its way to: as many as the target, the absent ones replaced as far as members serve. */
-function failoverOf({ after }: PlanSituation): readonly PlanWarning[] {
+function failoverOf({ after, sharedStore }: PlanSituation): readonly PlanWarning[] {
   const target = voterTarget(after.members);
   const serving = after.members.filter(isClaimable).length;
   const standing = Math.min(target, serving);
   if (standing - 1 >= Math.floor(target / 2) + 1) return [];
+  if (sharedStore && target === 1 && serving > 1) return []; // any other member goes on for an only voter
   return [{ code: "NO_FAILOVER", text: `the loss of one member stops the ring: ${serving} serve, ${target} vote` }];
 }
 

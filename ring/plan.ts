@@ -74,8 +74,8 @@ export interface CommitOptions {
 }
 
 /** The plan of the changes staged now; with none, a plan without moves. */
-export function planOf(document: RingDocument): Plan {
-  return outcomeOf(document, {}).plan;
+export function planOf(document: RingDocument, options: CommitOptions = {}): Plan {
+  return outcomeOf(document, options).plan;
 }
 
 /**
@@ -122,7 +122,7 @@ function outcomeOf(document: RingDocument, options: CommitOptions): Outcome {
     moves,
     cancelled: cancelledBetween(document, after),
     voters: { before: document.voters, target: voterTarget(after.members) },
-    warnings: warningsOf({ before: document, after, overtaken, removed }),
+    warnings: warningsOf({ before: document, after, overtaken, removed, sharedStore: options.keepStranded === false }),
   };
   return { plan, after };
 }

@@ -29,10 +29,20 @@ export function voterTarget(members: readonly Member[]): number {
   return staying <= 6 ? 5 : 7;
 }
 
-/** False when the loss of a single voter would leave no majority. Without `live` all but the down ones count as alive. */
-export function hasFailover(document: Pick<RingDocument, "members" | "voters">, live?: ReadonlySet<NodeName>): boolean {
+/**
+ * False when the loss of a single voter would leave no majority. Without `live` all but the down ones count as alive. With
+ * a store that all share any other member goes on for an only voter (`node/sole-seat.ts`).
+ */
+export function hasFailover(
+  document: Pick<RingDocument, "members" | "voters">,
+  live?: ReadonlySet<NodeName>,
+  options: { readonly sharedStore?: boolean } = {},
+): boolean {
   const down = new Set(document.members.filter((member) => member.status === "down").map((member) => member.name));
-  const standing = document.voters.filter((name) => (live === undefined ? !down.has(name) : live.has(name)));
+  const stands = (name: NodeName): boolean => (live === undefined ? !down.has(name) : live.has(name));
+  if (options.sharedStore === true && document.voters.length === 1)
+    return document.members.filter(({ name }) => stands(name)).length > 1;
+  const standing = document.voters.filter(stands);
   return standing.length - 1 >= Math.floor(document.voters.length / 2) + 1;
 }
 

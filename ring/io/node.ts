@@ -24,9 +24,10 @@ import type { DataDirectory } from "./directory.ts";
 import type { Gossip } from "./gossip.ts";
 import { OwnStore } from "./own-store.ts";
 import { type AskOptions, Questions } from "./questions.ts";
-import { encodeRegisterState } from "./register-codec.ts";
 import type { RegisterFile } from "./register-file.ts";
+import { RegisterWrites } from "./register-writes.ts";
 import { isWantOfRoom } from "./room.ts";
+import type { SeatStore } from "./seats.ts";
 import type { StoreLog } from "./store/log.ts";
 import type { NodeStore } from "./store/node-store.ts";
 
@@ -51,6 +52,8 @@ export interface NodeWorld {
   readonly gossip: () => Gossip;
   readonly peers: () => PeerLinks;
   readonly runner: () => AttemptRunner;
+  /** Of a store that all nodes share. */
+  readonly seats?: SeatStore;
   /** Partitions are opened after this: until then a shared store may turn out to be another ring's. */
   readonly mayOpen?: Promise<void>;
   readonly log: StoreLog & { info(fields: object, message: string): void };
@@ -65,6 +68,7 @@ export class NodeDriver implements RingNode {
   readonly #world: NodeWorld;
   readonly #machine: NodeMachine;
   readonly #own: OwnStore;
+  readonly #registers: RegisterWrites;
   #queue: NodeEvent[] = [];
   #stepping = false;
   #timer: NodeJS.Timeout | undefined;
@@ -86,7 +90,13 @@ export class NodeDriver implements RingNode {
     this.#world = world;
     this.#machine = world.machine;
     this.name = world.name;
-    const { store, log, mayOpen, onCommit } = world;
+    const { store, log, mayOpen, onCommit, register, seats } = world;
+    this.#registers = new RegisterWrites({
+      register,
+      seats,
+      step: (event) => this.step(event),
+      failed: (error) => this.#failed(error),
+    });
     this.#own = new OwnStore({
       store,
       log,
@@ -151,6 +161,10 @@ export class NodeDriver implements RingNode {
   }
 
   // What the API sees.
+
+  get sharesStore(): boolean {
+    return this.#world.store.shared;
+  }
 
   document(): RingDocument | undefined {
     return this.#machine.document;
@@ -279,15 +293,20 @@ export class NodeDriver implements RingNode {
         this.#world.peers().prune(effect.to);
         return;
       case "persist-register": {
-        const written =
-          effect.of === this.name
-            ? this.#world.register.write(encodeRegisterState(effect.state))
-            : adopted.persistRegister(effect.of, effect.state);
-        const event = { type: "register-persisted", of: effect.of, sequence: effect.sequence } as const;
-        return effect.of === this.name
-          ? this.#write(written, () => event)
-          : this.#attempt(effect.of, written, () => event);
+        const { of, sequence, state, seat } = effect;
+        if (of === this.name) return this.#registers.own(effect);
+        if (seat !== undefined) return this.#registers.another(effect, seat);
+        const event = { type: "register-persisted", of, sequence } as const;
+        return this.#attempt(of, adopted.persistRegister(of, state), () => event);
       }
+      case "claim-seat": {
+        const claimed = this.#world.seats?.claim(effect.claim);
+        const { of } = effect.claim;
+        if (claimed !== undefined) this.#write(claimed, (result) => ({ type: "seat", of, result }));
+        return;
+      }
+      case "leave-seat":
+        return void this.#world.seats?.leave(effect.token).catch((error: unknown) => this.#failed(error));
       case "commit-adopted":
         return this.#attempt(effect.member, adopted.commit(effect.member, effect.groups), () => ({
           type: "adopted-committed",

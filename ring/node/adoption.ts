@@ -51,10 +51,15 @@ interface Holding {
 
 export interface AdoptionHooks {
   consent(member: NodeName, epoch: Epoch, gives: Giving): void;
+  /** As the only voter its acceptor lives in the store that all share: `sole-seat.ts` speaks for it. */
+  isInStore(member: NodeName): boolean;
+  /** Its directory's lock is held here from now on, or no longer. */
+  proveDead(member: MemberId, isDead: boolean): void;
   /** Effects of the dead member's acceptor. */
   registerEffects(of: NodeName, effects: readonly RegisterEffect[]): void;
   learn(document: RingDocument): void;
-  announce(members: readonly NodeName[]): void;
+  /** Whom this node speaks for has changed. */
+  announce(): void;
   /** A directory is held: its stranded rows can be sent. */
   held(): void;
   isRestarting(name: NodeName): boolean;
@@ -237,9 +242,15 @@ export class Adoption {
   #adopt(name: NodeName, lock: Extract<LockResult, { type: "held" }>): void {
     const { now } = this.#here;
     const register =
-      lock.register === undefined
+      lock.register === undefined || this.#hooks.isInStore(name)
         ? undefined
-        : new Register({ state: lock.register, leaseMs: this.#leaseMs, random: this.#random, acceptorOnly: true });
+        : new Register({
+            state: lock.register,
+            leaseMs: this.#leaseMs,
+            random: this.#random,
+            acceptorOnly: true,
+            mayAnswer: () => !this.#hooks.isInStore(name),
+          });
     const holding: Holding = {
       memberId: lock.memberId,
       copies: new Map(lock.copies.map((copy) => [copy.partition, copy.term])),
@@ -253,8 +264,9 @@ export class Adoption {
       trouble: new Trouble(),
     };
     this.#holdings.set(name, holding);
+    this.#hooks.proveDead(lock.memberId, true);
     this.#here.note("adoption-started", `${name}: its process is gone, ${holding.copies.size} partitions on its disk`);
-    this.#announce();
+    this.#hooks.announce();
     if (register !== undefined) this.#hooks.registerEffects(name, register.step(now, { type: "start" }));
     if (lock.register?.document !== undefined) this.#hooks.learn(lock.register.document);
     if (register !== undefined && this.#here.document !== undefined)
@@ -302,6 +314,7 @@ export class Adoption {
   }
 
   #quorumWithout(name: NodeName, document: RingDocument): boolean {
+    if (this.#hooks.isInStore(name)) return true;
     const others = document.voters.filter((voter) => voter !== name && this.#hooks.live(voter)).length;
     return others >= Math.floor(document.voters.length / 2) + 1;
   }
@@ -318,12 +331,11 @@ export class Adoption {
   }
 
   #release(name: NodeName): void {
-    const holding = this.#holdings.get(name);
-    this.#holdings.delete(name);
+    const holding = this.#letGo(name);
     if (this.#isNeeded(name))
       this.#watched.set(name, { since: this.#here.now, nextTry: this.#here.now + LEND_MS, trying: false });
     this.#here.emit({ type: "release-lock", member: name });
-    this.#announce();
+    this.#hooks.announce();
     this.#here.note(
       "adoption-done",
       `${name}: after ${Math.round(this.#here.now - (holding?.since ?? this.#here.now))} ms`,
@@ -335,21 +347,21 @@ export class Adoption {
     const times = this.#givenBack.get(name) ?? 0;
     const awayMs = doubled(AWAY_MS, times, AWAY_MOST_MS);
     this.#givenBack.set(name, times + 1);
-    this.#holdings.delete(name);
+    this.#letGo(name);
     this.#watched.set(name, { since: this.#here.now, nextTry: this.#here.now + awayMs, trying: false });
     this.#here.emit({ type: "release-lock", member: name });
-    this.#announce();
+    this.#hooks.announce();
     this.#here.note(
       "adoption-failed",
       `${name}: ${detail}; its directory is given back, for ${awayMs / 1_000} s at least`,
     );
   }
 
-  /** To all, this node's own claimant included. */
-  #announce(): void {
-    const members = this.holding();
-    this.#hooks.announce(members);
-    this.#here.send(this.#here.self, { type: "speaking-for", members });
+  #letGo(name: NodeName): Holding | undefined {
+    const holding = this.#holdings.get(name);
+    this.#holdings.delete(name);
+    if (holding !== undefined) this.#hooks.proveDead(holding.memberId, false);
+    return holding;
   }
 
   /** Taking the lock would do something now: a dead voter of which nothing is left matters only without a majority. */

@@ -322,7 +322,7 @@ export class Answers {
     const live = new Set(
       document.members.map((member) => member.name).filter((name) => this.#parts.liveness.live(this.#here.now, name)),
     );
-    if (!hasFailover(document, live))
+    if (!hasFailover(document, live, { sharedStore: this.#here.sharedStore === true }))
       warnings.push({
         code: "NO_FAILOVER",
         detail: "the loss of one more voter stops ring changes; add members (3 or more)",

@@ -46,6 +46,8 @@ export interface ClaimantHooks {
   askRevocable(member: NodeName): void;
   /** Members that adoption on their machine may still save: not marked down as away yet. */
   peersOnMachine(name: NodeName): boolean;
+  /** This node speaks for the member from the store that all share: no adoption will save it. */
+  isInStore?(name: NodeName): boolean;
   /** The member can reach a store that all share. Absent: each has its own. */
   reachesStore?(name: NodeName): boolean;
 }
@@ -310,7 +312,9 @@ export class Claimant {
     }
     attempt((current) => {
       const voters = nextVoters(current, {
-        live: new Set(names.filter((name) => live.has(name) || this.#isAwaited(name))),
+        live: new Set(
+          names.filter((name) => live.has(name) || this.#isAwaited(name) || this.#goesLater(current, name)),
+        ),
         answered: new Set([...live].filter((name) => this.#liveness.linked(name))),
       });
       return voters === current.voters ? current : setVoters(current, voters);
@@ -338,6 +342,14 @@ export class Claimant {
     );
   }
 
+  /**
+   * The only voter, for which this node speaks from the store, goes in the epoch in which it loses its partitions: the voter
+   * that follows it knows not what this node knows of its lease, and would wait for that once more.
+   */
+  #goesLater(document: RingDocument, name: NodeName): boolean {
+    return this.#hooks.isInStore?.(name) === true && findMember(document, name)?.status !== "down";
+  }
+
   /** K2, K4. */
   #watchDead(document: RingDocument): void {
     const { now } = this.#here;
@@ -345,7 +357,8 @@ export class Claimant {
       if (status === "down" || status === "exiting") continue;
       const since = this.#liveness.deadSince(now, name);
       if (since === undefined || now - since < SETTLE_MS) continue;
-      if (this.#liveness.speakerFor(name) !== undefined && now - since < ADOPTION_FIRST_MS) continue;
+      const isAdopted = this.#liveness.speakerFor(name) !== undefined && this.#hooks.isInStore?.(name) !== true;
+      if (isAdopted && now - since < ADOPTION_FIRST_MS) continue;
       if (
         (this.#revocable.get(name) ?? 0) > now ||
         now - (this.#askedRevocable.get(name) ?? Number.NEGATIVE_INFINITY) < REVOCABLE_ASK_MS

@@ -3,6 +3,7 @@
  * `ring/io/node.ts` performs these on real disks and sockets; the simulator does it in virtual time.
  */
 
+import type { RingDocument } from "../document.ts";
 import type { MemberId, NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { SwimEffect, SwimEvent } from "../membership/events.ts";
@@ -26,7 +27,8 @@ export type NodeEvent =
   /** The link took it not: it has no room, or the message is too large. Told of what somebody waits for. */
   | { readonly type: "unsent"; readonly to: NodeName; readonly message: Ask | Answer | Forward }
   | { readonly type: "link"; readonly peer: NodeName; readonly up: boolean }
-  | { readonly type: "register-persisted"; readonly of: NodeName; readonly sequence: number }
+  /** `seat`: the token it was written under, too. */
+  | { readonly type: "register-persisted"; readonly of: NodeName; readonly sequence: number; readonly seat?: string }
   | { readonly type: "committed"; readonly group: number; readonly refused: readonly Partition[] }
   | { readonly type: "adopted-committed"; readonly writeId: number }
   /** Work on an adopted directory was not done. `passing`: for want of room, so that it may be done later. */
@@ -67,7 +69,17 @@ export type NodeEvent =
   | { readonly type: "store-full"; readonly full: boolean }
   | { readonly type: "store-broken"; readonly detail: string }
   /** Of a shared store: this node's lease there, and which others have one. */
-  | { readonly type: "store-lease"; readonly heldUntil: Instant | undefined; readonly others: readonly NodeName[] }
+  | {
+      readonly type: "store-lease";
+      readonly heldUntil: Instant | undefined;
+      readonly others: readonly NodeName[];
+      /** As it was when the lease was renewed; absent: there is none. */
+      readonly seat?: SeatFound;
+    }
+  /** The answer to `claim-seat`. */
+  | { readonly type: "seat"; readonly of: MemberId; readonly result: SeatResult }
+  /** A write under a seat's token was refused: somebody else has the seat. */
+  | { readonly type: "seat-refused"; readonly seat: string }
   | { readonly type: "given-marked"; readonly epoch: number };
 
 export type LockResult =
@@ -82,6 +94,48 @@ export type LockResult =
       readonly register: RegisterState | undefined;
       readonly copies: readonly Copy[];
     };
+
+/** The seat of a ring's only voter in a store that all share: whose acceptor it is, and who speaks for it. */
+export interface SeatFound {
+  readonly of: MemberId;
+  /** Undefined: nobody, until the member itself claims it. */
+  readonly holder: MemberId | undefined;
+  /** Drawn anew with each claim; writes under an older one are refused. */
+  readonly token: string;
+  /** Of the holder's lease in the store, as it is written there: another one shows that its process lives. */
+  readonly beat: string;
+}
+
+export interface SeatClaim {
+  /** Whose seat. */
+  readonly of: MemberId;
+  /** Found so for longer than a lease, or proved dead: the seat may be taken from its holder if it still looks like this. */
+  readonly seen?: { readonly token: string; readonly beat: string | "dead" };
+  /** By the only voter itself: what its acceptor knows. */
+  readonly own?: SeatState;
+  /** Whoever claims knows that document. */
+  readonly history: number;
+  readonly epoch: number;
+}
+
+export interface SeatState {
+  readonly state: RegisterState;
+  /** Of its register (`RegisterOptions.continues`). */
+  readonly run: number;
+}
+
+export type SeatResult =
+  /** The store could not be asked, or did not answer: it may have been done. */
+  | { readonly type: "no-answer" }
+  /** `newer`: a decided document that the claimer does not know. */
+  | { readonly type: "refused"; readonly found: SeatFound | undefined; readonly newer?: RingDocument }
+  /** `kept`: what was answered in the member's name last, to go on from. Absent: what the claim brought. */
+  | { readonly type: "held"; readonly token: string; readonly kept?: SeatState };
+
+/** A state to be kept in the store under a seat's token. */
+export interface SeatWrite extends SeatState {
+  readonly token: string;
+}
 
 /** A partition that has rows in a directory. */
 export interface Copy {
@@ -100,7 +154,12 @@ export type NodeEffect =
       readonly of: NodeName;
       readonly sequence: number;
       readonly state: RegisterState;
+      /** First into the store that all share. For another member than this node: only there. */
+      readonly seat?: SeatWrite;
     }
+  | { readonly type: "claim-seat"; readonly claim: SeatClaim }
+  /** Leave the seat to the member whose it is. */
+  | { readonly type: "leave-seat"; readonly token: string }
   | { readonly type: "commit"; readonly group: number; readonly groups: readonly RowGroup[] }
   | {
       readonly type: "commit-adopted";

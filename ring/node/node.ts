@@ -36,6 +36,7 @@ import { NODE_ROWS, Overrides, overrideChange } from "./overrides.ts";
 import type { NodeRequest, NodeStatus, TransferView } from "./requests.ts";
 import { type Admission, Router } from "./router.ts";
 import { Seat } from "./seat.ts";
+import { SoleSeat } from "./sole-seat.ts";
 import { Stopping } from "./stopping.ts";
 import { StoreLease } from "./store-lease.ts";
 
@@ -79,6 +80,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   readonly #answers: Answers;
   readonly #stopping: Stopping;
   readonly #storeLease: StoreLease;
+  readonly #soleSeat: SoleSeat;
   readonly #overrides = new Overrides();
   #effects: NodeEffect[] = [];
   #loopback: NodeMessage[] = [];
@@ -153,8 +155,28 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         leaseChanged: (held) => this.#leaseChanged(held),
         leaseWarning: () => engine.abortAll(here.now, "lease"),
         speakerFor: (name) => liveness.speakerFor(name),
-        holds: (name) => this.#adoption.holding().includes(name),
-        toHeld: (of, from, message) => void this.#adoption.receive(of, from, message),
+        holds: (name) => this.#speaksFor().includes(name),
+        toHeld: (of, from, message) => {
+          if (!this.#soleSeat.receive(of, from, message)) this.#adoption.receive(of, from, message);
+        },
+        mayAnswer: (now) => this.#soleSeat.mayAnswer(member.name, now),
+        seatWrite: (of, state) => this.#soleSeat.writeOf(of, state),
+      },
+    });
+    this.#soleSeat = new SoleSeat(here, {
+      memberId: member.id,
+      random,
+      leaseMs,
+      hooks: {
+        storeHeld: (now) => this.#storeLease.heldAt(now),
+        reachesStore: (name) => this.#storeLease.holds(name),
+        isRestarting: (name) => liveness.isRestarting(here.now, name),
+        own: () => this.#seat.own,
+        seated: (kept) => this.#seat.seated(kept),
+        registerEffects: (of, effects) => this.#seat.perform(of, effects),
+        learn: (document) => this.#seat.learn(document),
+        announce: () => this.#announce(),
+        voidLease: () => this.#seat.loseLease({ suspended: true }),
       },
     });
     this.#claimant = new Claimant(here, liveness, {
@@ -162,6 +184,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       askRevocable: (name) => this.#seat.askRevocable(name),
       peersOnMachine: (name) => this.#neighbours.sharesMachine(name),
       reachesStore: (name) => this.#storeLease.holds(name),
+      isInStore: (name) => this.#soleSeat.holding().includes(name),
     });
     this.#adoption = new Adoption(here, {
       random,
@@ -170,10 +193,9 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         consent: (name, epoch, gives) => this.#giveConsent(name, epoch, gives, true),
         registerEffects: (of, effects) => this.#seat.perform(of, effects),
         learn: (document) => this.#seat.learn(document),
-        announce: (members) => {
-          liveness.speaks(member.name, members);
-          this.#neighbours.toAll({ type: "speaking-for", members });
-        },
+        announce: () => this.#announce(),
+        isInStore: (name) => SoleSeat.memberOf(here.document, here.sharedStore === true)?.name === name,
+        proveDead: (id, isDead) => this.#soleSeat.proveDead(id, isDead),
         held: () => {
           if (here.document !== undefined) this.#outgoing.follow(here.document);
         },
@@ -189,7 +211,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       hooks: {
         presence: () => apps.presence(),
         overrides: () => this.#overrides.all(),
-        speaksFor: () => this.#adoption.holding(),
+        speaksFor: () => this.#speaksFor(),
         suspect: (name) => this.#adoption.suspect(name),
         linkChanged: (name, up) => this.#linkChanged(name, up),
         noticed: (notice) => this.#claimant.noticed(notice),
@@ -304,6 +326,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       doubts: this.#doubtsAt,
       stopping: this.#stopping.nextDeadline(),
       storeLease: this.#storeLease.nextDeadline(),
+      soleSeat: this.#soleSeat.nextDeadline(),
       left: this.#leftAt,
     };
   }
@@ -351,6 +374,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         return this.#neighbours.step(event.event);
       case "register-persisted":
         if (event.of === this.#here.self) this.#seat.persisted(event.sequence);
+        else if (event.seat !== undefined) this.#soleSeat.persisted(event.seat, event.sequence);
         else this.#adoption.persisted(event.of, event.sequence);
         return;
       case "unsent":
@@ -398,7 +422,12 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "store-broken":
         return this.#break(event.detail);
       case "store-lease":
+        this.#soleSeat.confirm(event.seat);
         return this.#storeLease.learned(event.heldUntil, event.others);
+      case "seat":
+        return this.#soleSeat.claimed(event.of, event.result);
+      case "seat-refused":
+        return this.#soleSeat.refused(event.seat);
       case "given-marked":
         return this.#storeLease.marked(event.epoch);
     }
@@ -417,6 +446,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#neighbours.tick();
     this.#seat.tick();
     this.#storeLease.tick();
+    this.#soleSeat.tick();
     this.#engine.tick(now);
     this.#router.tick();
     this.#outgoing.pump();
@@ -515,6 +545,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#incoming.follow(document);
     this.#outgoing.follow(document);
     this.#claimant.follow(document);
+    this.#soleSeat.follow(document);
     this.#adoption.follow(document);
     this.#settleInPlace();
     this.#router.drain();
@@ -599,6 +630,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #linkChanged(peer: NodeName, up: boolean): void {
     if (up) {
       this.#adoption.trust(peer);
+      if (this.#soleSeat.holding().includes(peer)) this.#announce();
       this.#router.drain();
       return this.#outgoing.pump();
     }
@@ -606,6 +638,19 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#outgoing.linkDown(peer);
     this.#asks.linkDown(peer);
     this.#adoption.suspect(peer);
+  }
+
+  /** Members whose directories or seats are held here. */
+  #speaksFor(): readonly NodeName[] {
+    return [...new Set([...this.#adoption.holding(), ...this.#soleSeat.holding()])];
+  }
+
+  /** To all, this node's own claimant included. */
+  #announce(): void {
+    const message = { type: "speaking-for", members: this.#speaksFor() } as const;
+    this.#liveness.speaks(this.#here.self, message.members);
+    this.#neighbours.toAll(message);
+    this.#here.send(this.#here.self, message);
   }
 
   #counts(): ReadonlyMap<Partition, number> {

@@ -31,6 +31,8 @@ export interface RingEvent {
 
 export interface RingNode {
   readonly name: NodeName;
+  /** All nodes keep their rows in one store. */
+  readonly sharesStore?: boolean;
   /** The newest decided document; undefined before the node is part of a ring. */
   document(): RingDocument | undefined;
   members(): readonly MemberView[];

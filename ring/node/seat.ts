@@ -11,6 +11,7 @@ import type { Consent, RegisterMessage, RegisterState } from "../register/messag
 import type { ProposalOutcome } from "../register/proposer.ts";
 import { Register } from "../register/register.ts";
 import { checkSuccessor } from "../successor.ts";
+import type { SeatState, SeatWrite } from "./effects.ts";
 import type { Here } from "./here.ts";
 
 /** How this node's proposal for that epoch ended. */
@@ -30,8 +31,12 @@ export interface SeatHooks {
   leaseWarning(): void;
   /** Who speaks for a dead member; undefined: it speaks for itself. */
   speakerFor(name: NodeName): NodeName | undefined;
-  /** This node holds the directory of that member. */
+  /** This node holds the directory of that member, or its seat in the store. */
   holds(name: NodeName): boolean;
+  /** As the only voter: whether this node may answer now (`sole-seat.ts`). */
+  mayAnswer(now: Instant): boolean;
+  /** How a state is kept in the store that all share, if it is. */
+  seatWrite(of: NodeName, state: RegisterState): SeatWrite | undefined;
   /** A message for such a member. */
   toHeld(of: NodeName, from: NodeName, message: RegisterMessage): void;
 }
@@ -50,6 +55,7 @@ export class Seat {
       state,
       leaseMs,
       random,
+      ...(here.sharedStore === true ? { mayAnswer: (now: Instant) => hooks.mayAnswer(now) } : {}),
       checkSuccessor: (previous, next) => checkSuccessor(previous, next, { sharedStore: here.sharedStore === true })[0],
     });
   }
@@ -62,8 +68,18 @@ export class Seat {
     return this.#leaseUntil;
   }
 
+  /** What the acceptor knows, and which run of this member it is. */
+  get own(): SeatState {
+    return { state: this.#register.state, run: this.#register.run };
+  }
+
   start(): void {
     this.#step({ type: "start" });
+  }
+
+  /** This node has its seat as the only voter. */
+  seated(kept: RegisterState | undefined): void {
+    this.#step({ type: "seated", state: kept });
   }
 
   tick(): void {
@@ -102,9 +118,11 @@ export class Seat {
   perform(of: NodeName, effects: readonly RegisterEffect[]): void {
     for (const effect of effects) {
       if (effect.type === "send") this.#send(of, effect.to, effect.message);
-      else if (effect.type === "persist")
-        this.#here.emit({ type: "persist-register", of, sequence: effect.sequence, state: effect.state });
-      else if (of === this.#here.self) this.#performOwn(effect);
+      else if (effect.type === "persist") {
+        const { sequence, state } = effect;
+        const seat = this.#hooks.seatWrite(of, state);
+        this.#here.emit({ type: "persist-register", of, sequence, state, ...(seat === undefined ? {} : { seat }) });
+      } else if (of === this.#here.self) this.#performOwn(effect);
       else if (effect.type === "decided") this.learn(effect.document);
     }
   }

@@ -54,7 +54,11 @@ export class StoreLease {
   }
 
   get held(): boolean {
-    return !this.#shared || (this.#heldUntil !== undefined && this.#heldUntil > this.#here.now);
+    return this.heldAt(this.#here.now);
+  }
+
+  heldAt(now: Instant): boolean {
+    return !this.#shared || (this.#heldUntil !== undefined && this.#heldUntil > now);
   }
 
   /** The epoch for which everything was given up and that is not known yet. */

@@ -4,7 +4,7 @@
 
 import type { RingDocument } from "../document.ts";
 import type { Epoch, NodeName, RingId } from "../ids.ts";
-import type { Random } from "../machine.ts";
+import type { Instant, Random } from "../machine.ts";
 import type { LeaseEffect } from "./lease.ts";
 import type { Consent, RegisterMessage, RegisterState } from "./messages.ts";
 import type { ProposalOutcome } from "./proposer.ts";
@@ -23,6 +23,11 @@ export type RegisterEvent =
   | { readonly type: "learn"; readonly document: RingDocument }
   /** A clock that counts suspend and the monotonic one differ by more than 1 s: the lease is void (rule 12). */
   | { readonly type: "suspended" }
+  /**
+   * This member's acceptor may answer from now on, as one that starts (`RegisterOptions.mayAnswer`). With a state it goes on
+   * from there: somebody has answered in its name meanwhile.
+   */
+  | { readonly type: "seated"; readonly state: RegisterState | undefined }
   | { readonly type: "tick" };
 
 export type RegisterEffect =
@@ -55,6 +60,12 @@ export interface RegisterOptions {
   readonly random: Random;
   /** An adopter speaks for a dead member with its register file: it votes, grants and finishes, but neither proposes nor asks for leases (rule 16). */
   readonly acceptorOnly?: boolean;
+  /** Goes on as this run of the member, with its start counter: votes and grants, and proposes nothing, not even to finish. */
+  readonly continues?: { readonly run: number };
+  /** Of whom it is proved that every lease granted to it before this start has ended. */
+  readonly gone?: NodeName;
+  /** Asked while the member is the only voter: whether its acceptor may answer now. Absent: always. */
+  readonly mayAnswer?: (now: Instant) => boolean;
   /** Further checks of a proposal, by proposer and voters alike; the reason, or undefined. */
   readonly checkSuccessor?: (previous: RingDocument, next: RingDocument) => string | undefined;
 }

@@ -26,6 +26,7 @@ export class Grants {
   /** Until when to refuse renewals (G3). */
   readonly #withheld = new Map<NodeName, Instant>();
   #everyoneAt = Number.NEGATIVE_INFINITY;
+  #except: NodeName | undefined;
 
   constructor(options: GrantsOptions) {
     this.#heldMs = options.leaseMs * options.driftMargin;
@@ -41,13 +42,16 @@ export class Grants {
     return true;
   }
 
-  grantEveryone(now: Instant): void {
+  /** `except`: whose earlier leases are proved to have ended. */
+  grantEveryone(now: Instant, except?: NodeName): void {
     this.#everyoneAt = now;
+    this.#except = except;
   }
 
   /** How long this voter must still refuse to take partitions from the member without its consent; 0 for not at all. */
   waitMs(now: Instant, member: NodeName): number {
-    const last = Math.max(this.#everyoneAt, this.#grantedAt.get(member) ?? Number.NEGATIVE_INFINITY);
+    const everyoneAt = member === this.#except ? Number.NEGATIVE_INFINITY : this.#everyoneAt;
+    const last = Math.max(everyoneAt, this.#grantedAt.get(member) ?? Number.NEGATIVE_INFINITY);
     return Math.max(0, Math.ceil(last + this.#heldMs - now));
   }
 

@@ -29,6 +29,14 @@ export class Outbox {
     this.#unsaved = state;
   }
 
+  /** What waits for a state that will not be synced any more must not leave with a later one. */
+  forget(isMoot: (message: RegisterMessage) => boolean): void {
+    const isKept = (effect: Outgoing): boolean =>
+      (effect.type !== "send" && effect.type !== "to-self") || !isMoot(effect.message);
+    this.#held.splice(0, this.#held.length, ...this.#held.filter(({ effect }) => isKept(effect)));
+    this.#fresh = this.#fresh.filter(isKept);
+  }
+
   persisted(sequence: number): void {
     this.#persisted = Math.max(this.#persisted, sequence);
   }

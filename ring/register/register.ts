@@ -8,6 +8,8 @@
  * R2  A voter whose vote stays undecided for a second finishes the decision itself (rule 9).
  * R3  A message for a decided epoch is answered with the document, one from a later epoch with a pull (rule 2).
  * R4  Another ring is refused; a newer history ends this register, which then does nothing until a restart (rules 5, 6).
+ * R5  An only voter whose seat is kept elsewhere (`node/sole-seat.ts`) answers as acceptor only while it holds that seat. What
+ *     it said and could not have written down there is forgotten with the decision that it was about, or with the seat.
  */
 
 import type { RingDocument } from "../document.ts";
@@ -62,11 +64,11 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
       proposalTimeoutMs = REGISTER_DEFAULTS.proposalTimeoutMs,
     } = options;
     const { member, memberId } = state;
-    const starts = state.starts + 1;
+    const starts = options.continues === undefined ? state.starts + 1 : state.starts;
     this.#options = options;
     this.#finishAfterMs = options.finishAfterMs ?? REGISTER_DEFAULTS.finishAfterMs;
     this.#state = { ...state, starts };
-    this.#run = Math.floor(random() * 2 ** 32);
+    this.#run = options.continues?.run ?? Math.floor(random() * 2 ** 32);
     this.#gate = new Gate({ memberId, starts, run: this.#run });
     const { checkSuccessor } = options;
     this.#voter = new Voter({ leaseMs, driftMargin, ...(checkSuccessor === undefined ? {} : { checkSuccessor }) });
@@ -77,6 +79,11 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   /** What is, or is about to be, on disk. */
   get state(): RegisterState {
     return this.#state;
+  }
+
+  /** Drawn at its start: tells it from others that speak for the same member. */
+  get run(): number {
+    return this.#run;
   }
 
   get counters(): RegisterCounters {
@@ -136,6 +143,9 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
       case "suspended":
         this.#lease(this.#holder.step(now, { type: "void" }));
         return;
+      case "seated":
+        this.#seated(now, event.state);
+        return;
       case "tick":
         this.#tick(now);
         return;
@@ -146,11 +156,23 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     if (this.#phase !== "new") return;
     this.#phase = "running";
     this.#outbox.save(this.#state); // R1
-    this.#voter.start(now);
+    this.#voter.start(now, this.#options.gone);
     const { document } = this.#state;
     if (document === undefined) return;
     this.#scheduleFinish(now);
     if (!this.#options.acceptorOnly) this.#lease(this.#holder.step(now, { type: "document", document }));
+  }
+
+  #seated(now: Instant, state: RegisterState | undefined): void {
+    if (state?.document !== undefined) this.#learn(now, state.document);
+    const { document } = this.#state;
+    if (document === undefined || this.#phase !== "running") return;
+    const isKept = state?.document !== undefined && compareDocuments(state.document, document) === 0;
+    if (isKept) this.#outbox.forget(isAnswer); // R5
+    this.#save(isKept ? { ...this.#state, promised: state.promised, accepted: state.accepted } : this.#state);
+    this.#voter.start(now);
+    this.#scheduleFinish(now);
+    this.#lease(this.#holder.step(now, { type: "document", document }));
   }
 
   #tick(now: Instant): void {
@@ -204,6 +226,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     this.#scheduleFinish(now);
     const { document: previous, accepted: vote, promised, member, memberId } = this.#state;
     if (previous === undefined || vote === undefined || !isVoter(previous, member, memberId)) return;
+    if (this.#options.continues !== undefined) return;
     if (this.#proposer.isIdle) this.#drive(now, this.#proposer.step(now, { type: "finish", previous, vote, promised }));
   }
 
@@ -281,6 +304,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   }
 
   #answer(now: Instant, from: NodeName, message: Envelope & Question): void {
+    if (this.#isMute(now)) return;
     const answer = this.#voter.answer(now, this.#state, from, message);
     if (answer.type === "dropped") this.#counters[answer.reason] += 1;
     if (answer.type !== "reply") return;
@@ -288,6 +312,18 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     if (answer.state !== this.#state) this.#save(answer.state);
     if (isNewVote) this.#scheduleFinish(now);
     this.#send(from, answer.reply);
+  }
+
+  /** R5 */
+  #isMute(now: Instant): boolean {
+    const { document } = this.#state;
+    return document !== undefined && this.#isSole(document) && this.#options.mayAnswer?.(now) === false;
+  }
+
+  #isSole(document: RingDocument): boolean {
+    const { member, memberId } = this.#state;
+    if (this.#options.mayAnswer === undefined || document.voters.length > 1) return false;
+    return isVoter(document, member, memberId);
   }
 
   #hearDecided(
@@ -318,6 +354,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
       return;
     }
     if (previous !== undefined && compareDocuments(document, previous) <= 0) return;
+    if (previous !== undefined && this.#isSole(previous)) this.#outbox.forget(isAnswer); // R5
     this.#save({ ...this.#state, document, promised: undefined, accepted: undefined });
     this.#finishAt = undefined;
     this.#voter.learned(now, previous, document);
@@ -393,4 +430,9 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     const write = this.#outbox.close();
     if (write !== undefined) effects.push(write);
   }
+}
+
+/** What an acceptor says of the open decision. */
+function isAnswer({ type }: RegisterMessage): boolean {
+  return type === "promise" || type === "accepted";
 }

@@ -36,8 +36,9 @@ export class Voter {
     this.#grants = new Grants(options);
   }
 
-  start(now: Instant): void {
-    this.#grants.grantEveryone(now); // V2: on start
+  /** `gone`: of whom it is proved that every lease granted before has ended. */
+  start(now: Instant, gone?: NodeName): void {
+    this.#grants.grantEveryone(now, gone); // V2: on start
   }
 
   learned(now: Instant, previous: RingDocument | undefined, document: RingDocument): void {

@@ -151,7 +151,7 @@ export function clusterHandlers({ node, limits, keys }: ClusterOptions): Handler
       Stage: (request: messages.StageRequest, { deadlineMs }) => stage(request, deadlineMs),
       Plan: async (_request, { deadlineMs }) => {
         const document = documentOf(node);
-        const plan = planOf(document);
+        const plan = planOf(document, { keepStranded: node.sharesStore !== true });
         return planMessage(document, plan, await planSizes(node, plan, deadlineMs));
       },
       Commit: (request: { readonly planId: string }, { deadlineMs }) => commit(request, deadlineMs),

@@ -242,7 +242,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     peers: () => peers,
     runner: () => runner,
     log,
-    ...(shared === undefined ? {} : { mayOpen: shared.granted }),
+    ...(shared === undefined ? {} : { mayOpen: shared.granted, seats: shared.seats }),
     onCommit: (durationMs) => metrics.storeCommitSeconds.record(durationMs / 1_000),
     onExit: finish,
   });

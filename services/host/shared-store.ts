@@ -11,7 +11,9 @@ import { RingError } from "../../ring/errors.ts";
 import type { DataDirectory } from "../../ring/io/directory.ts";
 import { readFileIfThere, replaceFile } from "../../ring/io/files.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";
-import { checkStoreId, RedisLease } from "../../ring/io/store/redis/lease.ts";
+import type { SeatStore } from "../../ring/io/seats.ts";
+import { checkStoreId, openLeaseLink, RedisLease } from "../../ring/io/store/redis/lease.ts";
+import { RedisSeat } from "../../ring/io/store/redis/seat.ts";
 import { openRedisStore, type RedisStore } from "../../ring/io/store/redis/store.ts";
 import type { HostLog } from "./log.ts";
 
@@ -21,6 +23,7 @@ export interface SharedStore extends AsyncDisposable {
   readonly granted: Promise<void>;
   /** The epoch for which an earlier process gave everything up. */
   readonly givenFor: number | undefined;
+  readonly seats: SeatStore;
   /** Keeps the lease from now on, and tells the node of it. */
   serve(node: NodeDriver, document: () => RingDocument | undefined): void;
 }
@@ -44,6 +47,8 @@ export async function openSharedStore(options: {
     throw error;
   }
   let lease: RedisLease | undefined;
+  const link = openLeaseLink(store.address, directory.name);
+  const seats = new RedisSeat(link, { prefix: store.address.prefix, name: directory.name, id: directory.id });
   const fresh = randomBytes(16).toString("hex");
   let grant: () => void = () => undefined;
   const granted = new Promise<void>((resolve) => {
@@ -52,10 +57,12 @@ export async function openSharedStore(options: {
   return {
     store,
     granted,
+    seats,
     givenFor: Number.isInteger(given) ? given : undefined,
     serve: (node, document) => {
       lease = new RedisLease({
         address: store.address,
+        link,
         member: directory.name,
         memberId: directory.id,
         leaseMs,
@@ -64,9 +71,9 @@ export async function openSharedStore(options: {
         newStoreId: () => (document()?.epoch === 1 ? fresh : undefined),
         remember: (id) =>
           replaceFile(path, { content: async () => Buffer.from(`${JSON.stringify({ version: 1, store: id })}\n`) }),
-        onLease: (heldUntil, others) => {
+        onLease: (heldUntil, others, seat) => {
           grant();
-          node.step({ type: "store-lease", heldUntil, others });
+          node.step({ type: "store-lease", heldUntil, others, ...(seat === undefined ? {} : { seat }) });
         },
         onBroken: (error) => {
           store.break(error);
@@ -77,7 +84,9 @@ export async function openSharedStore(options: {
       lease.start();
     },
     async [Symbol.asyncDispose]() {
+      seats.close();
       await lease?.[Symbol.asyncDispose]();
+      link.close();
       await store[Symbol.asyncDispose]();
     },
   };

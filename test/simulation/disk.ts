@@ -17,6 +17,8 @@ export class Disk {
   readonly memberId: MemberId;
   register: RegisterState | undefined;
   planned: boolean = false;
+  /** With a shared store: the epoch for which everything was given up. */
+  givenFor: number | undefined;
   /** True time until which it does what it was asked for. */
   busyUntil: number = 0;
   /** True time until which it has no room for what another process would write. */

@@ -12,6 +12,7 @@ import { Swim } from "../../ring/membership/swim.ts";
 import type { NodeEffect, NodeEvent } from "../../ring/node/effects.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
+import { NODE_ROWS } from "../../ring/node/overrides.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
 import type { Attempt } from "../../ring/tasks/task.ts";
@@ -20,6 +21,7 @@ import { handlerEnd, SimulatedApps } from "./apps.ts";
 import { Disk } from "./disk.ts";
 import type { Network } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
+import type { SharedStore } from "./shared-store.ts";
 
 export interface Surroundings {
   readonly agenda: Agenda;
@@ -27,6 +29,8 @@ export interface Surroundings {
   readonly random: SeededRandom;
   /** Attempts of one app at once on one node. */
   readonly running: number;
+  /** Absent: each host keeps its rows on its own disk. */
+  readonly store?: SharedStore | undefined;
   hostAt(host: string): Host | undefined;
   hostOf(name: NodeName): Host | undefined;
   diskOf(name: NodeName): Disk | undefined;
@@ -70,6 +74,11 @@ export class Host {
   #adopted = new Map<NodeName, Disk>();
   #attempts = new Map<number, Attempt>();
   #flushing = false;
+  /** The shared store does and answers what it is asked by one process in that order. */
+  #storeDoneAt = 0;
+  #storeAnsweredAt = 0;
+  /** Of the newest register value that was given to the own disk. */
+  #registerSequence = 0;
   syncFails = false;
   exited: string | undefined;
   upSince: number = 0;
@@ -117,6 +126,7 @@ export class Host {
     this.syncFails = false;
     this.disk.lockedBy = this.#holder();
     this.disk.planned = false;
+    this.#registerSequence = 0;
     const { random } = this.#world;
     const register: RegisterState = this.disk.register ?? {
       version: 1,
@@ -147,17 +157,20 @@ export class Host {
       version: "sim",
       swim,
       register,
-      copies: this.disk.copies(),
+      copies: this.#world.store === undefined ? this.disk.copies() : [],
       engine: this.#engineOf,
       apps,
       random,
-      leaseMs: 5_000,
+      leaseMs: LEASE_MS,
       autoJoin: true,
+      ...(this.#world.store === undefined ? {} : { sharedStore: true }),
+      ...(this.disk.givenFor === undefined ? {} : { givenFor: this.disk.givenFor }),
     });
     this.#linksUp = new Set();
     this.#linksWanted = new Set();
     this.#dialing = new Set();
     this.step({ type: "start", wallOffsetMs: WALL_START - this.#offset });
+    if (this.#world.store !== undefined) this.#renew(this.#world.store);
     const seeds = options.seeds.filter((seed) => seed !== this.address).map((host) => ({ host, port: 7946 }));
     if (seeds.length > 0) this.step({ type: "swim", event: { type: "join", addresses: seeds } });
   }
@@ -204,6 +217,121 @@ export class Host {
     this.#later(disk.busyUntil - now, run);
   }
 
+  /** What was asked of a shared store is done, whatever becomes of the asker meanwhile; while it is away it is asked again. */
+  #onStore(store: SharedStore, run: () => NodeEvent | undefined): void {
+    const { agenda, random } = this.#world;
+    const { life } = this;
+    const attempt = (): void => {
+      if (store.isAway(this.name)) {
+        if (this.life === life && this.up) agenda.after(50, attempt);
+        return;
+      }
+      const event = run();
+      this.#storeAnsweredAt = Math.max(this.#storeAnsweredAt + 0.001, agenda.now + 0.1 + random());
+      if (event !== undefined) this.#later(this.#storeAnsweredAt - agenda.now, () => this.step(event));
+    };
+    this.#storeDoneAt = Math.max(this.#storeDoneAt + 0.001, agenda.now + 0.1 + random());
+    agenda.at(this.#storeDoneAt, attempt);
+  }
+
+  #renew(store: SharedStore): void {
+    const askedAt = this.clock;
+    this.#onStore(store, () => {
+      const { others, seat } = store.renew(this.name, LEASE_MS);
+      return { type: "store-lease", heldUntil: askedAt + LEASE_MS, others, ...(seat && { seat }) };
+    });
+    this.#later(LEASE_MS * 0.3, () => this.#renew(store));
+  }
+
+  /** As the real opening: a newer owner may be first, before its document is known here. */
+  #openShared(store: SharedStore, effect: Extract<NodeEffect, { type: "open" }>): void {
+    this.#onStore(store, () => {
+      const term = store.open(effect.partition, effect);
+      if (term !== undefined) return { type: "opened", partition: effect.partition, term };
+      this.#later(500, () => {
+        const { document } = this.machine!;
+        const { partition, generation } = effect;
+        if (document?.owners[partition] === this.name && document.generations[partition] === generation)
+          this.#openShared(store, effect);
+      });
+      return undefined;
+    });
+  }
+
+  /** In the shared store; own rows of a node are on its disk. True: done. */
+  #performShared(store: SharedStore, effect: NodeEffect): boolean {
+    switch (effect.type) {
+      case "commit":
+        this.#onStore(store, () => {
+          const own = effect.groups.filter(({ partition }) => partition === NODE_ROWS);
+          this.disk.commit(own);
+          const refused = store.rows.commit(effect.groups.filter(({ partition }) => partition !== NODE_ROWS));
+          return { type: "committed", group: effect.group, refused };
+        });
+        return true;
+      case "commit-adopted":
+        this.#onStore(store, () => {
+          for (const { partition, term, changes } of effect.groups) {
+            const opened = store.open(partition, term);
+            if (opened !== undefined) store.rows.commit([{ partition, term: opened, changes }]);
+          }
+          return { type: "adopted-committed", writeId: effect.writeId };
+        });
+        return true;
+      case "open":
+        this.#openShared(store, effect);
+        return true;
+      case "read":
+        if (effect.request.partition === NODE_ROWS) return false;
+        this.#onStore(store, () => {
+          const page = effect.directory.type === "own" ? store.rows.page(effect.request) : { rows: [] };
+          return { type: "rows", readId: effect.readId, ...page };
+        });
+        return true;
+      case "drop":
+        this.#later(1, () => this.step({ type: "dropped", directory: effect.directory, partition: effect.partition }));
+        return true;
+      case "claim-seat":
+        this.#onStore(store, () => ({
+          type: "seat",
+          of: effect.claim.of,
+          result: store.claim({ name: this.name, id: this.#member.id }, effect.claim),
+        }));
+        return true;
+      case "leave-seat":
+        this.#onStore(store, () => {
+          store.leave(effect.token);
+          return undefined;
+        });
+        return true;
+      case "persist-register": {
+        const { of, sequence, seat } = effect;
+        const { life } = this;
+        const write = (): void => {
+          if (this.life !== life || this.#registerSequence > sequence) return;
+          this.#registerSequence = sequence;
+          this.#later(0.2, () => {
+            this.disk.register = effect.state;
+            this.step({ type: "register-persisted", of, sequence });
+          });
+        };
+        if (seat === undefined) {
+          if (of === this.name) write();
+          return of === this.name;
+        }
+        this.#onStore(store, () => {
+          if (!store.write(seat)) return { type: "seat-refused", seat: seat.token };
+          if (of !== this.name) return { type: "register-persisted", of, sequence, seat: seat.token };
+          write(); // its own disk comes next, if it still lives
+          return undefined;
+        });
+        return true;
+      }
+      default:
+        return false;
+    }
+  }
+
   /** Work on an adopted directory finds its disk full. */
   #refusedFor(member: NodeName, disk: Disk, { passing }: { readonly passing: boolean } = { passing: true }): boolean {
     if (disk.fullUntil <= this.#world.agenda.now) return false;
@@ -233,7 +361,8 @@ export class Host {
   }
 
   #perform(effect: NodeEffect): void {
-    const { random } = this.#world;
+    const { random, store } = this.#world;
+    if (store !== undefined && this.#performShared(store, effect)) return;
     switch (effect.type) {
       case "flush-soon":
         if (this.#flushing) return;
@@ -332,8 +461,15 @@ export class Host {
         this.exited = `${effect.code} ${effect.reason}`;
         this.#world.observe({ type: "note", node: this.name, what: "exit", detail: this.exited });
         return this.#later(0, () => this.crash());
+      case "mark-given":
+        return this.#later(0.5, () => {
+          this.disk.givenFor = effect.epoch;
+          this.step({ type: "given-marked", epoch: effect.epoch });
+        });
       case "quarantine":
       case "task-events":
+      case "claim-seat":
+      case "leave-seat":
         return;
     }
   }
@@ -498,7 +634,7 @@ export class Host {
         memberId: disk.memberId,
         planned: disk.planned,
         register: disk.register,
-        copies: disk.copies(),
+        copies: this.#world.store === undefined ? disk.copies() : [],
       },
     });
   }
@@ -512,4 +648,5 @@ export class Host {
   }
 }
 
+const LEASE_MS = 5_000;
 const WALL_START = 1_700_000_000_000;

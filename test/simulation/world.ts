@@ -14,6 +14,7 @@ import type { Disk } from "./disk.ts";
 import { type Fact, Host, type Surroundings } from "./host.ts";
 import { Network } from "./network.ts";
 import { type SeededRandom, seededRandom } from "./random.ts";
+import { SharedStore } from "./shared-store.ts";
 import { STORMS, storm } from "./storms.ts";
 
 export interface SimulationOptions {
@@ -26,6 +27,8 @@ export interface SimulationOptions {
   /** Faults that come together (`storms.ts`) in place of single ones. */
   readonly storms?: boolean;
   readonly ringSize?: number;
+  /** All nodes keep their rows in one store; on machines of their own, but in every third seed. */
+  readonly shared?: boolean;
   /** Attempts of one app at once on one node. Default 64: nothing queues for long. */
   readonly running?: number;
   readonly onTrace?: (line: string) => void;
@@ -56,6 +59,7 @@ export class World implements Surroundings {
   readonly agenda: Agenda = new Agenda();
   readonly random: SeededRandom;
   readonly running: number;
+  readonly store: SharedStore | undefined;
   readonly network: Network;
   readonly hosts: Host[] = [];
   readonly checkers: Checkers;
@@ -84,17 +88,21 @@ export class World implements Surroundings {
       storms: false,
       ringSize: 16,
       running: 64,
+      shared: false,
       ...options,
     };
     this.running = this.#options.running;
     this.#onTrace = options.onTrace;
     this.random = seededRandom(options.seed);
+    this.store = this.#options.shared ? new SharedStore(() => this.agenda.now) : undefined;
     this.network = new Network(this.agenda, this.random);
     this.checkers = new Checkers({
       now: () => this.agenda.now,
       trace: (line) => this.trace(line),
       paused: (node) => this.#byName.get(node)?.paused ?? false,
+      sharedStore: this.#options.shared,
     });
+    const isApart = this.#options.shared && options.seed % 3 !== 0;
     for (let index = 1; index <= this.#options.nodes; index++) {
       const name = `n${index}` as NodeName;
       const host = new Host(this, {
@@ -104,7 +112,7 @@ export class World implements Surroundings {
           name,
           id: `id-${index}` as MemberId,
           weight: 100,
-          machine: index <= 3 ? "m1" : `m${index}`,
+          machine: index <= 3 && !isApart ? "m1" : `m${index}`,
           directory: `/${name}`,
         },
       });
@@ -241,7 +249,8 @@ export class World implements Surroundings {
       if (!isDouble) this.agenda.after(SETTLE_MS - 1, () => this.#settled());
     } else this.agenda.after(random.between(8_000, 29_000), () => this.#fault());
     const host = random.pick(this.hosts);
-    const kind = this.#options.storms ? random.pick(STORMS) : random.pick(FAULTS);
+    const faults = this.store === undefined ? FAULTS : SHARED_FAULTS;
+    const kind = this.#options.storms ? random.pick(STORMS) : random.pick(faults);
     this.faults[kind] = (this.faults[kind] ?? 0) + 1;
     this.trace(`fault ${kind} ${host.name}`);
     if (this.#options.storms && storm(this, kind, host)) return;
@@ -279,6 +288,15 @@ export class World implements Surroundings {
       case "fsync":
         host.syncFails = true;
         return;
+      case "store-cut":
+        return this.store?.cut([host.name], random.between(300, 25_000));
+      case "store-away": {
+        const names = this.hosts.map(({ name }) => name);
+        return this.store?.cut(names, random.between(300, 15_000));
+      }
+      case "store-clock":
+        if (this.store !== undefined) this.store.offset += random.between(-20_000, 20_000);
+        return;
       case "weight":
         return this.#change({ type: "set-weight", name: host.name, weight: random.pick([50, 100, 200]) });
       case "leave":
@@ -309,6 +327,7 @@ export class World implements Surroundings {
   #heal(): void {
     this.trace("faults end");
     this.network.heal();
+    this.store?.heal();
     this.network.weather.loss = 0;
     this.network.weather.reorderMs = 0;
     this.network.weather.duplicate = 0;
@@ -450,6 +469,7 @@ const FAULTS = [
   "leave",
   "leave",
 ] as const;
+const SHARED_FAULTS = [...FAULTS, "store-cut", "store-cut", "store-away", "store-clock"] as const;
 const COUNTER_ROUNDS = 3;
 const CONVERGE_MS = 120_000;
 /** Longer than anything takes that follows from a storm: its own length, a lease, a return that waits, a planned stop's grace. */

@@ -22,6 +22,9 @@ let learnt: RingDocument[];
 let helds: number;
 let notes: string[];
 let adoption: Adoption;
+let spoken: string[];
+let isInStore: boolean;
+let proofs: string[];
 
 beforeEach(() => {
   now = 1_000;
@@ -31,6 +34,9 @@ beforeEach(() => {
   learnt = [];
   helds = 0;
   notes = [];
+  spoken = [];
+  proofs = [];
+  isInStore = false;
   restarting = new Set();
   live = new Set(["a", "b"] as NodeName[]);
   const here = {
@@ -51,9 +57,11 @@ beforeEach(() => {
     leaseMs: 5_000,
     hooks: {
       consent: (name, epoch, gives) => void consents.push({ name, epoch, gives }),
-      registerEffects: () => {},
+      registerEffects: (_of, made) => void spoken.push(...made.map(({ type }) => type)),
       learn: (newer) => void learnt.push(newer),
       announce: () => {},
+      isInStore: () => isInStore,
+      proveDead: (id, isDead) => void proofs.push(`${id} ${isDead}`),
       held: () => void helds++,
       isRestarting: (name) => restarting.has(name),
       live: (name) => live.has(name),
@@ -213,6 +221,19 @@ describe("an adoption", () => {
     expect(of("commit-adopted")[0]?.groups).toMatchObject([{ partition: 0, term: { history: 1, generation: 1 } }]);
     synced();
     expect(consents[0]?.gives).toMatchObject({ partitions: [0] });
+  });
+
+  test("P7: runs no acceptor from the file of an only voter that speaks from the store; its lock is a proof while it is held", () => {
+    lock({ known: document });
+    expect(spoken).toContain("persist");
+    expect(proofs).toEqual(["id-c true"]);
+    adoption.failed(C, { passing: false, detail: "a bad disk" });
+    expect(proofs).toEqual(["id-c true", "id-c false"]);
+    spoken = [];
+    isInStore = true;
+    pass(20_000);
+    lock({ known: document });
+    expect(spoken).toEqual([]);
   });
 
   test("seals and consents anew when the epoch went to something else", () => {

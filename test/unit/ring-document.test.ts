@@ -485,6 +485,16 @@ describe("voters", () => {
     expect(hasFailover(voted(four, "b"))).toBe(true);
   });
 
+  test("with a store that all share two members have failover, and say so in a plan; one has none", () => {
+    const two = ringOf("ab");
+    expect(hasFailover(two, undefined, { sharedStore: true })).toBe(true);
+    expect(hasFailover(two, new Set([name("b")]), { sharedStore: true })).toBe(false);
+    expect(hasFailover(two)).toBe(false);
+    const joining = stage(founded(), { type: "join", member: newcomer("b") });
+    expect(planOf(joining, { keepStranded: false }).warnings).toEqual([]);
+    expect(planOf(founded(), { keepStranded: false }).warnings.map(({ code }) => code)).toEqual(["NO_FAILOVER"]);
+  });
+
   test("a voter that leaves hands over or goes, one per epoch", () => {
     const fewer = transferred(commit(stage(ringOf("abc"), { type: "leave", name: name("a") })));
     expect(nextVoters(fewer, { live: all(fewer), answered: all(fewer) })).toEqual(["b", "c"]);

@@ -13,9 +13,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../../../errors.ts";
 import type { NodeName } from "../../../ids.ts";
+import type { SeatFound } from "../../../node/effects.ts";
 import type { RedisAddress } from "./address.ts";
 import { RedisLink, RedisTrouble, scriptOf } from "./link.ts";
 import { RELEASE, RENEW } from "./scripts.ts";
+import { seatFound } from "./seat.ts";
 
 /** L1, before anything is opened: throws `STORE_BROKEN` unless the store has that id. Waits for an answer. */
 export async function checkStoreId(link: RedisLink, prefix: string, storeId: string): Promise<void> {
@@ -31,8 +33,15 @@ export async function checkStoreId(link: RedisLink, prefix: string, storeId: str
   }
 }
 
+/** Apart from the rows, behind which a lease would wait. */
+export function openLeaseLink(address: RedisAddress, member: NodeName): RedisLink {
+  return new RedisLink(address, `taskring-${member}-lease`);
+}
+
 export interface RedisLeaseOptions {
   readonly address: RedisAddress;
+  /** Closed with the lease. Default: one of its own. */
+  readonly link?: RedisLink;
   readonly member: NodeName;
   readonly memberId: string;
   readonly leaseMs: number;
@@ -44,7 +53,8 @@ export interface RedisLeaseOptions {
   readonly newStoreId: () => string | undefined;
   /** Called before the first lease is reported: remember the id. */
   readonly remember: (storeId: string) => Promise<void>;
-  readonly onLease: (heldUntil: number | undefined, others: readonly NodeName[]) => void;
+  /** `seat`: that of the ring's only voter (`seat.ts`) at that moment. */
+  readonly onLease: (heldUntil: number | undefined, others: readonly NodeName[], seat: SeatFound | undefined) => void;
   readonly onBroken: (error: RingError) => void;
   /** L2. Default 30 s. */
   readonly olderMs?: number;
@@ -54,7 +64,7 @@ export interface RedisLeaseOptions {
 export class RedisLease implements AsyncDisposable {
   readonly #options: RedisLeaseOptions;
   readonly #link: RedisLink;
-  readonly #keys: readonly [string, string];
+  readonly #keys: readonly [string, string, string];
   #storeId: string | undefined;
   #beat = 0;
   #confirmed = 0;
@@ -65,9 +75,9 @@ export class RedisLease implements AsyncDisposable {
   constructor(options: RedisLeaseOptions) {
     this.#options = options;
     this.#storeId = options.storeId;
-    this.#link = new RedisLink(options.address, `taskring-${options.member}-lease`);
+    this.#link = options.link ?? openLeaseLink(options.address, options.member);
     const { prefix } = options.address;
-    this.#keys = [`${prefix}:{ring}`, `${prefix}:{ring}:nodes`];
+    this.#keys = [`${prefix}:{ring}`, `${prefix}:{ring}:nodes`, `${prefix}:{ring}:seat`];
   }
 
   start(): void {
@@ -113,7 +123,7 @@ export class RedisLease implements AsyncDisposable {
     const deadlineMs = Math.min(CALL_MOST_MS, leaseMs * RENEW_SHARE);
     const reply = (await this.#link.script(TAKE, [...this.#keys], args, deadlineMs)) as readonly (Buffer | number)[];
     if (this.#closed) return;
-    const [verdict, id, of, beat, , ...nodes] = reply.map(String);
+    const [verdict, id, of, beat, , seatOf, holder, token, held, ...nodes] = reply.map(String);
     if (verdict === "2") return this.#broken(known === "" ? UNKNOWN : id === "" ? EMPTY : OTHER);
     if (verdict === "3")
       return this.#options.onBroken(
@@ -131,7 +141,7 @@ export class RedisLease implements AsyncDisposable {
     this.#refusedSaid = false;
     const others: NodeName[] = [];
     for (let at = 0; at < nodes.length; at += 2) if (Number(nodes[at + 1]) > 0) others.push(nodes[at] as NodeName);
-    this.#options.onLease(askedAt + leaseMs, others);
+    this.#options.onLease(askedAt + leaseMs, others, seatFound([seatOf, holder, token, held].map(String)));
   }
 
   #broken(why: string): void {

@@ -6,6 +6,7 @@
  *   PREFIX:{P}:aside   hash: set-aside partitions, number → JSON of why; PREFIX:{P}:aside:N their rows
  *   PREFIX:{ring}      hash: which ring and which store this is
  *   PREFIX:{ring}:nodes  hash: member → expiry of its lease, in ms of Redis' clock, and its beat
+ *   PREFIX:{ring}:seat   hash: what the ring's only voter said (`seat.ts`)
  *
  * R1  Nothing of a partition changes unless the writer's term is the one in the hash, or newer.
  * R2  Every group of an owner has the next sequence number. A number that was applied already is answered and not applied
@@ -145,9 +146,9 @@ return rows - 1
 `;
 
 /**
- * The lease. KEYS: store hash, nodes hash. ARGV: member, its process (random), the store's id as known here ("" for none),
- * ring id, lease ms, beat, id for a new store. Answers {verdict, store id, ring id, own beat as stored, now in ms, then member
- * and what is left of its lease by turns}. Verdicts: 0 held, 1 another process of the member holds it, 2 this store is not
+ * The lease. KEYS: store hash, nodes hash, seat (`seat.ts`). ARGV: member, its process (random), the store's id as known here ("" for none),
+ * ring id, lease ms, beat, id for a new store. Answers {verdict, store id, ring id, own beat as stored, now in ms, whose
+ * the seat is, its holder, its token and the holder's lease, then member and what is left of its lease by turns}. Verdicts: 0 held, 1 another process of the member holds it, 2 this store is not
  * the one that was known, 3 it belongs to another ring.
  */
 export const RENEW = `
@@ -164,7 +165,9 @@ end
 if ARGV[3] ~= '' and ARGV[3] ~= id then return {2, id, ring, '-1', tostring(now)} end
 if ARGV[4] ~= '' and ring ~= ARGV[4] then return {3, id, ring, '-1', tostring(now)} end
 local nodes = redis.call('HGETALL', KEYS[2])
-local out = {0, id, ring, '-1', tostring(now)}
+local seat = redis.call('HMGET', KEYS[3], 'of', 'holder', 'token', 'name')
+local held = seat[4] and redis.call('HGET', KEYS[2], seat[4]) or ''
+local out = {0, id, ring, '-1', tostring(now), seat[1] or '', seat[2] or '', seat[3] or '', held or ''}
 for at = 1, #nodes, 2 do
   local expires, process, beat = string.match(nodes[at + 1], '^(%d+) (%S+) (%d+)$')
   if nodes[at] == ARGV[1] then
