@@ -540,8 +540,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const before = this.#here.document;
     this.#here.document = document;
     this.#engine.setShare(document.owners.filter((owner) => owner === self).length, document.ringSize);
-    this.#storeLease.follow(document);
     this.#hosting.follow(document);
+    this.#storeLease.follow(document); // after: starts are allowed again, of what is left
     this.#incoming.follow(document);
     this.#outgoing.follow(document);
     this.#claimant.follow(document);
