@@ -1,0 +1,220 @@
+/** What forced changes leave behind on disks, and how it gets to whoever owns it now. */
+
+import { describe, expect, test } from "vitest";
+import type { MemberId, NodeName } from "../../ring/ids.ts";
+import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
+import { hashChanges } from "../../ring/node/stream.ts";
+import type { RowChange } from "../../ring/store.ts";
+import { KIND, keyedRow, stateKey, versionValue } from "../../ring/tasks/rows.ts";
+import { Disk } from "../simulation/disk.ts";
+import { MOVED, PLANNED } from "./node-handed.ts";
+import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
+
+describe("stranded rows", () => {
+  const AWAY = strandedOn("c", 1);
+  const HELD = strandedOn("a", 2, { type: "adopter", adopter: "a" as NodeName });
+
+  /** c, back again, has a task of partition 0, which b owns at generation 3. */
+  function back(stranded: readonly ReturnType<typeof strandedOn>[]): { b: Parts; c: Parts; id: string } {
+    const c = new Parts("c");
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const id = c.submit(P0);
+    const b = new Parts("b");
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded });
+    b.follow(document);
+    c.follow(document);
+    return { b, c, id };
+  }
+
+  test("P1: what a returning member held is absorbed, and its copy goes only with the entry", () => {
+    const { b, c, id } = back([AWAY]);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([id]);
+    expect(c.stored(P0)).toEqual([id]);
+    c.follow(documentOf({ epoch: 10, owner: "b", generation: 3 }));
+    expect(c.stored(P0)).toEqual([]);
+  });
+
+  test("P1: rows that come while the owner opens the partition anew are not acknowledged", () => {
+    const { b, c, id } = back([AWAY, HELD]);
+    for (const { message } of c.taken()) if (message.type === "transfer-offer") b.receive("c", message);
+    const begin = b.taken().filter(({ message }) => message.type === "transfer-begin");
+    expect(begin).toHaveLength(1);
+    // The other directory's adopter is gone: the owner starts at once, by opening the partition anew.
+    b.delayed.add("open");
+    b.follow(documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] }));
+    for (const { message } of begin) c.receive("b", message as TransferMessage);
+    for (let turn = 0; turn < 4; turn++) {
+      talk(c, b);
+      c.tick(300);
+    }
+    expect(b.absorbed).toEqual([]);
+    b.release("open");
+    for (let turn = 0; turn < 4; turn++) {
+      talk(c, b);
+      c.tick(300);
+    }
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
+  test("P1: rows that were taken but not yet on disk when the partition was opened anew are not acknowledged", () => {
+    const { b, c, id } = back([AWAY, HELD]);
+    b.delayed.add("flush");
+    for (let turn = 0; turn < 3; turn++) {
+      for (const { message } of c.taken()) b.receive("c", message as TransferMessage);
+      for (const { message } of b.taken())
+        if (message.type.startsWith("transfer-")) c.receive("b", message as TransferMessage);
+    }
+    b.follow(documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] }));
+    b.release("flush");
+    expect(b.absorbed.length === 0 || b.stored(P0).includes(id)).toBe(true);
+    for (let turn = 0; turn < 8; turn++) {
+      talk(c, b);
+      c.tick(300);
+    }
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
+  test("a copy listed as stranded is not dropped, not even to make room for a handoff", () => {
+    const { c } = back([AWAY]);
+    const id = { partition: P0, kind: "handoff", generation: 3, nonce: 9 } as const;
+    c.follow(documentOf({ epoch: 10, owner: "b", next: "c", generation: 3, stranded: [AWAY] }));
+    c.receive("b", { type: "transfer-offer", transfer: id, epoch: PLANNED.epoch });
+    expect(c.said("transfer-wait").map(reasonOf)).toContain("the receiver still holds older tasks of it");
+    expect(c.dropped).toEqual([]);
+  });
+
+  test("a directory taken over is emptied to the owner", () => {
+    const dead = new Disk("c" as NodeName, "id-c" as MemberId);
+    const c = new Parts("c", dead);
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const id = c.submit(P0);
+    const entry = strandedOn("c", 1, { type: "adopter", adopter: "a" as NodeName });
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [entry] });
+    const a = new Parts("a");
+    const b = new Parts("b");
+    a.follow(document);
+    b.follow(document);
+    expect(a.outgoing.views()).toEqual([]);
+    a.adopted.set("c" as NodeName, dead);
+    a.follow(document);
+    talk(a, b);
+    expect(b.absorbed).toEqual([entry]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+});
+
+describe("a partition with tasks on an absent machine", () => {
+  const AWAY = strandedOn("c", 1);
+  const planned = documentOf({ epoch: 9, owner: "a", next: "b", generation: 2, stranded: [AWAY] });
+
+  test("moves on all the same, and what comes back finds the new owner", () => {
+    const c = new Parts("c");
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const older = c.submit(P0);
+    const a = new Parts("a");
+    const b = new Parts("b");
+    for (const each of [a, b]) each.unlinked.add("c" as NodeName);
+    a.follow(documentOf({ epoch: 8, owner: "a", generation: 2, stranded: [AWAY] }));
+    const newer = a.submit(P0);
+    b.follow(planned);
+    a.follow(planned);
+    talk(a, b);
+    expect(a.consents).toEqual([{ epoch: 10, partition: 0, to: "b" }]);
+    const moved = documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [AWAY] });
+    for (const each of [a, b, c]) each.follow(moved);
+    expect(b.stored(P0)).toEqual([newer]);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([newer, older]);
+  });
+
+  test("waits while that machine is back and hands them over", () => {
+    const a = new Parts("a");
+    a.follow(planned);
+    a.tick(300);
+    expect(a.outgoing.views()[0]?.reason).toBe("stranded tasks come first");
+  });
+
+  test("waits while it is to move to that very machine", () => {
+    const a = new Parts("a");
+    a.unlinked.add("c" as NodeName);
+    a.follow(documentOf({ epoch: 9, owner: "a", next: "c", generation: 2, stranded: [AWAY] }));
+    a.unlinked.clear();
+    a.tick(300);
+    expect(a.outgoing.views()[0]?.reason).toBe("stranded tasks come first");
+  });
+
+  test("P1: state written since by any owner wins over what the absent machine has", () => {
+    const name = keyIn(0);
+    const row = { key: stateKey("alpha", name, "count"), value: Uint8Array.of(9) };
+    const mark = { key: keyedRow(KIND.stateHere, "alpha", name, ""), value: versionValue() };
+    const b = new Parts("b");
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] });
+    b.follow(document);
+    const bring = (nonce: number, stranded: typeof AWAY, changes: readonly RowChange[]): void => {
+      const transfer = { partition: P0, kind: "stranded", generation: stranded.generation, nonce } as const;
+      b.receive(stranded.member, { type: "transfer-offer", transfer, epoch: document.epoch, stranded });
+      b.receive(stranded.member, {
+        type: "transfer-chunk",
+        transfer,
+        sequence: 1,
+        changes,
+        last: { changes: changes.length, hash: hashChanges(0, changes) },
+      });
+    };
+    bring(1, strandedOn("a", 2), [row, mark]);
+    bring(2, AWAY, [{ ...row, value: Uint8Array.of(1) }]);
+    expect(b.absorbed).toHaveLength(2);
+    expect(b.disk.page({ partition: P0, prefix: row.key, rowLimit: 9, byteLimit: 1e6 }).rows[0]?.value).toEqual(
+      Uint8Array.of(9),
+    );
+  });
+});
+
+describe("several directories", () => {
+  test("that one node holds are sent side by side, also of one partition", () => {
+    const b = new Parts("b");
+    const entries = [strandedOn("c", 1), { ...strandedOn("a", 2), memberId: "id-a" as MemberId }];
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: entries });
+    b.follow(document);
+    for (const [index, stranded] of entries.entries()) {
+      const id = { partition: P0, kind: "stranded", generation: stranded.generation, nonce: 50 + index } as const;
+      b.receive("a", { type: "transfer-offer", transfer: id, epoch: document.epoch, stranded });
+    }
+    for (const [index, stranded] of entries.entries()) {
+      const id = { partition: P0, kind: "stranded", generation: stranded.generation, nonce: 50 + index } as const;
+      b.receive("a", { type: "transfer-chunk", transfer: id, sequence: 1, changes: [], last: { changes: 0, hash: 0 } });
+    }
+    expect(b.absorbed).toEqual(entries);
+  });
+});
+
+describe("a new history", () => {
+  test("P1: after a recovery the owner goes on with its rows", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    const id = a.submit(P0);
+    const again = new Parts("a", a.disk);
+    again.follow(documentOf({ epoch: 5, history: 2 }));
+    expect(again.quarantined).toEqual([]);
+    expect(again.hosting.serving(P0)).toBe(true);
+    expect(again.stored(P0)).toEqual([id]);
+  });
+
+  test("P1: rows of an older history that the new one does not know of are set aside, not dropped", () => {
+    const b = new Parts("b");
+    b.follow(MOVED);
+    b.submit(P0);
+    const again = new Parts("b", b.disk);
+    again.follow(documentOf({ epoch: 6, history: 2, owner: "a" }));
+    expect(again.quarantined).toEqual([0]);
+  });
+});
+
+function reasonOf(message: NodeMessage): string {
+  return "reason" in message ? message.reason : "";
+}
