@@ -1,7 +1,8 @@
 /**
  * When a member that was taken for dead gets partitions again (flap damping).
  *
- * T1  A new process of it (a restart) at once; each further one within an hour waits twice as long.
+ * T1  A new process of it (a restart) at once; each further one within an hour waits twice as long, or until it has been
+ *     alive for a minute.
  * T2  The process that it was before (it stood still, or was cut off) only after it has been alive without a break for a
  *     time that doubles with each such return: a node that freezes again and again loses its partitions once, not each
  *     time.
@@ -22,12 +23,13 @@ export class Returns {
     const known = this.#lives.get(member.name);
     // A suspicion breaks what was steady, also when it is refuted in time.
     const broken = type === "member-dead" || (type === "member-suspect" && known !== undefined);
-    if (broken) this.#lives.set(member.name, { type: "dead", start });
+    if (broken && known?.type === "new" && type === "member-suspect") known.since = now;
+    else if (broken) this.#lives.set(member.name, { type: "dead", start });
     else if (type === "member-up" && known?.type === "dead") {
       const same = start !== undefined && start === known.start;
-      if (same) this.#lives.set(member.name, { type: "back", since: now, start });
-      else this.#lives.delete(member.name);
-    } else if (known?.type === "back" && start !== known.start) this.#lives.delete(member.name);
+      this.#lives.set(member.name, same ? { type: "back", since: now, start } : { type: "new", since: now });
+    } else if (known?.type === "back" && start !== known.start)
+      this.#lives.set(member.name, { type: "new", since: now });
   }
 
   mayReturn(now: Instant, name: NodeName): boolean {
@@ -40,6 +42,9 @@ export class Returns {
     const past = this.#restarts.get(name);
     const times = timesOf(now, past);
     if (times === 0 || past === undefined) return true;
+    // It may have restarted before anybody took it for dead: then it counts from the first look.
+    if (life === undefined) this.#lives.set(name, { type: "new", since: now });
+    else if (now - life.since >= STEADY_MOST_MS) return true;
     return now - past.last >= Math.min(MOST_MS, RESTART_WAIT_MS * 2 ** (times - 1)); // T1
   }
 
@@ -60,8 +65,9 @@ interface Past {
   readonly last: Instant;
 }
 
-/** Since it was last taken for dead; nothing for one that never was, or came back as another process. */
+/** Since it was last taken for dead; nothing for one that never was. `new`: it came back as another process. */
 type Life =
+  | { readonly type: "new"; since: Instant }
   | { readonly type: "dead"; readonly start: string | undefined }
   | { readonly type: "back"; readonly since: Instant; readonly start: string };
 

@@ -23,6 +23,26 @@ test("a restarted member returns at once, then after 4 s, then 8", () => {
   expect(waits).toEqual([0, 4_000, 8_000]);
 });
 
+test("P8: however often a member has restarted, it returns when it has been alive for a minute", () => {
+  const returns = new Returns();
+  for (let start = 1; start <= 9; start++) {
+    returns.notice(0, notice("member-dead", start));
+    returns.notice(0, notice("member-up", start + 1));
+    returns.returned(0, A);
+  }
+  returns.notice(1_000, notice("member-dead", 10));
+  returns.notice(2_000, notice("member-up", 11));
+  returns.notice(20_000, notice("member-suspect", 11));
+  expect([returns.mayReturn(79_999, A), returns.mayReturn(80_000, A)]).toEqual([false, true]);
+  returns.returned(80_000, A);
+  // The next time nobody takes it for dead before its new process is there.
+  expect([returns.mayReturn(90_000, A), returns.mayReturn(149_999, A), returns.mayReturn(150_000, A)]).toEqual([
+    false,
+    false,
+    true,
+  ]);
+});
+
 test("a member that freezes 8 s again and again does not return before it is steady, and then once", () => {
   const returns = new Returns();
   let changes = 1; // it is down
