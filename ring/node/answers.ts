@@ -16,12 +16,12 @@ import type { Claimant } from "./claimant.ts";
 import { type Gathering, merged } from "./gathering.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
-import type { Incoming } from "./incoming.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Neighbours } from "./neighbours.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { AppAction, Overrides } from "./overrides.ts";
 import type { AppView, NodeAnswer, NodeRequest, NodeStatus } from "./requests.ts";
+import type { TransferLimit } from "./transfer.ts";
 
 export interface AnswerParts {
   readonly asks: Asks;
@@ -29,7 +29,7 @@ export interface AnswerParts {
   readonly hosting: Hosting;
   readonly claimant: Claimant;
   readonly outgoing: Outgoing;
-  readonly incoming: Incoming;
+  readonly limit: TransferLimit;
   readonly overrides: Overrides;
   readonly apps: AppSource;
   readonly liveness: Liveness;
@@ -105,11 +105,11 @@ export class Answers {
           );
         }
         case "transfers": {
-          const { outgoing } = this.#parts;
+          const { outgoing, limit } = this.#parts;
           return asks.answer(asker, {
             type: "transfers",
             transfers: outgoing.views(),
-            limit: outgoing.limit,
+            limit: limit.most("handoff", document),
             paused: outgoing.paused,
           });
         }
@@ -230,12 +230,11 @@ export class Answers {
   }
 
   #limitTransfers(request: Extract<NodeRequest, { type: "transfer-limit" }>): NodeAnswer {
-    const { outgoing, incoming } = this.#parts;
+    const { outgoing, limit } = this.#parts;
     if (request.limit !== undefined) {
       if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 64)
         throw new RingError("INVALID_ARGUMENT", "limit is a whole number from 1 to 64");
-      outgoing.limit = request.limit;
-      incoming.limit = request.limit;
+      limit.ask(request.limit);
     }
     if (request.paused !== undefined) outgoing.paused = request.paused;
     if (request.force !== undefined && !outgoing.force(request.force))

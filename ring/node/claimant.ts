@@ -27,6 +27,7 @@ import {
   markDown,
   markReturned,
   moveDone,
+  plannedMoves,
   removeStranded,
   retireMembers,
   setAdopter,
@@ -42,6 +43,8 @@ import { Wellness } from "./wellness.ts";
 import { type Wish, Wishes } from "./wishes.ts";
 
 export interface ClaimantHooks {
+  /** A proposal for the next epoch will follow. */
+  prepare(): void;
   propose(document: RingDocument, consents: readonly Consent[]): void;
   askRevocable(member: NodeName): void;
   /** Members that adoption on their machine may still save: not marked down as away yet. */
@@ -174,6 +177,7 @@ export class Claimant {
       if (!document.stranded.some((other) => entryKey(other) === entryKey(entry))) this.#absorbed.delete(key);
     for (const name of this.#revocable.keys())
       if (findMember(document, name)?.status === "down") this.#revocable.delete(name);
+    if (this.role() === this.#here.self && plannedMoves(document).length > 0) this.#hooks.prepare();
     this.#soon(0);
   }
 

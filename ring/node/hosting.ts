@@ -5,6 +5,8 @@
  * H2  A copy of rows is used only at the generation it was made for: opened here, arrived whole by a handoff that was
  *     consented to, or listed as stranded; anything else is dropped (consented, or given up by the ring) or quarantined
  *     (unexplained).
+ * H5  What arrived whole is opened and read while the document that gives it to this node is on its way to the disk: it is
+ *     served only when that document is known, as if it were sealed for it.
  * H4  Rows of a shared store stay where they are: an owner opens them, which shuts the owner before it out.
  * H3  A sealed partition starts nothing until the document of the seal's epoch is known (ownership rule 13).
  */
@@ -14,6 +16,7 @@ import type { Partition } from "../ids.ts";
 import type { Row, Term } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import type { AttemptEnd } from "../tasks/task.ts";
+import { Copies, isCopyOf, isStrandedHere, isTakenByForce } from "./copies.ts";
 import type { Copy } from "./effects.ts";
 import type { Here } from "./here.ts";
 import { splitRows } from "./rows.ts";
@@ -36,19 +39,16 @@ interface Hosted {
   phase: Phase;
   term: Term | undefined;
   older: Older;
+  /** H5: the epoch that makes it this node's; 0 when it was known at the beginning. */
+  readonly foreseenFor: number;
 }
 
 export class Hosting {
   readonly #here: Here;
   readonly #engine: TaskEngineContract;
   readonly #hosted = new Map<Partition, Hosted>();
-  /** What the own directory holds, by partition. */
-  readonly #copies = new Map<Partition, Term>();
+  readonly #copies: Copies;
   readonly #reads = new Map<number, Partition>();
-  /** Rows arriving for a partition that is not owned yet: the term they are written under. */
-  readonly #incoming = new Map<Partition, Term>();
-  /** Partitions whose rows are being dropped; they open when it is done. */
-  readonly #dropping = new Set<Partition>();
   /** Seals seen while a partition's rows are read. */
   readonly #sealed = new Map<Partition, number>();
   /** Attempts of an opening that the store shut out; their handlers still run. */
@@ -59,20 +59,12 @@ export class Hosting {
     this.#here = here;
     this.#engine = engine;
     this.#nextReadId = nextReadId;
-    for (const copy of copies) this.#copies.set(copy.partition, copy.term);
+    this.#copies = new Copies(here, copies, (partition) => this.#hosted.has(partition));
   }
 
   /** Under which term changes of the partition are written now. */
   termOf(partition: Partition): Term | undefined {
-    return this.#hosted.get(partition)?.term ?? this.#incoming.get(partition);
-  }
-
-  copyOf(partition: Partition): Term | undefined {
-    return this.#copies.get(partition);
-  }
-
-  copies(): IterableIterator<[Partition, Term]> {
-    return this.#copies.entries();
+    return this.#hosted.get(partition)?.term ?? this.#copies.incoming().get(partition);
   }
 
   serving(partition: Partition): boolean {
@@ -120,12 +112,11 @@ export class Hosting {
       const partition = index as Partition;
       const mine = document.owners[index] === this.#here.self;
       const hosted = this.#hosted.get(partition);
+      if (hosted !== undefined && hosted.foreseenFor > document.epoch) continue; // H5
       if (hosted !== undefined && (!mine || hosted.generation !== document.generations[index]))
         this.#close(hosted, document);
       if (!mine) {
-        const idle = hosted === undefined && !this.#incoming.has(partition);
-        if (idle && (this.#outdated(partition, document) || this.#abandoned(partition, document)))
-          this.#discard(partition, document);
+        if (hosted === undefined) this.#copies.follow(partition, document);
         continue;
       }
       const now = this.#hosted.get(partition);
@@ -143,11 +134,21 @@ export class Hosting {
     }
   }
 
+  /** H5 */
+  foresee(document: RingDocument): void {
+    for (const [partition, { generation }] of this.#copies.incoming()) {
+      if (document.owners[partition] !== this.#here.self || this.#hosted.has(partition)) continue;
+      if (document.generations[partition] !== generation + 1 || isTakenByForce(document, partition, generation))
+        continue;
+      this.#begin(partition, document, document.epoch);
+    }
+  }
+
   opened(partition: Partition, term: Term): void {
     const hosted = this.#hosted.get(partition);
     if (hosted?.phase.type !== "opening" || term.generation !== hosted.generation) return;
     hosted.term = term;
-    if (this.#here.sharedStore !== true) this.#copies.set(partition, term);
+    this.#copies.opened(partition, term);
     this.#sealed.delete(partition);
     this.#engine.open(this.#here.now, partition, term, hosted.older);
     this.#readFrom(hosted, undefined);
@@ -166,8 +167,7 @@ export class Hosting {
   }
 
   dropped(partition: Partition): void {
-    if (!this.#dropping.delete(partition)) return;
-    this.#copies.delete(partition);
+    if (!this.#copies.dropped(partition)) return;
     const hosted = this.#hosted.get(partition);
     if (hosted?.phase.type === "clearing") this.#open(hosted);
   }
@@ -181,36 +181,14 @@ export class Hosting {
     else this.#engine.release(this.#here.now, partition);
   }
 
-  /** Rows of a handoff will arrive: whatever is there goes first. Answers false while that is not possible. */
+  /** Rows of a handoff will arrive: whatever is there goes first. */
   expect(partition: Partition, term: Term): "ready" | "clearing" | "busy" {
-    if (this.#hosted.has(partition)) return "busy";
-    if (this.#here.sharedStore === true) return "ready"; // H4
-    if (this.#dropping.has(partition)) return "clearing";
-    if (this.#copies.has(partition) && !this.#incoming.has(partition)) {
-      if (strandedHere(this.#here.document, this.#here, partition)) return "busy";
-      this.#drop(partition);
-      return "clearing";
-    }
-    if (this.#incoming.has(partition)) {
-      // An earlier attempt of the transfer left rows: start from nothing.
-      this.#incoming.delete(partition);
-      this.#drop(partition);
-      return "clearing";
-    }
-    this.#incoming.set(partition, term);
-    this.#copies.set(partition, term);
-    return "ready";
+    return this.#copies.expect(partition, term);
   }
 
   /** A handoff broke off: the rows that came are nobody's. */
   unexpect(partition: Partition): void {
-    if (!this.#incoming.delete(partition)) return;
-    if (!this.#hosted.has(partition)) this.#drop(partition);
-  }
-
-  /** Rows of a partition given away with consent, or handed back: nobody needs the copy any more. */
-  discardCopy(partition: Partition): void {
-    if (this.#copies.has(partition) && !this.#hosted.has(partition)) this.#drop(partition);
+    this.#copies.unexpect(partition);
   }
 
   /** Attempts ended: a partition that waits for those of its last opening may be opened (H4). */
@@ -238,7 +216,7 @@ export class Hosting {
     this.attemptsEnded([]);
   }
 
-  #begin(partition: Partition, document: RingDocument): void {
+  #begin(partition: Partition, document: RingDocument, foreseenFor = 0): void {
     const generation = document.generations[partition]!;
     const hosted: Hosted = {
       partition,
@@ -246,15 +224,15 @@ export class Hosting {
       phase: { type: "opening" },
       term: undefined,
       older: olderOf(document, this.#here, partition),
+      foreseenFor,
     };
     this.#hosted.set(partition, hosted);
-    const arrived = this.#incoming.get(partition);
-    this.#incoming.delete(partition);
+    const arrived = this.#copies.taken(partition);
     const copy = this.#copies.get(partition);
-    if (this.#dropping.has(partition)) hosted.phase = { type: "clearing" };
-    else if (copy === undefined || sameCopy(copy, document.history, generation)) this.#open(hosted);
-    else if (arrived === undefined && strandedHere(document, this.#here, partition)) this.#open(hosted);
-    else if (takenByForce(document, partition, copy.generation)) this.#clear(hosted);
+    if (this.#copies.isDropping(partition)) hosted.phase = { type: "clearing" };
+    else if (copy === undefined || isCopyOf(copy, document.history, generation)) this.#open(hosted);
+    else if (!arrived && isStrandedHere(document, this.#here, partition)) this.#open(hosted);
+    else if (isTakenByForce(document, partition, copy.generation)) this.#clear(hosted);
     else {
       const readId = this.#nextReadId();
       hosted.phase = { type: "inspecting", readId };
@@ -288,7 +266,7 @@ export class Hosting {
 
   #clear(hosted: Hosted): void {
     hosted.phase = { type: "clearing" };
-    this.#drop(hosted.partition);
+    this.#copies.drop(hosted.partition);
   }
 
   #open(hosted: Hosted): void {
@@ -326,7 +304,7 @@ export class Hosting {
     if (node.sealedFor !== undefined && node.sealedFor > this.#here.document!.epoch)
       this.#sealed.set(hosted.partition, node.sealedFor);
     if (next !== undefined) return this.#readFrom(hosted, next);
-    const sealed = this.#sealed.get(hosted.partition) ?? 0;
+    const sealed = Math.max(hosted.foreseenFor, this.#sealed.get(hosted.partition) ?? 0);
     this.#sealed.delete(hosted.partition);
     const sealedFor = sealed > this.#here.document!.epoch ? sealed : undefined; // it may have become known meanwhile
     hosted.phase = { type: "serving", sealedFor };
@@ -357,57 +335,8 @@ export class Hosting {
   #close(hosted: Hosted, document: RingDocument): void {
     if (hosted.term !== undefined) this.#engine.close(this.#here.now, hosted.partition);
     this.#hosted.delete(hosted.partition);
-    if (document.owners[hosted.partition] !== this.#here.self) this.#discard(hosted.partition, document);
+    if (document.owners[hosted.partition] !== this.#here.self) this.#copies.discard(hosted.partition, document);
   }
-
-  /** A copy without the right to be served: kept while it is listed as stranded, else dropped. */
-  #discard(partition: Partition, document: RingDocument): void {
-    if (strandedHere(document, this.#here, partition) || this.#dropping.has(partition)) return;
-    const copy = this.#copies.get(partition);
-    if (copy !== undefined && copy.history < document.history)
-      this.#here.emit({ type: "quarantine", partition, why: "of an older history of the ring" });
-    this.#drop(partition);
-  }
-
-  /**
-   * The ring has moved on from the copy: a forced change would have listed it as stranded, so this one was consented. Of an
-   * older history nothing is known: what it decided last may have been lost with its voters.
-   */
-  #outdated(partition: Partition, document: RingDocument): boolean {
-    const copy = this.#copies.get(partition);
-    if (copy === undefined) return false;
-    return (
-      copy.history < document.history ||
-      (copy.history === document.history && copy.generation < document.generations[partition]!)
-    );
-  }
-
-  /**
-   * A copy that arrived in an earlier life, whose transfer the ring has given up since: this node knew the document that
-   * planned it before the first row came. The owner goes on, so the copy would be stale when the owner is removed by force.
-   */
-  #abandoned(partition: Partition, document: RingDocument): boolean {
-    const copy = this.#copies.get(partition);
-    if (copy === undefined || document.next[partition] === this.#here.self) return false;
-    return copy.history === document.history && copy.generation === document.generations[partition];
-  }
-
-  #drop(partition: Partition): void {
-    if (this.#here.sharedStore === true) return; // H4
-    if (this.#dropping.has(partition)) return;
-    this.#dropping.add(partition);
-    this.#here.emit({ type: "drop", directory: { type: "own" }, partition });
-  }
-}
-
-/** Whether this node's own directory holds the partition's rows as stranded. */
-function strandedHere(document: RingDocument | undefined, here: Here, partition: Partition): boolean {
-  return document?.stranded.some((entry) => entry.partition === partition && entry.member === here.self) ?? false;
-}
-
-/** The owner of that generation gave no consent: its own rows are the ones that count, and the ring lists them. */
-function takenByForce(document: RingDocument, partition: Partition, generation: number): boolean {
-  return document.stranded.some((entry) => entry.partition === partition && entry.generation === generation);
 }
 
 function olderOf(document: RingDocument, here: Here, partition: Partition): Older {
@@ -423,11 +352,6 @@ function olderOf(document: RingDocument, here: Here, partition: Partition): Olde
 /** The node's own stranded rows of a partition that it owns again lie where they are needed. */
 function inPlace(entry: Stranded, here: Here): boolean {
   return entry.member === here.self;
-}
-
-/** A recovery leaves owners and generations as they were (ownership rule 6). */
-function sameCopy(copy: Term, history: number, generation: number): boolean {
-  return copy.history <= history && copy.generation === generation;
 }
 
 const PAGE_ROWS = 1_000;

@@ -21,7 +21,7 @@ import type { Hosting } from "./hosting.ts";
 import type { TransferId, TransferMessage } from "./messages.ts";
 import { arrivedChange } from "./rows.ts";
 import { hashChanges } from "./stream.ts";
-import { transferLimit } from "./transfer.ts";
+import { handoffKey, strandedKey, type TransferLimit } from "./transfer.ts";
 
 interface Arrival {
   readonly id: TransferId;
@@ -44,6 +44,14 @@ export interface IncomingHooks {
   busy(): string | undefined;
 }
 
+export interface IncomingParts {
+  readonly engine: TaskEngineContract;
+  readonly hosting: Hosting;
+  readonly commits: Commits;
+  readonly limit: TransferLimit;
+  readonly hooks: IncomingHooks;
+}
+
 export class Incoming {
   readonly #here: Here;
   readonly #engine: TaskEngineContract;
@@ -53,26 +61,16 @@ export class Incoming {
   readonly #arrivals = new Map<string, Arrival>();
   /** Stranded entries whose rows are durable here, told again until the ring has removed them. */
   readonly #absorbed = new Map<string, Stranded>();
+  readonly #limit: TransferLimit;
   #tellAt: Instant | undefined;
-  #limit: number | undefined;
 
-  constructor(
-    here: Here,
-    parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: IncomingHooks },
-  ) {
+  constructor(here: Here, parts: IncomingParts) {
     this.#here = here;
     this.#engine = parts.engine;
     this.#hosting = parts.hosting;
     this.#commits = parts.commits;
+    this.#limit = parts.limit;
     this.#hooks = parts.hooks;
-  }
-
-  get limit(): number {
-    return this.#limit ?? transferLimit(this.#here.document?.ringSize ?? 0);
-  }
-
-  set limit(arrivals: number) {
-    this.#limit = arrivals;
   }
 
   nextDeadline(): Instant | undefined {
@@ -96,7 +94,7 @@ export class Incoming {
 
   /** The entry's rows are in the partition that this node serves. */
   settle(entry: Stranded): void {
-    const key = entryKey(entry);
+    const key = strandedKey(entry);
     if (this.#absorbed.has(key)) return;
     this.#absorbed.set(key, entry);
     this.#tellAt ??= this.#here.now + TELL_EVERY_MS;
@@ -120,7 +118,7 @@ export class Incoming {
   }
 
   follow(document: RingDocument): void {
-    const listed = new Set(document.stranded.map(entryKey));
+    const listed = new Set(document.stranded.map(strandedKey));
     for (const [key, entry] of this.#absorbed) {
       if (listed.has(key) && document.owners[entry.partition] === this.#here.self) {
         if (entry.member !== this.#here.self || this.#hosting.loaded(entry.partition)) continue;
@@ -149,7 +147,7 @@ export class Incoming {
       if (arrival.id.nonce >= id.nonce) return; // said twice, or late: an attempt that is over
       this.#end(key, arrival, false);
     }
-    const most = stranded === undefined ? this.limit : 2 * this.limit;
+    const most = this.#limit.most(id.kind, document);
     if (this.#arrivals.size >= most) return wait(`the receiver takes ${most} at once`);
     const { partition } = id;
     if (stranded !== undefined) {
@@ -251,13 +249,9 @@ export class Incoming {
   }
 }
 
-function entryKey(entry: Stranded): string {
-  return `${entry.member} ${entry.partition} ${entry.generation}`;
-}
-
 /** What a transfer moves. A sender may hold several directories with rows of one partition. */
 function sourceOf(id: TransferId, stranded: Stranded | undefined): string {
-  return stranded === undefined ? `handoff ${id.partition}` : `stranded ${entryKey(stranded)}`;
+  return stranded === undefined ? handoffKey(id.partition) : strandedKey(stranded);
 }
 
 function keyOf(id: TransferId): string {

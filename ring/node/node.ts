@@ -39,6 +39,7 @@ import { Seat } from "./seat.ts";
 import { SoleSeat } from "./sole-seat.ts";
 import { Stopping } from "./stopping.ts";
 import { StoreLease } from "./store-lease.ts";
+import { TransferLimit } from "./transfer.ts";
 
 export interface NodeOptions {
   /** What this node's member record is, or would be. */
@@ -125,7 +126,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const nextReadId = (): number => ++this.#readId;
     this.#commits = new Commits((partition) => (partition === NODE_ROWS ? NODE_TERM : this.#hosting.termOf(partition)));
     this.#hosting = new Hosting(here, engine, options.copies, nextReadId);
-    const parts = { engine, hosting: this.#hosting, commits: this.#commits };
+    const limit = new TransferLimit();
+    const parts = { engine, hosting: this.#hosting, commits: this.#commits, limit };
     this.#asks = new Asks(here);
     this.#desk = new Desk(here, {
       engine,
@@ -149,6 +151,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       leaseMs,
       random,
       hooks: {
+        foreseen: (document) => this.#hosting.foresee(document),
         decided: (document) => this.#follow(document),
         proposalEnded: (ending) => this.#claimant.ended(ending, random()),
         revocable: (name, majority) => this.#claimant.revocable(name, majority),
@@ -180,6 +183,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       },
     });
     this.#claimant = new Claimant(here, liveness, {
+      prepare: () => this.#seat.prepare(),
       propose: (document, consents) => this.#seat.propose(document, consents),
       askRevocable: (name) => this.#seat.askRevocable(name),
       peersOnMachine: (name) => this.#neighbours.sharesMachine(name),
@@ -264,7 +268,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       hosting: this.#hosting,
       claimant: this.#claimant,
       outgoing: this.#outgoing,
-      incoming: this.#incoming,
+      limit,
       overrides: this.#overrides,
       apps,
       liveness,
@@ -358,6 +362,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         for (const partition of this.#commits.fenced(event.group, event.refused)) {
           this.#hosting.fenced(partition);
           this.#incoming.fenced(partition);
+          this.#outgoing.fenced(partition);
         }
         this.#engine.durable(now, event.group);
         return this.#commits.settled(event.group, this.#outgoing, event.refused);
@@ -716,7 +721,11 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const commit = this.#commits.flush();
     this.#engine.group = this.#commits.group;
     if (commit === undefined) return;
-    if (commit.groups.length > 0) return this.#here.emit({ type: "commit", ...commit });
+    if (commit.groups.length > 0) {
+      this.#here.emit({ type: "commit", ...commit });
+      for (const { partition, changes } of commit.groups) this.#outgoing.leaving(partition, changes);
+      return;
+    }
     // Nothing to write: what waited may run, but not before earlier groups, and none is in flight.
     this.#engine.durable(this.#here.now, commit.group);
     this.#commits.settled(commit.group, this.#outgoing);

@@ -1,15 +1,12 @@
 /**
  * Sends partitions away: handoffs of those this node serves, and stranded rows of directories it holds.
  *
- * Phases of a handoff: waiting → offered → snapshot → catch-up → cut-over → done; stranded rows never change, so theirs
- * end with the snapshot.
- * O1  The stream is ordered: applying its chunks one after another gives exactly the rows at the sender. Rows changed
- *     between the request of a page and its arrival are left out of the page: the change itself follows.
- * O2  Cut-over, in this order: submits parked and starts held, attempts ended, everything durable here, the last chunk
- *     durable there with equal count and hash, the seal durable here, consent given (ownership rules 13, 14).
- * O3  From consent until the document of that epoch is known the partition stays parked: neither resumed nor dropped.
- * O5  In a shared store the rows are there already: a handoff is a cut-over with an empty stream.
- * O4  What waits to be sent is bounded: when rows change faster than the receiver takes them, submits wait.
+ * Phases of a handoff: waiting → offered → snapshot → catch-up → cut-over (`cut-over.ts`) → done; stranded rows never
+ * change, so theirs end with the snapshot.
+ * O1  Submits wait for what has changed since the snapshot, not for the snapshot: cut-over begins when nearly all of it
+ *     is on the receiver's disk.
+ * O2  What waits to be sent is bounded: when rows change faster than the receiver takes them, submits wait.
+ * O3  In a shared store the rows are there already: a handoff is a cut-over with an empty stream.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
@@ -17,15 +14,28 @@ import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row, RowChange } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
-import type { Commits } from "./commits.ts";
+import type { CommitListener, Commits } from "./commits.ts";
+import { CutOver } from "./cut-over.ts";
 import type { Directory } from "./effects.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
-import type { TransferId, TransferMessage } from "./messages.ts";
+import type { TransferMessage } from "./messages.ts";
 import type { TransferView } from "./requests.ts";
-import { isModuleKey, sealChange } from "./rows.ts";
-import { changesBytes, hashChanges, keyText } from "./stream.ts";
-import { handoffKey, strandedKey, strandedWanted, type Transfer, transferLimit, watched } from "./transfer.ts";
+import { RowStream } from "./row-stream.ts";
+import {
+  acknowledge,
+  changesBehind,
+  handoffKey,
+  isUnderWay,
+  keyOf,
+  newTransfer,
+  strandedKey,
+  strandedWanted,
+  type Transfer,
+  type TransferLimit,
+  type TransferWish,
+  watched,
+} from "./transfer.ts";
 
 export interface OutgoingHooks {
   /** Give this consent to whoever proposes the epoch. */
@@ -36,33 +46,35 @@ export interface OutgoingHooks {
   holds(entry: Stranded): Directory | undefined;
 }
 
-export class Outgoing {
+export interface OutgoingParts {
+  readonly engine: TaskEngineContract;
+  readonly hosting: Hosting;
+  readonly commits: Commits;
+  readonly limit: TransferLimit;
+  readonly hooks: OutgoingHooks;
+}
+
+export class Outgoing implements CommitListener {
   readonly #here: Here;
-  readonly #engine: TaskEngineContract;
   readonly #hosting: Hosting;
-  readonly #commits: Commits;
+  readonly #limit: TransferLimit;
   readonly #hooks: OutgoingHooks;
+  readonly #stream: RowStream;
+  readonly #cutOver: CutOver;
   readonly #transfers = new Map<string, Transfer>();
-  #limit: number | undefined;
   paused: boolean = false;
 
-  constructor(
-    here: Here,
-    parts: { engine: TaskEngineContract; hosting: Hosting; commits: Commits; hooks: OutgoingHooks },
-  ) {
+  constructor(here: Here, parts: OutgoingParts) {
     this.#here = here;
-    this.#engine = parts.engine;
     this.#hosting = parts.hosting;
-    this.#commits = parts.commits;
+    this.#limit = parts.limit;
     this.#hooks = parts.hooks;
-  }
-
-  get limit(): number {
-    return this.#limit ?? transferLimit(this.#here.document?.ringSize ?? 0);
-  }
-
-  set limit(transfers: number) {
-    this.#limit = transfers;
+    this.#stream = new RowStream(here, parts.hooks);
+    this.#cutOver = new CutOver(here, {
+      ...parts,
+      sendLast: (transfer) => this.#stream.sendLast(transfer),
+      isCurrent: (transfer) => this.#transfers.get(keyOf(transfer)) === transfer,
+    });
   }
 
   nextDeadline(): Instant | undefined {
@@ -103,20 +115,16 @@ export class Outgoing {
     for (const [key, transfer] of this.#transfers) {
       if (transfer.stranded === undefined ? !this.#wanted(transfer, document) : !strandedWanted(transfer, document))
         this.#end(key, transfer);
-      else if (transfer.cut === "consented" && document.epoch >= transfer.sealedFor) this.#reseal(transfer); // the epoch went to another change
+      else this.#cutOver.follow(transfer, document.epoch);
     }
     for (let index = 0; index < document.ringSize; index++) {
       const to = document.next[index];
       const partition = index as Partition;
       if (to === undefined || document.owners[index] !== this.#here.self || this.#transfers.has(handoffKey(partition)))
         continue;
-      const id: TransferId = {
-        partition,
-        kind: "handoff",
-        generation: document.generations[index]!,
-        nonce: this.#hooks.nonce(),
-      };
-      this.#transfers.set(handoffKey(partition), this.#fresh(id, to, { type: "own" }, undefined));
+      const generation = document.generations[index]!;
+      const id = { partition, kind: "handoff", generation, nonce: this.#hooks.nonce() } as const;
+      this.#add({ id, to, source: { type: "own" }, stranded: undefined });
     }
     for (const entry of document.stranded) {
       const to = document.owners[entry.partition];
@@ -125,13 +133,9 @@ export class Outgoing {
       const source = this.#hooks.holds(entry);
       if (source === undefined) continue;
       if (source.type === "own" && to === this.#here.self) continue; // lies where it is needed
-      const id: TransferId = {
-        partition: entry.partition,
-        kind: "stranded",
-        generation: entry.generation,
-        nonce: this.#hooks.nonce(),
-      };
-      this.#transfers.set(key, this.#fresh(id, to, source, entry));
+      const { partition, generation } = entry;
+      const id = { partition, kind: "stranded", generation, nonce: this.#hooks.nonce() } as const;
+      this.#add({ id, to, source, stranded: entry });
     }
     this.pump();
   }
@@ -180,21 +184,20 @@ export class Outgoing {
         if (transfer.phase === "offered") this.#restart(transfer, message.reason);
         return;
       case "transfer-abort":
-        if (transfer.cut !== "sealing" && transfer.cut !== "consented") this.#restart(transfer, message.reason);
+        if (transfer.cut !== "consented") this.#restart(transfer, message.reason);
         return;
       case "transfer-begin":
         if (transfer.phase !== "offered") return;
         transfer.phase = "snapshot";
         transfer.reason = "sending rows";
         transfer.lastProgress = this.#here.now;
-        if (this.#here.sharedStore !== true) return this.#read(transfer);
-        transfer.scanned = true; // O5
+        if (this.#here.sharedStore !== true) return this.#stream.read(transfer);
+        transfer.scanned = true; // O3
         return this.#advance(transfer);
       case "transfer-ack":
-        if (message.sequence > transfer.sequence || (message.sequence <= transfer.acked && !message.complete)) return;
-        transfer.acked = Math.max(transfer.acked, message.sequence);
+        if (!acknowledge(transfer, message.sequence)) return;
         transfer.lastProgress = this.#here.now;
-        if (message.complete && transfer.cut === "last-sent") transfer.cut = "complete";
+        if (message.complete && transfer.cut === "last-sent") transfer.whole = true;
         this.#advance(transfer);
         if (!isUnderWay(transfer)) this.pump();
         return;
@@ -205,12 +208,8 @@ export class Outgoing {
 
   linkDown(peer: NodeName): void {
     for (const transfer of this.#transfers.values()) {
-      if (
-        transfer.to === peer &&
-        transfer.phase !== "waiting" &&
-        transfer.cut !== "sealing" &&
-        transfer.cut !== "consented"
-      )
+      // What the receiver said to be whole it keeps (incoming.ts, I3).
+      if (transfer.to === peer && transfer.phase !== "waiting" && !transfer.whole)
         this.#restart(transfer, "the link broke");
     }
   }
@@ -218,29 +217,28 @@ export class Outgoing {
   rows(readId: number, rows: readonly Row[], next: Uint8Array | undefined): boolean {
     for (const transfer of this.#transfers.values()) {
       if (transfer.reading?.readId !== readId) continue;
-      const { touched } = transfer.reading;
-      transfer.reading = undefined;
-      for (const row of rows) {
-        if (isModuleKey(row.key) && !(touched.size > 0 && touched.has(keyText(row.key)))) transfer.backlog.push(row);
-      }
-      transfer.cursor = next;
-      if (next === undefined) transfer.scanned = true;
+      this.#stream.arrived(transfer, rows, next);
       this.#advance(transfer);
       return true;
     }
     return false;
   }
 
-  /** Changes of a served partition that are durable now. */
+  /** These changes are on their way to the disk; `synced` tells the same array. */
+  leaving(partition: Partition, changes: readonly RowChange[]): void {
+    if (this.#transfers.size === 0) return;
+    const transfer = this.#transfers.get(handoffKey(partition));
+    if (transfer?.cut !== "flushing") return;
+    this.#stream.add(transfer, changes);
+    this.#cutOver.leaving(transfer, changes);
+  }
+
   synced(partition: Partition, changes: readonly RowChange[]): void {
+    if (this.#transfers.size === 0) return;
     const transfer = this.#transfers.get(handoffKey(partition));
     if (transfer === undefined || transfer.phase === "waiting" || transfer.phase === "offered") return;
-    if (this.#here.sharedStore === true) return; // O5
-    for (const change of changes) {
-      if (!isModuleKey(change.key)) continue;
-      transfer.reading?.touched.add(keyText(change.key));
-      transfer.backlog.push(change);
-    }
+    if (transfer.sentAhead !== changes) this.#stream.add(transfer, changes);
+    transfer.sentAhead = undefined;
     if (!transfer.scanned && transfer.backlog.length > BACKLOG_MOST)
       return this.#restart(transfer, "rows change faster than the receiver takes them");
     this.#advance(transfer);
@@ -251,41 +249,27 @@ export class Outgoing {
     for (const transfer of this.#transfers.values()) if (transfer.cut === "draining") this.#advance(transfer);
   }
 
-  #fresh(id: TransferId, to: NodeName, source: Directory, stranded: Stranded | undefined): Transfer {
-    return {
-      id,
-      to,
-      source,
-      stranded,
-      startedAt: this.#here.now,
-      phase: "waiting",
-      reason: "",
-      retryAt: undefined,
-      reading: undefined,
-      scanned: false,
-      cursor: undefined,
-      backlog: [],
-      sequence: 0,
-      acked: 0,
-      changes: 0,
-      bytes: 0,
-      hash: 0,
-      lastProgress: this.#here.now,
-      cut: "no",
-      sealedFor: 0,
-      forced: false,
-    };
+  /** The store refused rows of the partition: what was begun to send is no longer what is there. */
+  fenced(partition: Partition): void {
+    const transfer = this.#transfers.get(handoffKey(partition));
+    if (transfer !== undefined && transfer.phase !== "waiting" && transfer.cut !== "consented")
+      this.#restart(transfer, "the store knows a newer owner");
   }
 
-  #find(id: TransferId): Transfer | undefined {
+  #add(wish: TransferWish): Transfer {
+    const transfer = newTransfer(wish, this.#here.now);
+    this.#transfers.set(keyOf(transfer), transfer);
+    return transfer;
+  }
+
+  #find(id: Transfer["id"]): Transfer | undefined {
     for (const transfer of this.#transfers.values())
       if (transfer.id.nonce === id.nonce && transfer.id.partition === id.partition) return transfer;
     return undefined;
   }
 
-  /** Nobody waits while stranded tasks move. */
   #most(transfer: Transfer): number {
-    return transfer.stranded === undefined ? this.limit : 2 * this.limit;
+    return this.#limit.most(transfer.id.kind, this.#here.document);
   }
 
   #notYet(transfer: Transfer, active: number): string | undefined {
@@ -311,146 +295,40 @@ export class Outgoing {
 
   #advance(transfer: Transfer): void {
     if (transfer.phase === "waiting" || transfer.phase === "offered") return;
-    this.#sendChunks(transfer);
-    if (!transfer.scanned) {
-      if (transfer.reading === undefined && transfer.backlog.length < BACKLOG_LOW) this.#read(transfer);
-      return;
-    }
+    this.#stream.send(transfer);
+    if (!transfer.scanned) return this.#stream.read(transfer);
     if (transfer.stranded !== undefined) return this.#finishStranded(transfer);
     if (transfer.cut === "no") {
       transfer.phase = "catch-up";
-      const behind = transfer.backlog.length + (transfer.sequence - transfer.acked) * 100;
-      if (behind > CATCH_UP_CLOSE && transfer.backlog.length <= BACKLOG_MOST) return; // O4
-      transfer.phase = "cut-over";
-      transfer.cut = "draining";
-      this.#hosting.park(transfer.id.partition, true);
+      if (!this.#isClose(transfer)) return;
+      this.#cutOver.begin(transfer);
     }
-    this.#cutOver(transfer);
+    this.#cutOver.advance(transfer);
   }
 
-  /** O2, one step after another; called again whenever something it waits for may have happened. */
-  #cutOver(transfer: Transfer): void {
-    const { partition } = transfer.id;
-    if (transfer.cut === "draining") {
-      const running = this.#engine.inFlight(partition);
-      if (running.length > 0 && !transfer.forced) {
-        const oldest = running.reduce((a, b) => (a.sinceMs < b.sinceMs ? a : b));
-        const stuck = this.#here.now - oldest.sinceMs > HANDLER_GRACE_MS;
-        transfer.reason = stuck
-          ? `HANDLER_STUCK: ${oldest.app} ${oldest.taskType} does not return`
-          : `waiting for ${running.length} handlers`;
-        transfer.retryAt = this.#here.now + 1_000;
-        return;
-      }
-      transfer.cut = "flushing";
-      transfer.reason = "writing the remainder";
-      this.#commits.whenSynced(() => {
-        if (this.#transfers.get(handoffKey(partition)) !== transfer || transfer.cut !== "flushing") return;
-        this.#sendChunks(transfer);
-        this.#sendLast(transfer);
-      });
-      return;
-    }
-    if (transfer.cut === "complete") this.#seal(transfer);
-    else if (transfer.cut === "consented" && transfer.retryAt === undefined) this.#consent(transfer, true);
-  }
-
-  #sendLast(transfer: Transfer): void {
-    // The window does not hold the remainder back: submits wait for it.
-    while (transfer.backlog.length > 0) this.#sendChunk(transfer);
-    transfer.cut = "last-sent";
-    transfer.reason = "waiting until the receiver has it on disk";
-    transfer.lastProgress = this.#here.now;
-    transfer.sequence++;
-    this.#send(transfer, {
-      type: "transfer-chunk",
-      transfer: transfer.id,
-      sequence: transfer.sequence,
-      changes: [],
-      last: { changes: transfer.changes, hash: transfer.hash },
-    });
-  }
-
-  #seal(transfer: Transfer): void {
-    const { partition } = transfer.id;
-    transfer.cut = "sealing";
-    transfer.sealedFor = this.#here.document!.epoch + 1;
-    transfer.reason = `sealing for epoch ${transfer.sealedFor}`;
-    this.#commits.add(partition, sealChange(transfer.sealedFor));
-    this.#commits.whenSynced(() => {
-      if (this.#transfers.get(handoffKey(partition)) !== transfer || transfer.cut !== "sealing") return;
-      if (this.#here.document!.epoch >= transfer.sealedFor) return this.#reseal(transfer);
-      transfer.cut = "consented";
-      this.#consent(transfer, false);
-    });
-  }
-
-  /** The seal was for an epoch that decided something else: it is void (rule 13); seal for the next. */
-  #reseal(transfer: Transfer): void {
-    transfer.cut = "complete";
-    this.#seal(transfer);
-  }
-
-  #consent(transfer: Transfer, insist: boolean): void {
-    transfer.reason = `waiting for epoch ${transfer.sealedFor}`;
-    transfer.retryAt = this.#here.now + CONSENT_RETRY_MS;
-    this.#hooks.consent(transfer.sealedFor as Epoch, transfer.id.partition, transfer.to, insist);
+  /** O1, O2. Under a load that always leaves some changes behind, waiting makes them no fewer. */
+  #isClose(transfer: Transfer): boolean {
+    const behind = changesBehind(transfer);
+    if (behind <= CLOSE_CHANGES || transfer.backlog.length > BACKLOG_MOST) return true;
+    if (behind <= NEAR_CHANGES) transfer.caughtUpAt ??= this.#here.now;
+    return transfer.caughtUpAt !== undefined && this.#here.now - transfer.caughtUpAt >= NEAR_MS;
   }
 
   #finishStranded(transfer: Transfer): void {
     if (transfer.backlog.length > 0) return;
-    if (transfer.cut === "no") this.#sendLast(transfer);
-    else if (transfer.cut === "complete") transfer.reason = "absorbed; waiting for the ring to say so";
-  }
-
-  #read(transfer: Transfer): void {
-    const readId = this.#hooks.nextReadId();
-    transfer.reading = { readId, touched: new Set() };
-    this.#here.emit({
-      type: "read",
-      readId,
-      directory: transfer.source,
-      request: {
-        partition: transfer.id.partition,
-        rowLimit: 1_000,
-        byteLimit: CHUNK_BYTES,
-        ...(transfer.cursor === undefined ? {} : { after: transfer.cursor }),
-      },
-    });
-  }
-
-  #sendChunks(transfer: Transfer): void {
-    while (transfer.backlog.length > 0 && transfer.sequence - transfer.acked < WINDOW_CHUNKS) this.#sendChunk(transfer);
-  }
-
-  #sendChunk(transfer: Transfer): void {
-    let count = 0;
-    for (let bytes = 0; count < transfer.backlog.length && count < CHUNK_ROWS && bytes < CHUNK_BYTES; count++)
-      bytes += changesBytes(transfer.backlog[count]!);
-    const changes = transfer.backlog.splice(0, count);
-    transfer.sequence++;
-    transfer.changes += changes.length;
-    for (const change of changes) transfer.bytes += changesBytes(change);
-    transfer.hash = hashChanges(transfer.hash, changes);
-    this.#send(transfer, { type: "transfer-chunk", transfer: transfer.id, sequence: transfer.sequence, changes });
+    if (transfer.cut === "no") this.#stream.sendLast(transfer);
+    else if (transfer.whole) transfer.reason = "absorbed; waiting for the ring to say so";
   }
 
   #send(transfer: Transfer, message: TransferMessage): void {
     this.#here.send(transfer.to, message);
   }
 
-  #restart(transfer: Transfer, reason: string, retryMs: number = RETRY_MS): void {
-    const key = transfer.stranded === undefined ? handoffKey(transfer.id.partition) : strandedKey(transfer.stranded);
-    if (transfer.cut !== "no" && transfer.stranded === undefined) this.#hosting.park(transfer.id.partition, false);
-    const again = this.#fresh(
-      { ...transfer.id, nonce: this.#hooks.nonce() },
-      transfer.to,
-      transfer.source,
-      transfer.stranded,
-    );
+  #restart(transfer: Transfer, reason: string): void {
+    this.#cutOver.breakOff(transfer);
+    const again = this.#add({ ...wishOf(transfer), id: { ...transfer.id, nonce: this.#hooks.nonce() } });
     again.reason = reason;
-    again.retryAt = this.#here.now + retryMs;
-    this.#transfers.set(key, again);
+    again.retryAt = this.#here.now + RETRY_MS;
   }
 
   #wanted(transfer: Transfer, document: RingDocument): boolean {
@@ -467,21 +345,20 @@ export class Outgoing {
     if (transfer.stranded !== undefined || transfer.phase === "waiting") return;
     const still = this.#here.document?.owners[transfer.id.partition] === this.#here.self;
     if (still) {
-      // Not taken: resume here (O3 is over, the document is known).
+      // Not taken, and the document that says so is known.
       this.#send(transfer, { type: "transfer-abort", transfer: transfer.id, reason: "the plan changed" });
-      if (transfer.cut !== "no") this.#hosting.park(transfer.id.partition, false);
+      this.#cutOver.breakOff(transfer);
     } else if (transfer.cut !== "no") {
       this.#here.note(
         "handoff-done",
-        `partition ${transfer.id.partition} to ${transfer.to}: ${transfer.changes} rows, paused ${Math.round(this.#here.now - transfer.lastProgress)} ms after the last row`,
+        `partition ${transfer.id.partition} to ${transfer.to}: ${transfer.changes} rows, submits waited ${Math.round(this.#here.now - transfer.parkedAt)} ms`,
       );
     }
   }
 }
 
-/** Stranded rows that were absorbed wait only for the ring to say so: the next ones need not. */
-function isUnderWay(transfer: Transfer): boolean {
-  return transfer.phase !== "waiting" && (transfer.stranded === undefined || transfer.cut !== "complete");
+function wishOf({ id, to, source, stranded }: Transfer): TransferWish {
+  return { id, to, source, stranded };
 }
 
 /** An offer is answered at once, unless the receiver's link back was not up yet. */
@@ -489,18 +366,13 @@ function patienceMs(transfer: Transfer): number {
   return transfer.phase === "offered" ? OFFER_MS : STALL_MS;
 }
 
-const CHUNK_BYTES = 262_144;
-const CHUNK_ROWS = 1_000;
-/** Chunks sent ahead of the receiver's disk. */
-const WINDOW_CHUNKS = 8;
-/** Read the next page when fewer changes than this wait. */
-const BACKLOG_LOW = 2_000;
 /** Changes that wait for the receiver. */
 const BACKLOG_MOST = 20_000;
-/** Cut over when at most about this many changes are not durable at the receiver. */
-const CATCH_UP_CLOSE = 500;
+/** Cut over when at most this many changes are not durable at the receiver, */
+const CLOSE_CHANGES = 100;
+/** or at most this many for that long. */
+const NEAR_CHANGES = 500;
+const NEAR_MS = 250;
 const RETRY_MS = 250;
 const STALL_MS = 10_000;
 const OFFER_MS = 3_000;
-const HANDLER_GRACE_MS = 25_000;
-const CONSENT_RETRY_MS = 500;

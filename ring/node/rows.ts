@@ -12,6 +12,11 @@ export function sealChange(epoch: number): RowChange {
   return { key: Uint8Array.of(SEAL), value: number48(epoch) };
 }
 
+/** The partition was not given up after all, and nobody was told that it would be. */
+export function unsealChange(): RowChange {
+  return { key: Uint8Array.of(SEAL) };
+}
+
 /** All rows of a handoff are here; the copy is good for this generation (ownership rule 15). */
 export function arrivedChange(generation: number): RowChange {
   return { key: Uint8Array.of(ARRIVED), value: number48(generation) };

@@ -8,7 +8,7 @@ import type { Epoch, NodeName } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
 import type { RegisterEffect, RegisterEvent } from "../register/events.ts";
 import type { Consent, RegisterMessage, RegisterState } from "../register/messages.ts";
-import type { ProposalOutcome } from "../register/proposer.ts";
+import type { ProposalOutcome } from "../register/proposal.ts";
 import { Register } from "../register/register.ts";
 import { checkSuccessor } from "../successor.ts";
 import type { SeatState, SeatWrite } from "./effects.ts";
@@ -21,6 +21,8 @@ export interface ProposalEnding {
 }
 
 export interface SeatHooks {
+  /** A newer document is decided, and on its way to this node's disk. */
+  foreseen(document: RingDocument): void;
   /** A newer document is decided and on this node's disk. */
   decided(document: RingDocument): void;
   proposalEnded(ending: ProposalEnding): void;
@@ -90,6 +92,11 @@ export class Seat {
     this.#step({ type: "learn", document });
   }
 
+  /** A proposal will follow. */
+  prepare(): void {
+    this.#step({ type: "prepare" });
+  }
+
   propose(document: RingDocument, consents: readonly Consent[]): void {
     this.#step({ type: "propose", document, consents });
   }
@@ -133,6 +140,8 @@ export class Seat {
 
   #performOwn(effect: Exclude<RegisterEffect, { type: "send" | "persist" }>): void {
     switch (effect.type) {
+      case "foreseen":
+        return this.#hooks.foreseen(effect.document);
       case "decided":
         return this.#hooks.decided(effect.document);
       case "proposal-ended":

@@ -23,26 +23,113 @@ export interface Transfer {
   backlog: RowChange[];
   sequence: number;
   acked: number;
+  /** Changes sent: all of them, those up to the last chunk acknowledged, and those up to each chunk that is not. */
   changes: number;
+  changesAcked: number;
+  readonly changesAt: Map<number, number>;
   bytes: number;
   hash: number;
   lastProgress: Instant;
-  cut: "no" | "draining" | "flushing" | "last-sent" | "complete" | "sealing" | "consented";
+  /** When the receiver had everything but what has changed since the snapshot was read. */
+  caughtUpAt: Instant | undefined;
+  cut: "no" | "draining" | "flushing" | "last-sent" | "consented";
+  /** When the partition was parked for the cut-over. */
+  parkedAt: Instant;
+  /** All of it is durable at the receiver, count and hash equal. */
+  whole: boolean;
+  /** 0: not sealed. */
   sealedFor: number;
+  /** The seal is durable here. */
+  sealed: boolean;
+  /** The commit whose changes were sent before it was synced. */
+  sentAhead: readonly RowChange[] | undefined;
   forced: boolean;
+}
+
+export interface TransferWish {
+  readonly id: TransferId;
+  readonly to: NodeName;
+  readonly source: Directory;
+  readonly stranded: Stranded | undefined;
+}
+
+export function newTransfer(wish: TransferWish, now: Instant): Transfer {
+  return {
+    ...wish,
+    startedAt: now,
+    phase: "waiting",
+    reason: "",
+    retryAt: undefined,
+    reading: undefined,
+    scanned: false,
+    cursor: undefined,
+    backlog: [],
+    sequence: 0,
+    acked: 0,
+    changes: 0,
+    changesAcked: 0,
+    changesAt: new Map(),
+    bytes: 0,
+    hash: 0,
+    lastProgress: now,
+    caughtUpAt: undefined,
+    cut: "no",
+    parkedAt: now,
+    whole: false,
+    sealedFor: 0,
+    sealed: false,
+    sentAhead: undefined,
+    forced: false,
+  };
+}
+
+/** False if the acknowledgement says nothing new. */
+export function acknowledge(transfer: Transfer, sequence: number): boolean {
+  if (sequence > transfer.sequence || sequence <= transfer.acked) return false;
+  for (let each = transfer.acked + 1; each <= sequence; each++) {
+    transfer.changesAcked = transfer.changesAt.get(each) ?? transfer.changesAcked;
+    transfer.changesAt.delete(each);
+  }
+  transfer.acked = sequence;
+  return true;
+}
+
+/** Changes that are not durable at the receiver. */
+export function changesBehind(transfer: Transfer): number {
+  return transfer.backlog.length + transfer.changes - transfer.changesAcked;
 }
 
 /**
  * Handoffs of one node at once, each way, unless an operator says otherwise: a thirty-second of the ring, 2 to 8, so that
  * many small partitions do not take turns for minutes. Those that begin together cut over together, and pause each other.
  */
-export function transferLimit(ringSize: number): number {
-  return Math.min(8, Math.max(2, Math.floor(ringSize / 32)));
+export class TransferLimit {
+  #asked: number | undefined;
+
+  /** How many handoffs, or stranded entries: nobody waits while those move. */
+  most(kind: TransferId["kind"], document: RingDocument | undefined): number {
+    const handoffs = this.#asked ?? Math.min(8, Math.max(2, Math.floor((document?.ringSize ?? 0) / 32)));
+    return kind === "handoff" ? handoffs : 2 * handoffs;
+  }
+
+  /** From 1 to 64. */
+  ask(transfers: number): void {
+    this.#asked = transfers;
+  }
 }
 
 /** The other side owes the next step; the others wait for this node, or for the ring. */
 export function watched(transfer: Transfer): boolean {
-  return transfer.phase !== "waiting" && (transfer.cut === "no" || transfer.cut === "last-sent");
+  return transfer.phase !== "waiting" && (transfer.cut === "no" || (transfer.cut === "last-sent" && !transfer.whole));
+}
+
+/** It takes up a place. Stranded rows that were absorbed wait only for the ring to say so: the next ones need not. */
+export function isUnderWay(transfer: Transfer): boolean {
+  return transfer.phase !== "waiting" && (transfer.stranded === undefined || !transfer.whole);
+}
+
+export function keyOf(transfer: Transfer): string {
+  return transfer.stranded === undefined ? handoffKey(transfer.id.partition) : strandedKey(transfer.stranded);
 }
 
 export function strandedWanted(transfer: Transfer, document: RingDocument): boolean {

@@ -7,7 +7,7 @@ import type { Epoch, NodeName, RingId } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
 import type { LeaseEffect } from "./lease.ts";
 import type { Consent, RegisterMessage, RegisterState } from "./messages.ts";
-import type { ProposalOutcome } from "./proposer.ts";
+import type { ProposalOutcome } from "./proposal.ts";
 
 export type RegisterEvent =
   /** First, once. */
@@ -17,6 +17,8 @@ export type RegisterEvent =
   | { readonly type: "persisted"; readonly sequence: number }
   /** Ends with `proposal-ended`; one at a time. */
   | { readonly type: "propose"; readonly document: RingDocument; readonly consents: readonly Consent[] }
+  /** A proposal will follow: ask for the promises it needs. Nothing comes of it but less to wait for then. */
+  | { readonly type: "prepare" }
   /** Ends with `revocable`. */
   | { readonly type: "ask-revocable"; readonly member: NodeName }
   /** A decided document that came by gossip, a pull or a file. */
@@ -36,6 +38,8 @@ export type RegisterEffect =
   | { readonly type: "persist"; readonly sequence: number; readonly state: RegisterState }
   /** Synced here. `previous` is undefined for the first document of a joiner; epochs may be skipped. */
   | { readonly type: "decided"; readonly document: RingDocument; readonly previous: RingDocument | undefined }
+  /** Decided, but not synced here yet: nothing may be done on the strength of it but to get ready. `decided` follows. */
+  | { readonly type: "foreseen"; readonly document: RingDocument }
   | { readonly type: "proposal-ended"; readonly epoch: Epoch; readonly outcome: ProposalOutcome }
   /** Whether a majority of voters said that the member's grants have run out, else when to ask again. */
   | { readonly type: "revocable"; readonly member: NodeName; readonly majority: boolean; readonly waitMs: number }

@@ -4,6 +4,7 @@
  * O1  Effects leave in the order they were made.
  * O2  An effect leaves only when the newest state saved before or with it is synced. A message to oneself is an effect
  *     like any other, so that a node's own vote counts no earlier than anybody else's.
+ * O3  News that a majority has made true waits for nothing: its truth does not hang on what this node has written down.
  */
 
 import type { RegisterEffect } from "./events.ts";
@@ -14,6 +15,7 @@ export type Outgoing =
   | { readonly type: "to-self"; readonly message: RegisterMessage };
 
 export class Outbox {
+  #news: Outgoing[] = [];
   readonly #held: { readonly after: number; readonly effect: Outgoing }[] = [];
   #fresh: Outgoing[] = [];
   #unsaved: RegisterState | undefined;
@@ -22,6 +24,11 @@ export class Outbox {
 
   add(...effects: readonly Outgoing[]): void {
     this.#fresh.push(...effects);
+  }
+
+  /** O3. */
+  tell(news: Outgoing): void {
+    this.#news.push(news);
   }
 
   /** Everything made by the event in hand waits for this state. */
@@ -53,6 +60,8 @@ export class Outbox {
 
   /** The next effect that may leave. */
   take(): Outgoing | undefined {
+    const news = this.#news.shift();
+    if (news !== undefined) return news;
     const first = this.#held[0];
     if (first === undefined || first.after > this.#persisted) return undefined; // O1, O2
     this.#held.shift();

@@ -9,75 +9,17 @@
  *     nobody is asked to vote for other voters before a majority of them has answered: a vote for voters that are dead
  *     could never be decided, and a voter that has voted grants nothing.
  * P5  A proposal that takes partitions without consent first waits for a majority's word that it may (rule 11).
+ * P7  Promises may be asked for ahead of a proposal: they hold whatever is proposed then. One that changes the voters asks
+ *     anew (P4). Nobody is asked twice for nothing.
  * P6  Own proposals end within `proposalTimeoutMs`; finishing somebody's vote goes on until the epoch is decided.
  */
 
 import type { RingDocument } from "../document.ts";
-import type { Epoch, MemberId, NodeName } from "../ids.ts";
+import type { Epoch, NodeName } from "../ids.ts";
 import type { Instant, Machine, Random } from "../machine.ts";
-import { type Ballot, type Consent, compareBallots, type RegisterBody, type Vote } from "./messages.ts";
-import { isMajority, isVoter, newcomersOf, sameContent } from "./voting.ts";
-
-export type RefusalReason =
-  /** Another proposal of this node is under way. */
-  | "busy"
-  /** The document is not the successor of the one this node knows, or breaks a rule that no voter may vote for. */
-  | "invalid"
-  /** A majority of voters must still honour a grant, or could not be asked; see `waitMs`. */
-  | "leased"
-  /** Too few voters of the current or the proposed document answered. */
-  | "no-majority"
-  /** The new voter did not accept in time. */
-  | "newcomer-silent"
-  /** This node knows no document, or only speaks for another. */
-  | "not-proposer";
-
-export type ProposalOutcome =
-  | { readonly type: "chosen" }
-  /** Another document was decided for this epoch. */
-  | { readonly type: "lost" }
-  /** No voter of e was asked to vote for it. A seal made for it still holds until document e+1 is known (rule 13). */
-  | { readonly type: "refused"; readonly reason: RefusalReason; readonly detail?: string; readonly waitMs?: number }
-  /** In doubt: it may still be decided. */
-  | { readonly type: "timeout" }
-  /** The ring is further on than this epoch and what it decided is not known here; the newest document shows its effect. */
-  | { readonly type: "unknown" };
-
-export type ProposerEvent =
-  /** `taken`: the owners it takes from without consent. `promised`: highest ballot this node's acceptor knows. */
-  | {
-      readonly type: "propose";
-      readonly previous: RingDocument;
-      readonly document: RingDocument;
-      readonly consents: readonly Consent[];
-      readonly taken: readonly NodeName[];
-      readonly promised: Ballot | undefined;
-    }
-  | { readonly type: "inquired"; readonly majority: boolean; readonly waitMs: number }
-  | {
-      readonly type: "finish";
-      readonly previous: RingDocument;
-      readonly vote: Vote;
-      readonly promised: Ballot | undefined;
-    }
-  /** Answers about this epoch, from whoever sent them. */
-  | {
-      readonly type: "promise";
-      readonly from: NodeName;
-      readonly memberId: MemberId;
-      readonly ballot: Ballot;
-      readonly accepted: Vote | undefined;
-    }
-  | { readonly type: "accepted"; readonly from: NodeName; readonly memberId: MemberId; readonly ballot: Ballot }
-  | { readonly type: "refused"; readonly from: NodeName; readonly ballot: Ballot; readonly promised: Ballot }
-  | { readonly type: "decided"; readonly document: RingDocument }
-  | { readonly type: "tick" };
-
-export type ProposerEffect =
-  | { readonly type: "to-voters"; readonly to: readonly NodeName[]; readonly body: RegisterBody }
-  | { readonly type: "inquire"; readonly members: readonly NodeName[]; readonly document: RingDocument }
-  | { readonly type: "chosen"; readonly vote: Vote; readonly accepted: ReadonlySet<NodeName> }
-  | { readonly type: "ended"; readonly epoch: Epoch; readonly outcome: ProposalOutcome };
+import { type Ballot, type Consent, compareBallots, type Vote } from "./messages.ts";
+import type { ProposalOutcome, ProposerEffect, ProposerEvent } from "./proposal.ts";
+import { isMajority, isVoter, newcomersOf, sameContent, sameVoters } from "./voting.ts";
 
 /** Asked again at `at`, each time after a longer wait. */
 interface Resend {
@@ -94,6 +36,8 @@ type Phase =
       readonly promises: Map<NodeName, Vote | undefined>;
       readonly resend: Resend;
     }
+  /** P7: a majority has promised, and nothing was voted for. */
+  | { readonly type: "prepared"; readonly ballot: Ballot; readonly promises: ReadonlyMap<NodeName, Vote | undefined> }
   | {
       readonly type: "accepting";
       readonly vote: Vote;
@@ -137,7 +81,7 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
   }
 
   get isIdle(): boolean {
-    return this.#phase.type === "idle";
+    return this.#phase.type === "idle" || this.#phase.type === "prepared";
   }
 
   /** An own proposal is under way. */
@@ -149,6 +93,10 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     switch (event.type) {
       case "propose":
         return this.#propose(now, event);
+      case "prepare":
+        if (this.#phase.type !== "idle") return [];
+        this.#open(event.previous, event.promised);
+        return this.#prepare(now);
       case "inquired":
         return this.#inquired(now, event);
       case "finish":
@@ -178,6 +126,7 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     switch (this.#phase.type) {
       case "idle":
       case "inquiring":
+      case "prepared":
         return Number.POSITIVE_INFINITY;
       case "preparing":
         return this.#phase.resend.at;
@@ -196,8 +145,10 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     switch (this.#phase.type) {
       case "idle":
       case "inquiring":
+      case "prepared":
         return [];
       case "preparing": {
+        if (this.#own === undefined && this.#found === undefined) return this.#rest(); // P7
         const { promises, ballot } = this.#phase;
         this.#phase = { ...this.#phase, resend: later(now, this.#phase.resend) };
         return this.#sendPrepare(ballot, (voter) => !promises.has(voter));
@@ -216,7 +167,7 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     this.#open(event.previous, event.promised);
     const progress = taken.length === 0 ? "cleared" : "inquiring";
     this.#own = { document, consents, endsAt: now + this.#options.proposalTimeoutMs, progress };
-    if (progress === "cleared") return this.isIdle ? this.#prepare(now) : []; // a vote being finished goes first
+    if (progress === "cleared") return this.isIdle ? this.#begin(now) : []; // a vote being finished goes first
     if (this.isIdle) this.#phase = { type: "inquiring" };
     return [{ type: "inquire", members: taken, document: event.previous }]; // P5
   }
@@ -225,12 +176,33 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     if (this.#own?.progress !== "inquiring") return [];
     if (!verdict.majority) return this.#end({ type: "refused", reason: "leased", waitMs: verdict.waitMs });
     this.#own = { ...this.#own, progress: "cleared" };
-    return this.#phase.type === "inquiring" ? this.#prepare(now) : [];
+    return this.isIdle || this.#phase.type === "inquiring" ? this.#begin(now) : [];
   }
 
   #open(previous: RingDocument, promised: Ballot | undefined): void {
     this.#previous = previous;
     this.#round = Math.max(this.#round, promised?.round ?? 0);
+  }
+
+  /** P7 */
+  #begin(now: Instant): readonly ProposerEffect[] {
+    const [phase, previous, own] = [this.#phase, this.#previous, this.#own];
+    if (phase.type !== "prepared" || own === undefined || previous === undefined) return this.#prepare(now);
+    if (!sameVoters(previous, own.document)) return this.#prepare(now);
+    const { document, consents } = own;
+    this.#accept(now, { ballot: phase.ballot, document, consents }, []);
+    return this.#sendAccept();
+  }
+
+  #accept(now: Instant, vote: Vote, newcomers: readonly NodeName[]): void {
+    this.#phase = {
+      type: "accepting",
+      vote,
+      accepted: { now: new Set(), next: new Set() },
+      newcomers,
+      newcomersBy: now + NEWCOMER_MS,
+      resend: first(now),
+    };
   }
 
   #prepare(now: Instant): readonly ProposerEffect[] {
@@ -261,18 +233,14 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     }
     const own = this.#own?.progress === "inquiring" ? undefined : this.#own;
     const value = found ?? own ?? this.#found;
-    if (value === undefined) return this.#rest();
+    if (value === undefined) {
+      this.#phase = { type: "prepared", ballot, promises };
+      return [];
+    }
     const isFresh = found === undefined && own !== undefined;
     const newcomers = isFresh ? newcomersOf(this.#previous, value.document) : []; // P4
     if (isFresh && !isMajority(value.document.voters, new Set([...promises.keys(), ...newcomers]))) return []; // P4
-    this.#phase = {
-      type: "accepting",
-      vote: { ballot, document: value.document, consents: value.consents },
-      accepted: { now: new Set(), next: new Set() },
-      newcomers,
-      newcomersBy: now + NEWCOMER_MS,
-      resend: first(now),
-    };
+    this.#accept(now, { ballot, document: value.document, consents: value.consents }, newcomers);
     return this.#sendAccept();
   }
 

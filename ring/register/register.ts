@@ -36,7 +36,8 @@ import {
   type RegisterState,
 } from "./messages.ts";
 import { Outbox } from "./outbox.ts";
-import { Proposer, type ProposerEffect, type RefusalReason } from "./proposer.ts";
+import type { ProposerEffect, RefusalReason } from "./proposal.ts";
+import { Proposer } from "./proposer.ts";
 import { type Question, Voter } from "./voter.ts";
 import { concernedBy, isMember, isVoter, takenWithoutConsent, withLast } from "./voting.ts";
 
@@ -134,6 +135,8 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
       case "propose":
         this.#propose(now, event.document, event.consents);
         return;
+      case "prepare":
+        return this.#prepare(now);
       case "ask-revocable":
         this.#askRevocable(now, event.member);
         return;
@@ -182,26 +185,21 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     if (this.#finishAt !== undefined && now >= this.#finishAt) this.#finish(now); // R2
   }
 
+  #prepare(now: Instant): void {
+    const { document: previous, promised } = this.#state;
+    if (previous !== undefined && !this.#options.acceptorOnly)
+      this.#drive(now, this.#proposer.step(now, { type: "prepare", previous, promised }));
+  }
+
   #propose(now: Instant, next: RingDocument, consents: readonly Consent[]): void {
     const { document: previous, promised } = this.#state;
-    if (previous === undefined || this.#options.acceptorOnly) {
-      this.#refuse(next, "not-proposer");
-      return;
-    }
-    if (this.#proposer.isProposing) {
-      this.#refuse(next, "busy");
-      return;
-    }
+    if (previous === undefined || this.#options.acceptorOnly) return this.#refuse(next, "not-proposer");
+    if (this.#proposer.isProposing) return this.#refuse(next, "busy");
     const fault = this.#voter.faultOf(previous, next);
-    if (fault !== undefined) {
-      this.#refuse(next, "invalid", fault);
-      return;
-    }
+    if (fault !== undefined) return this.#refuse(next, "invalid", fault);
     const taken = takenWithoutConsent(previous, next, consents);
-    if (taken.length > INQUIRE_LIMIT) {
-      this.#refuse(next, "invalid", `takes from more than ${INQUIRE_LIMIT} members`);
-      return;
-    }
+    if (taken.length > INQUIRE_LIMIT)
+      return this.#refuse(next, "invalid", `takes from more than ${INQUIRE_LIMIT} members`);
     this.#drive(
       now,
       this.#proposer.step(now, { type: "propose", previous, document: next, consents, taken, promised }),
@@ -346,8 +344,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     return epoch === document.epoch;
   }
 
-  /** `tellOthers` goes between the news and the first request of the new epoch, which would only be answered by a pull. */
-  #learn(now: Instant, document: RingDocument, tellOthers?: () => void): void {
+  #learn(now: Instant, document: RingDocument): void {
     const previous = this.#state.document;
     if (previous !== undefined && document.ringId !== previous.ringId) {
       this.#counters.wrongRing += 1;
@@ -355,6 +352,8 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     }
     if (previous !== undefined && compareDocuments(document, previous) <= 0) return;
     if (previous !== undefined && this.#isSole(previous)) this.#outbox.forget(isAnswer); // R5
+    if (document.history === previous?.history && !this.#options.acceptorOnly)
+      this.#outbox.tell({ type: "foreseen", document });
     this.#save({ ...this.#state, document, promised: undefined, accepted: undefined });
     this.#finishAt = undefined;
     this.#voter.learned(now, previous, document);
@@ -364,7 +363,6 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     } else this.#outbox.add({ type: "decided", document, previous });
     this.#drive(now, this.#proposer.step(now, { type: "decided", document }));
     if (this.#phase === "over") return;
-    tellOthers?.();
     this.#inquired(now, this.#inquiries.decided(now, document));
     if (!this.#options.acceptorOnly) this.#lease(this.#holder.step(now, { type: "document", document }));
   }
@@ -374,11 +372,12 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     if (previous === undefined) return;
     const { document, ballot } = vote;
     const decided = { type: "decided", epoch: document.epoch, ballot } as const;
-    this.#learn(now, document, () => {
-      for (const to of concernedBy(previous, document)) {
-        if (to !== this.#state.member) this.#send(to, accepted.has(to) ? decided : { type: "document", document });
-      }
-    });
+    for (const to of concernedBy(previous, document)) {
+      if (to === this.#state.member) continue;
+      const news = this.#message(accepted.has(to) ? decided : { type: "document", document });
+      if (news !== undefined) this.#outbox.tell({ type: "send", to, message: news });
+    }
+    this.#learn(now, document);
   }
 
   #drive(now: Instant, effects: readonly ProposerEffect[]): void {
@@ -414,11 +413,16 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   }
 
   #send(to: NodeName, body: RegisterBody): void {
-    const { document, member, memberId, starts } = this.#state;
-    if (document === undefined) return;
+    const message = this.#message(body);
+    if (message === undefined) return;
+    this.#outbox.add(to === this.#state.member ? { type: "to-self", message } : { type: "send", to, message });
+  }
+
+  #message(body: RegisterBody): RegisterMessage | undefined {
+    const { document, memberId, starts } = this.#state;
+    if (document === undefined) return undefined;
     const { ringId, history } = document;
-    const message: RegisterMessage = { ringId, history, memberId, starts, run: this.#run, ...body };
-    this.#outbox.add(to === member ? { type: "to-self", message } : { type: "send", to, message });
+    return { ringId, history, memberId, starts, run: this.#run, ...body };
   }
 
   #save(state: RegisterState): void {

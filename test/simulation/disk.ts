@@ -21,6 +21,8 @@ export class Disk {
   givenFor: number | undefined;
   /** True time until which it does what it was asked for. */
   busyUntil: number = 0;
+  /** True time until which its register file is being written. */
+  registerBusyUntil: number = 0;
   /** True time until which it has no room for what another process would write. */
   fullUntil: number = 0;
   /** Which life of which process holds the lock. */

@@ -310,7 +310,7 @@ export class Host {
         const write = (): void => {
           if (this.life !== life || this.#registerSequence > sequence) return;
           this.#registerSequence = sequence;
-          this.#later(0.2, () => {
+          this.#onRegister(this.disk, () => {
             this.disk.register = effect.state;
             this.step({ type: "register-persisted", of, sequence });
           });
@@ -330,6 +330,15 @@ export class Host {
       default:
         return false;
     }
+  }
+
+  /** One write of a register file after another; now and then one takes as long as decisions take. */
+  #onRegister(disk: Disk | undefined, run: () => void): void {
+    const { agenda, random } = this.#world;
+    const writeMs = random() < 0.05 ? random() * 300 : 0.2 + random() * 1.5;
+    const until = Math.max(agenda.now, disk?.registerBusyUntil ?? 0) + writeMs;
+    if (disk !== undefined) disk.registerBusyUntil = until;
+    this.#later(until - agenda.now, run);
   }
 
   /** Work on an adopted directory finds its disk full. */
@@ -382,7 +391,7 @@ export class Host {
         });
       case "persist-register": {
         const disk = effect.of === this.name ? this.disk : this.#adopted.get(effect.of);
-        return this.#later(0.2 + random() * 1.5, () => {
+        return this.#onRegister(disk, () => {
           if (disk === undefined || disk.lockedBy !== this.#holder()) return;
           if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
           if (effect.of !== this.name && this.#refusedFor(effect.of, disk, { passing: false })) return;

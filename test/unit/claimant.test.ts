@@ -69,6 +69,7 @@ class World {
         this.#proposed = next;
         this.proposals.push(consents.flatMap(({ partitions }) => [...partitions]).sort((left, right) => left - right));
       },
+      prepare: () => {},
       askRevocable: () => {},
       peersOnMachine: () => false,
     });

@@ -53,6 +53,7 @@ function begin(self: NodeName, first: RingDocument): void {
   };
   claimant = new Claimant(here, liveness, {
     propose: (next, consents) => void proposals.push({ document: next, consents }),
+    prepare: () => {},
     askRevocable: (name) => void asked.push(name),
     peersOnMachine: () => false,
   });

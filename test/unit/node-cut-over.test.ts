@@ -96,7 +96,18 @@ describe("the cut-over", () => {
     expect(b.stored(P0)).toHaveLength(1);
   });
 
-  test("P3: a broken link does not wake a partition that was consented away, nor one whose seal is under way", () => {
+  /** b has all of it; the seal is on its way to a's disk. */
+  function sealing(): { a: Parts; b: Parts } {
+    const { a, b } = planned((of) => void of.submit(P0));
+    a.end(a.started[0]!);
+    a.delayed.add("sync");
+    for (let turn = 0; turn < 9; turn++) exchange(a, b);
+    expect(a.outgoing.views()[0]?.reason).toBe("sealing for epoch 6");
+    expect(a.consents).toEqual([]);
+    return { a, b };
+  }
+
+  test("P3: a broken link does not wake a partition that was consented away", () => {
     const { a, b } = planned((of) => void of.submit(P0));
     a.end(a.started[0]!);
     talk(a, b);
@@ -105,37 +116,137 @@ describe("the cut-over", () => {
     a.tick(300);
     expect(a.hosting.serving(P0)).toBe(false);
     expect(a.outgoing.views()[0]?.reason).toBe("waiting for epoch 6");
+  });
 
-    const other = planned((of) => void of.submit(P0));
-    other.a.end(other.a.started[0]!);
-    for (let turn = 0; turn < 9; turn++) {
-      const last = other.a.sent.some(({ message }) => message.type === "transfer-chunk" && message.last !== undefined);
-      if (last) other.a.delayed.add("flush"); // the seal does not reach the disk for a while
-      exchange(other.a, other.b);
-    }
-    expect(other.a.outgoing.views()[0]?.reason).toBe("sealing for epoch 6");
-    other.a.outgoing.linkDown("b" as NodeName);
-    expect(other.a.outgoing.views()[0]?.phase).toBe("cut-over");
-    other.a.release("flush");
-    expect(other.a.consents).toHaveLength(1);
-    expect(other.a.hosting.serving(P0)).toBe(false);
+  test("P8: a link that breaks after the receiver had all of it does not cost the cut-over", () => {
+    const { a } = sealing();
+    a.outgoing.linkDown("b" as NodeName);
+    expect(a.outgoing.views()[0]?.phase).toBe("cut-over");
+    a.release("sync");
+    expect(a.consents).toHaveLength(1);
+    expect(a.hosting.serving(P0)).toBe(false);
   });
 
   test("P3: the consent is given only when the seal is on disk", () => {
-    const { a, b } = planned((of) => void of.submit(P0));
-    a.end(a.started[0]!);
-    for (let turn = 0; turn < 9; turn++) {
-      const last = a.sent.some(({ message }) => message.type === "transfer-chunk" && message.last !== undefined);
-      if (last) a.delayed.add("flush");
-      exchange(a, b);
-    }
-    expect(a.outgoing.views()[0]?.reason).toBe("sealing for epoch 6");
-    expect(a.consents).toEqual([]);
-    a.release("flush");
+    const { a } = sealing();
+    a.release("sync");
     expect(a.consents).toHaveLength(1);
     const sealed = new Parts("a", a.disk);
     sealed.follow(PLANNED);
     expect(sealed.hosting.doubts()).toEqual([6]);
+  });
+
+  test("the remainder is on its way to the receiver before it is on the owner's own disk", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    talk(a, b);
+    const ended = a.started[0]!;
+    a.delayed.add("sync");
+    a.end(ended);
+    talk(a, b);
+    expect(a.stored(P0)).toEqual([ended.record.id]);
+    expect(b.stored(P0)).toEqual([]);
+    const sent = a.outgoing.views()[0]?.rows;
+    a.release("sync");
+    expect(a.outgoing.views()[0]?.rows).toBe(sent);
+  });
+
+  test("P8: a seal that nobody was told of is taken back when the cut-over breaks off", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    a.end(a.started[0]!);
+    b.delayed.add("flush");
+    for (let turn = 0; turn < 4; turn++) exchange(a, b);
+    expect(a.outgoing.views()[0]?.reason).toBe("waiting until the receiver has it on disk");
+    a.outgoing.linkDown("b" as NodeName);
+    expect(a.hosting.serving(P0)).toBe(true);
+    a.run();
+    const again = new Parts("a", a.disk);
+    again.follow(PLANNED);
+    expect(again.hosting.doubts()).toEqual([]);
+    expect(again.hosting.serving(P0)).toBe(true);
+  });
+
+  test("P3: a seal whose epoch decided something else while the receiver wrote is made anew before the consent", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    a.end(a.started[0]!);
+    b.delayed.add("flush");
+    for (let turn = 0; turn < 4; turn++) exchange(a, b);
+    a.delayed.add("sync");
+    a.follow({ ...PLANNED, epoch: 6 as typeof PLANNED.epoch });
+    b.release("flush");
+    for (let turn = 0; turn < 4; turn++) exchange(a, b);
+    expect(a.consents).toEqual([]);
+    a.release("sync");
+    expect(a.consents).toEqual([{ epoch: 7, partition: 0, to: "b" }]);
+  });
+
+  test("P3: the receiver reads what arrived while the decision is on its way to its disk, and starts nothing before", () => {
+    const { a, b } = planned((of) => void [of.allowStarts(false), of.submit(P0), of.submit(P0)]);
+    talk(a, b);
+    b.allowStarts(true);
+    b.foresee(MOVED);
+    expect(b.hosting.loaded(P0)).toBe(true);
+    expect(b.hosting.serving(P0)).toBe(false);
+    expect(b.started).toEqual([]);
+    b.follow(MOVED);
+    expect(b.hosting.serving(P0)).toBe(true);
+    expect(b.started).toHaveLength(1);
+    expect(b.dropped).toEqual([]);
+  });
+
+  test("P1: what was opened ahead of a decision is used after a crash that lost the decision", () => {
+    const { a, b } = planned((of) => void [of.allowStarts(false), of.submit(P0), of.submit(P0)]);
+    talk(a, b);
+    b.foresee(MOVED);
+    const again = new Parts("b", b.disk);
+    again.follow(PLANNED);
+    expect(again.hosting.loaded(P0)).toBe(false);
+    expect(again.dropped).toEqual([]);
+    again.follow(MOVED);
+    expect(again.stored(P0)).toHaveLength(2);
+    expect(again.hosting.serving(P0)).toBe(true);
+  });
+
+  test("P1: what was opened ahead of a decision outlives the epochs before it, which reach the disk later", () => {
+    const { a, b } = planned((of) => void [of.allowStarts(false), of.submit(P0), of.submit(P0)]);
+    talk(a, b);
+    b.foresee({ ...MOVED, epoch: 7 as typeof MOVED.epoch });
+    b.follow({ ...PLANNED, epoch: 6 as typeof PLANNED.epoch });
+    expect(b.dropped).toEqual([]);
+    expect(b.hosting.serving(P0)).toBe(false);
+    b.follow({ ...MOVED, epoch: 7 as typeof MOVED.epoch });
+    expect(b.hosting.serving(P0)).toBe(true);
+    expect(b.stored(P0)).toHaveLength(2);
+  });
+
+  test("P2: nothing is opened ahead of a decision that takes the partition by force", () => {
+    const { a, b } = planned((of) => void of.submit(P0));
+    a.end(a.started[0]!);
+    talk(a, b);
+    b.foresee({ ...MOVED, stranded: [strandedOn("a", 1)] });
+    expect(b.hosting.hosts(P0)).toBe(false);
+  });
+
+  test("P3: a seal that became void on its way to the disk does not stand for the next one", () => {
+    const { a } = sealing();
+    a.follow({ ...PLANNED, epoch: 6 as typeof PLANNED.epoch });
+    a.releaseOne();
+    expect(a.consents).toEqual([]);
+    a.release("sync");
+    expect(a.consents).toEqual([{ epoch: 7, partition: 0, to: "b" }]);
+  });
+
+  test("submits wait for what has changed since the snapshot, not for the snapshot", () => {
+    const { a, b } = planned((of) => {
+      for (let count = 0; count < 300; count++) of.submit(P0, keyIn(0, count));
+    });
+    b.delayed.add("sync");
+    for (let turn = 0; turn < 4; turn++) exchange(a, b);
+    expect(a.outgoing.views()[0]?.phase).toBe("catch-up");
+    expect(a.hosting.serving(P0)).toBe(true);
+    b.release("sync");
+    exchange(a, b);
+    exchange(a, b);
+    expect(a.outgoing.views()[0]?.phase).toBe("cut-over");
   });
 
   test("P1: no consent before the receiver has the very last of it on disk", () => {

@@ -12,6 +12,7 @@ import { Hosting } from "../../ring/node/hosting.ts";
 import { Incoming } from "../../ring/node/incoming.ts";
 import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
 import { Outgoing } from "../../ring/node/outgoing.ts";
+import { TransferLimit } from "../../ring/node/transfer.ts";
 import type { Row } from "../../ring/store.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
@@ -55,8 +56,8 @@ export class Parts {
   readonly insisted: boolean[] = [];
   readonly adopted: Map<NodeName, Disk> = new Map();
   readonly unlinked: Set<NodeName> = new Set();
-  /** Effects of these types wait for `release`. */
-  readonly delayed: Set<NodeEffect["type"] | "flush"> = new Set();
+  /** Effects of these types wait for `release`. `flush`: nothing leaves for the disk; `sync`: what has left is not there. */
+  readonly delayed: Set<NodeEffect["type"] | "flush" | "sync"> = new Set();
   #waiting: (() => void)[] = [];
   #effects: NodeEffect[] = [];
   #token = 0;
@@ -80,7 +81,8 @@ export class Parts {
     };
     this.commits = new Commits((partition) => this.hosting.termOf(partition));
     this.hosting = new Hosting(this.here, this.engine, disk.copies(), () => ++this.#readId);
-    const parts = { engine: this.engine, hosting: this.hosting, commits: this.commits };
+    const limit = new TransferLimit();
+    const parts = { engine: this.engine, hosting: this.hosting, commits: this.commits, limit };
     this.incoming = new Incoming(this.here, {
       ...parts,
       hooks: { absorbed: (entries) => void this.absorbed.push(...entries), busy: () => undefined },
@@ -107,6 +109,11 @@ export class Parts {
     this.hosting.follow(document);
     this.incoming.follow(document);
     this.outgoing.follow(document);
+    this.run();
+  }
+
+  foresee(document: RingDocument): void {
+    this.hosting.foresee(document);
     this.run();
   }
 
@@ -159,7 +166,7 @@ export class Parts {
     return this.sent.filter(({ message }) => message.type === type).map(({ message }) => message);
   }
 
-  release(type: NodeEffect["type"] | "flush"): void {
+  release(type: NodeEffect["type"] | "flush" | "sync"): void {
     this.delayed.delete(type);
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -191,9 +198,14 @@ export class Parts {
       }
       const commit = this.commits.flush()!;
       this.engine.group = this.commits.group;
-      this.disk.commit(commit.groups);
-      this.engine.durable(this.here.now, commit.group);
-      this.commits.settled(commit.group, this.outgoing);
+      for (const { partition, changes } of commit.groups) this.outgoing.leaving(partition, changes);
+      const synced = (): void => {
+        this.disk.commit(commit.groups);
+        this.engine.durable(this.here.now, commit.group);
+        this.commits.settled(commit.group, this.outgoing);
+      };
+      if (this.delayed.has("sync")) this.#waiting.push(synced);
+      else synced();
     }
   }
 

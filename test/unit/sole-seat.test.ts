@@ -245,6 +245,7 @@ function own(): { readonly seat: Seat; readonly sole: SoleSeat; readonly effects
     leaseMs: 5_000,
     random: () => 0.5,
     hooks: {
+      foreseen: () => undefined,
       decided: () => undefined,
       proposalEnded: () => undefined,
       revocable: () => undefined,

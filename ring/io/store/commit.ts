@@ -90,7 +90,6 @@ export class CommitLine {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
-      await nextTurn();
       const entries = this.#take();
       if (entries.length === 0) continue;
       let failure: { readonly error: unknown } | undefined;
@@ -184,10 +183,6 @@ interface Entry {
 /** What a job may take of the disk at most: each change may copy a page, and a large value is rounded up to whole ones. */
 function costOf(job: Job): number {
   return 2 * job.bytes + PAGE_BYTES * job.changes;
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function diskFull(): RingError {

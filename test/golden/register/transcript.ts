@@ -98,6 +98,9 @@ export class Transcript {
         if (!isCut) this.timeline.after(1, () => this.#feed(to, { type: "message", from: name, message }));
         return;
       }
+      case "foreseen":
+        this.#note(name, `foresees ${describe(effect.document)}`);
+        return;
       case "decided":
         this.#note(name, `knows ${describe(effect.document)}`);
         return;

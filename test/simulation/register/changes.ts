@@ -39,6 +39,7 @@ export class Changes {
     const proposer = pick(random, this.#cluster.up());
     const dice = random();
     if (proposer?.document === undefined) return;
+    if (this.#documents % 3 === 0) proposer.feed({ type: "prepare" });
     const { voters } = proposer.document;
     const shuffled = [...NAMES].sort(() => random() - 0.5);
     if (dice < 0.4) this.#move();

@@ -163,6 +163,9 @@ export class ModelNode {
         network.carry(this.name, effect.to, () => peer?.feed({ type: "message", from: this.name, message }));
         return;
       }
+      case "foreseen":
+        checkers.decided(effect.document);
+        return;
       case "decided":
         checkers.decided(effect.document);
         this.document = effect.document;

@@ -1,0 +1,142 @@
+/**
+ * The copies of partitions that the own directory holds: which generation each is of, which arrive, which are being dropped.
+ *
+ * Y1  A copy goes when the ring has moved on from it, or has given up the transfer that brought it; never while it is
+ *     listed as stranded (ownership rule 15).
+ * Y2  Rows of a shared store stay where they are.
+ */
+
+import type { RingDocument } from "../document.ts";
+import type { Partition } from "../ids.ts";
+import type { Term } from "../store.ts";
+import type { Copy } from "./effects.ts";
+import type { Here } from "./here.ts";
+
+export class Copies {
+  readonly #here: Here;
+  readonly #isHosted: (partition: Partition) => boolean;
+  readonly #terms = new Map<Partition, Term>();
+  /** Rows arriving for a partition that is not owned yet: the term they are written under. */
+  readonly #incoming = new Map<Partition, Term>();
+  readonly #dropping = new Set<Partition>();
+
+  constructor(here: Here, found: readonly Copy[], isHosted: (partition: Partition) => boolean) {
+    this.#here = here;
+    this.#isHosted = isHosted;
+    for (const { partition, term } of found) this.#terms.set(partition, term);
+  }
+
+  get(partition: Partition): Term | undefined {
+    return this.#terms.get(partition);
+  }
+
+  /** It was opened under that term. */
+  opened(partition: Partition, term: Term): void {
+    if (this.#here.sharedStore !== true) this.#terms.set(partition, term);
+  }
+
+  incoming(): ReadonlyMap<Partition, Term> {
+    return this.#incoming;
+  }
+
+  isDropping(partition: Partition): boolean {
+    return this.#dropping.has(partition);
+  }
+
+  /** False if it was not being dropped. */
+  dropped(partition: Partition): boolean {
+    if (!this.#dropping.delete(partition)) return false;
+    this.#terms.delete(partition);
+    return true;
+  }
+
+  /** Rows of a handoff will arrive: whatever is there goes first. */
+  expect(partition: Partition, term: Term): "ready" | "clearing" | "busy" {
+    if (this.#isHosted(partition)) return "busy";
+    if (this.#here.sharedStore === true) return "ready"; // Y2
+    if (this.#dropping.has(partition)) return "clearing";
+    if (this.#incoming.delete(partition)) {
+      // An earlier attempt of the transfer left rows: start from nothing.
+      this.drop(partition);
+      return "clearing";
+    }
+    if (this.#terms.has(partition)) {
+      if (isStrandedHere(this.#here.document, this.#here, partition)) return "busy";
+      this.drop(partition);
+      return "clearing";
+    }
+    this.#incoming.set(partition, term);
+    this.#terms.set(partition, term);
+    return "ready";
+  }
+
+  /** A handoff broke off: the rows that came are nobody's. */
+  unexpect(partition: Partition): void {
+    if (this.#incoming.delete(partition) && !this.#isHosted(partition)) this.drop(partition);
+  }
+
+  /** The partition is opened; true if its rows were arriving. */
+  taken(partition: Partition): boolean {
+    return this.#incoming.delete(partition);
+  }
+
+  /** A partition that is not this node's: its copy goes if the document says so (Y1). */
+  follow(partition: Partition, document: RingDocument): void {
+    if (this.#incoming.has(partition)) return;
+    if (this.#isOutdated(partition, document) || this.#isAbandoned(partition, document))
+      this.discard(partition, document);
+  }
+
+  /** A copy without the right to be served: kept while it is listed as stranded, else dropped. */
+  discard(partition: Partition, document: RingDocument): void {
+    if (isStrandedHere(document, this.#here, partition) || this.#dropping.has(partition)) return;
+    const copy = this.#terms.get(partition);
+    if (copy !== undefined && copy.history < document.history)
+      this.#here.emit({ type: "quarantine", partition, why: "of an older history of the ring" });
+    this.drop(partition);
+  }
+
+  drop(partition: Partition): void {
+    if (this.#here.sharedStore === true || this.#dropping.has(partition)) return; // Y2
+    this.#dropping.add(partition);
+    this.#here.emit({ type: "drop", directory: { type: "own" }, partition });
+  }
+
+  /**
+   * The ring has moved on from the copy: a forced change would have listed it as stranded, so this one was consented. Of an
+   * older history nothing is known: what it decided last may have been lost with its voters.
+   */
+  #isOutdated(partition: Partition, document: RingDocument): boolean {
+    const copy = this.#terms.get(partition);
+    if (copy === undefined) return false;
+    return (
+      copy.history < document.history ||
+      (copy.history === document.history && copy.generation < document.generations[partition]!)
+    );
+  }
+
+  /**
+   * A copy that arrived in an earlier life, whose transfer the ring has given up since: this node knew the document that
+   * planned it before the first row came. The owner goes on, so the copy would be stale when the owner is removed by force.
+   */
+  #isAbandoned(partition: Partition, document: RingDocument): boolean {
+    const copy = this.#terms.get(partition);
+    if (copy === undefined || document.next[partition] === this.#here.self) return false;
+    return copy.history === document.history && copy.generation === document.generations[partition];
+  }
+}
+
+/** Whether this node's own directory holds the partition's rows as stranded. */
+export function isStrandedHere(document: RingDocument | undefined, here: Here, partition: Partition): boolean {
+  return document?.stranded.some((entry) => entry.partition === partition && entry.member === here.self) ?? false;
+}
+
+/** The owner of that generation gave no consent: its own rows are the ones that count, and the ring lists them. */
+export function isTakenByForce(document: RingDocument, partition: Partition, generation: number): boolean {
+  return document.stranded.some((entry) => entry.partition === partition && entry.generation === generation);
+}
+
+/** Good for that generation. A recovery leaves owners and generations as they were (ownership rule 6). */
+export function isCopyOf(copy: Term, history: number, generation: number): boolean {
+  return copy.history <= history && copy.generation === generation;
+}

@@ -1,0 +1,99 @@
+/**
+ * The rows of one transfer on their way: pages read from the disk, and changes made since, in chunks.
+ *
+ * W1  The stream is ordered: applying its chunks one after another gives exactly the rows at the sender. Rows changed
+ *     between the request of a page and its arrival are left out of the page: the change itself follows.
+ * W2  At most `WINDOW_CHUNKS` are ahead of the receiver's disk; the remainder is not held back, since submits wait for it.
+ */
+
+import type { Row, RowChange } from "../store.ts";
+import type { Here } from "./here.ts";
+import { isModuleKey } from "./rows.ts";
+import { changesBytes, hashChanges, keyText } from "./stream.ts";
+import type { Transfer } from "./transfer.ts";
+
+export class RowStream {
+  readonly #here: Here;
+  readonly #nextReadId: () => number;
+
+  constructor(here: Here, { nextReadId }: { nextReadId(): number }) {
+    this.#here = here;
+    this.#nextReadId = nextReadId;
+  }
+
+  /** Asks for the next page, unless one is being read or enough waits to be sent. */
+  read(transfer: Transfer): void {
+    if (transfer.reading !== undefined || transfer.backlog.length >= BACKLOG_LOW) return;
+    const readId = this.#nextReadId();
+    transfer.reading = { readId, touched: new Set() };
+    const { source: directory, id, cursor } = transfer;
+    const request = { partition: id.partition, rowLimit: CHUNK_ROWS, byteLimit: CHUNK_BYTES };
+    this.#here.emit({
+      type: "read",
+      readId,
+      directory,
+      request: cursor === undefined ? request : { ...request, after: cursor },
+    });
+  }
+
+  arrived(transfer: Transfer, rows: readonly Row[], next: Uint8Array | undefined): void {
+    const touched = transfer.reading?.touched ?? new Set();
+    transfer.reading = undefined;
+    for (const row of rows) {
+      if (isModuleKey(row.key) && !(touched.size > 0 && touched.has(keyText(row.key)))) transfer.backlog.push(row);
+    }
+    transfer.cursor = next;
+    if (next === undefined) transfer.scanned = true;
+  }
+
+  /** Changes made since the transfer began, in order. In a shared store the receiver has them already. */
+  add(transfer: Transfer, changes: readonly RowChange[]): void {
+    if (this.#here.sharedStore === true) return;
+    for (const change of changes) {
+      if (!isModuleKey(change.key)) continue;
+      transfer.reading?.touched.add(keyText(change.key));
+      transfer.backlog.push(change);
+    }
+  }
+
+  send(transfer: Transfer): void {
+    while (transfer.backlog.length > 0 && transfer.sequence - transfer.acked < WINDOW_CHUNKS) this.#sendChunk(transfer);
+  }
+
+  /** All that waits (W2), and that it was all. */
+  sendLast(transfer: Transfer): void {
+    while (transfer.backlog.length > 0) this.#sendChunk(transfer);
+    transfer.cut = "last-sent";
+    transfer.lastProgress = this.#here.now;
+    transfer.sequence++;
+    const { id, sequence, changes, hash } = transfer;
+    this.#here.send(transfer.to, {
+      type: "transfer-chunk",
+      transfer: id,
+      sequence,
+      changes: [],
+      last: { changes, hash },
+    });
+  }
+
+  #sendChunk(transfer: Transfer): void {
+    let count = 0;
+    for (let bytes = 0; count < transfer.backlog.length && count < CHUNK_ROWS && bytes < CHUNK_BYTES; count++)
+      bytes += changesBytes(transfer.backlog[count]!);
+    const changes = transfer.backlog.splice(0, count);
+    transfer.sequence++;
+    transfer.changes += changes.length;
+    transfer.changesAt.set(transfer.sequence, transfer.changes);
+    for (const change of changes) transfer.bytes += changesBytes(change);
+    transfer.hash = hashChanges(transfer.hash, changes);
+    const { id, sequence } = transfer;
+    this.#here.send(transfer.to, { type: "transfer-chunk", transfer: id, sequence, changes });
+  }
+}
+
+const CHUNK_BYTES = 262_144;
+const CHUNK_ROWS = 1_000;
+/** Chunks sent ahead of the receiver's disk. */
+const WINDOW_CHUNKS = 8;
+/** Read the next page when fewer changes than this wait. */
+const BACKLOG_LOW = 2_000;
