@@ -22,7 +22,7 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { open as openLmdb } from "lmdb";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, type TestContext, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { openDirectory } from "../../ring/io/directory.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
@@ -259,15 +259,9 @@ test("P1: a disk that runs full in the middle of a commit loses nothing and does
 test("P1: a commit that the disk has no room for is not seen, nor replayed, and the next one is", {
   timeout: 60_000,
 }, async (context) => {
-  const disk = mountSmallDisk(32);
-  if (typeof disk === "string") return context.skip(disk);
-  cleanups.push(disk.remove);
-  const path = join(disk.path, "store");
-  const store = await openEmbeddedStore({ directory: path, reserveBytes: 0 });
-  cleanups.push(() => store[Symbol.asyncDispose]());
+  const { path, ballast, store } = await onSmallDisk(context);
   const term = await store.open(P1, FIRST);
   await store.commit([put(term, 1)]);
-  const ballast = join(disk.path, "ballast");
   fillFile(ballast);
   const large = { key: keyOf(2), value: new Uint8Array(1_000_000) };
   await expect(store.commit([{ partition: P1, term, changes: [large] }])).rejects.toMatchObject({ code: "QUEUE_FULL" });
@@ -287,11 +281,7 @@ test("P1: a commit that the disk has no room for is not seen, nor replayed, and 
 test("P8: opening on a full disk gives up after its time with an error that names the disk, and does once there is room", {
   timeout: 60_000,
 }, async (context) => {
-  const disk = mountSmallDisk(32);
-  if (typeof disk === "string") return context.skip(disk);
-  cleanups.push(disk.remove);
-  const path = join(disk.path, "store");
-  const store = await openEmbeddedStore({ directory: path, reserveBytes: 0 });
+  const { path, ballast, store } = await onSmallDisk(context);
   const term = await store.open(P1, FIRST);
   await store.commit([{ partition: P1, term, changes: [{ key: keyOf(1), value: new Uint8Array(3_000_000) }] }]);
   // What a SIGKILL leaves: the journal has what the database does not.
@@ -300,7 +290,6 @@ test("P8: opening on a full disk gives up after its time with an error that name
   await store[Symbol.asyncDispose]();
   rmSync(path, { recursive: true });
   cpSync(left, path, { recursive: true });
-  const ballast = join(disk.path, "ballast");
   fillFile(ballast);
   await expect(openEmbeddedStore({ directory: path, reserveBytes: 0, roomDeadlineMs: 0 })).rejects.toMatchObject({
     code: "QUEUE_FULL",
@@ -422,6 +411,19 @@ function openRaw(path: string): ReturnType<typeof openLmdb<Buffer, Buffer>> {
     keyEncoding: "binary",
     overlappingSync: false,
   });
+}
+
+/** A store without a reserve on a disk of 32 MiB, and where a file may take the rest of it. */
+async function onSmallDisk(
+  context: TestContext,
+): Promise<{ readonly path: string; readonly ballast: string; readonly store: EmbeddedStore }> {
+  const disk = mountSmallDisk(32);
+  if (typeof disk === "string") return context.skip(disk);
+  cleanups.push(disk.remove);
+  const path = join(disk.path, "store");
+  const store = await openEmbeddedStore({ directory: path, reserveBytes: 0 });
+  cleanups.push(() => store[Symbol.asyncDispose]());
+  return { path, ballast: join(disk.path, "ballast"), store };
 }
 
 function temporaryDirectory(): string {

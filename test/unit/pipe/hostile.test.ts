@@ -3,14 +3,9 @@
 import { describe, expect, test } from "vitest";
 import { batch, pass } from "../../../pipe/built-ins.ts";
 import { type Fitting, fitting, type Pipeline, pipeline } from "../../../pipe/fitting.ts";
-import { PipeEngine } from "../../../pipe/io/engine.ts";
 import type { PipeRun, RunOptions, SendOptions } from "../../../pipe/io/run.ts";
 import { byKey } from "../../../pipe/partition.ts";
-import type { NodeName } from "../../../ring/ids.ts";
-
-function engine(): PipeEngine {
-  return new PipeEngine({ self: "a" as NodeName, ringSize: 16, find: () => undefined, send: () => false });
-}
+import { engine } from "./alone.ts";
 
 function line(process: (input: number) => unknown): Pipeline<number, unknown> {
   return pipeline("line", [fitting<number, unknown>({ name: "only", process })]);

@@ -1,14 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { batch, countdown, crash, filter, flatMap, map, pass, reduceByKey, tee } from "../../../pipe/built-ins.ts";
 import { fitting, pipeline } from "../../../pipe/fitting.ts";
-import { PipeEngine } from "../../../pipe/io/engine.ts";
 import { CALL_OUTPUTS } from "../../../pipe/limits.ts";
 import { broadcast, byKey, constant, follow, spread } from "../../../pipe/partition.ts";
-import type { NodeName } from "../../../ring/ids.ts";
-
-function engine(): PipeEngine {
-  return new PipeEngine({ self: "a" as NodeName, ringSize: 16, find: () => undefined, send: () => false });
-}
+import { engine } from "./alone.ts";
 
 async function collect<T>(from: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];

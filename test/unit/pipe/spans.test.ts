@@ -12,19 +12,14 @@ import { type PipeSpan, parseTraceparent } from "../../../pipe/span.ts";
 import type { Report } from "../../../pipe/views.ts";
 import type { NodeName } from "../../../ring/ids.ts";
 import { openSpans } from "../../../services/host/span-export.ts";
+import { engine } from "./alone.ts";
 
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
 const ABOVE = "00f067aa0ba902b7";
 const SAMPLED = `00-${TRACE}-${ABOVE}-01`;
 
-function engine(spans: PipeSpan[] | undefined): PipeEngine {
-  return new PipeEngine({
-    self: "a" as NodeName,
-    ringSize: 16,
-    find: () => undefined,
-    send: () => false,
-    onSpan: spans === undefined ? undefined : (span) => spans.push(span),
-  });
+function traced(spans: PipeSpan[] | undefined): PipeEngine {
+  return engine(spans && ((span) => void spans.push(span)));
 }
 
 async function runAll(
@@ -47,7 +42,7 @@ const TWO = pipeline("two", [
 describe("spans", () => {
   test("a sampled input has a span, and below it one of each call for what comes of it", async () => {
     const spans: PipeSpan[] = [];
-    await runAll(engine(spans), TWO, [1, 2, 3], { spanRatio: 1 });
+    await runAll(traced(spans), TWO, [1, 2, 3], { spanRatio: 1 });
     expect(spans).toHaveLength(9);
     expect(new Set(spans.map(({ traceId }) => traceId)).size).toBe(3);
     expect(new Set(spans.map(({ spanId }) => spanId)).size).toBe(9);
@@ -78,7 +73,7 @@ describe("spans", () => {
       ["", 0],
     ] as const) {
       const spans: PipeSpan[] = [];
-      await runAll(engine(spans), TWO, [1, 2, 3], { traceparent });
+      await runAll(traced(spans), TWO, [1, 2, 3], { traceparent });
       expect(spans).toHaveLength(count);
       for (const span of spans) expect(span.traceId).toBe(TRACE);
       expect(spans.filter(({ parentSpanId }) => parentSpanId === ABOVE)).toHaveLength(count / 3);
@@ -87,7 +82,7 @@ describe("spans", () => {
 
   test("an input with a context of its own has spans whatever the run says", async () => {
     const spans: PipeSpan[] = [];
-    const run = engine(spans).run(TWO, { sink: "drain" });
+    const run = traced(spans).run(TWO, { sink: "drain" });
     await run.send(1);
     await run.send(2, { traceparent: SAMPLED });
     await run.sendMany([3, 4], { traceparent: `00-${TRACE}-${ABOVE}-00` });
@@ -99,7 +94,7 @@ describe("spans", () => {
   test("the ratio is kept evenly, in whatever form inputs come", async () => {
     for (const form of ["send", "sendMany", "offer"] as const) {
       const spans: PipeSpan[] = [];
-      const run = engine(spans).run(TWO, { sink: "drain", spanRatio: 0.01 });
+      const run = traced(spans).run(TWO, { sink: "drain", spanRatio: 0.01 });
       const given = Array.from({ length: 1_000 }, (_, at) => at);
       if (form === "sendMany") await run.sendMany(given);
       for (const input of given) {
@@ -118,7 +113,7 @@ describe("spans", () => {
     const spans: PipeSpan[] = [];
     const wide = flatMap<number, number>("wide", (count) => Array.from({ length: count }, (_, at) => at));
     const line = pipeline("wide", [wide, pass<number>("second")]);
-    const report = await runAll(engine(spans), line, [100_000], { spanRatio: 1 });
+    const report = await runAll(traced(spans), line, [100_000], { spanRatio: 1 });
     expect(report).toMatchObject({ state: "done", outputs: 100_000, acknowledged: 1 });
     expect(spans).toHaveLength(2 + 100);
   });
@@ -136,7 +131,7 @@ describe("spans", () => {
       },
     });
     const line = pipeline("fails", [pass<number>("first"), again, crash<number>("boom", () => true)]);
-    await runAll(engine(spans), line, [1], { spanRatio: 1 });
+    await runAll(traced(spans), line, [1], { spanRatio: 1 });
     expect(spans.map(({ name, error }) => [name, error])).toEqual([
       ["fails boom", "Error: crashed on purpose"],
       ["fails again", "Error: crashed on purpose"],
@@ -147,7 +142,7 @@ describe("spans", () => {
 
   test("a run that ends early ends its spans, once, and says so", async () => {
     const spans: PipeSpan[] = [];
-    const run = engine(spans).run(
+    const run = traced(spans).run(
       pipeline("stuck", [map<number, number>("never", () => new Promise<number>(() => undefined))]),
       { spanRatio: 1 },
     );
@@ -168,7 +163,7 @@ describe("spans", () => {
         name: "look",
         process: (_, { traceparent }) => void seen.push(traceparent),
       });
-      const run = engine(spans).run(pipeline("looks", [look]), { sink: "drain" });
+      const run = traced(spans).run(pipeline("looks", [look]), { sink: "drain" });
       await run.send(1);
       await run.send(2, { traceparent: SAMPLED });
       run.end();
@@ -182,7 +177,7 @@ describe("spans", () => {
 
   test("a ratio that is none is refused", () => {
     for (const spanRatio of [-1, 2, Number.NaN])
-      expect(() => engine([]).run(TWO, { spanRatio })).toThrow(
+      expect(() => traced([]).run(TWO, { spanRatio })).toThrow(
         expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringContaining("spanRatio") }),
       );
   });
@@ -256,14 +251,7 @@ describe("a collector", () => {
           { name: "a", onSpan: (span) => all.push(span), tracesUrl: `http://127.0.0.1:${port}/v1/traces` },
           log,
         );
-        const pipe = new PipeEngine({
-          self: "a" as NodeName,
-          ringSize: 16,
-          find: () => undefined,
-          send: () => false,
-          onSpan: open.take,
-        });
-        await runAll(pipe, TWO, [1], { traceparent: SAMPLED });
+        await runAll(engine(open.take), TWO, [1], { traceparent: SAMPLED });
         await open[Symbol.asyncDispose]();
         expect(warnings).toHaveLength(1);
       }

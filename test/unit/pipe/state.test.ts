@@ -3,14 +3,9 @@
 import { describe, expect, test } from "vitest";
 import { reduceByKey } from "../../../pipe/built-ins.ts";
 import { type FittingOptions, fitting, pipeline } from "../../../pipe/fitting.ts";
-import { PipeEngine } from "../../../pipe/io/engine.ts";
 import { byKey, constant } from "../../../pipe/partition.ts";
 import { Marks } from "../../../pipe/stamp.ts";
-import type { NodeName } from "../../../ring/ids.ts";
-
-function engine(): PipeEngine {
-  return new PipeEngine({ self: "a" as NodeName, ringSize: 16, find: () => undefined, send: () => false });
-}
+import { engine } from "./alone.ts";
 
 type Sum = { total: number };
 

@@ -12,6 +12,7 @@ import type { Report } from "../../../pipe/views.ts";
 import { encodeMessage as encoded } from "../../../pipe/wire.ts";
 import type { NodeName } from "../../../ring/ids.ts";
 import { openSpans } from "../../../services/host/span-export.ts";
+import { engine } from "./alone.ts";
 
 type Name = "a" | "b";
 
@@ -262,18 +263,11 @@ describe("whoever only looks at a run and throws", () => {
     ];
     for (const onSpan of refusals) {
       await using spans = openSpans({ name: "a", onSpan }, log);
-      const engine = new PipeEngine({
-        self: "a" as NodeName,
-        ringSize: 8,
-        find: () => undefined,
-        send: () => false,
-        onSpan: spans.take,
-      });
-      const run = engine.run(pipeline("line", [pass<number>("one")]), { sink: "drain", spanRatio: 1 });
+      using pipe = engine(spans.take);
+      const run = pipe.run(pipeline("line", [pass<number>("one")]), { sink: "drain", spanRatio: 1 });
       await run.sendMany([1, 2, 3]);
       run.end();
       expect(await run.report()).toMatchObject({ state: "done", acknowledged: 3 });
-      engine[Symbol.dispose]();
     }
     expect(warnings).toEqual(Array(2).fill("onSpan fails; this is said once"));
   });
