@@ -31,7 +31,6 @@ import {
   compareDocuments,
   type Envelope,
   INQUIRE_LIMIT,
-  type RegisterBody,
   type RegisterMessage,
   type RegisterState,
 } from "./messages.ts";
@@ -44,15 +43,13 @@ import { concernedBy, isMember, isVoter, takenWithoutConsent, withLast } from ".
 export class Register implements Machine<RegisterEvent, RegisterEffect> {
   readonly #options: RegisterOptions;
   readonly #finishAfterMs: number;
-  readonly #run: number;
   readonly #voter: Voter;
   readonly #holder: LeaseHolder;
   readonly #proposer: Proposer;
   readonly #inquiries = new Inquiries();
   readonly #gate: Gate;
-  readonly #outbox = new Outbox();
+  readonly #outbox: Outbox;
   readonly #counters = { wrongRing: 0, staleRun: 0, notVoter: 0, invalid: 0 };
-  #state: RegisterState;
   #phase: "new" | "running" | "over" = "new";
   #finishAt: Instant | undefined;
 
@@ -68,9 +65,9 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     const starts = options.continues === undefined ? state.starts + 1 : state.starts;
     this.#options = options;
     this.#finishAfterMs = options.finishAfterMs ?? REGISTER_DEFAULTS.finishAfterMs;
-    this.#state = { ...state, starts };
-    this.#run = options.continues?.run ?? Math.floor(random() * 2 ** 32);
-    this.#gate = new Gate({ memberId, starts, run: this.#run });
+    const run = options.continues?.run ?? Math.floor(random() * 2 ** 32);
+    this.#outbox = new Outbox({ ...state, starts }, run);
+    this.#gate = new Gate({ memberId, starts, run });
     const { checkSuccessor } = options;
     this.#voter = new Voter({ leaseMs, driftMargin, ...(checkSuccessor === undefined ? {} : { checkSuccessor }) });
     this.#holder = new LeaseHolder({ member, memberId, leaseMs });
@@ -79,12 +76,12 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
 
   /** What is, or is about to be, on disk. */
   get state(): RegisterState {
-    return this.#state;
+    return this.#outbox.state;
   }
 
   /** Drawn at its start: tells it from others that speak for the same member. */
   get run(): number {
-    return this.#run;
+    return this.#outbox.run;
   }
 
   get counters(): RegisterCounters {
@@ -103,7 +100,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     for (let effect = this.#outbox.take(); effect !== undefined; effect = this.#outbox.take()) {
       if (effect.type !== "to-self") effects.push(effect);
       else if (this.#phase === "running") {
-        this.#receive(now, this.#state.member, effect.message);
+        this.#receive(now, this.state.member, effect.message);
         this.#close(effects);
       }
     }
@@ -119,48 +116,35 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   }
 
   #handle(now: Instant, event: RegisterEvent): void {
-    if (event.type === "persisted") {
-      this.#outbox.persisted(event.sequence);
-      return;
-    }
-    if (event.type === "start") {
-      this.#start(now);
-      return;
-    }
+    if (event.type === "persisted") return this.#outbox.persisted(event.sequence);
+    if (event.type === "start") return this.#start(now);
     if (this.#phase !== "running") return;
     switch (event.type) {
       case "message":
-        this.#receive(now, event.from, event.message);
-        return;
+        return this.#receive(now, event.from, event.message);
       case "propose":
-        this.#propose(now, event.document, event.consents);
-        return;
+        return this.#propose(now, event.document, event.consents);
       case "prepare":
         return this.#prepare(now);
       case "ask-revocable":
-        this.#askRevocable(now, event.member);
-        return;
+        return this.#askRevocable(now, event.member);
       case "learn":
-        this.#learn(now, event.document);
-        return;
+        return this.#learn(now, event.document);
       case "suspended":
-        this.#lease(this.#holder.step(now, { type: "void" }));
-        return;
+        return this.#lease(this.#holder.step(now, { type: "void" }));
       case "seated":
-        this.#seated(now, event.state);
-        return;
+        return this.#seated(now, event.state);
       case "tick":
-        this.#tick(now);
-        return;
+        return this.#tick(now);
     }
   }
 
   #start(now: Instant): void {
     if (this.#phase !== "new") return;
     this.#phase = "running";
-    this.#outbox.save(this.#state); // R1
+    this.#outbox.save(this.state); // R1
     this.#voter.start(now, this.#options.gone);
-    const { document } = this.#state;
+    const { document } = this.state;
     if (document === undefined) return;
     this.#scheduleFinish(now);
     if (!this.#options.acceptorOnly) this.#lease(this.#holder.step(now, { type: "document", document }));
@@ -168,11 +152,11 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
 
   #seated(now: Instant, state: RegisterState | undefined): void {
     if (state?.document !== undefined) this.#learn(now, state.document);
-    const { document } = this.#state;
+    const { document } = this.state;
     if (document === undefined || this.#phase !== "running") return;
     const isKept = state?.document !== undefined && compareDocuments(state.document, document) === 0;
-    if (isKept) this.#outbox.forget(isAnswer); // R5
-    this.#save(isKept ? { ...this.#state, promised: state.promised, accepted: state.accepted } : this.#state);
+    if (isKept) this.#outbox.forgetAnswers(); // R5
+    this.#outbox.save(isKept ? { ...this.state, promised: state.promised, accepted: state.accepted } : this.state);
     this.#voter.start(now);
     this.#scheduleFinish(now);
     this.#lease(this.#holder.step(now, { type: "document", document }));
@@ -186,13 +170,13 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   }
 
   #prepare(now: Instant): void {
-    const { document: previous, promised } = this.#state;
+    const { document: previous, promised } = this.state;
     if (previous !== undefined && !this.#options.acceptorOnly)
       this.#drive(now, this.#proposer.step(now, { type: "prepare", previous, promised }));
   }
 
   #propose(now: Instant, next: RingDocument, consents: readonly Consent[]): void {
-    const { document: previous, promised } = this.#state;
+    const { document: previous, promised } = this.state;
     if (previous === undefined || this.#options.acceptorOnly) return this.#refuse(next, "not-proposer");
     if (this.#proposer.isProposing) return this.#refuse(next, "busy");
     const fault = this.#voter.faultOf(previous, next);
@@ -212,7 +196,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   }
 
   #askRevocable(now: Instant, member: NodeName): void {
-    const { document } = this.#state;
+    const { document } = this.state;
     if (document === undefined) {
       this.#outbox.add({ type: "revocable", member, majority: false, waitMs: 0 });
       return;
@@ -222,7 +206,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
 
   #finish(now: Instant): void {
     this.#scheduleFinish(now);
-    const { document: previous, accepted: vote, promised, member, memberId } = this.#state;
+    const { document: previous, accepted: vote, promised, member, memberId } = this.state;
     if (previous === undefined || vote === undefined || !isVoter(previous, member, memberId)) return;
     if (this.#options.continues !== undefined) return;
     if (this.#proposer.isIdle) this.#drive(now, this.#proposer.step(now, { type: "finish", previous, vote, promised }));
@@ -231,11 +215,11 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   /** Somewhat apart on each voter, so that they seldom duel. */
   #scheduleFinish(now: Instant): void {
     const waitMs = Math.floor(this.#finishAfterMs * (1 + this.#options.random() / 2));
-    this.#finishAt = this.#state.accepted === undefined ? undefined : now + waitMs;
+    this.#finishAt = this.state.accepted === undefined ? undefined : now + waitMs;
   }
 
   #receive(now: Instant, from: NodeName, message: RegisterMessage): void {
-    const { document, member, memberId } = this.#state;
+    const { document, member, memberId } = this.state;
     if (document === undefined) {
       // A joiner believes only a document that lists it under its own id.
       if (message.type === "document" && isMember(message.document, member, memberId))
@@ -250,7 +234,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
         return;
       case "reply":
         if (admission.body.type === "stale") this.#counters.staleRun += 1;
-        this.#send(from, admission.body);
+        this.#outbox.send(from, admission.body);
         return;
       case "wrong-ring":
         this.#counters.wrongRing += 1;
@@ -303,23 +287,23 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
 
   #answer(now: Instant, from: NodeName, message: Envelope & Question): void {
     if (this.#isMute(now)) return;
-    const answer = this.#voter.answer(now, this.#state, from, message);
+    const answer = this.#voter.answer(now, this.state, from, message);
     if (answer.type === "dropped") this.#counters[answer.reason] += 1;
     if (answer.type !== "reply") return;
-    const isNewVote = answer.state.accepted !== this.#state.accepted;
-    if (answer.state !== this.#state) this.#save(answer.state);
+    const isNewVote = answer.state.accepted !== this.state.accepted;
+    if (answer.state !== this.state) this.#outbox.save(answer.state);
     if (isNewVote) this.#scheduleFinish(now);
-    this.#send(from, answer.reply);
+    this.#outbox.send(from, answer.reply);
   }
 
   /** R5 */
   #isMute(now: Instant): boolean {
-    const { document } = this.#state;
+    const { document } = this.state;
     return document !== undefined && this.#isSole(document) && this.#options.mayAnswer?.(now) === false;
   }
 
   #isSole(document: RingDocument): boolean {
-    const { member, memberId } = this.#state;
+    const { member, memberId } = this.state;
     if (this.#options.mayAnswer === undefined || document.voters.length > 1) return false;
     return isVoter(document, member, memberId);
   }
@@ -331,30 +315,30 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     document: RingDocument,
   ): void {
     if (message.epoch <= document.epoch) return;
-    const { accepted } = this.#state;
+    const { accepted } = this.state;
     const isNext = message.epoch === document.epoch + 1;
     if (isNext && accepted !== undefined && compareBallots(message.ballot, accepted.ballot) === 0)
       this.#learn(now, accepted.document);
-    else this.#send(from, { type: "pull", epoch: document.epoch });
+    else this.#outbox.send(from, { type: "pull", epoch: document.epoch });
   }
 
   #isAtEpoch(from: NodeName, epoch: number, document: RingDocument): boolean {
-    if (epoch < document.epoch) this.#send(from, { type: "document", document }); // R3
-    if (epoch > document.epoch) this.#send(from, { type: "pull", epoch: document.epoch }); // R3
+    if (epoch < document.epoch) this.#outbox.send(from, { type: "document", document }); // R3
+    if (epoch > document.epoch) this.#outbox.send(from, { type: "pull", epoch: document.epoch }); // R3
     return epoch === document.epoch;
   }
 
   #learn(now: Instant, document: RingDocument): void {
-    const previous = this.#state.document;
+    const previous = this.state.document;
     if (previous !== undefined && document.ringId !== previous.ringId) {
       this.#counters.wrongRing += 1;
       return;
     }
     if (previous !== undefined && compareDocuments(document, previous) <= 0) return;
-    if (previous !== undefined && this.#isSole(previous)) this.#outbox.forget(isAnswer); // R5
+    if (previous !== undefined && this.#isSole(previous)) this.#outbox.forgetAnswers(); // R5
     if (document.history === previous?.history && !this.#options.acceptorOnly)
-      this.#outbox.tell({ type: "foreseen", document });
-    this.#save({ ...this.#state, document, promised: undefined, accepted: undefined });
+      this.#outbox.addNow({ type: "foreseen", document });
+    this.#outbox.save({ ...this.state, document, promised: undefined, accepted: undefined });
     this.#finishAt = undefined;
     this.#voter.learned(now, previous, document);
     if (previous !== undefined && document.history > previous.history) {
@@ -368,14 +352,13 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   }
 
   #chosen(now: Instant, { vote, accepted }: ProposerEffect & { readonly type: "chosen" }): void {
-    const previous = this.#state.document;
+    const previous = this.state.document;
     if (previous === undefined) return;
     const { document, ballot } = vote;
     const decided = { type: "decided", epoch: document.epoch, ballot } as const;
     for (const to of concernedBy(previous, document)) {
-      if (to === this.#state.member) continue;
-      const news = this.#message(accepted.has(to) ? decided : { type: "document", document });
-      if (news !== undefined) this.#outbox.tell({ type: "send", to, message: news });
+      if (to === this.state.member) continue;
+      this.#outbox.tellNow(to, accepted.has(to) ? decided : { type: "document", document });
     }
     this.#learn(now, document);
   }
@@ -383,7 +366,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   #drive(now: Instant, effects: readonly ProposerEffect[]): void {
     for (const effect of effects) {
       if (effect.type === "to-voters")
-        for (const to of withLast(effect.to, this.#state.member)) this.#send(to, effect.body);
+        for (const to of withLast(effect.to, this.state.member)) this.#outbox.send(to, effect.body);
       else if (effect.type === "inquire")
         this.#inquired(now, this.#inquiries.start(now, { type: "proposal" }, effect.members, effect.document));
       else if (effect.type === "chosen") this.#chosen(now, effect);
@@ -395,7 +378,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     for (const effect of effects) {
       if (effect.type === "inquire") {
         const { epoch, request, members } = effect;
-        for (const to of effect.to) this.#send(to, { type: "inquire", epoch, request, members });
+        for (const to of effect.to) this.#outbox.send(to, { type: "inquire", epoch, request, members });
         continue;
       }
       const { purpose, majority, waitMs } = effect;
@@ -408,35 +391,14 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   #lease(effects: readonly LeaseEffect[]): void {
     for (const effect of effects) {
       if (effect.type !== "ask") this.#outbox.add(effect);
-      else for (const to of effect.to) this.#send(to, { type: "ask", epoch: effect.epoch, request: effect.request });
+      else
+        for (const to of effect.to)
+          this.#outbox.send(to, { type: "ask", epoch: effect.epoch, request: effect.request });
     }
-  }
-
-  #send(to: NodeName, body: RegisterBody): void {
-    const message = this.#message(body);
-    if (message === undefined) return;
-    this.#outbox.add(to === this.#state.member ? { type: "to-self", message } : { type: "send", to, message });
-  }
-
-  #message(body: RegisterBody): RegisterMessage | undefined {
-    const { document, memberId, starts } = this.#state;
-    if (document === undefined) return undefined;
-    const { ringId, history } = document;
-    return { ringId, history, memberId, starts, run: this.#run, ...body };
-  }
-
-  #save(state: RegisterState): void {
-    this.#state = state;
-    this.#outbox.save(state);
   }
 
   #close(effects: RegisterEffect[]): void {
     const write = this.#outbox.close();
     if (write !== undefined) effects.push(write);
   }
-}
-
-/** What an acceptor says of the open decision. */
-function isAnswer({ type }: RegisterMessage): boolean {
-  return type === "promise" || type === "accepted";
 }
