@@ -1,7 +1,8 @@
 /**
  * What befalls a ring that shares a Redis: one fault a run, each kind in its turn, and each at a seeded moment.
  *
- * The three nodes are on machines of their own, so nothing is adopted; n1 reaches Redis through a gate that can be cut.
+ * The nodes are on machines of their own, so nothing is adopted; n1 reaches Redis through a gate that can be cut. Of three
+ * nodes it is n2 that dies or stands still, of two it is n1, their only voter.
  */
 
 import { monotonicNow } from "../../services/history/line.ts";
@@ -19,7 +20,7 @@ export interface RedisScene extends AsyncDisposable {
   judge(): RedisLog;
 }
 
-export async function openRedisScene(kind: number): Promise<RedisScene> {
+export async function openRedisScene(kind: number, nodes: number): Promise<RedisScene> {
   const fault = KINDS[kind % KINDS.length]!;
   // Never rewritten, so that its log holds every write.
   const redis = await RedisServer.open({ sync: fault.sync, settings: ["--auto-aof-rewrite-percentage", "0"] });
@@ -36,7 +37,7 @@ export async function openRedisScene(kind: number): Promise<RedisScene> {
       {
         name: fault.name,
         atMs: scene.random.between(0.15, 0.4) * scene.spanMs,
-        run: () => fault.run({ scene, redis, gate }),
+        run: () => fault.run({ scene, redis, gate, owner: nodes === 2 ? "n1" : "n2" }),
       },
     ],
     judge: () => readRedisLog(redis.folder),
@@ -51,6 +52,7 @@ interface Stage {
   readonly scene: Scene;
   readonly redis: RedisServer;
   readonly gate: Gate;
+  readonly owner: string;
 }
 
 interface Kind {
@@ -63,24 +65,24 @@ const KINDS: readonly Kind[] = [
   {
     name: "an owner is killed",
     sync: "everysec",
-    run: async ({ scene: { lab, history } }) => {
-      const { pid } = lab.node("n2");
-      const dying = lab.kill("n2");
+    run: async ({ scene: { lab, history }, owner }) => {
+      const { pid } = lab.node(owner);
+      const dying = lab.kill(owner);
       history.killed(pid);
       await dying;
       await passed(10_000);
-      await lab.start("n2", { autoJoin: false, deadlineMs: 60_000 });
+      await lab.start(owner, { autoJoin: false, deadlineMs: 60_000 });
     },
   },
   {
     name: "an owner stands still past its lease",
     sync: "everysec",
-    run: async ({ scene: { lab, history } }) => {
-      const { pid } = lab.node("n2");
+    run: async ({ scene: { lab, history }, owner }) => {
+      const { pid } = lab.node(owner);
       const from = monotonicNow();
-      lab.freeze("n2");
+      lab.freeze(owner);
       await passed(9_000);
-      lab.thaw("n2");
+      lab.thaw(owner);
       history.paused(pid, from);
     },
   },

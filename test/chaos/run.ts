@@ -1,5 +1,5 @@
 /**
- * Chaos: `npm run chaos -- --runs N [--tasks 50000] [--rate 5000] [--keys 1000] [--seed S] [--keep] [--store redis]`. Each run is a fresh ring of three
+ * Chaos: `npm run chaos -- --runs N [--tasks 50000] [--rate 5000] [--keys 1000] [--seed S] [--keep] [--store redis [--nodes 2]]`. Each run is a fresh ring of three
  * node processes under load, of which one is killed and restarted while a fourth joins and one leaves; then a program that
  * asks no node judges the histories that client and handlers wrote. With `--store redis` the nodes share a Redis, to which
  * and for which things go wrong (`redis-faults.ts`), a run has 60 s of load, and the server's own log is judged as well.
@@ -34,6 +34,7 @@ interface RunOptions {
   readonly perSecond: number;
   /** All nodes share a Redis, to which things happen, too. */
   readonly redis: boolean;
+  readonly nodes: number;
 }
 
 interface RunResult {
@@ -61,18 +62,20 @@ async function runOnce(options: RunOptions): Promise<RunResult> {
   let log: RedisLog | undefined;
   const say = (line: string): void => void diary.push(`${((performance.now() - began) / 1_000).toFixed(3)} ${line}`);
   try {
-    await using redis = options.redis ? await openRedisScene(options.seed) : undefined;
+    await using redis = options.redis ? await openRedisScene(options.seed, options.nodes) : undefined;
     await using lab = await Lab.open({
       apps: [beside("apps.js")],
       folder,
       env: { TASKRING_HISTORY_DIR: historyDirectory },
     });
     using history = new HistoryWriter({ directory: historyDirectory, role: "harness" });
-    for (const name of ["n1", "n2", "n3"]) await lab.start(name, redis && { flags: redis.flagsOf(name) });
+    const names = ["n1", "n2", "n3"].slice(0, options.nodes);
+    for (const name of names) await lab.start(name, redis && { flags: redis.flagsOf(name) });
     await using client = connect({ addresses: lab.addresses });
     await waitUntil(
-      "three members at rest",
-      async () => (await client.cluster.members()).members.length === 3 && (await unrestOf(client)) === undefined,
+      "all are members at rest",
+      async () =>
+        (await client.cluster.members()).members.length === names.length && (await unrestOf(client)) === undefined,
       START_MS,
     );
     const spanMs = (options.tasks / options.perSecond) * 1_000;
@@ -207,16 +210,18 @@ async function main(): Promise<number> {
       seed: { type: "string", default: "1" },
       keep: { type: "boolean", default: false },
       store: { type: "string", default: "embedded" },
+      nodes: { type: "string", default: "3" },
     },
   });
   const usual = values.store === "redis" ? ON_REDIS : ON_DISKS;
   const [runs, keys, seed] = [values.runs, values.keys, values.seed].map(Number) as [number, number, number];
+  const nodes = values.store === "redis" && values.nodes === "2" ? 2 : 3;
   const [tasks, perSecond] = [Number(values.tasks ?? usual.tasks), Number(values.rate ?? usual.perSecond)];
   let brokenRuns = 0;
   let accepted = 0;
   let attempts = 0;
   for (let run = 0; run < runs; run++) {
-    const result = await runOnce({ seed: seed + run, tasks, keys, perSecond, redis: values.store === "redis" });
+    const result = await runOnce({ seed: seed + run, tasks, keys, perSecond, redis: values.store === "redis", nodes });
     process.stdout.write(`${lineOf(result)}\n`);
     accepted += result.verdict?.accepted ?? 0;
     attempts += result.verdict?.attempts ?? 0;

@@ -2,7 +2,7 @@
  * Rings whose nodes share one store, most of them of two nodes with one voter: dead, paused, cut off from the others or from
  * the store, under a store clock that is set back and forth.
  *
- * Seen to fail: without the wait for the voter's lease in the store (V2, in most seeds); in seed 3, by starting again what
+ * Seen to fail: without the wait for the voter's lease in the store (V2, in most seeds); in seeds 13 and 20, by starting again what
  * was given up for want of the store a moment before the document that gave it to another was followed (V3).
  */
 
@@ -10,7 +10,7 @@ import { expect, test } from "vitest";
 import { simulate } from "./world.ts";
 
 test.for([
-  { nodes: 2, seeds: [3, 4, 7, 9, 10, 11] },
+  { nodes: 2, seeds: [4, 7, 10, 11, 13, 20] },
   { nodes: 3, seeds: [1, 2] },
 ])(
   "P7: a ring of $nodes on one store has one history and one owner of each partition, whoever dies",
