@@ -10,6 +10,7 @@ import type { ErrorCode } from "../errors.ts";
 import type { Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
+import { fullBound } from "./fullness.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, Task, type Vnode } from "./model.ts";
 import { detachRecord } from "./record.ts";
@@ -118,22 +119,25 @@ export class Admission {
         detail: `payload of ${record.payloadBytes} bytes is longer than ${limits.payloadBytes}`,
       };
     const most = origin === "child" ? app.childrenLimit : app.queuedLimit;
-    if (app.queued >= most)
-      return {
-        code: "QUEUE_FULL",
-        detail: `app ${app.name} has ${app.queued} tasks queued on this node, its limit is ${most}`,
-      };
-    if (queuedTasks >= limits.queuedTasks)
-      return {
-        code: "QUEUE_FULL",
-        detail: `the node has ${queuedTasks} tasks queued, its limit is ${limits.queuedTasks}`,
-      };
-    if (queuedBytes + record.wire.length > limits.queuedBytes)
-      return {
-        code: "QUEUE_FULL",
-        detail: `the node has ${queuedBytes} bytes of tasks queued, its limit is ${limits.queuedBytes}`,
-      };
-    return undefined;
+    switch (fullBound(this.#core, app, { most, bytes: record.wire.length })) {
+      case "app":
+        return {
+          code: "QUEUE_FULL",
+          detail: `app ${app.name} has ${app.queued} tasks queued on this node, its limit is ${most}`,
+        };
+      case "tasks":
+        return {
+          code: "QUEUE_FULL",
+          detail: `the node has ${queuedTasks} tasks queued, its limit is ${limits.queuedTasks}`,
+        };
+      case "bytes":
+        return {
+          code: "QUEUE_FULL",
+          detail: `the node has ${queuedBytes} bytes of tasks queued, its limit is ${limits.queuedBytes}`,
+        };
+      default:
+        return undefined;
+    }
   }
 
   /** Writes the task; it enters its lane when that is durable. */

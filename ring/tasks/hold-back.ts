@@ -18,6 +18,7 @@
  */
 
 import type { Core } from "./core.ts";
+import { fullBound } from "./fullness.ts";
 import type { AppRun } from "./model.ts";
 import type { Child } from "./task.ts";
 
@@ -53,14 +54,10 @@ function isAtLimit(core: Core, app: AppRun): boolean {
   );
 }
 
-/** Any child of the app would be admitted here (H2); the same numbers as `Admission.fullness`. */
+/** Any child of the app would be admitted here (H2). */
 function hasRoomForChild(core: Core, app: AppRun): boolean {
-  const { limits } = core;
-  return (
-    app.queued < app.childrenLimit &&
-    core.queuedTasks < limits.queuedTasks &&
-    core.queuedBytes + limits.payloadBytes + WIRE_BYTES <= limits.queuedBytes
-  );
+  const largest = { most: app.childrenLimit, bytes: core.limits.payloadBytes + WIRE_BYTES };
+  return fullBound(core, app, largest) === undefined;
 }
 
 /** Attempts that run when a limit is reached may still add as much again. */

@@ -1,0 +1,16 @@
+/** Which of the bounds on what is queued has no room for one more task: its app's, or one of the node's (admission, A2). */
+
+import type { Core } from "./core.ts";
+import type { AppRun } from "./model.ts";
+
+/** `most`: tasks of the app; `bytes`: of the task. */
+export function fullBound(
+  core: Core,
+  app: AppRun,
+  { most, bytes }: { readonly most: number; readonly bytes: number },
+): "app" | "tasks" | "bytes" | undefined {
+  const { limits } = core;
+  if (app.queued >= most) return "app";
+  if (core.queuedTasks >= limits.queuedTasks) return "tasks";
+  return core.queuedBytes + bytes > limits.queuedBytes ? "bytes" : undefined;
+}
