@@ -1,6 +1,6 @@
 /**
- * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms] [--trace FILE]`: seeds on all cores, violations
- * and counts printed. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
+ * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms] [--shared] [--trace FILE]`: seeds on all cores,
+ * violations and counts printed; with `--shared` all nodes keep their rows in one store. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
  */
 
 import { createWriteStream } from "node:fs";
@@ -16,6 +16,7 @@ interface Job {
   readonly minutes: number;
   readonly nodes: number;
   readonly storms: boolean;
+  readonly shared: boolean;
 }
 
 async function main(): Promise<number> {
@@ -28,6 +29,7 @@ async function main(): Promise<number> {
       minutes: { type: "string", default: "10" },
       nodes: { type: "string" },
       storms: { type: "boolean", default: false },
+      shared: { type: "boolean", default: false },
       trace: { type: "string" },
     },
   });
@@ -43,17 +45,24 @@ async function main(): Promise<number> {
   const from = Number(values.from);
   const minutes = Number(values.minutes);
   const nodes = Number(values.nodes ?? "5");
-  const { storms } = values;
+  const { storms, shared } = values;
   if (values.trace !== undefined) {
     const file = createWriteStream(values.trace);
-    const result = simulate({ seed: from, minutes, nodes, storms, onTrace: (line) => void file.write(`${line}\n`) });
+    const result = simulate({
+      seed: from,
+      minutes,
+      nodes,
+      storms,
+      shared,
+      onTrace: (line) => void file.write(`${line}\n`),
+    });
     file.end();
     report([result], 0, minutes);
     return result.violations.length === 0 ? 0 : 1;
   }
   const seeds = Array.from({ length: Number(values.seeds) }, (_, index) => from + index);
   const cpu = process.cpuUsage();
-  const results = await runAll(seeds.map((seed) => ({ seed, minutes, nodes, storms })));
+  const results = await runAll(seeds.map((seed) => ({ seed, minutes, nodes, storms, shared })));
   const used = process.cpuUsage(cpu);
   report(results, (used.user + used.system) / 60_000_000, minutes);
   return results.every((result) => result.violations.length === 0) ? 0 : 1;
