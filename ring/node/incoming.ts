@@ -21,7 +21,7 @@ import type { Hosting } from "./hosting.ts";
 import type { TransferId, TransferMessage } from "./messages.ts";
 import { arrivedChange } from "./rows.ts";
 import { hashChanges } from "./stream.ts";
-import { handoffKey, strandedKey, type TransferLimit } from "./transfer.ts";
+import { countBegun, handoffKey, strandedKey, type TransferLimit } from "./transfer.ts";
 
 interface Arrival {
   readonly id: TransferId;
@@ -147,8 +147,8 @@ export class Incoming {
       if (arrival.id.nonce >= id.nonce) return; // said twice, or late: an attempt that is over
       this.#end(key, arrival, false);
     }
-    const most = this.#limit.most(id.kind, document);
-    if (this.#arrivals.size >= most) return wait(`the receiver takes ${most} at once`);
+    if (!this.#limit.allows(id.kind, countBegun(this.#arrivals.values()), document))
+      return wait(`the receiver takes ${this.#limit.most(id.kind, document)} at once`);
     const { partition } = id;
     if (stranded !== undefined) {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");

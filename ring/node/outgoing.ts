@@ -25,8 +25,8 @@ import { RowStream } from "./row-stream.ts";
 import {
   acknowledge,
   changesBehind,
+  countBegun,
   handoffKey,
-  isUnderWay,
   keyOf,
   newTransfer,
   strandedKey,
@@ -142,20 +142,20 @@ export class Outgoing implements CommitListener {
 
   /** Offers waiting transfers as far as the limit allows, and watches those under way. */
   pump(): void {
-    const now = this.#here.now;
-    let active = 0;
-    for (const transfer of this.#transfers.values()) if (isUnderWay(transfer)) active++;
+    const { now, document } = this.#here;
+    let beside = countBegun([...this.#transfers.values()].filter(({ phase }) => phase !== "waiting"));
     for (const transfer of this.#transfers.values()) {
       if (transfer.phase === "waiting") {
         if (transfer.retryAt !== undefined && transfer.retryAt > now) continue;
-        const reason = this.#notYet(transfer, active);
+        const hasPlace = this.#limit.allows(transfer.id.kind, beside, document);
+        const reason = this.#notYet(transfer, hasPlace);
         if (reason !== undefined) {
           transfer.reason = reason;
-          // Whatever frees a slot pumps again; the other reasons have to be looked at.
-          transfer.retryAt = active >= this.#most(transfer) ? undefined : now + RETRY_MS;
+          // Whatever frees a place pumps again; the other reasons have to be looked at.
+          transfer.retryAt = hasPlace ? now + RETRY_MS : undefined;
           continue;
         }
-        active++;
+        beside = { ...beside, moving: beside.moving + 1 };
         transfer.phase = "offered";
         transfer.reason = "waiting for the receiver";
         transfer.retryAt = undefined;
@@ -199,7 +199,7 @@ export class Outgoing implements CommitListener {
         transfer.lastProgress = this.#here.now;
         if (message.complete && transfer.cut === "last-sent") transfer.whole = true;
         this.#advance(transfer);
-        if (!isUnderWay(transfer)) this.pump();
+        if (transfer.whole) this.pump();
         return;
       default:
         return;
@@ -268,13 +268,9 @@ export class Outgoing implements CommitListener {
     return undefined;
   }
 
-  #most(transfer: Transfer): number {
-    return this.#limit.most(transfer.id.kind, this.#here.document);
-  }
-
-  #notYet(transfer: Transfer, active: number): string | undefined {
+  #notYet(transfer: Transfer, hasPlace: boolean): string | undefined {
     if (this.paused) return "transfers are paused";
-    if (active >= this.#most(transfer)) return `${this.#most(transfer)} transfers at once`;
+    if (!hasPlace) return `${this.#limit.most(transfer.id.kind, this.#here.document)} transfers at once`;
     if (!this.#here.linked(transfer.to)) return `${transfer.to} cannot be reached`;
     if (transfer.stranded !== undefined)
       return this.#hooks.holds(transfer.stranded) === undefined

@@ -102,6 +102,7 @@ export function changesBehind(transfer: Transfer): number {
 /**
  * Handoffs of one node at once, each way, unless an operator says otherwise: a thirty-second of the ring, 2 to 8, so that
  * many small partitions do not take turns for minutes. Those that begin together cut over together, and pause each other.
+ * So those that wait for the ring keep their places: with others beside them they wait twice as long (measured).
  */
 export class TransferLimit {
   #asked: number | undefined;
@@ -110,6 +111,12 @@ export class TransferLimit {
   most(kind: TransferId["kind"], document: RingDocument | undefined): number {
     const handoffs = this.#asked ?? Math.min(8, Math.max(2, Math.floor((document?.ringSize ?? 0) / 32)));
     return kind === "handoff" ? handoffs : 2 * handoffs;
+  }
+
+  /** One more may begin beside these. Nobody waits for stranded rows that were absorbed but by the ring's word. */
+  allows(kind: TransferId["kind"], beside: Beside, document: RingDocument | undefined): boolean {
+    const most = this.most(kind, document);
+    return (kind === "stranded" ? beside.moving : beside.moving + beside.whole) < most;
   }
 
   /** From 1 to 64. */
@@ -123,9 +130,18 @@ export function watched(transfer: Transfer): boolean {
   return transfer.phase !== "waiting" && (transfer.cut === "no" || (transfer.cut === "last-sent" && !transfer.whole));
 }
 
-/** It takes up a place. Stranded rows that were absorbed wait only for the ring to say so: the next ones need not. */
-export function isUnderWay(transfer: Transfer): boolean {
-  return transfer.phase !== "waiting" && (transfer.stranded === undefined || !transfer.whole);
+export interface Beside {
+  readonly moving: number;
+  readonly whole: number;
+}
+
+export function countBegun(begun: Iterable<{ readonly whole: boolean }>): Beside {
+  let [moving, whole] = [0, 0];
+  for (const each of begun) {
+    if (each.whole) whole++;
+    else moving++;
+  }
+  return { moving, whole };
 }
 
 export function keyOf(transfer: Transfer): string {

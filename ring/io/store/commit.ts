@@ -89,6 +89,7 @@ export class CommitLine {
   }
 
   async #run(): Promise<void> {
+    await Promise.resolve(); // it must not be over before `submit` knows that it runs
     while (this.#waiting.length > 0) {
       const entries = this.#take();
       if (entries.length === 0) continue;
@@ -106,6 +107,7 @@ export class CommitLine {
         for (const entry of entries) entry.resolve();
       } else {
         this.#fail(entries, failure.error);
+        await nextTurn(); // whoever makes room must come to it
       }
     }
     this.#running = undefined;
@@ -183,6 +185,10 @@ interface Entry {
 /** What a job may take of the disk at most: each change may copy a page, and a large value is rounded up to whole ones. */
 function costOf(job: Job): number {
   return 2 * job.bytes + PAGE_BYTES * job.changes;
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function diskFull(): RingError {

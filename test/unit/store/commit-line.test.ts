@@ -58,6 +58,18 @@ test("want of space refuses what begins work and tries what ends work again", as
   await line.submit(job());
 });
 
+test("P8: a job that is refused before anything is written does not hold up those that come later", async () => {
+  const journal = new FailingJournal();
+  let room = 2 ** 60;
+  const space = new Space({ directory, reserveBytes: 2 ** 60, freeInside: () => room, onChange: () => {} });
+  const line = lineOver(journal, { space });
+  room = 0;
+  await expect(line.submit({ ...job(), grows: true, bytes: 2 ** 50 })).rejects.toMatchObject({ code: "QUEUE_FULL" });
+  await line.submit(job());
+  space.close();
+  expect(journal.batches).toBe(1);
+});
+
 test("P5: more than may wait for the disk is refused with a delay", async () => {
   const line = lineOver(new FailingJournal(), { waitingLimitBytes: 1000 });
   const results = await Promise.allSettled(Array.from({ length: 5 }, () => line.submit({ ...job(), bytes: 400 })));
