@@ -108,7 +108,8 @@ export class NodeDriver implements RingNode {
       isClosed: () => this.#closed,
       owns: (partition, generation) => {
         const { document } = this.#machine;
-        return document?.owners[partition] === this.name && document.generations[partition] === generation;
+        const known = document?.generations[partition] ?? 0;
+        return known < generation || (known === generation && document?.owners[partition] === this.name);
       },
     });
   }

@@ -24,7 +24,7 @@ export interface OwnStoreParts {
   /** B1 */
   readonly failed: (error: unknown) => void;
   readonly isClosed: () => boolean;
-  /** This node owns the partition, as far as it knows. */
+  /** This node owns the partition at that generation, as far as it knows, or will as soon as the document is on its disk. */
   readonly owns: (partition: Partition, generation: number) => boolean;
 }
 

@@ -99,6 +99,16 @@ describe("a full disk", () => {
     expect(events).toEqual([{ type: "tick" }]);
   });
 
+  test("P1: puts off an opening ahead of the document that gives the partition to this node", async () => {
+    document = documentOf({ epoch: 5, owner: "b", next: "a" });
+    refusals = 2;
+    await perform([{ ...OPEN, generation: 2 }], 700);
+    document = documentOf({ epoch: 6, generation: 2 });
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(calls).toEqual(["open", "open", "open"]);
+    expect(events).toEqual([{ type: "tick" }, { type: "opened", partition: 0, term: TERM }]);
+  });
+
   test("P5: puts off a drop, and what is to be set aside is not dropped before it is", async () => {
     refusals = 2;
     await perform([{ type: "quarantine", partition: P0, why: "not of this generation" }, DROP], 1_600);
