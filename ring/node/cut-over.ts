@@ -7,6 +7,8 @@
  * X2  From consent until the document of that epoch is known the partition stays parked: neither resumed nor dropped.
  * X3  A seal without a consent binds nobody but this directory: a cut-over that breaks off takes it back.
  * X4  A seal whose epoch decided something else is void: the next one is made at once, also while the receiver still writes.
+ * X5  In an epoch that this node did not see the ring may have given the transfer up and planned it again, and the receiver has
+ *     then dropped its copy: after such a gap it is asked once more whether it has all of it.
  */
 
 import type { Epoch } from "../ids.ts";
@@ -70,8 +72,12 @@ export class CutOver {
     this.#parts.sendLast(transfer);
   }
 
-  /** X4 */
-  follow(transfer: Transfer, epoch: Epoch): void {
+  /** X4. `gap`: what some epochs before this one decided is not known here. */
+  follow(transfer: Transfer, epoch: Epoch, gap: boolean): void {
+    if (gap && (transfer.cut === "last-sent" || transfer.cut === "consented")) {
+      transfer.whole = false; // X5
+      this.#parts.sendLast(transfer);
+    }
     if (transfer.sealedFor === 0 || epoch < transfer.sealedFor) return;
     if (transfer.cut === "consented") transfer.cut = "last-sent";
     this.#seal(transfer);

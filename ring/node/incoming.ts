@@ -7,6 +7,8 @@
  *     for the next generation, in the same commit.
  * I3  A copy that was said to be complete is kept until the ring or its sender says otherwise, however long that takes: the
  *     sender may have consented by now.
+ * I5  That a handoff is complete is said only when no document that is still to be followed here can have given it up before
+ *     the one that its sender knew: following that one would drop the copy.
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
@@ -34,6 +36,9 @@ interface Arrival {
   hash: number;
   /** Count and hash of the whole are equal (I3). */
   whole: boolean;
+  /** I5: the epoch that its sender knew, and what is not acknowledged before. */
+  plannedAt: number;
+  readonly owed: { readonly sequence: number; readonly complete: boolean }[];
   lastProgress: Instant;
 }
 
@@ -131,8 +136,11 @@ export class Incoming {
       if (arrival.stranded !== undefined) {
         if (document.owners[partition] !== this.#here.self) this.#end(key, arrival, false);
       } else if (document.owners[partition] === this.#here.self) this.#end(key, arrival, true);
-      else if (document.next[partition] !== this.#here.self || document.generations[partition] !== generation)
-        this.#end(key, arrival, false);
+      else if (document.next[partition] !== this.#here.self || document.generations[partition] !== generation) {
+        if (arrival.owed.length > 0) this.#refuse(key, arrival, "the plan has changed");
+        else this.#end(key, arrival, false);
+      } else
+        for (const { sequence, complete } of arrival.owed.splice(0)) this.#acknowledge(arrival, sequence, complete);
     }
   }
 
@@ -172,6 +180,8 @@ export class Incoming {
       changes: 0,
       hash: 0,
       whole: false,
+      plannedAt: 0,
+      owed: [],
       lastProgress: this.#here.now,
     });
     this.#here.send(from, { type: "transfer-begin", transfer: id });
@@ -209,6 +219,7 @@ export class Incoming {
         return this.#refuse(key, arrival, "count or hash differs");
       }
       arrival.whole = true;
+      arrival.plannedAt = message.last.epoch;
       if (arrival.stranded === undefined) this.#commits.add(partition, arrivedChange(arrival.id.generation + 1)); // I2
     }
     const { sequence } = message;
@@ -216,11 +227,19 @@ export class Incoming {
     this.#commits.whenSynced(() => {
       if (this.#arrivals.get(key) !== arrival) return;
       if (!this.#standing(arrival)) return this.#refuse(key, arrival, "the receiver opens the partition anew"); // I4
-      this.#here.send(from, { type: "transfer-ack", transfer: arrival.id, sequence, complete });
+      this.#acknowledge(arrival, sequence, complete);
       if (!complete || arrival.stranded === undefined) return;
       this.#arrivals.delete(key);
       this.settle(arrival.stranded);
     });
+  }
+
+  #acknowledge(arrival: Arrival, sequence: number, complete: boolean): void {
+    const { document } = this.#here;
+    const isBehind = arrival.stranded === undefined && (document?.epoch ?? 0) + 1 < arrival.plannedAt;
+    if (isBehind)
+      arrival.owed.push({ sequence, complete }); // I5
+    else this.#here.send(arrival.from, { type: "transfer-ack", transfer: arrival.id, sequence, complete });
   }
 
   /** The store refused rows of the partition: what was said of them is void. */

@@ -87,13 +87,16 @@ export type TransferMessage =
   /** Receiver: its slots are full, it lacks the app, …: why not now. */
   | { readonly type: "transfer-wait"; readonly transfer: TransferId; readonly reason: string }
   | { readonly type: "transfer-begin"; readonly transfer: TransferId }
-  /** `sequence` counts chunks from 1. `last`: the remainder ends here; `rows` and `hash` are of the whole stream. */
+  /**
+   * `sequence` counts chunks from 1. `last`: the remainder ends here; `rows` and `hash` are of the whole stream, and at that
+   * epoch of its sender the transfer is still planned.
+   */
   | {
       readonly type: "transfer-chunk";
       readonly transfer: TransferId;
       readonly sequence: number;
       readonly changes: readonly RowChange[];
-      readonly last?: { readonly changes: number; readonly hash: number };
+      readonly last?: { readonly changes: number; readonly hash: number; readonly epoch: Epoch };
     }
   /** Everything up to `sequence` is durable at the receiver. */
   | {

@@ -62,6 +62,8 @@ export class Outgoing implements CommitListener {
   readonly #stream: RowStream;
   readonly #cutOver: CutOver;
   readonly #transfers = new Map<string, Transfer>();
+  /** Of the newest document that was followed. */
+  #epoch: Epoch | undefined;
   paused: boolean = false;
 
   constructor(here: Here, parts: OutgoingParts) {
@@ -112,10 +114,14 @@ export class Outgoing implements CommitListener {
 
   /** What the document asks for, begun; what it no longer asks for, ended. */
   follow(document: RingDocument): void {
+    const gap = this.#epoch !== undefined && document.epoch > this.#epoch + 1;
+    this.#epoch = document.epoch;
     for (const [key, transfer] of this.#transfers) {
       if (transfer.stranded === undefined ? !this.#wanted(transfer, document) : !strandedWanted(transfer, document))
         this.#end(key, transfer);
-      else this.#cutOver.follow(transfer, document.epoch);
+      else if (gap && transfer.whole && transfer.stranded === undefined && !this.#here.linked(transfer.to))
+        this.#restart(transfer, "the link broke");
+      else this.#cutOver.follow(transfer, document.epoch, gap && transfer.stranded === undefined);
     }
     for (let index = 0; index < document.ringSize; index++) {
       const to = document.next[index];
@@ -197,7 +203,8 @@ export class Outgoing implements CommitListener {
       case "transfer-ack":
         if (!acknowledge(transfer, message.sequence)) return;
         transfer.lastProgress = this.#here.now;
-        if (message.complete && transfer.cut === "last-sent") transfer.whole = true;
+        if (message.complete && transfer.cut === "last-sent" && message.sequence >= transfer.lastSequence)
+          transfer.whole = true;
         this.#advance(transfer);
         if (transfer.whole) this.pump();
         return;

@@ -65,14 +65,15 @@ export class RowStream {
     while (transfer.backlog.length > 0) this.#sendChunk(transfer);
     transfer.cut = "last-sent";
     transfer.lastProgress = this.#here.now;
-    transfer.sequence++;
+    transfer.lastSequence = ++transfer.sequence;
     const { id, sequence, changes, hash } = transfer;
+    const { epoch } = this.#here.document!;
     this.#here.send(transfer.to, {
       type: "transfer-chunk",
       transfer: id,
       sequence,
       changes: [],
-      last: { changes, hash },
+      last: { changes, hash, epoch },
     });
   }
 

@@ -35,6 +35,8 @@ export interface Transfer {
   cut: "no" | "draining" | "flushing" | "last-sent" | "consented";
   /** When the partition was parked for the cut-over. */
   parkedAt: Instant;
+  /** Of the newest chunk that said that it was all; 0: none yet. */
+  lastSequence: number;
   /** All of it is durable at the receiver, count and hash equal. */
   whole: boolean;
   /** 0: not sealed. */
@@ -75,6 +77,7 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
     caughtUpAt: undefined,
     cut: "no",
     parkedAt: now,
+    lastSequence: 0,
     whole: false,
     sealedFor: 0,
     sealed: false,

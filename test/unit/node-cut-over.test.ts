@@ -351,7 +351,7 @@ describe("an arrival", () => {
       transfer,
       sequence: 1,
       changes: [],
-      last: { changes: 1, hash: 0 },
+      last: { changes: 1, hash: 0, epoch: PLANNED.epoch },
     });
     expect(b.said("transfer-abort")).toMatchObject([{ reason: "count or hash differs" }]);
     expect(b.said("transfer-ack")).toEqual([]);

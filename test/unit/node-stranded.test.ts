@@ -1,7 +1,7 @@
 /** What forced changes leave behind on disks, and how it gets to whoever owns it now. */
 
 import { describe, expect, test } from "vitest";
-import type { MemberId, NodeName } from "../../ring/ids.ts";
+import type { Epoch, MemberId, NodeName } from "../../ring/ids.ts";
 import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
 import { hashChanges } from "../../ring/node/stream.ts";
 import type { RowChange } from "../../ring/store.ts";
@@ -163,7 +163,7 @@ describe("a partition with tasks on an absent machine", () => {
         transfer,
         sequence: 1,
         changes,
-        last: { changes: changes.length, hash: hashChanges(0, changes) },
+        last: { changes: changes.length, hash: hashChanges(0, changes), epoch: 9 as Epoch },
       });
     };
     bring(1, strandedOn("a", 2), [row, mark]);
@@ -187,7 +187,13 @@ describe("several directories", () => {
     }
     for (const [index, stranded] of entries.entries()) {
       const id = { partition: P0, kind: "stranded", generation: stranded.generation, nonce: 50 + index } as const;
-      b.receive("a", { type: "transfer-chunk", transfer: id, sequence: 1, changes: [], last: { changes: 0, hash: 0 } });
+      b.receive("a", {
+        type: "transfer-chunk",
+        transfer: id,
+        sequence: 1,
+        changes: [],
+        last: { changes: 0, hash: 0, epoch: 9 as Epoch },
+      });
     }
     expect(b.absorbed).toEqual(entries);
   });

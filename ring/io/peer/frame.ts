@@ -258,6 +258,7 @@ function writeChunk(writer: WireWriter, message: Chunk): void {
     writer.message(7, (inner) => {
       inner.number(1, last.changes);
       inner.number(2, last.hash >= 0 ? last.hash * 2 : -last.hash * 2 - 1);
+      inner.number(3, last.epoch);
     });
   }
 }
@@ -305,12 +306,14 @@ function readChange(reader: WireReader): RowChange {
 function readLast(reader: WireReader): NonNullable<Chunk["last"]> {
   let changes = 0;
   let folded = 0;
+  let epoch = 0;
   while (reader.next()) {
     if (reader.field === 1) changes = reader.number();
     else if (reader.field === 2) folded = reader.number();
+    else if (reader.field === 3) epoch = reader.number();
     else reader.skip();
   }
-  return { changes, hash: folded % 2 === 0 ? folded / 2 : -(folded + 1) / 2 };
+  return { changes, hash: folded % 2 === 0 ? folded / 2 : -(folded + 1) / 2, epoch: epoch as Epoch };
 }
 
 const STATES: readonly TaskState[] = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"];

@@ -190,7 +190,7 @@ const MESSAGES: readonly NodeMessage[] = [
     sequence: 1,
     changes: [{ key: new Uint8Array([1]), value: new Uint8Array() }, { key: new Uint8Array([2]) }],
   },
-  { type: "transfer-chunk", transfer, sequence: 2, changes: [], last: { changes: 2, hash: -5 } },
+  { type: "transfer-chunk", transfer, sequence: 2, changes: [], last: { changes: 2, hash: -5, epoch: 7 as never } },
   { type: "transfer-ack", transfer, sequence: 2, complete: true },
   { type: "transfer-abort", transfer, reason: "gone" },
   {
