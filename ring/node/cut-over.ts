@@ -19,7 +19,7 @@ import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import type { OutgoingHooks } from "./outgoing.ts";
 import { sealChange, unsealChange } from "./rows.ts";
-import type { Transfer } from "./transfer.ts";
+import { backlogFits, type Transfer } from "./transfer.ts";
 
 export interface CutOverParts {
   readonly engine: TaskEngineContract;
@@ -55,7 +55,8 @@ export class CutOver {
       transfer.retryAt = undefined;
       transfer.reason = "writing the remainder";
       this.#seal(transfer);
-    } else if (transfer.cut === "last-sent") {
+    } else if (transfer.cut === "flushing" && transfer.left) this.#sendRest(transfer);
+    else if (transfer.cut === "last-sent") {
       if (!transfer.whole) transfer.reason = "waiting until the receiver has it on disk";
       else if (!transfer.sealed) transfer.reason = `sealing for epoch ${transfer.sealedFor}`;
       else {
@@ -69,7 +70,9 @@ export class CutOver {
   leaving(transfer: Transfer, changes: readonly RowChange[]): void {
     if (transfer.cut !== "flushing") return;
     transfer.sentAhead = changes;
-    this.#parts.sendLast(transfer);
+    if (!transfer.left) transfer.lastProgress = this.#here.now;
+    transfer.left = true;
+    this.#sendRest(transfer);
   }
 
   /** X4. `gap`: what some epochs before this one decided is not known here. */
@@ -101,6 +104,11 @@ export class CutOver {
       : `waiting for ${running.length} handlers`;
     transfer.retryAt = this.#here.now + 1_000;
     return false;
+  }
+
+  /** At once, unless it is so much that it goes as the receiver takes it. */
+  #sendRest(transfer: Transfer): void {
+    if (backlogFits(transfer)) this.#parts.sendLast(transfer);
   }
 
   #seal(transfer: Transfer): void {

@@ -3,7 +3,8 @@
  *
  * W1  The stream is ordered: applying its chunks one after another gives exactly the rows at the sender. Rows changed
  *     between the request of a page and its arrival are left out of the page: the change itself follows.
- * W2  At most `WINDOW_CHUNKS` are ahead of the receiver's disk; the remainder is not held back, since submits wait for it.
+ * W2  At most `WINDOW_CHUNKS` are ahead of the receiver's disk; a remainder that is not large is not held back, since submits wait
+ *     for it.
  */
 
 import type { Row, RowChange } from "../store.ts";
@@ -64,6 +65,7 @@ export class RowStream {
   sendLast(transfer: Transfer): void {
     while (transfer.backlog.length > 0) this.#sendChunk(transfer);
     transfer.cut = "last-sent";
+    transfer.left = true;
     transfer.lastProgress = this.#here.now;
     transfer.lastSequence = ++transfer.sequence;
     const { id, sequence, changes, hash } = transfer;

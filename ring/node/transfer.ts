@@ -6,6 +6,7 @@ import type { Instant } from "../machine.ts";
 import type { RowChange } from "../store.ts";
 import type { Directory } from "./effects.ts";
 import type { TransferId } from "./messages.ts";
+import { changesBytes } from "./stream.ts";
 
 export interface Transfer {
   readonly id: TransferId;
@@ -35,6 +36,8 @@ export interface Transfer {
   cut: "no" | "draining" | "flushing" | "last-sent" | "consented";
   /** When the partition was parked for the cut-over. */
   parkedAt: Instant;
+  /** All of it is sent or waits to be sent. */
+  left: boolean;
   /** Of the newest chunk that said that it was all; 0: none yet. */
   lastSequence: number;
   /** All of it is durable at the receiver, count and hash equal. */
@@ -77,6 +80,7 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
     caughtUpAt: undefined,
     cut: "no",
     parkedAt: now,
+    left: false,
     lastSequence: 0,
     whole: false,
     sealedFor: 0,
@@ -94,6 +98,16 @@ export function acknowledge(transfer: Transfer, sequence: number): boolean {
     transfer.changesAt.delete(each);
   }
   transfer.acked = sequence;
+  return true;
+}
+
+/** What waits to be sent may leave at once: a link holds no more than its queue. */
+export function backlogFits(transfer: Transfer): boolean {
+  let bytes = 0;
+  for (const change of transfer.backlog) {
+    bytes += changesBytes(change);
+    if (bytes > AT_ONCE_BYTES) return false;
+  }
   return true;
 }
 
@@ -130,7 +144,8 @@ export class TransferLimit {
 
 /** The other side owes the next step; the others wait for this node, or for the ring. */
 export function watched(transfer: Transfer): boolean {
-  return transfer.phase !== "waiting" && (transfer.cut === "no" || (transfer.cut === "last-sent" && !transfer.whole));
+  if (transfer.phase === "waiting") return false;
+  return transfer.cut === "no" || (transfer.left && !transfer.whole);
 }
 
 export interface Beside {
@@ -166,3 +181,6 @@ export function handoffKey(partition: Partition): string {
 export function strandedKey(entry: Stranded): string {
   return `stranded ${entry.member} ${entry.partition} ${entry.generation}`;
 }
+
+/** Of each of the transfers that cut over together: far less than waits for one peer at most (`ring/io/peer/limits.ts`). */
+const AT_ONCE_BYTES: number = 4 * 1024 * 1024;

@@ -26,6 +26,15 @@ describe("stranded rows", () => {
     return { b, c, id };
   }
 
+  test("P8: a receiver that does not say that it has all of them is not waited for without end", () => {
+    const { b, c } = back([AWAY]);
+    b.delayed.add("sync");
+    talk(c, b);
+    expect(c.outgoing.views()[0]?.phase).toBe("snapshot");
+    c.tick(10_000);
+    expect(c.outgoing.views()[0]?.phase).toBe("waiting");
+  });
+
   test("P1: what a returning member held is absorbed, and its copy goes only with the entry", () => {
     const { b, c, id } = back([AWAY]);
     talk(c, b);
