@@ -148,7 +148,7 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
       case "prepared":
         return [];
       case "preparing": {
-        if (this.#own === undefined && this.#found === undefined) return this.#rest(); // P7
+        if (this.#isAhead) return this.#rest(); // P7
         const { promises, ballot } = this.#phase;
         this.#phase = { ...this.#phase, resend: later(now, this.#phase.resend) };
         return this.#sendPrepare(ballot, (voter) => !promises.has(voter));
@@ -278,10 +278,16 @@ export class Proposer implements Machine<ProposerEvent, ProposerEffect> {
     const current = this.#currentBallot();
     if (current === undefined || compareBallots(ballot, current) !== 0) return [];
     this.#round = Math.max(this.#round, promised.round);
+    if (this.#isAhead) return this.#rest(); // P7
     this.#attempts += 1;
     const spreadMs = Math.min(BACK_OFF_LIMIT_MS, BACK_OFF_MS * 2 ** Math.min(this.#attempts, 10));
     this.#phase = { type: "backing-off", until: now + 1 + Math.floor(this.#options.random() * spreadMs) };
     return [];
+  }
+
+  /** Promises are asked for, and nobody proposes yet. */
+  get #isAhead(): boolean {
+    return this.#phase.type === "preparing" && this.#own === undefined && this.#found === undefined;
   }
 
   #currentBallot(): Ballot | undefined {

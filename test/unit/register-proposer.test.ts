@@ -75,6 +75,15 @@ describe("promises asked for ahead", () => {
     expect(proposer.step(proposer.nextDeadline()!, { type: "tick" })).toMatchObject([{ body: { type: "prepare" } }]);
   });
 
+  test("are not wrested from whoever was promised more, while there is nothing to propose", () => {
+    const proposer = new Proposer({ member: D, starts: 1, proposalTimeoutMs: 10_000, random: () => 0.5 });
+    proposer.step(0, { type: "prepare", previous: first, promised: undefined });
+    const ballot = { round: 1, member: D, starts: 1 };
+    proposer.step(1, { type: "refused", from: A, ballot, promised: { round: 4, member: B, starts: 1 } });
+    expect(proposer.nextDeadline()).toBeUndefined();
+    expect(proposer.step(2, proposing(red))).toMatchObject([{ body: { type: "prepare", ballot: { round: 5 } } }]);
+  });
+
   test("give way to a higher ballot: the proposal is refused and outbids it", () => {
     const { proposer, ballot } = prepared();
     proposer.step(2, proposing(red));
