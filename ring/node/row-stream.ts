@@ -11,7 +11,7 @@ import type { Row, RowChange } from "../store.ts";
 import type { Here } from "./here.ts";
 import { isModuleKey } from "./rows.ts";
 import { changesBytes, hashChanges, keyText } from "./stream.ts";
-import type { Transfer } from "./transfer.ts";
+import { backlogFits, type Transfer } from "./transfer.ts";
 
 export class RowStream {
   readonly #here: Here;
@@ -24,7 +24,7 @@ export class RowStream {
 
   /** Asks for the next page, unless one is being read or enough waits to be sent. */
   read(transfer: Transfer): void {
-    if (transfer.reading !== undefined || transfer.backlog.length >= BACKLOG_LOW) return;
+    if (transfer.reading !== undefined || transfer.backlog.length >= BACKLOG_LOW || !backlogFits(transfer)) return;
     const readId = this.#nextReadId();
     transfer.reading = { readId, touched: new Set() };
     const { source: directory, id, cursor } = transfer;
@@ -98,5 +98,5 @@ const CHUNK_BYTES = 262_144;
 const CHUNK_ROWS = 1_000;
 /** Chunks sent ahead of the receiver's disk. */
 const WINDOW_CHUNKS = 8;
-/** Read the next page when fewer changes than this wait. */
+/** Read the next page when fewer changes than this wait, and no more bytes than may leave at once. */
 const BACKLOG_LOW = 2_000;

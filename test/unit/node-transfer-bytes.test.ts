@@ -1,4 +1,4 @@
-/** How much of a transfer is on its way at once, when rows are large. */
+/** How much of a transfer is in memory and on its way at once, when rows are large. */
 
 import { expect, test } from "vitest";
 import type { TransferMessage } from "../../ring/node/messages.ts";
@@ -7,17 +7,29 @@ import { PLANNED } from "./node-handed.ts";
 import { documentOf, P0, Parts, talk } from "./node-parts.ts";
 
 const MIB = 1_048_576;
+const ROWS = 60;
 
-test("P5: a remainder of large rows leaves as the receiver takes it, not all at once", () => {
-  const a = new Parts("a");
-  a.follow(documentOf({ epoch: 4 }));
-  for (let row = 0; row < 60; row++)
+function fill(a: Parts): void {
+  for (let row = 0; row < ROWS; row++)
     a.commits.add(P0, { key: Uint8Array.of(0x7f, row), value: new Uint8Array(MIB).fill(row) });
   a.run();
+}
+
+/** a is about to move to b, whose disk does not answer. */
+function moving(fillBefore: boolean): { a: Parts; b: Parts } {
+  const a = new Parts("a");
+  a.follow(documentOf({ epoch: 4 }));
+  if (fillBefore) fill(a);
   const b = new Parts("b");
   b.follow(PLANNED);
+  if (!fillBefore) a.delayed.add("read");
   a.follow(PLANNED);
   b.delayed.add("sync");
+  return { a, b };
+}
+
+/** Carries messages, and says how many bytes of rows a has sent. */
+function carry(a: Parts, b: Parts): number {
   let bytes = 0;
   for (let turn = 0; turn < 4; turn++) {
     for (const { message } of a.taken()) {
@@ -26,27 +38,43 @@ test("P5: a remainder of large rows leaves as the receiver takes it, not all at 
     }
     for (const { message } of b.taken()) a.receive("b", message as TransferMessage);
   }
+  return bytes;
+}
+
+/** All rows changed while the only page was read: they are the remainder. */
+function parked(): { a: Parts; b: Parts; bytes: number } {
+  const { a, b } = moving(false);
+  carry(a, b);
+  fill(a);
+  a.release("read");
+  const bytes = carry(a, b);
   expect(a.outgoing.views()[0]?.phase).toBe("cut-over");
-  expect(bytes).toBeLessThan(16 * MIB);
+  return { a, b, bytes };
+}
+
+function expectWhole(a: Parts, b: Parts): void {
   b.release("sync");
   talk(a, b);
   expect(a.consents).toHaveLength(1);
-  expect(b.disk.page({ partition: P0, prefix: Uint8Array.of(0x7f), rowLimit: 100, byteLimit: 1e9 }).rows).toHaveLength(
-    60,
-  );
+  const { rows } = b.disk.page({ partition: P0, prefix: Uint8Array.of(0x7f), rowLimit: 100, byteLimit: 1e9 });
+  expect(rows).toHaveLength(ROWS);
+}
+
+test("P5: a remainder of large rows leaves as the receiver takes it, not all at once", () => {
+  const { a, b, bytes } = parked();
+  expect(bytes).toBeLessThan(16 * MIB);
+  expectWhole(a, b);
 });
 
 test("P8: a receiver that stops taking a large remainder is not waited for without end", () => {
-  const a = new Parts("a");
-  a.follow(documentOf({ epoch: 4 }));
-  for (let row = 0; row < 60; row++) a.commits.add(P0, { key: Uint8Array.of(0x7f, row), value: new Uint8Array(MIB) });
-  a.run();
-  const b = new Parts("b");
-  b.follow(PLANNED);
-  a.follow(PLANNED);
-  b.delayed.add("sync");
-  talk(a, b);
-  expect(a.hosting.serving(P0)).toBe(false);
+  const { a } = parked();
   a.tick(10_000);
   expect(a.hosting.serving(P0)).toBe(true);
+});
+
+test("P5: large rows are read as the receiver takes them", () => {
+  const { a, b } = moving(true);
+  carry(a, b);
+  expect(a.outgoing.views()[0]?.phase).toBe("snapshot");
+  expectWhole(a, b);
 });
