@@ -197,6 +197,8 @@ export class Incoming {
         reason: "the receiver does not know the transfer",
       });
     if (!this.#standing(arrival)) return this.#refuse(key, arrival, "the receiver opens the partition anew"); // I4
+    if (message.sequence <= arrival.sequence) return; // said twice
+    if (arrival.whole && message.sequence > arrival.sequence + 1) return; // I3: what comes later does not make it less
     if (message.sequence !== arrival.sequence + 1)
       return this.#refuse(key, arrival, `chunk ${message.sequence} after ${arrival.sequence}`);
     arrival.sequence = message.sequence;

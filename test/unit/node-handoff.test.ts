@@ -43,6 +43,16 @@ describe("a handoff", () => {
     expect(b.dropped).toEqual([]);
   });
 
+  test.each([1, 9])("P1: chunk %i, said twice or too late, does not cost the copy that is whole", (sequence) => {
+    const { a, b, ids } = handedOver();
+    const id = { partition: P0, kind: "handoff", generation: 1, nonce: 101 } as const;
+    b.receive("a", { type: "transfer-chunk", transfer: id, sequence, changes: [] });
+    expect(b.dropped).toEqual([]);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.stored(P0)).toEqual(ids);
+  });
+
   test("P1: an offer that comes twice does not cost the copy that it began", () => {
     const a = new Parts("a");
     a.follow(documentOf({ epoch: 4 }));
