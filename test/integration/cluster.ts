@@ -106,6 +106,17 @@ export class Cluster implements AsyncDisposable {
     return { id, key };
   }
 
+  /** How many partitions each node has; of one that has none, nothing. */
+  async owned(): Promise<Record<string, number>> {
+    const { owners, nodes } = await this.client.cluster.ring();
+    const counts: Record<string, number> = {};
+    for (const owner of owners) {
+      const name = nodes[owner]?.name;
+      if (name !== undefined) counts[name] = (counts[name] ?? 0) + 1;
+    }
+    return counts;
+  }
+
   /** A load of `work` at a steady rate, until it is stopped; then how many were acknowledged. */
   load(options: { readonly keys: number; readonly perSecond: number }): Load {
     let over = false;

@@ -57,7 +57,7 @@ describe.skipIf(!redisThere())("a ring of two nodes on Redis", () => {
     await waitUntil("some tasks ended", async () => (await cluster.ended("chaos")) > 200, 20_000);
     const thaw = cluster.freeze("n1");
     const frozen = performance.now();
-    await waitUntil("the other one has it all", async () => (await ownersOf(cluster)).n2 === 16, 20_000);
+    await waitUntil("the other one has it all", async () => (await cluster.owned()).n2 === 16, 20_000);
     console.log(`n1 frozen: n2 had its partitions after ${Math.round(performance.now() - frozen)} ms`);
     const { voters, epoch } = await cluster.client.cluster.ring();
     expect(voters).toEqual(["n2"]);
@@ -65,7 +65,7 @@ describe.skipIf(!redisThere())("a ring of two nodes on Redis", () => {
     await waitUntil("it has a share again", async () => sharesAfter(cluster, epoch, "n1"), 60_000);
     // And the other way round: its seat is taken back by the one that lost it.
     await cluster.kill("n2");
-    await waitUntil("the first has it all", async () => (await ownersOf(cluster)).n1 === 16, 20_000);
+    await waitUntil("the first has it all", async () => (await cluster.owned()).n1 === 16, 20_000);
     const { accepted, refused } = await load.stop();
     await cluster.atRest({ without: ["n2"] });
     expect(refused).toEqual([]);
@@ -80,7 +80,7 @@ describe.skipIf(!redisThere())("a ring of two nodes on Redis", () => {
     const load = cluster.load({ keys: 60, perSecond: 200 });
     await waitUntil("some tasks ended", async () => (await cluster.ended("chaos")) > 200, 20_000);
     gate.cut();
-    await waitUntil("n2 has it all", async () => (await ownersOf(cluster)).n2 === 16, 30_000);
+    await waitUntil("n2 has it all", async () => (await cluster.owned()).n2 === 16, 30_000);
     const { epoch } = await cluster.client.cluster.ring();
     gate.heal();
     await waitUntil("n1 has a share again", async () => sharesAfter(cluster, epoch, "n1"), 60_000);
@@ -97,7 +97,7 @@ describe.skipIf(!redisThere())("a ring of two nodes on Redis", () => {
     await cluster.kill("n1");
     await redis.kill();
     await redis.start();
-    await waitUntil("n2 has it all", async () => (await ownersOf(cluster)).n2 === 16, 30_000);
+    await waitUntil("n2 has it all", async () => (await cluster.owned()).n2 === 16, 30_000);
     const { accepted } = await load.stop();
     await cluster.atRest({ without: ["n1"] });
     expect(await cluster.verdict()).toMatchObject({ accepted, done: accepted, lost: 0, killed: 1 });
@@ -110,16 +110,6 @@ function openPair(redis: RedisServer, urls: Readonly<Record<string, string>> = {
 
 async function votersOf(cluster: Cluster): Promise<readonly string[]> {
   return (await cluster.client.cluster.ring()).voters;
-}
-
-async function ownersOf(cluster: Cluster): Promise<Record<string, number>> {
-  const ring = await cluster.client.cluster.ring();
-  const counts: Record<string, number> = {};
-  for (const owner of ring.owners) {
-    const name = ring.nodes[owner]?.name;
-    if (name !== undefined) counts[name] = (counts[name] ?? 0) + 1;
-  }
-  return counts;
 }
 
 /** By a node that knows more than that epoch. */

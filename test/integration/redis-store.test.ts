@@ -37,11 +37,11 @@ describe.skipIf(!redisThere())("a ring on Redis", () => {
     const load = cluster.load({ keys: 60, perSecond: 300 });
     await waitUntil("some tasks ended", async () => (await cluster.ended("chaos")) > 100, 20_000);
     await cluster.lab.start("n2", { flags: ["--machine", "machine-of-n2", "--store", redis.url] });
-    await waitUntil("n2 has its share", async () => (await ownersOf(cluster)).n2 === 8, 30_000);
+    await waitUntil("n2 has its share", async () => (await cluster.owned()).n2 === 8, 30_000);
     await cluster.client.cluster.stage({ leave: "n1" });
     const { planId } = await cluster.client.cluster.plan();
     await cluster.client.cluster.commit(planId);
-    await waitUntil("n2 has it all", async () => (await ownersOf(cluster)).n2 === 16, 30_000);
+    await waitUntil("n2 has it all", async () => (await cluster.owned()).n2 === 16, 30_000);
     const { accepted, refused } = await load.stop();
     await cluster.atRest();
     const verdict = await cluster.verdict();
@@ -55,7 +55,7 @@ describe.skipIf(!redisThere())("a ring on Redis", () => {
     const load = cluster.load({ keys: 60, perSecond: 300 });
     await waitUntil("some tasks ended", async () => (await cluster.ended("chaos")) > 300, 20_000);
     const thaw = cluster.freeze("n2");
-    await waitUntil("n2 has no partition", async () => (await ownersOf(cluster)).n2 === undefined, 20_000);
+    await waitUntil("n2 has no partition", async () => (await cluster.owned()).n2 === undefined, 20_000);
     thaw();
     const { accepted, refused } = await load.stop();
     await cluster.atRest();
@@ -91,9 +91,9 @@ describe.skipIf(!redisThere())("a ring on Redis", () => {
     const load = cluster.load({ keys: 60, perSecond: 300 });
     await waitUntil("some tasks ended", async () => (await cluster.ended("chaos")) > 300, 20_000);
     gate.cut();
-    await waitUntil("n1 has no partition", async () => (await ownersOf(cluster)).n1 === undefined, 30_000);
+    await waitUntil("n1 has no partition", async () => (await cluster.owned()).n1 === undefined, 30_000);
     gate.heal();
-    await waitUntil("n1 has its share back", async () => ((await ownersOf(cluster)).n1 ?? 0) >= 5, 30_000);
+    await waitUntil("n1 has its share back", async () => ((await cluster.owned()).n1 ?? 0) >= 5, 30_000);
     const { accepted } = await load.stop();
     await cluster.atRest();
     const verdict = await verdictOnceChildrenRan(cluster);
@@ -107,16 +107,6 @@ function openOn(
   options: { readonly flagsOf?: (name: string) => readonly string[] } = {},
 ): Promise<Cluster> {
   return Cluster.open({ nodes, apart: true, flagsOf: () => ["--store", redis.url], ...options });
-}
-
-async function ownersOf(cluster: Cluster): Promise<Record<string, number>> {
-  const ring = await cluster.client.cluster.ring();
-  const counts: Record<string, number> = {};
-  for (const owner of ring.owners) {
-    const name = ring.nodes[owner]?.name;
-    if (name !== undefined) counts[name] = (counts[name] ?? 0) + 1;
-  }
-  return counts;
 }
 
 /** Children that were refused for want of Redis are sent again within 10 s; a ring at rest may still keep some. */
