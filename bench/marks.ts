@@ -3,7 +3,7 @@
  * the machine's monotonic clock, which every process shares.
  */
 
-import { readdir, readFile } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { waitUntil } from "../services/lab/lab.ts";
@@ -19,29 +19,52 @@ export interface Mark {
   readonly endedAt: number;
 }
 
-/** By key, in the order of their starts. */
-async function readMarks(directory: string): Promise<ReadonlyMap<string, readonly Mark[]>> {
-  const marks = new Map<string, Mark[]>();
-  for (const name of await readdir(directory)) {
-    if (!name.endsWith(".marks")) continue;
-    for (const line of (await readFile(join(directory, name), "latin1")).split("\n")) {
-      const [phase, key, submittedAt, startedAt, endedAt] = line.split(" ");
-      if (phase === undefined || key === undefined || endedAt === undefined) continue;
-      const mark = {
-        process: name,
-        phase,
-        key,
-        submittedAt: Number(submittedAt),
-        startedAt: Number(startedAt),
-        endedAt: Number(endedAt),
-      };
-      const before = marks.get(key);
-      if (before === undefined) marks.set(key, [mark]);
-      else before.push(mark);
-    }
+/** Reads what has been written since it last looked: reading takes time from what is measured. */
+class MarksReader {
+  readonly #directory: string;
+  readonly #read = new Map<string, number>();
+  readonly #marks = new Map<string, Mark[]>();
+
+  constructor(directory: string) {
+    this.#directory = directory;
   }
-  for (const list of marks.values()) list.sort((left, right) => left.startedAt - right.startedAt);
-  return marks;
+
+  /** By key, in the order of their starts. */
+  async read(): Promise<ReadonlyMap<string, readonly Mark[]>> {
+    const touched = new Set<Mark[]>();
+    for (const name of await readdir(this.#directory)) {
+      if (!name.endsWith(".marks")) continue;
+      for (const line of await this.#newLines(name)) {
+        const [phase, key, submittedAt, startedAt, endedAt] = line.split(" ");
+        if (phase === undefined || key === undefined || endedAt === undefined) continue;
+        const mark = {
+          process: name,
+          phase,
+          key,
+          submittedAt: Number(submittedAt),
+          startedAt: Number(startedAt),
+          endedAt: Number(endedAt),
+        };
+        const list = this.#marks.get(key) ?? [];
+        if (list.length === 0) this.#marks.set(key, list);
+        list.push(mark);
+        touched.add(list);
+      }
+    }
+    for (const list of touched) list.sort((left, right) => left.startedAt - right.startedAt);
+    return this.#marks;
+  }
+
+  /** Whole lines only. */
+  async #newLines(name: string): Promise<readonly string[]> {
+    const from = this.#read.get(name) ?? 0;
+    await using file = await open(join(this.#directory, name), "r");
+    const bytes = Buffer.alloc(Math.max(0, (await file.stat()).size - from));
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, from);
+    const end = bytes.subarray(0, bytesRead).lastIndexOf("\n") + 1;
+    this.#read.set(name, from + end);
+    return bytes.toString("latin1", 0, end).split("\n");
+  }
 }
 
 /**
@@ -74,12 +97,12 @@ export function marksWhen(
   what: string,
   enough: (marks: ReadonlyMap<string, readonly Mark[]>) => boolean,
 ): Promise<ReadonlyMap<string, readonly Mark[]>> {
+  const reader = new MarksReader(directory);
   return waitUntil(
     what,
     async () => {
-      // Reading takes time from what is measured.
       await delay(LOOK_EVERY_MS);
-      const marks = await readMarks(directory);
+      const marks = await reader.read();
       return enough(marks) && marks;
     },
     MARKS_MS,

@@ -57,7 +57,7 @@ export class Loader {
   readonly #options: LoaderOptions;
   readonly #core: Core;
   /** Rows of vnodes that are loading: applied at `loaded`, when the time is known. */
-  readonly #pages: Map<Vnode, Row[]> = new Map();
+  readonly #pages: Map<Vnode, Trusted[]> = new Map();
 
   constructor(options: LoaderOptions) {
     this.#options = options;
@@ -73,8 +73,11 @@ export class Loader {
       if (row.key[0] === KIND.state) this.#hashState(vnode, row, unreadable);
       else if (row.key[0] === KIND.outbox) {
         if (!this.#child(vnode, row, HERE)) unreadable.push(row);
-      } else if (isReadable(row)) kept.push(row);
-      else unreadable.push(row);
+      } else {
+        const trusted = trust(row);
+        if (trusted === undefined) unreadable.push(row);
+        else kept.push(trusted);
+      }
     }
     return unreadable;
   }
@@ -83,8 +86,8 @@ export class Loader {
     const rows = this.#pages.get(vnode) ?? [];
     this.#pages.delete(vnode);
     // Tasks look at paused keys as they enter.
-    for (const row of rows) if (row.key[0] === KIND.paused) this.#apply(now, vnode, row, HERE);
-    for (const row of rows) if (row.key[0] !== KIND.paused) this.#apply(now, vnode, row, HERE);
+    for (const row of rows) if (isPaused(row)) this.#apply(now, vnode, row, HERE);
+    for (const row of rows) if (!isPaused(row)) this.#apply(now, vnode, row, HERE);
     this.#options.lanes.flushOlder(now);
     if (vnode.older !== "none") return;
     this.#endOlder(vnode);
@@ -97,8 +100,11 @@ export class Loader {
   }
 
   absorb(now: Instant, vnode: Vnode, rows: readonly Row[], options: { readonly behind: boolean }): void {
-    for (const row of rows)
-      if (isReadable(row)) this.#apply(now, vnode, row, { type: "elsewhere", behind: options.behind });
+    const source = { type: "elsewhere", behind: options.behind } as const;
+    for (const row of rows) {
+      const trusted = trust(row);
+      if (trusted !== undefined) this.#apply(now, vnode, trusted, source);
+    }
     vnode.readsFromGroup = this.#core.group;
   }
 
@@ -120,12 +126,10 @@ export class Loader {
     vnode.stateHere.clear();
   }
 
-  #apply(now: Instant, vnode: Vnode, row: Row, source: Source): void {
+  #apply(now: Instant, vnode: Vnode, row: Trusted, source: Source): void {
+    if ("record" in row) return this.#task(now, vnode, row, source);
     const { key, value } = row;
     switch (key[0]) {
-      case KIND.task:
-        this.#task(now, vnode, row, source);
-        return;
       case KIND.dead: {
         const dead = readDead(value);
         const record = parseRecord(dead.wire, 0, dead.wire.length);
@@ -207,14 +211,12 @@ export class Loader {
     }
   }
 
-  #task(now: Instant, vnode: Vnode, row: Row, source: Source): void {
-    const header = readTaskHeader(row.value);
-    const record = recordAt(row.value, TASK_HEADER_BYTES);
-    if (record === undefined || vnode.known.has(record.id)) return; // B2
+  #task(now: Instant, vnode: Vnode, row: TaskRow, source: Source): void {
+    const { position, header, record } = row;
+    if (vnode.known.has(record.id)) return; // B2
     // Submitted again elsewhere while its end lay here: it does not run twice.
     const ended = this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id));
     if (source.type === "elsewhere" && ended !== undefined) return;
-    const position = readPosition(row.key);
     const flags =
       source.type === "here" ? header.flags : header.flags | FLAG.deduped | (source.behind ? FLAG.stranded : 0);
     const task = this.#taskOf(now, vnode, record, { header, flags });
@@ -338,44 +340,55 @@ export class Loader {
   }
 }
 
-/** Every row is read once before it is trusted, so that `#apply` cannot fail half-way. */
-function isReadable(row: Row): boolean {
+interface TaskRow {
+  readonly position: Position;
+  readonly header: TaskHeader;
+  readonly record: TaskRecord;
+}
+
+/** Read once, so that `#apply` cannot fail half-way; tasks are read no second time. */
+type Trusted = TaskRow | Row;
+
+function isPaused(row: Trusted): boolean {
+  return !("record" in row) && row.key[0] === KIND.paused;
+}
+
+/** Undefined when it cannot be read. */
+function trust(row: Row): Trusted | undefined {
   const { key, value } = row;
   try {
     switch (key[0]) {
-      case KIND.task:
+      case KIND.task: {
+        const record = parseRecord(value, TASK_HEADER_BYTES, value.length);
+        if (isRefused(record)) return undefined;
+        return { position: readPosition(key), header: readTaskHeader(value), record: detachRecord(record) };
+      }
+      case KIND.dead: {
         readPosition(key);
-        readTaskHeader(value);
-        return recordAt(value, TASK_HEADER_BYTES) !== undefined;
-      case KIND.dead:
-        readPosition(key);
-        return !isRefused(parseRecord(readDead(value).wire, 0, readDead(value).wire.length));
+        const { wire } = readDead(value);
+        return isRefused(parseRecord(wire, 0, wire.length)) ? undefined : row;
+      }
       case KIND.dedupe:
         readId(value);
-        return readKeyed(key).name !== "";
+        return readKeyed(key).name === "" ? undefined : row;
       case KIND.ended:
         readPosition(key);
-        return readEnded(value).length > 0;
+        return readEnded(value).length > 0 ? row : undefined;
       case KIND.result:
-        return isAppName(readResult(value).app);
+        return isAppName(readResult(value).app) ? row : undefined;
       case KIND.schedule:
         readSchedule(value);
-        return isAppName(readKeyed(key).app);
+        return isAppName(readKeyed(key).app) ? row : undefined;
       case KIND.state:
       case KIND.paused:
       case KIND.stateHere:
-        return isAppName(readKeyed(key).app);
+        return isAppName(readKeyed(key).app) ? row : undefined;
       default:
-        return true; // not ours, or looked at as it is entered
+        return row; // not ours, or looked at as it is entered
     }
   } catch {
-    return false;
+    return undefined;
   }
-}
-
-function recordAt(value: Uint8Array, start: number): TaskRecord | undefined {
-  const record = parseRecord(value, start, value.length);
-  return isRefused(record) ? undefined : detachRecord(record);
 }
 
 const HERE: Source = { type: "here" };

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { contentOf, mergedRows } from "../../ring/io/store/merged.ts";
 import { Overlay } from "../../ring/io/store/overlay.ts";
-import { keyOf } from "../../ring/io/store/rows.ts";
+import { closeValue, keyOf } from "../../ring/io/store/rows.ts";
 import type { RowChange, Term } from "../../ring/store.ts";
 import { fc } from "../arbitrary.ts";
 
@@ -210,6 +211,59 @@ test("what began and ended in one segment is not told to the database", () => {
   ]);
   expect(overlay.find(keyOf(1, Uint8Array.of(1)))).toMatchObject({ value: undefined });
 });
+
+test("rows of the database and of two segments over it are read as one, from any place on", () => {
+  fc.assert(
+    fc.property(fc.tuple(layer, layer, layer), smallKey, smallKey, fc.boolean(), (layers, from, to, exclusive) => {
+      const [lowest, ...upper] = layers;
+      const told = (changes: typeof lowest, rows: Map<string, number>): Map<string, number> => {
+        for (const { space, key, value } of changes) {
+          const name = Buffer.from(keyOf(space, key)).toString("hex");
+          if (value === undefined) rows.delete(name);
+          else rows.set(name, value);
+        }
+        return rows;
+      };
+      const below = told(lowest, new Map());
+      const expected = upper.reduce((rows, changes) => told(changes, rows), new Map(below));
+      const [start, end] = [keyOf(1, from), keyOf(2, to)].map((key) => Buffer.from(key)) as [Buffer, Buffer];
+      const isIn = (name: string): boolean => {
+        const order = Buffer.compare(Buffer.from(name, "hex"), start);
+        return (exclusive ? order > 0 : order >= 0) && Buffer.compare(Buffer.from(name, "hex"), end) < 0;
+      };
+      const inOrder = (rows: ReadonlyMap<string, number>): [string, number][] =>
+        [...rows].filter(([name]) => isIn(name)).sort(([left], [right]) => (left < right ? -1 : 1));
+      const database = inOrder(below).map(([name, value]) => {
+        const key = Buffer.from(name, "hex");
+        return { key, value: closeValue(key, Uint8Array.of(value)) };
+      });
+      const overlays = upper.map((changes) => {
+        const overlay = new Overlay(new Uint8Array(10_000), 32);
+        for (const { space, key, value } of changes) {
+          if (value === undefined) overlay.remove(space, key);
+          else overlay.put(space, key, Uint8Array.of(value));
+          overlay.keep(overlay.at);
+        }
+        return overlay;
+      });
+      const found = [...mergedRows({ start, end, exclusive }, database, overlays.reverse())];
+      expect(found.map((row) => [Buffer.from(row.key).toString("hex"), contentOf(row)?.[0]])).toEqual(
+        inOrder(expected),
+      );
+    }),
+    { numRuns: 300 },
+  );
+});
+
+const smallKey = fc.uint8Array({ minLength: 1, maxLength: 2, max: 7 });
+const layer = fc.array(
+  fc.record({
+    space: fc.integer({ min: 1, max: 2 }),
+    key: smallKey,
+    value: fc.option(fc.integer({ min: 0, max: 255 }), { nil: undefined }),
+  }),
+  { maxLength: 90 },
+);
 
 const PARTITIONS = [1, 2, 3] as Partition[];
 

@@ -24,24 +24,19 @@ export function* mergedRows(
   database: Iterable<Row>,
   overlays: readonly Overlay[],
 ): Generator<FoundRow, void, undefined> {
-  const changes = changesIn(range, overlays);
-  let next = 0;
+  const changes = new Changes(range, overlays);
   for (const row of database) {
-    for (; next < changes.length && Buffer.compare(changes[next]!.key, row.key) < 0; next++) {
-      const { key, value } = changes[next]!;
-      if (value !== undefined) yield { key, value };
-    }
-    const change = changes[next];
+    let change = changes.current;
+    for (; change !== undefined && Buffer.compare(change.key, row.key) < 0; change = changes.step())
+      if (change.value !== undefined) yield { key: change.key, value: change.value };
     if (change === undefined || Buffer.compare(change.key, row.key) !== 0) yield { key: row.key, stored: row.value };
     else {
-      next++;
+      changes.step();
       if (change.value !== undefined) yield { key: change.key, value: change.value };
     }
   }
-  for (; next < changes.length; next++) {
-    const { key, value } = changes[next]!;
-    if (value !== undefined) yield { key, value };
-  }
+  for (let change = changes.current; change !== undefined; change = changes.step())
+    if (change.value !== undefined) yield { key: change.key, value: change.value };
 }
 
 /** The page that was asked for. A row whose checksum does not fit is told to `damaged` and left out. */
@@ -60,45 +55,69 @@ export function pageOf(
   let seen = 0;
   let last: Uint8Array | undefined;
   for (const row of rowsIn({ start: exclusive ? after : prefix, end: upperBound(prefix), exclusive })) {
-    const key = row.key.slice();
-    bytes += key.length + ("value" in row ? row.value : row.stored).length;
+    bytes += row.key.length + ("value" in row ? row.value : row.stored).length;
     // It may so hold fewer rows than it could; `next` still leads on.
-    if (last !== undefined && (seen >= rowLimit || bytes > request.byteLimit))
-      return { rows, next: last.slice(SPACE_BYTES) };
+    if (last !== undefined && (seen >= rowLimit || bytes > request.byteLimit)) return { rows, next: last };
+    const key = row.key.slice(SPACE_BYTES);
     last = key;
     seen += 1;
     const content = contentOf(row);
-    if (content === undefined) damaged(key);
-    else rows.push({ key: key.subarray(SPACE_BYTES), value: "value" in row ? content.slice() : content });
+    if (content === undefined) damaged(row.key.slice());
+    else rows.push({ key, value: "value" in row ? content.slice() : content });
   }
   return { rows };
 }
 
-/** The newest change of each row in the range. */
-function changesIn(range: KeyRange, overlays: readonly Overlay[]): readonly NetChange[] {
-  let merged: readonly NetChange[] = [];
-  for (const overlay of overlays) {
-    const found = overlay.rows === 0 ? [] : overlay.range(range.start, range.end);
-    const skipped = range.exclusive === true && found[0] !== undefined && isSame(found[0].key, range.start);
-    merged = merge(merged, skipped ? found.slice(1) : found);
+/** The newest change of each row in the range, one after another. */
+class Changes {
+  readonly #cursors: readonly Cursor[];
+  #at: Cursor | undefined;
+
+  constructor(range: KeyRange, overlays: readonly Overlay[]) {
+    this.#cursors = overlays.filter(({ rows }) => rows > 0).map((overlay) => new Cursor(overlay, range));
+    this.#choose();
   }
-  return merged;
+
+  get current(): NetChange | undefined {
+    return this.#at?.change;
+  }
+
+  /** The next one. */
+  step(): NetChange | undefined {
+    this.#at?.step();
+    this.#choose();
+    return this.current;
+  }
+
+  /** The least key; of equal ones the newest, and the others are passed over. */
+  #choose(): void {
+    let least: Cursor | undefined;
+    for (const cursor of this.#cursors) {
+      if (cursor.change === undefined) continue;
+      const order = least?.change === undefined ? -1 : Buffer.compare(cursor.change.key, least.change.key);
+      if (order < 0) least = cursor;
+      else if (order === 0) cursor.step();
+    }
+    this.#at = least;
+  }
 }
 
-function merge(newer: readonly NetChange[], older: readonly NetChange[]): readonly NetChange[] {
-  if (older.length === 0) return newer;
-  if (newer.length === 0) return older;
-  const merged: NetChange[] = [];
-  let next = 0;
-  for (const change of older) {
-    while (next < newer.length && Buffer.compare(newer[next]!.key, change.key) < 0) merged.push(newer[next++]!);
-    if (next < newer.length && isSame(newer[next]!.key, change.key)) merged.push(newer[next++]!);
-    else merged.push(change);
-  }
-  merged.push(...newer.slice(next));
-  return merged;
-}
+class Cursor {
+  readonly #overlay: Overlay;
+  readonly #places: readonly number[];
+  #next = 0;
+  change: NetChange | undefined;
 
-function isSame(left: Uint8Array, right: Uint8Array): boolean {
-  return Buffer.compare(left, right) === 0;
+  constructor(overlay: Overlay, range: KeyRange) {
+    this.#overlay = overlay;
+    this.#places = overlay.within(range.start, range.end);
+    this.step();
+    if (range.exclusive === true && this.change !== undefined && Buffer.compare(this.change.key, range.start) === 0)
+      this.step();
+  }
+
+  step(): void {
+    const at = this.#places[this.#next++];
+    this.change = at === undefined ? undefined : this.#overlay.newestOf(at);
+  }
 }

@@ -132,27 +132,25 @@ export class Overlay implements RowSink {
 
   /** The row's newest change. */
   find(key: Uint8Array): NetChange | undefined {
-    const { bytes } = this;
-    const slots = this.#slots;
-    const hash = hashOf(key, 0, key.length);
-    const mask = this.#below.length - 1;
-    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
-      const at = slots[2 * slot]!;
-      if (at === 0) return undefined;
-      if (slots[2 * slot + 1] !== hash || keyBytesAt(bytes, at) !== key.length) continue;
-      if (sameBytes(bytes, at + HEADER_BYTES, key, 0, key.length)) return this.changeAt(at);
-    }
+    const at = this.#newest(key, 0, key.length);
+    return at === 0 ? undefined : this.changeAt(at);
   }
 
-  /** Newest changes of keys in `[start, end)`, in key order. */
-  range(start: Uint8Array, end: Uint8Array): NetChange[] {
-    const found: NetChange[] = [];
+  /** A change of each row with a key in `[start, end)`, in key order: where it begins, for `newestOf`. */
+  within(start: Uint8Array, end: Uint8Array): readonly number[] {
     const last = spaceOf(end);
+    let found: number[] = [];
     for (let space = spaceOf(start); space <= last; space++) {
-      const firsts = this.#order.get(space)?.within(this.bytes, this.#keyPlace, start, end) ?? [];
-      for (const at of firsts) found.push(this.find(this.#keyAt(at))!);
+      const more = this.#order.get(space)?.within(this.bytes, this.#keyPlace, start, end) ?? [];
+      found = found.length === 0 ? more : found.concat(more);
     }
-    return found.length < 2 ? found : found.sort((left, right) => Buffer.compare(left.key, right.key));
+    return found;
+  }
+
+  /** The newest change of the row that one of `within` changes. */
+  newestOf(at: number): NetChange {
+    const from = at + HEADER_BYTES;
+    return this.changeAt(this.#newest(this.bytes, from, from + keyBytesAt(this.bytes, at)));
   }
 
   /** What the database has to be told (O2), partition by partition so that neighbours meet in the same pages. */
@@ -193,6 +191,20 @@ export class Overlay implements RowSink {
       if (there !== was) growth += there ? 1 : -1;
     }
     return growth;
+  }
+
+  /** Where the newest change of the row with the key `bytes[from, to)` begins; 0 for none. */
+  #newest(key: Uint8Array, from: number, to: number): number {
+    const { bytes } = this;
+    const slots = this.#slots;
+    const hash = hashOf(key, from, to);
+    const mask = this.#below.length - 1;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const at = slots[2 * slot]!;
+      if (at === 0) return 0;
+      if (slots[2 * slot + 1] !== hash || keyBytesAt(bytes, at) !== to - from) continue;
+      if (sameBytes(bytes, at + HEADER_BYTES, key, from, to - from)) return at;
+    }
   }
 
   #write(kind: number, space: Space, key: Uint8Array, value: Uint8Array): void {

@@ -13,7 +13,7 @@ export class RowOrder {
     this.#added.push(at);
   }
 
-  /** Where the changes of keys in `[start, end)` begin, in no order. `keyOf` says where a change's key lies in `bytes`. */
+  /** Where the changes of keys in `[start, end)` begin, in key order. `keyOf` says where a change's key lies in `bytes`. */
   within(bytes: Uint8Array, keyOf: (at: number) => KeyPlace, start: Uint8Array, end: Uint8Array): number[] {
     const compare = (at: number, key: Uint8Array): number => {
       const { from, to } = keyOf(at);
@@ -21,36 +21,46 @@ export class RowOrder {
     };
     if (this.#added.length > ADDED_MOST) this.#order(bytes, keyOf);
     const sorted = this.#sorted;
-    let low = 0;
-    for (let high = sorted.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if (compare(sorted[middle]!, start) < 0) low = middle + 1;
-      else high = middle;
-    }
-    const found: number[] = [];
-    for (; low < sorted.length && compare(sorted[low]!, end) < 0; low++) found.push(sorted[low]!);
-    for (const at of this.#added) if (compare(at, start) >= 0 && compare(at, end) < 0) found.push(at);
-    return found;
+    const firstFrom = (key: Uint8Array): number => {
+      let low = 0;
+      for (let high = sorted.length; low < high; ) {
+        const middle = (low + high) >>> 1;
+        if (compare(sorted[middle]!, key) < 0) low = middle + 1;
+        else high = middle;
+      }
+      return low;
+    };
+    const found = sorted.slice(firstFrom(start), firstFrom(end));
+    const added = this.#added.filter((at) => compare(at, start) >= 0 && compare(at, end) < 0);
+    return added.length === 0 ? found : mergeInOrder(bytes, keyOf, found, added);
   }
 
   #order(bytes: Uint8Array, keyOf: (at: number) => KeyPlace): void {
-    const compare = (left: number, right: number): number => {
-      const { from, to } = keyOf(left);
-      const other = keyOf(right);
-      return compareBytes(bytes, from, to, bytes, other.from, other.to);
-    };
-    const added = this.#added.sort(compare);
-    const old = this.#sorted;
-    const merged: number[] = [];
-    let next = 0;
-    for (const at of added) {
-      while (next < old.length && compare(old[next]!, at) < 0) merged.push(old[next++]!);
-      merged.push(at);
-    }
-    while (next < old.length) merged.push(old[next++]!);
-    this.#sorted = merged;
+    this.#sorted = mergeInOrder(bytes, keyOf, this.#sorted, this.#added);
     this.#added = [];
   }
+}
+
+/** `sorted` and `added`, which is put in order by this. */
+function mergeInOrder(
+  bytes: Uint8Array,
+  keyOf: (at: number) => KeyPlace,
+  sorted: readonly number[],
+  added: number[],
+): number[] {
+  const compare = (left: number, right: number): number => {
+    const { from, to } = keyOf(left);
+    const other = keyOf(right);
+    return compareBytes(bytes, from, to, bytes, other.from, other.to);
+  };
+  const merged: number[] = [];
+  let next = 0;
+  for (const at of added.sort(compare)) {
+    while (next < sorted.length && compare(sorted[next]!, at) < 0) merged.push(sorted[next++]!);
+    merged.push(at);
+  }
+  while (next < sorted.length) merged.push(sorted[next++]!);
+  return merged;
 }
 
 export interface KeyPlace {
