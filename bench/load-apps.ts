@@ -22,7 +22,7 @@ const mark: TaskHandler = ({ app, key, payload }) => {
   const [phase, submittedAt] = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
     .toString("latin1")
     .split(" ", 2);
-  say(`${phase} ${app}/${key} ${submittedAt} ${startedAt} ${process.hrtime.bigint()}\n`);
+  return say(`${phase} ${app}/${key} ${submittedAt} ${startedAt} ${process.hrtime.bigint()}\n`);
 };
 
 const directory = process.env.TASKRING_APP_BENCH_DIR;
@@ -31,18 +31,23 @@ const file =
     ? undefined
     : openSync(join(directory, `${process.env.TASKRING_NODE ?? "node"}-${process.pid}.marks`), "a");
 let lines = "";
+let written: Promise<void> = Promise.resolve();
 
-/** Lines of one turn are written together; those of the turn in which the process is killed are lost. */
-function say(line: string): void {
-  if (file === undefined) return;
+/** Lines of one turn are written together. Resolves when this one is: no task has ended whose mark a kill could lose. */
+function say(line: string): Promise<void> {
+  if (file === undefined) return written;
   if (lines === "") {
-    setImmediate(() => {
-      const whole = lines;
-      lines = "";
-      writeSync(file, whole);
+    written = new Promise((resolve) => {
+      setImmediate(() => {
+        const whole = lines;
+        lines = "";
+        writeSync(file, whole);
+        resolve();
+      });
     });
   }
   lines += line;
+  return written;
 }
 
 export const apps: readonly App[] = [

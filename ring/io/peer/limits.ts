@@ -5,6 +5,8 @@ export interface PeerLimits {
   readonly queueBytes: number;
   /** Bytes of one frame, about; one message may be larger. */
   readonly frameBytes: number;
+  /** Of frames that were handed to the transport and are not sent. */
+  readonly aheadBytes: number;
   /** Largest message: below what the API's server takes. */
   readonly messageBytes: number;
   /** First and longest wait between two dials; half of it is random. */
@@ -21,6 +23,7 @@ export interface PeerLimits {
 export const PEER_LIMITS: PeerLimits = {
   queueBytes: 64 * 1024 * 1024,
   frameBytes: 256 * 1024,
+  aheadBytes: 512 * 1024,
   messageBytes: 4 * 1024 * 1024 + 128 * 1024,
   backoffMs: { first: 100, most: 2_000 },
   helloMs: 3_000,

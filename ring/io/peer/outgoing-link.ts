@@ -1,14 +1,16 @@
 /**
  * The stream this node dialled to one peer: everything it says to that peer goes through here.
  *
- * L1  Messages leave in the order of `send`, urgent ones first; each turn's messages are one frame or more.
- * L2  While the transport takes no more, messages wait in the queue, and `send` says false when that is full.
+ * L1  Messages leave in the order of `send`, but by rank (`send-queue.ts`); each turn's messages are one frame or more.
+ * L2  Little is handed to the transport ahead of what the peer reads, for what is handed over has its place: the rest waits in
+ *     the queue, and `send` says false when that is full.
  * L3  When the link breaks, what was queued or under way is lost, and `onDown` says so at once; the node's machines repeat
  *     what matters.
  */
 
 import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { LINK_PATH } from "../../../proto/load.ts";
+import { WINDOW_BYTES } from "../../../proto/window.ts";
 import type { NodeName } from "../../ids.ts";
 import type { Hello, NodeMessage } from "../../node/messages.ts";
 import { decodeFrame, encodeMessage, joinFrame } from "./frame.ts";
@@ -37,6 +39,8 @@ interface Dial {
   readonly client: Client;
   readonly stream: ClientDuplexStream<Buffer, Buffer>;
   readonly helloTimer: NodeJS.Timeout;
+  /** Handed to the transport and not sent yet (L2). */
+  readonly ahead: { frames: number; bytes: number };
 }
 
 export class OutgoingLink {
@@ -45,7 +49,6 @@ export class OutgoingLink {
   #state: State = { type: "idle" };
   #failures = 0;
   #flushing = false;
-  #blocked = false;
 
   constructor(options: OutgoingOptions) {
     this.#options = options;
@@ -65,7 +68,8 @@ export class OutgoingLink {
     if (this.#state.type === "waiting" || this.#state.type === "closed") return false;
     const bytes = encodeMessage(message);
     if (bytes.length > this.#options.limits.messageBytes) return false;
-    if (!this.#queue.push({ bytes, urgent: message.type === "register" })) return false;
+    const bulk = message.type === "transfer-chunk" ? message.transfer.partition : undefined;
+    if (!this.#queue.push({ bytes, urgent: message.type === "register", bulk })) return false;
     if (this.#state.type === "idle") this.connect();
     else this.#schedule();
     return this.#state.type === "dialling" || this.#state.type === "up";
@@ -117,17 +121,13 @@ export class OutgoingLink {
       "grpc.max_receive_message_length": limits.messageBytes * 2,
       "grpc.max_send_message_length": -1,
       "grpc.enable_channelz": 0,
+      "grpc-node.flow_control_window": WINDOW_BYTES,
     });
     const stream = client.makeBidiStreamRequest(LINK_PATH, pass, pass, new Metadata());
     const helloTimer = setTimeout(() => this.#down(dial, "no hello in time"), limits.helloMs);
-    const dial: Dial = { client, stream, helloTimer };
+    const dial: Dial = { client, stream, helloTimer, ahead: { frames: 0, bytes: 0 } };
     this.#state = { type: "dialling", dial };
-    this.#blocked = false;
     stream.on("data", (bytes: Buffer) => this.#receive(dial, bytes));
-    stream.on("drain", () => {
-      this.#blocked = false;
-      this.#schedule();
-    });
     stream.on("error", (error: ServiceError) => this.#down(dial, error.details || error.message));
     stream.on("end", () => this.#down(dial, "the peer ended the stream"));
     stream.write(joinFrame([encodeMessage(self())]));
@@ -185,7 +185,7 @@ export class OutgoingLink {
   }
 
   #schedule(): void {
-    if (this.#flushing || this.#state.type !== "up") return;
+    if (this.#flushing || this.#state.type !== "up" || this.#queue.empty) return;
     this.#flushing = true;
     setImmediate(() => {
       this.#flushing = false;
@@ -194,9 +194,18 @@ export class OutgoingLink {
   }
 
   #flush(): void {
-    while (this.#state.type === "up" && !this.#blocked && !this.#queue.empty) {
-      const frame = joinFrame(this.#queue.take(this.#options.limits.frameBytes));
-      if (!this.#state.dial.stream.write(frame)) this.#blocked = true; // L2
+    const { frameBytes, aheadBytes } = this.#options.limits;
+    while (this.#state.type === "up" && !this.#queue.empty) {
+      const { stream, ahead } = this.#state.dial;
+      if (ahead.bytes >= aheadBytes || ahead.frames >= FRAMES_AHEAD) return; // L2
+      const frame = joinFrame(this.#queue.take(frameBytes));
+      ahead.frames += 1;
+      ahead.bytes += frame.length;
+      stream.write(frame, () => {
+        ahead.frames -= 1;
+        ahead.bytes -= frame.length;
+        this.#schedule();
+      });
     }
   }
 }
@@ -211,3 +220,6 @@ function hangUp(dial: Dial): void {
 function pass(bytes: Buffer): Buffer {
   return bytes;
 }
+
+/** More at once would be many small frames: they do better to wait for one another. */
+const FRAMES_AHEAD = 8;

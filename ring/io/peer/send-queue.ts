@@ -1,15 +1,27 @@
-/** What waits for one peer: bounded by bytes; register messages (leases, votes) leave before everything else. */
+/**
+ * What waits for one peer, bounded by bytes, in three ranks.
+ *
+ * Q1  Register messages (leases, votes) leave before everything else.
+ * Q2  Rows of transfers leave last, but some with each frame: they are most of the bytes, and nobody waits for one of them.
+ * Q3  Rows of each transfer leave in their order, and transfers by turns: what one that is cut over has left to send does not
+ *     wait for all of another.
+ */
+
+import { Fifo } from "../../tasks/fifo.ts";
 
 export interface Encoded {
   readonly bytes: Buffer;
   readonly urgent: boolean;
+  /** Rows of a transfer, and of which one (Q3). */
+  readonly bulk?: number | undefined;
 }
 
 export class SendQueue {
   readonly #byteLimit: number;
   #urgent: Buffer[] = [];
-  #rest: Buffer[] = [];
-  #restHead = 0;
+  readonly #usual = new Fifo<Buffer>();
+  /** The transfer whose turn is next comes first. */
+  readonly #bulk = new Map<number, Fifo<Buffer>>();
   #bytes = 0;
 
   constructor(byteLimit: number) {
@@ -21,38 +33,44 @@ export class SendQueue {
   }
 
   get empty(): boolean {
-    return this.#urgent.length === 0 && this.#restHead === this.#rest.length;
+    return this.#urgent.length === 0 && this.#usual.size === 0 && this.#bulk.size === 0;
   }
 
   /** False when there is no room. Urgent messages may take a tenth more than the limit: a full queue must not cost a lease. */
-  push(message: Encoded): boolean {
-    const room = message.urgent ? this.#byteLimit * 1.1 : this.#byteLimit;
-    if (this.#bytes + message.bytes.length > room) return false;
-    this.#bytes += message.bytes.length;
-    if (message.urgent) this.#urgent.push(message.bytes);
-    else this.#rest.push(message.bytes);
+  push({ bytes, urgent, bulk }: Encoded): boolean {
+    const room = urgent ? this.#byteLimit * 1.1 : this.#byteLimit;
+    if (this.#bytes + bytes.length > room) return false;
+    this.#bytes += bytes.length;
+    if (urgent) this.#urgent.push(bytes);
+    else if (bulk === undefined) this.#usual.push(bytes);
+    else {
+      const rows = this.#bulk.get(bulk) ?? new Fifo<Buffer>();
+      this.#bulk.set(bulk, rows);
+      rows.push(bytes);
+    }
     return true;
   }
 
   /** Messages for one frame of about `byteTarget` (one at least). */
   take(byteTarget: number): Buffer[] {
     const taken = this.#urgent;
+    this.#urgent = [];
     let bytes = 0;
     for (const message of taken) bytes += message.length;
-    this.#urgent = [];
-    while (this.#restHead < this.#rest.length) {
-      const next = this.#rest[this.#restHead] as Buffer;
-      if (taken.length > 0 && bytes + next.length > byteTarget) break;
+    const usualTarget = this.#bulk.size === 0 ? byteTarget : byteTarget / 2; // Q2
+    for (let next = this.#usual.peek(); next !== undefined; next = this.#usual.peek()) {
+      if (taken.length > 0 && bytes + next.length > usualTarget) break;
+      this.#usual.shift();
       taken.push(next);
       bytes += next.length;
-      this.#restHead += 1;
     }
-    if (this.#restHead === this.#rest.length) {
-      this.#rest = [];
-      this.#restHead = 0;
-    } else if (this.#restHead > 1_024) {
-      this.#rest = this.#rest.slice(this.#restHead);
-      this.#restHead = 0;
+    for (const [transfer, rows] of this.#bulk) {
+      if (bytes >= byteTarget) break;
+      const next = rows.shift()!;
+      taken.push(next);
+      bytes += next.length;
+      this.#bulk.delete(transfer);
+      if (rows.size > 0) this.#bulk.set(transfer, rows); // Q3: and so it comes again in this very loop
     }
     this.#bytes -= bytes;
     return taken;
@@ -60,8 +78,8 @@ export class SendQueue {
 
   clear(): void {
     this.#urgent = [];
-    this.#rest = [];
-    this.#restHead = 0;
+    this.#usual.clear();
+    this.#bulk.clear();
     this.#bytes = 0;
   }
 }

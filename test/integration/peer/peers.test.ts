@@ -63,6 +63,24 @@ function listen(name: string, peers: Peers, port: number): Promise<Api> {
   });
 }
 
+/** Of the kind that goes before everything else. */
+const LEASE = {
+  type: "register",
+  for: "b",
+  as: "a",
+  message: {
+    ringId: "ring",
+    history: 1,
+    memberId: "id-a",
+    starts: 1,
+    run: 1,
+    type: "inquired",
+    epoch: 1,
+    request: 1,
+    waitsMs: [0],
+  },
+} as unknown as NodeMessage;
+
 function pull(epoch: number): NodeMessage {
   return { type: "pull-document", epoch };
 }
@@ -134,6 +152,28 @@ test("P5: what waits for a peer is bounded; more is refused", async () => {
   expect(a.peers.queueBytes(b.name)).toBeLessThanOrEqual(10_000);
   await until(() => b.received.length === taken + 1);
   expect(a.peers.send(b.name, large)).toBe(true);
+});
+
+test("a lease waits for little of what was sent before it", async () => {
+  const a = await start("a");
+  const b = await start("b");
+  const chunks = 200;
+  const rows = (sequence: number): NodeMessage => ({
+    type: "transfer-chunk",
+    transfer: { partition: 1 as never, kind: "handoff", generation: 1, nonce: 1 },
+    sequence,
+    changes: [{ key: Uint8Array.of(1), value: new Uint8Array(200_000) }],
+  });
+  for (let sequence = 1; sequence <= chunks; sequence++) expect(a.peers.send(b.name, rows(sequence))).toBe(true);
+  const seen = (): number[] =>
+    b.received.flatMap(({ message }) => (message.type === "transfer-chunk" ? [message.sequence] : []));
+  await until(() => seen().length > 0);
+  const before = seen().length;
+  a.peers.send(b.name, LEASE);
+  await until(() => seen().length === chunks);
+  const at = b.received.findIndex(({ message }) => message.type === "register");
+  expect(seen()).toEqual(Array.from({ length: chunks }, (_, index) => index + 1));
+  expect(at).toBeLessThan(before + 20); // 4 MB of 40
 });
 
 test("a peer that is pruned is not dialled again, and an unknown address is no link", async () => {

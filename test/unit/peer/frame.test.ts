@@ -326,4 +326,22 @@ describe("the send queue", () => {
     expect(queue.empty).toBe(true);
     expect(queue.bytes).toBe(0);
   });
+
+  test("Q2, Q3: rows leave last but some with each frame, transfers by turns and each in its order", () => {
+    const queue = new SendQueue(10_000);
+    const push = (fill: number, bulk?: number): boolean =>
+      queue.push({ bytes: Buffer.alloc(40, fill), urgent: false, bulk });
+    for (const fill of [11, 12, 13]) push(fill, 1);
+    for (const fill of [21, 22]) push(fill, 2);
+    for (const fill of [1, 2, 3, 4]) push(fill);
+    push(31, 3);
+    queue.push({ bytes: Buffer.alloc(20, 9), urgent: true });
+    const frames: (number | undefined)[][] = [];
+    while (!queue.empty) frames.push(queue.take(200).map((taken) => taken[0]));
+    expect(frames).toEqual([
+      [9, 1, 2, 11, 21, 31],
+      [3, 4, 12, 22, 13],
+    ]);
+    expect(queue.bytes).toBe(0);
+  });
 });
