@@ -2,13 +2,16 @@
  * The next version of a file that is often replaced as a whole, made ahead of time: its blocks are there, its identity is
  * known, and so taking the place of the version before costs one synced write, a rename and the directory's sync.
  *
+ * What waits for no disk is not waited for: in a node that is busy each answer of the system costs a turn of its event loop,
+ * 30 ms and more, and a decision of the ring is many such files, one after another.
+ *
  * N1  After `replace` resolved, a reader finds the new content; before that the old or the new, never a mixture (as
  *     `replaceFile`). Behind the content the file is padded with zeros.
  * N2  A failed sync is reported, never tried again.
  */
 
-import { constants } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { close, constants, fdatasync, fstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { BESIDE, type SyncHandle } from "./files.ts";
 
@@ -34,19 +37,18 @@ export class Replacement {
   static async prepare(path: string, capacity: number, sync?: SyncHandle): Promise<Replacement> {
     const beside = `${path}${BESIDE}`;
     // A leftover of a crash would lend the new file its identity.
-    await rm(beside, { force: true });
-    const blocks = await open(beside, "wx", 0o600);
+    rmSync(beside, { force: true });
+    const blocks = openSync(beside, "wx", 0o600);
     try {
-      await writeAll(blocks, new Uint8Array(capacity));
-      const { ino, birthtimeNs } = await blocks.stat({ bigint: true });
+      fillWithZeros(blocks, capacity);
+      const { ino, birthtimeNs } = fstatSync(blocks, { bigint: true });
       const handle = await open(beside, constants.O_WRONLY | SYNC_FLAG);
       // Nobody waits for the blocks either: a write that comes before they are on disk takes them along.
-      const close = (): void => letGo(Promise.resolve(blocks));
-      blocks.datasync().then(close, close);
+      fdatasync(blocks, () => close(blocks));
       return new Replacement(path, handle, { ino, birthtimeNs, capacity, sync });
     } catch (error) {
-      await blocks.close();
-      await rm(beside, { force: true }); // of a full disk a part is not to take the rest
+      close(blocks);
+      rmSync(beside, { force: true }); // of a full disk a part is not to take the rest
       throw error;
     }
   }
@@ -57,7 +59,7 @@ export class Replacement {
     opening.catch(() => {}); // awaited below, unless the write fails first
     try {
       await this.#write(content);
-      await rename(`${this.#path}${BESIDE}`, this.#path);
+      renameSync(`${this.#path}${BESIDE}`, this.#path);
       const directory = await opening;
       await (this.#sync?.(directory) ?? directory.sync());
     } finally {
@@ -74,7 +76,7 @@ export class Replacement {
 
   async discard(): Promise<void> {
     await this.#handle.close();
-    await rm(`${this.#path}${BESIDE}`, { force: true });
+    rmSync(`${this.#path}${BESIDE}`, { force: true });
   }
 }
 
@@ -90,11 +92,24 @@ interface Found {
   readonly sync: SyncHandle | undefined;
 }
 
+function fillWithZeros(file: number, bytes: number): void {
+  const zeros = new Uint8Array(bytes);
+  for (let at = 0; at < bytes; ) {
+    const written = writeSync(file, zeros, at, bytes - at, at);
+    if (written === 0) throw noRoom();
+    at += written;
+  }
+}
+
+function noRoom(): Error {
+  return Object.assign(new Error("the disk takes nothing more"), { code: "ENOSPC" });
+}
+
 /** libuv hides a full disk behind a short count; the next call tells (reliability rule 7). */
 async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, at);
-    if (bytesWritten === 0) throw Object.assign(new Error("the disk takes nothing more"), { code: "ENOSPC" });
+    if (bytesWritten === 0) throw noRoom();
     at += bytesWritten;
   }
 }

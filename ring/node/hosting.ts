@@ -7,6 +7,8 @@
  *     (unexplained).
  * H5  What arrived whole is opened and read while the document that gives it to this node is on its way to the disk: it is
  *     served only when that document is known, as if it were sealed for it.
+ * H6  Older tasks start when all of them are durable here. That the ring takes them off its list ends their adoption, and
+ *     until then they may come again (ownership rule 15): what has run of them stays known, and state written here wins.
  * H4  Rows of a shared store stay where they are: an owner opens them, which shuts the owner before it out.
  * H3  A sealed partition starts nothing until the document of the seal's epoch is known (ownership rule 13).
  */
@@ -39,6 +41,8 @@ interface Hosted {
   phase: Phase;
   term: Term | undefined;
   older: Older;
+  /** H6 */
+  olderHere: boolean;
   /** H5: the epoch that makes it this node's; 0 when it was known at the beginning. */
   readonly foreseenFor: number;
 }
@@ -172,6 +176,16 @@ export class Hosting {
     if (hosted?.phase.type === "clearing") this.#open(hosted);
   }
 
+  /** Rows of a stranded entry of the partition are durable here; `isHere` says of which ones (H6). */
+  absorbed(partition: Partition, isHere: (entry: Stranded) => boolean): void {
+    const hosted = this.#hosted.get(partition);
+    if (hosted?.older !== "awaited" || hosted.olderHere || !this.loaded(partition)) return;
+    const listed = this.#here.document!.stranded.filter((entry) => entry.partition === partition);
+    if (!listed.every((entry) => inPlace(entry, this.#here) || isHere(entry))) return;
+    hosted.olderHere = true;
+    this.#engine.olderHere(this.#here.now, partition);
+  }
+
   /** A cut-over begins or ends: submits of the partition wait meanwhile. */
   park(partition: Partition, parked: boolean): void {
     const hosted = this.#hosted.get(partition);
@@ -224,6 +238,7 @@ export class Hosting {
       phase: { type: "opening" },
       term: undefined,
       older: olderOf(document, this.#here, partition),
+      olderHere: false,
       foreseenFor,
     };
     this.#hosted.set(partition, hosted);
@@ -320,6 +335,7 @@ export class Hosting {
   #followOlder(hosted: Hosted, document: RingDocument): void {
     const older = olderOf(document, this.#here, hosted.partition);
     if (older === hosted.older) return;
+    if (hosted.olderHere && older !== "none") return; // H6: wherever their directory is by now
     const before = hosted.older;
     hosted.older = older;
     if (hosted.term === undefined) return;

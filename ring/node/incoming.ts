@@ -102,6 +102,7 @@ export class Incoming {
     const key = strandedKey(entry);
     if (this.#absorbed.has(key)) return;
     this.#absorbed.set(key, entry);
+    this.#hosting.absorbed(entry.partition, (other) => this.#absorbed.has(strandedKey(other)));
     this.#tellAt ??= this.#here.now + TELL_EVERY_MS;
     this.#hooks.absorbed([entry]);
   }

@@ -235,6 +235,11 @@ export class TaskEngine implements TaskEngineContract {
     this.#proceed(now);
   }
 
+  olderHere(now: Instant, partition: Partition): void {
+    this.#serving.olderHere(now, partition);
+    this.#proceed(now);
+  }
+
   olderDone(now: Instant, partition: Partition): void {
     this.#serving.olderDone(now, partition);
     this.#proceed(now);

@@ -39,6 +39,8 @@ export class Vnode {
   /** Held while it was loading: nothing starts when it is loaded (ownership rule 13). */
   heldFromStart = false;
   older: "none" | "awaited" | "away";
+  /** The older tasks that were awaited are here, but the ring still lists them: they may come again. */
+  olderHere = false;
   /** Every id that is known here: tasks, how ended ones ended, dead letters. */
   readonly known: IdTable<Task | Done | Dead>;
   /** (app, key, idempotency key) to the first task's id. */
@@ -73,7 +75,7 @@ export class Vnode {
   }
 
   get mayStart(): boolean {
-    return this.phase === "open" && this.older !== "awaited";
+    return this.phase === "open" && (this.older !== "awaited" || this.olderHere);
   }
 }
 

@@ -96,6 +96,13 @@ export class Serving {
     this.#parts.loader.absorb(now, vnode, rows, options);
   }
 
+  olderHere(now: Instant, partition: Partition): void {
+    const vnode = this.#parts.core.vnodeAt(partition);
+    if (vnode?.older !== "awaited" || vnode.olderHere) return;
+    vnode.olderHere = true;
+    this.#resume(now, vnode);
+  }
+
   olderDone(now: Instant, partition: Partition): void {
     const vnode = this.#parts.core.vnodeAt(partition);
     if (vnode === undefined || vnode.older === "none") return;

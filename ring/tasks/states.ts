@@ -171,7 +171,7 @@ export class States {
     this.#bytes += grown;
     lane.stateGroup = this.#core.group;
     if (vnode.stateHashes.size < HASHES) vnode.stateHashes.add(lane.hash | 0);
-    if (vnode.older === "away" && !vnode.stateHere.has(laneName(lane.app.name, lane.key))) {
+    if (vnode.older !== "none" && !vnode.stateHere.has(laneName(lane.app.name, lane.key))) {
       vnode.stateHere.add(laneName(lane.app.name, lane.key));
       this.#core.write(vnode, keyedRow(KIND.stateHere, lane.app.name, lane.key, ""), versionValue());
     }

@@ -90,6 +90,45 @@ describe("older tasks elsewhere", () => {
     expect(world.started.map((attempt) => attempt.record.id)).toEqual([older[0]!.id, older[1]!.id, newer.id]);
   });
 
+  test("P2: awaited tasks start once all are here; if they come again, nothing runs again and no state goes back (rule 15)", () => {
+    const old = new World({ seed: 1 });
+    old.submit(old.record({ app: "a", type: "work", key: "k" }));
+    old.sync();
+    old.done(newest(old), { stateChanges: [{ name: "count", value: Uint8Array.of(1) }] });
+    const record = old.record({ app: "a", type: "work", key: "k" });
+    old.submit(record);
+    old.sync();
+    const partition = partitionOf(record.hash);
+
+    const world = new World({ seed: 2, limits: { endedIdsPerPartition: 1 } });
+    world.generation = 2;
+    world.crash("awaited");
+    const comes = (): void => {
+      world.call((engine) => engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false }));
+      world.sync();
+    };
+    comes();
+    expect(world.started).toHaveLength(0);
+    world.call((engine) => engine.olderHere(world.now, partition));
+    world.run(100);
+    expect(newest(world).state.get("count")).toEqual(Uint8Array.of(1));
+    world.done(newest(world), { stateChanges: [{ name: "count", value: Uint8Array.of(2) }] });
+    world.sync();
+    comes();
+    for (let other = 0; other < 2; other++) endOne(world);
+    world.crash("awaited");
+    comes();
+    world.call((engine) => engine.olderHere(world.now, partition));
+    world.call((engine) => engine.olderDone(world.now, partition));
+    const next = world.record({ app: "a", type: "work", key: "k" });
+    world.submit(next);
+    world.sync();
+    world.run(1_000);
+    expect(world.started.filter((attempt) => attempt.record.id === record.id)).toHaveLength(1);
+    expect(newest(world).record.id).toBe(next.id);
+    expect(newest(world).state.get("count")).toEqual(Uint8Array.of(2));
+  });
+
   test("P2: a task that is submitted again while its end is on the way from elsewhere does not run twice, on its way to the disk or in its lane", () => {
     for (const isDurable of [false, true]) {
       const old = new World({ seed: 1 });
