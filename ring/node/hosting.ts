@@ -183,7 +183,7 @@ export class Hosting {
     const listed = this.#here.document!.stranded.filter((entry) => entry.partition === partition);
     if (!listed.every((entry) => inPlace(entry, this.#here) || isHere(entry))) return;
     hosted.olderHere = true;
-    this.#engine.olderHere(this.#here.now, partition);
+    this.#engine.olderDone(this.#here.now, partition, true);
   }
 
   /** A cut-over begins or ends: submits of the partition wait meanwhile. */

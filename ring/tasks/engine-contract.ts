@@ -150,7 +150,7 @@ export interface TaskEngineContract {
   nextDeadline(): Instant | undefined;
 
   // Partitions.
-  /** Begins to serve a partition; rows follow. `older: "awaited"`: start nothing until `olderHere` or `olderDone` (adoption). `away`: rule 17 applies. */
+  /** Begins to serve a partition; rows follow. `older: "awaited"`: start nothing until `olderDone` (adoption). `away`: rule 17 applies. */
   open(now: Instant, partition: Partition, term: Term, older: "none" | "awaited" | "away"): void;
   /** Rows of the partition in key order, any number of pages, before `loaded`. A row that cannot be read is returned for quarantine. */
   load(partition: Partition, rows: readonly Row[]): readonly Row[];
@@ -170,10 +170,11 @@ export interface TaskEngineContract {
    * (older first), or behind everything if `behind`, marked stranded; state and records already here win.
    */
   absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void;
-  /** The older tasks that were awaited are all here, durably: they start. They may come again until `olderDone`, and then change nothing. */
-  olderHere(now: Instant, partition: Partition): void;
-  /** The older tasks are all here (or, for `away`, have returned): lift `older`. */
-  olderDone(now: Instant, partition: Partition): void;
+  /**
+   * The older tasks are all here (or, for `away`, have returned): lift `older`. With `mayComeAgain` awaited ones, durable by now,
+   * only start: what comes of them again until it is called without changes nothing.
+   */
+  olderDone(now: Instant, partition: Partition, mayComeAgain?: boolean): void;
   /** Forgets the partition; attempts under way become stale and their ends are ignored. Pending outcomes are answered NOT_OWNER. */
   close(now: Instant, partition: Partition): void;
 

@@ -235,13 +235,8 @@ export class TaskEngine implements TaskEngineContract {
     this.#proceed(now);
   }
 
-  olderHere(now: Instant, partition: Partition): void {
-    this.#serving.olderHere(now, partition);
-    this.#proceed(now);
-  }
-
-  olderDone(now: Instant, partition: Partition): void {
-    this.#serving.olderDone(now, partition);
+  olderDone(now: Instant, partition: Partition, mayComeAgain = false): void {
+    this.#serving.olderDone(now, partition, mayComeAgain);
     this.#proceed(now);
   }
 

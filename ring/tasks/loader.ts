@@ -16,7 +16,8 @@ import type { DeadLetters } from "./dead.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
-import { detachRecord, isRefused, parseRecord } from "./record.ts";
+import { isPaused, type ReadRow, readRow, type TaskRow } from "./read-row.ts";
+import { isRefused, parseRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
 import {
   FLAG,
@@ -31,8 +32,6 @@ import {
   readPosition,
   readResult,
   readSchedule,
-  readTaskHeader,
-  TASK_HEADER_BYTES,
   type TaskHeader,
 } from "./rows.ts";
 import type { Schedules } from "./schedules.ts";
@@ -57,7 +56,7 @@ export class Loader {
   readonly #options: LoaderOptions;
   readonly #core: Core;
   /** Rows of vnodes that are loading: applied at `loaded`, when the time is known. */
-  readonly #pages: Map<Vnode, Trusted[]> = new Map();
+  readonly #pages: Map<Vnode, ReadRow[]> = new Map();
 
   constructor(options: LoaderOptions) {
     this.#options = options;
@@ -74,9 +73,9 @@ export class Loader {
       else if (row.key[0] === KIND.outbox) {
         if (!this.#child(vnode, row, HERE)) unreadable.push(row);
       } else {
-        const trusted = trust(row);
-        if (trusted === undefined) unreadable.push(row);
-        else kept.push(trusted);
+        const read = readRow(row);
+        if (read === undefined) unreadable.push(row);
+        else kept.push(read);
       }
     }
     return unreadable;
@@ -102,8 +101,8 @@ export class Loader {
   absorb(now: Instant, vnode: Vnode, rows: readonly Row[], options: { readonly behind: boolean }): void {
     const source = { type: "elsewhere", behind: options.behind } as const;
     for (const row of rows) {
-      const trusted = trust(row);
-      if (trusted !== undefined) this.#apply(now, vnode, trusted, source);
+      const read = readRow(row);
+      if (read !== undefined) this.#apply(now, vnode, read, source);
     }
     vnode.readsFromGroup = this.#core.group;
   }
@@ -126,7 +125,7 @@ export class Loader {
     vnode.stateHere.clear();
   }
 
-  #apply(now: Instant, vnode: Vnode, row: Trusted, source: Source): void {
+  #apply(now: Instant, vnode: Vnode, row: ReadRow, source: Source): void {
     if ("record" in row) return this.#task(now, vnode, row, source);
     const { key, value } = row;
     switch (key[0]) {
@@ -337,57 +336,6 @@ export class Loader {
 
   #appNamed(name: string): AppRun | undefined {
     return isAppName(name) ? this.#core.appOf(name) : undefined;
-  }
-}
-
-interface TaskRow {
-  readonly position: Position;
-  readonly header: TaskHeader;
-  readonly record: TaskRecord;
-}
-
-/** Read once, so that `#apply` cannot fail half-way; tasks are read no second time. */
-type Trusted = TaskRow | Row;
-
-function isPaused(row: Trusted): boolean {
-  return !("record" in row) && row.key[0] === KIND.paused;
-}
-
-/** Undefined when it cannot be read. */
-function trust(row: Row): Trusted | undefined {
-  const { key, value } = row;
-  try {
-    switch (key[0]) {
-      case KIND.task: {
-        const record = parseRecord(value, TASK_HEADER_BYTES, value.length);
-        if (isRefused(record)) return undefined;
-        return { position: readPosition(key), header: readTaskHeader(value), record: detachRecord(record) };
-      }
-      case KIND.dead: {
-        readPosition(key);
-        const { wire } = readDead(value);
-        return isRefused(parseRecord(wire, 0, wire.length)) ? undefined : row;
-      }
-      case KIND.dedupe:
-        readId(value);
-        return readKeyed(key).name === "" ? undefined : row;
-      case KIND.ended:
-        readPosition(key);
-        return readEnded(value).length > 0 ? row : undefined;
-      case KIND.result:
-        return isAppName(readResult(value).app) ? row : undefined;
-      case KIND.schedule:
-        readSchedule(value);
-        return isAppName(readKeyed(key).app) ? row : undefined;
-      case KIND.state:
-      case KIND.paused:
-      case KIND.stateHere:
-        return isAppName(readKeyed(key).app) ? row : undefined;
-      default:
-        return row; // not ours, or looked at as it is entered
-    }
-  } catch {
-    return undefined;
   }
 }
 

@@ -96,17 +96,11 @@ export class Serving {
     this.#parts.loader.absorb(now, vnode, rows, options);
   }
 
-  olderHere(now: Instant, partition: Partition): void {
-    const vnode = this.#parts.core.vnodeAt(partition);
-    if (vnode?.older !== "awaited" || vnode.olderHere) return;
-    vnode.olderHere = true;
-    this.#resume(now, vnode);
-  }
-
-  olderDone(now: Instant, partition: Partition): void {
+  olderDone(now: Instant, partition: Partition, mayComeAgain: boolean): void {
     const vnode = this.#parts.core.vnodeAt(partition);
     if (vnode === undefined || vnode.older === "none") return;
-    this.#parts.loader.olderDone(vnode);
+    vnode.olderHere = true;
+    if (!mayComeAgain) this.#parts.loader.olderDone(vnode);
     this.#resume(now, vnode);
   }
 

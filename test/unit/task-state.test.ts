@@ -109,7 +109,7 @@ describe("older tasks elsewhere", () => {
     };
     comes();
     expect(world.started).toHaveLength(0);
-    world.call((engine) => engine.olderHere(world.now, partition));
+    world.call((engine) => engine.olderDone(world.now, partition, true));
     world.run(100);
     expect(newest(world).state.get("count")).toEqual(Uint8Array.of(1));
     world.done(newest(world), { stateChanges: [{ name: "count", value: Uint8Array.of(2) }] });
@@ -118,7 +118,7 @@ describe("older tasks elsewhere", () => {
     for (let other = 0; other < 2; other++) endOne(world);
     world.crash("awaited");
     comes();
-    world.call((engine) => engine.olderHere(world.now, partition));
+    world.call((engine) => engine.olderDone(world.now, partition, true));
     world.call((engine) => engine.olderDone(world.now, partition));
     const next = world.record({ app: "a", type: "work", key: "k" });
     world.submit(next);
