@@ -5,6 +5,7 @@
  *     (ownership rule 3).
  * V2  A dead voter is replaced, never just removed: down members count as members, so a loss never shrinks the voter set.
  * V3  A voter that leaves is replaced, or removed when the ring needs fewer voters or nobody can take its place.
+ * V5  A voter that leaves does not go before dead ones if they would keep those that stay from deciding anything.
  * V4  Voters spread over zones, then over machines, then by name; a lopsided set is evened out one voter per epoch.
  */
 
@@ -53,7 +54,12 @@ export function nextVoters(document: RingDocument, view: VoterView): readonly No
   const leaving = voters.filter((name) => isLeaving(memberNamed(document, name)));
   const dead = voters.filter((name) => !view.live.has(name) && !leaving.includes(name));
   const going = worstOf(document, leaving) ?? worstOf(document, dead);
-  if (voters.length > target) return without(voters, going ?? worstOf(document, voters));
+  if (voters.length > target) {
+    const first = [going, worstOf(document, dead), worstOf(document, voters)].find(
+      (name) => name !== undefined && canDecide(without(voters, name), view), // V5
+    );
+    return first === undefined ? voters : without(voters, first);
+  }
   const coming = candidatesOf(document, view);
   if (going !== undefined) {
     const replacement = bestOf(document, without(voters, going), coming);
@@ -104,6 +110,10 @@ function mayRemove(document: RingDocument, view: VoterView, name: NodeName): boo
       !document.voters.includes(member.name),
   );
   return others.length > 0 && !mightCome && others.every((other) => view.live.has(other));
+}
+
+function canDecide(voters: readonly NodeName[], view: VoterView): boolean {
+  return voters.filter((name) => view.live.has(name)).length > voters.length / 2;
 }
 
 /** Moves a voter from a crowded zone to one with at least two voters fewer: each such move makes the spread better (V4). */

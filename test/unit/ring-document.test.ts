@@ -263,6 +263,17 @@ describe("voters", () => {
     expect(voted(document, "d").voters).toEqual(["a", "b"]);
   });
 
+  test("P8: a voter that leaves waits for dead ones to go first if they would hold up every decision", () => {
+    const document = commit(stage(ringOf("abcde"), { type: "leave", name: name("c") }));
+    const live = new Set(["a", "b", "c"].map(name));
+    const view = { live, answered: live };
+    expect(nextVoters(document, view)).toEqual(["a", "b", "c", "d"]);
+    const next = setVoters(document, nextVoters(document, view));
+    expect(nextVoters(next, view)).toEqual(["a", "b", "d"]);
+    const dead = new Set(["a", "b"].map(name));
+    expect(nextVoters(document, { live: dead, answered: dead })).toBe(document.voters);
+  });
+
   test("a lopsided voter set evens out, one voter per epoch", () => {
     const zones = { a: "z1", b: "z1", c: "z1", d: "z2" };
     const changes = Object.entries(zones).map(([text, zone]) => ({
