@@ -10,7 +10,7 @@ import type { Http2Server, ServerOptions } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
 
 /** Of a stream, and of a connection: what one that is not read may keep in memory. */
-export const WINDOW_BYTES: number = 1024 * 1024;
+export const WINDOW_BYTES: number = 512 * 1024;
 
 /** W1. Before the server is given connections. */
 export function widenWindow(server: Server): void {

@@ -44,10 +44,10 @@ export class Replacement {
       const { ino, birthtimeNs } = fstatSync(blocks, { bigint: true });
       const handle = await open(beside, constants.O_WRONLY | SYNC_FLAG);
       // Nobody waits for the blocks either: a write that comes before they are on disk takes them along.
-      fdatasync(blocks, () => close(blocks));
+      fdatasync(blocks, () => close(blocks, ignore));
       return new Replacement(path, handle, { ino, birthtimeNs, capacity, sync });
     } catch (error) {
-      close(blocks);
+      close(blocks, ignore);
       rmSync(beside, { force: true }); // of a full disk a part is not to take the rest
       throw error;
     }
@@ -91,6 +91,9 @@ interface Found {
   readonly capacity: number;
   readonly sync: SyncHandle | undefined;
 }
+
+/** Without it a failed close would end the process. */
+function ignore(): void {}
 
 function fillWithZeros(file: number, bytes: number): void {
   const zeros = new Uint8Array(bytes);

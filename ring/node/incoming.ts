@@ -9,6 +9,8 @@
  *     sender may have consented by now.
  * I5  That a handoff is complete is said only when no document that is still to be followed here can have given it up before
  *     the one that its sender knew: following that one would drop the copy.
+ * I6  Of several adopted directories with rows of one partition the newest comes first: it knows what has become of the rows of
+ *     the others, which its owner may have absorbed and run (hosting.ts, H6).
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
@@ -162,6 +164,8 @@ export class Incoming {
     if (stranded !== undefined) {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");
       if (!this.#hosting.loaded(partition)) return wait("the receiver opens the partition");
+      if (document.stranded.some((other) => this.#comesBefore(other, stranded)))
+        return wait("newer rows of the partition come first");
     } else {
       if (document.next[partition] !== this.#here.self || document.owners[partition] !== from)
         return wait("the receiver knows another plan");
@@ -186,6 +190,18 @@ export class Incoming {
       lastProgress: this.#here.now,
     });
     this.#here.send(from, { type: "transfer-begin", transfer: id });
+  }
+
+  /** I6 */
+  #comesBefore(other: Stranded, entry: Stranded): boolean {
+    return (
+      other.partition === entry.partition &&
+      other.generation > entry.generation &&
+      other.where.type === "adopter" &&
+      entry.where.type === "adopter" &&
+      other.member !== this.#here.self &&
+      !this.#absorbed.has(strandedKey(other))
+    );
   }
 
   #chunk(from: NodeName, message: Extract<TransferMessage, { type: "transfer-chunk" }>): void {

@@ -215,9 +215,9 @@ export class Outgoing implements CommitListener {
 
   linkDown(peer: NodeName): void {
     for (const transfer of this.#transfers.values()) {
-      // What the receiver said to be whole it keeps (incoming.ts, I3).
-      if (transfer.to === peer && transfer.phase !== "waiting" && !transfer.whole)
-        this.#restart(transfer, "the link broke");
+      // A handoff that the receiver said to be whole it keeps (incoming.ts, I3); that it absorbed something it may have forgotten.
+      const isKept = transfer.whole && transfer.stranded === undefined;
+      if (transfer.to === peer && transfer.phase !== "waiting" && !isKept) this.#restart(transfer, "the link broke");
     }
   }
 

@@ -59,6 +59,8 @@ export class EndedIds {
     if (position.generation === generation && position.opens === opens)
       vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
     const ends = this.#of(vnode);
+    if (ends.read.has(nameOf(position))) return; // it comes again
+    ends.read.add(nameOf(position));
     const ids: string[] = [];
     for (const { id, state } of readEnded(value)) {
       ends.known.set(id, state);
@@ -87,6 +89,7 @@ export class EndedIds {
       const oldest = ends.rows.shift() as EndedRow;
       ends.count -= oldest.count;
       for (const id of oldest.ids ?? []) ends.known.delete(id);
+      if (oldest.ids !== undefined) ends.read.delete(nameOf(oldest.position));
       this.#core.erase(vnode, endedKey(oldest.position));
     }
   }
@@ -94,7 +97,7 @@ export class EndedIds {
   #of(vnode: Vnode): VnodeEnds {
     let ends = this.#vnodes.get(vnode);
     if (ends === undefined) {
-      ends = { pending: [], rows: new Fifo(), known: new Map(), count: 0 };
+      ends = { pending: [], rows: new Fifo(), read: new Set(), known: new Map(), count: 0 };
       this.#vnodes.set(vnode, ends);
     }
     return ends;
@@ -105,7 +108,13 @@ interface VnodeEnds {
   pending: EndedId[];
   /** Oldest first. */
   readonly rows: Fifo<EndedRow>;
+  /** Positions of those that were read. */
+  readonly read: Set<string>;
   /** From rows that were read. */
   readonly known: Map<string, EndedId["state"]>;
   count: number;
+}
+
+function nameOf({ generation, opens, sequence }: Position): string {
+  return `${generation} ${opens} ${sequence}`;
 }

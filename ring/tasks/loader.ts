@@ -212,7 +212,8 @@ export class Loader {
 
   #task(now: Instant, vnode: Vnode, row: TaskRow, source: Source): void {
     const { position, header, record } = row;
-    if (vnode.known.has(record.id)) return; // B2
+    const known = vnode.known.get(record.id);
+    if (known !== undefined) return source.type === "here" ? undefined : this.#known(now, known); // B2
     // Submitted again elsewhere while its end lay here: it does not run twice.
     const ended = this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id));
     if (source.type === "elsewhere" && ended !== undefined) return;
@@ -234,6 +235,14 @@ export class Loader {
     }
     this.#core.writeTask(now, task);
     this.#core.accepting.push(task); // enters its lane when it is durable here
+  }
+
+  /** Submitted here as well: what came of it has to be known for as long as its row may come again. */
+  #known(now: Instant, known: Task | Done | Dead): void {
+    if (!(known instanceof Task) || (known.flags & FLAG.deduped) !== 0) return;
+    if (known.phase === "ending" || known.phase === "ended") return;
+    known.flags |= FLAG.deduped;
+    this.#core.writeTask(now, known);
   }
 
   /** Wall times of rows become instants; a wall clock that jumped makes no wait longer than it was at first. */

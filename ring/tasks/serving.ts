@@ -92,14 +92,14 @@ export class Serving {
 
   absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void {
     const vnode = this.#parts.core.vnodeAt(partition);
-    if (vnode === undefined || vnode.phase === "loading") return;
+    if (vnode === undefined || vnode.phase === "loading" || vnode.olderHere) return;
     this.#parts.loader.absorb(now, vnode, rows, options);
   }
 
   olderDone(now: Instant, partition: Partition, mayComeAgain: boolean): void {
     const vnode = this.#parts.core.vnodeAt(partition);
     if (vnode === undefined || vnode.older === "none") return;
-    vnode.olderHere = true;
+    vnode.olderHere = mayComeAgain;
     if (!mayComeAgain) this.#parts.loader.olderDone(vnode);
     this.#resume(now, vnode);
   }

@@ -7,7 +7,7 @@ import { stateOfKnown } from "./admission.ts";
 import { mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import { holdsBack } from "./hold-back.ts";
-import { Dead, Done, type Lane, type Task } from "./model.ts";
+import { Dead, Done, type Lane, type Task, type Vnode } from "./model.ts";
 import { FLAG } from "./rows.ts";
 import type { TaskFailure, TaskStatus } from "./task.ts";
 
@@ -54,7 +54,7 @@ function laneWaits(core: Core, lane: Lane, isHead: boolean): string | undefined 
     case "paused":
       return "KEY_PAUSED";
     case "held":
-      return lane.vnode.older === "awaited" ? "OLDER_TASKS_AWAITED" : "HANDOFF";
+      return awaitsOlder(lane.vnode) ? "OLDER_TASKS_AWAITED" : "HANDOFF";
     case "away":
       return "STATE_AWAY";
     case "unknown":
@@ -73,7 +73,7 @@ function appWaits(core: Core, lane: Lane): string | undefined {
   if (app.definition === undefined) return "APP_NOT_HERE";
   if (app.paused) return "APP_PAUSED";
   if (!core.startsAllowed) return "NO_LEASE";
-  if (!vnode.mayStart) return vnode.older === "awaited" ? "OLDER_TASKS_AWAITED" : "HANDOFF";
+  if (!vnode.mayStart) return awaitsOlder(vnode) ? "OLDER_TASKS_AWAITED" : "HANDOFF";
   if (holdsBack(core, app)) return "OUTBOX_FULL";
   if (!mayStart(app)) return "APP_CONCURRENCY";
   if (app.rateTimer !== undefined) return "RATE_LIMITED";
@@ -116,3 +116,7 @@ const DROPPED: TaskFailure = {
   name: "RESULT_DROPPED",
   message: "the task is done; its result gave way to newer ones",
 };
+
+function awaitsOlder(vnode: Vnode): boolean {
+  return vnode.older === "awaited" && !vnode.olderHere;
+}

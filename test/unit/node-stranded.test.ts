@@ -1,10 +1,8 @@
 /** What forced changes leave behind on disks, and how it gets to whoever owns it now. */
 
 import { describe, expect, test } from "vitest";
-import type { Stranded } from "../../ring/document.ts";
 import type { Epoch, MemberId, NodeName } from "../../ring/ids.ts";
 import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
-import { isModuleKey } from "../../ring/node/rows.ts";
 import { hashChanges } from "../../ring/node/stream.ts";
 import type { RowChange } from "../../ring/store.ts";
 import { KIND, keyedRow, stateKey, versionValue } from "../../ring/tasks/rows.ts";
@@ -115,73 +113,6 @@ describe("stranded rows", () => {
     talk(a, b);
     expect(b.absorbed).toEqual([entry]);
     expect(b.stored(P0)).toEqual([id]);
-  });
-});
-
-describe("tasks of an adopted directory", () => {
-  const adopted = (member: string, generation: number): Stranded =>
-    strandedOn(member, generation, { type: "adopter", adopter: "a" as NodeName });
-  const [first, second] = [adopted("c", 1), adopted("d", 2)];
-
-  /** The adopter's stream of one entry: the rows of the members' disks. */
-  function bring(b: Parts, entry: Stranded, from: Disk, nonce: number): void {
-    const transfer = { partition: P0, kind: "stranded", generation: entry.generation, nonce } as const;
-    b.receive("a", { type: "transfer-offer", transfer, epoch: 9 as Epoch, stranded: entry });
-    const { rows } = from.page({ partition: P0, rowLimit: 9, byteLimit: 1e6 });
-    const changes = rows.filter(({ key }) => isModuleKey(key));
-    b.receive("a", {
-      type: "transfer-chunk",
-      transfer,
-      sequence: 1,
-      changes,
-      last: { changes: changes.length, hash: hashChanges(0, changes), epoch: 9 as Epoch },
-    });
-  }
-
-  function owner(stranded: readonly Stranded[]): { b: Parts; c: Disk; id: string } {
-    const c = new Disk("c" as NodeName, "id-c" as MemberId);
-    const dead = new Parts("c", c);
-    dead.follow(documentOf({ epoch: 1, owner: "c" }));
-    const id = dead.submit(P0);
-    const b = new Parts("b");
-    b.allowStarts(true);
-    b.follow(documentOf({ epoch: 9, owner: "b", generation: 3, stranded }));
-    return { b, c, id };
-  }
-
-  test("P2, H6: they start when all of them are durable here, and not before", () => {
-    const { b, c, id } = owner([first, second]);
-    const none = new Disk("d" as NodeName, "id-d" as MemberId);
-    bring(b, first, c, 1);
-    expect(b.absorbed).toEqual([first]);
-    expect(b.started).toEqual([]);
-    b.delayed.add("sync");
-    bring(b, second, none, 2);
-    expect(b.started).toEqual([]);
-    b.release("sync");
-    expect(b.absorbed).toEqual([first, second]);
-    expect(b.started.map(({ record }) => record.id)).toEqual([id]);
-  });
-
-  test("H6: tasks of an absent machine among them keep the others from starting before the ring says so", () => {
-    const { b, c } = owner([first, strandedOn("d", 2)]);
-    bring(b, first, c, 1);
-    expect(b.absorbed).toEqual([first]);
-    expect(b.started).toEqual([]);
-  });
-
-  test("P3, H6: they go on, and start once, whoever holds their directory by then", () => {
-    const { b, c, id } = owner([first]);
-    bring(b, first, c, 1);
-    expect(b.started.map(({ record }) => record.id)).toEqual([id]);
-    b.follow(documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [strandedOn("c", 1)] }));
-    expect(b.engine.inFlight(P0)).toHaveLength(1);
-    bring(b, strandedOn("c", 1), c, 2);
-    expect(b.started).toHaveLength(1);
-    b.end(b.started[0]!);
-    b.follow(documentOf({ epoch: 11, owner: "b", generation: 3 }));
-    expect(b.started).toHaveLength(1);
-    expect(b.stored(P0)).toEqual([]);
   });
 });
 

@@ -64,8 +64,10 @@ export class SendQueue {
       taken.push(next);
       bytes += next.length;
     }
+    let isFirst = true; // Q2
     for (const [transfer, rows] of this.#bulk) {
-      if (bytes >= byteTarget) break;
+      if (bytes >= byteTarget && !isFirst) break;
+      isFirst = false;
       const next = rows.shift()!;
       taken.push(next);
       bytes += next.length;

@@ -344,4 +344,13 @@ describe("the send queue", () => {
     ]);
     expect(queue.bytes).toBe(0);
   });
+
+  test("P8, Q2: large messages before them hold rows up in no frame", () => {
+    for (const urgent of [false, true]) {
+      const queue = new SendQueue(10_000);
+      queue.push({ bytes: Buffer.alloc(10, 1), urgent: false, bulk: 1 });
+      queue.push({ bytes: Buffer.alloc(900, 2), urgent });
+      expect(queue.take(200).map((taken) => taken[0])).toEqual([2, 1]);
+    }
+  });
 });
