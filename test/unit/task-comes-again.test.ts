@@ -22,6 +22,7 @@ test("P2: a task that was submitted here as well does not run again, after many 
     for (let index = 0; index < 60; index++) endOne(world);
     if (restart) world.crash("awaited");
     come(world, partition, old);
+    world.call((engine) => engine.olderDone(world.now, partition, true));
     world.run(100);
     expect(world.started.filter((attempt) => attempt.record.id === id)).toHaveLength(1);
   }
