@@ -189,7 +189,7 @@ test("what the node does on behalf of a handler is never attributed to it", asyn
 test("P4: clearing an immediate after another one threw does not hang the process", async () => {
   let cleared = false;
   using h = watched(
-    async () => {
+    async (_task, { signal }) => {
       setImmediate(() => {
         throw new Error("lost");
       });
@@ -198,7 +198,7 @@ test("P4: clearing an immediate after another one threw does not hang the proces
         clearImmediate(later);
         cleared = true;
       });
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
     },
     { onStray: () => process.emit("taskring-test-stray" as "exit", 0) },
   );
