@@ -3,24 +3,36 @@
  * loops: 1 to 2 MB/s between nodes that are busy.
  *
  * W1  A client has an option for it; a server of grpc-js (1.14) has none, so its HTTP/2 server is told as it is made. A release
- *     without these two members leaves the window small, and a test fails.
+ *     without these members leaves the window small, and a test fails.
+ * W2  Peers have a larger one: there are few of them, and what thousands of clients' connections may keep in memory stays small.
  */
 
 import type { Http2Server, ServerOptions } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
 
-/** Of a stream, and of a connection: what one that is not read may keep in memory. */
-export const WINDOW_BYTES: number = 512 * 1024;
+/** Between nodes; of a stream, and of its connection. */
+export const PEER_WINDOW_BYTES: number = 512 * 1024;
 
-/** W1. Before the server is given connections. */
-export function widenWindow(server: Server): void {
+export interface Windows {
+  readonly bytes: number;
+  /** Over which path a connection is known for a peer's. */
+  readonly peerPath: string;
+}
+
+/** W1. Before the server is given any connections. */
+export function widenWindows(server: Server, { bytes, peerPath }: Windows): void {
   const inside = server as unknown as Partial<Inside>;
   const { commonServerOptions, createHttp2Server } = inside;
   if (commonServerOptions === undefined || createHttp2Server === undefined) return;
-  commonServerOptions.settings = { ...commonServerOptions.settings, initialWindowSize: WINDOW_BYTES };
+  commonServerOptions.settings = { ...commonServerOptions.settings, initialWindowSize: bytes };
   inside.createHttp2Server = (credentials) => {
     const made = createHttp2Server.call(server, credentials);
-    made.on("session", (session) => session.setLocalWindowSize(WINDOW_BYTES));
+    made.on("session", (session) => session.setLocalWindowSize(bytes));
+    made.on("stream", ({ session }, headers) => {
+      if (headers[":path"] !== peerPath || session === undefined || session.destroyed) return;
+      session.settings({ initialWindowSize: PEER_WINDOW_BYTES }); // W2
+      session.setLocalWindowSize(PEER_WINDOW_BYTES);
+    });
     return made;
   };
 }

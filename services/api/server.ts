@@ -12,7 +12,8 @@ import { createServer, type Socket, type Server as SocketServer } from "node:net
 import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
-import { widenWindow } from "../../proto/window.ts";
+import { LINK_PATH } from "../../proto/load.ts";
+import { widenWindows } from "../../proto/window.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import { appsHandlers } from "./apps-service.ts";
@@ -73,7 +74,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   let draining = false;
   const sessions = new Set<StreamSession>();
   const server = new Server(serverOptions(limits));
-  widenWindow(server);
+  widenWindows(server, { bytes: limits.windowBytes, peerPath: LINK_PATH });
 
   const callOptions: CallOptions = {
     identify: options.identify ?? (() => LOCAL),

@@ -2,7 +2,6 @@
 
 import { type ChannelCredentials, Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { DETAILS_KEY, parseErrorDetails } from "../../proto/error-details.ts";
-import { WINDOW_BYTES } from "../../proto/window.ts";
 import { isErrorCode, RingError } from "../../ring/errors.ts";
 
 export interface ClientTls {
@@ -36,7 +35,6 @@ export function openChannel(address: string, channelCredentials: ChannelCredenti
     "grpc.enable_retries": 0,
     "grpc.max_receive_message_length": 64 * 1024 * 1024,
     "grpc.enable_channelz": 0,
-    "grpc-node.flow_control_window": WINDOW_BYTES,
   });
 }
 

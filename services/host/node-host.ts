@@ -29,6 +29,7 @@ import { Swim } from "../../ring/membership/swim.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
+import { SHARED_STORE_LIMITS } from "../api/limits.ts";
 import { type Api, startApi } from "../api/server.ts";
 import type { App } from "../app.ts";
 import { Catalogue } from "../apps/catalogue.ts";
@@ -300,6 +301,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     services: [peers.service],
     keys,
     pipes: pipes.engine,
+    ...(shared !== undefined && { limits: SHARED_STORE_LIMITS }),
   });
   opened.defer(() => api.close({ graceMs: 200 }));
   const { stop: stopMetrics } = feedMetrics({

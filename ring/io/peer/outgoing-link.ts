@@ -10,7 +10,7 @@
 
 import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { LINK_PATH } from "../../../proto/load.ts";
-import { WINDOW_BYTES } from "../../../proto/window.ts";
+import { PEER_WINDOW_BYTES } from "../../../proto/window.ts";
 import type { NodeName } from "../../ids.ts";
 import type { Hello, NodeMessage } from "../../node/messages.ts";
 import { decodeFrame, encodeMessage, joinFrame } from "./frame.ts";
@@ -121,7 +121,7 @@ export class OutgoingLink {
       "grpc.max_receive_message_length": limits.messageBytes * 2,
       "grpc.max_send_message_length": -1,
       "grpc.enable_channelz": 0,
-      "grpc-node.flow_control_window": WINDOW_BYTES,
+      "grpc-node.flow_control_window": PEER_WINDOW_BYTES,
     });
     const stream = client.makeBidiStreamRequest(LINK_PATH, pass, pass, new Metadata());
     const helloTimer = setTimeout(() => this.#down(dial, "no hello in time"), limits.helloMs);

@@ -1,11 +1,9 @@
 /** The gRPC edge against a fake node, over real sockets: each wrong input is one clear, typed error. */
 
-import { connect } from "node:http2";
 import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DETAILS_KEY, parseErrorDetails } from "../../../proto/error-details.ts";
 import { serviceDefinition } from "../../../proto/load.ts";
-import { WINDOW_BYTES } from "../../../proto/window.ts";
 import { ERRORS, type ErrorCode } from "../../../ring/errors.ts";
 import type { NodeRequest } from "../../../ring/node/requests.ts";
 import { encodeRecord } from "../../../ring/tasks/record-encode.ts";
@@ -34,16 +32,6 @@ interface Failure {
   readonly reason: string;
   readonly retryAfterMs: number | undefined;
 }
-
-test("W1: what is sent may be far ahead of what is read, on a stream and on a connection", async () => {
-  const session = connect(`http://${api.address}`);
-  try {
-    await until(() => session.remoteSettings?.initialWindowSize === WINDOW_BYTES);
-    await until(() => (session.state.remoteWindowSize ?? 0) >= WINDOW_BYTES);
-  } finally {
-    session.destroy();
-  }
-});
 
 function call(service: string, name: string, request: object): Promise<Record<string, unknown>> {
   const method = serviceDefinition(service)[name]!;

@@ -1,9 +1,14 @@
 /** Links between nodes over real sockets: hello, order, loss and return of a peer, another ring, a full queue. */
 
+import { once } from "node:events";
+import { connect } from "node:http2";
 import { afterEach, expect, test } from "vitest";
+import { LINK_PATH } from "../../../proto/load.ts";
+import { PEER_WINDOW_BYTES } from "../../../proto/window.ts";
 import type { NodeName } from "../../../ring/ids.ts";
 import { openPeers, type Peers } from "../../../ring/io/peer/peers.ts";
 import type { NodeMessage } from "../../../ring/node/messages.ts";
+import { API_LIMITS } from "../../../services/api/limits.ts";
 import { type Api, startApi } from "../../../services/api/server.ts";
 import { documentOf, FakeNode, quiet, until } from "../api/fake-node.ts";
 
@@ -152,6 +157,24 @@ test("P5: what waits for a peer is bounded; more is refused", async () => {
   expect(a.peers.queueBytes(b.name)).toBeLessThanOrEqual(10_000);
   await until(() => b.received.length === taken + 1);
   expect(a.peers.send(b.name, large)).toBe(true);
+});
+
+test("W1, W2: what is sent may be ahead of what is read, and further for a peer than for a client", async () => {
+  const a = await start("a");
+  for (const path of [LINK_PATH, "/taskring.v1.Tasks/SubmitStream"]) {
+    const session = connect(`http://${a.api.address}`);
+    try {
+      await once(session, "connect");
+      const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc" });
+      stream.on("error", () => undefined);
+      const bytes = path === LINK_PATH ? PEER_WINDOW_BYTES : API_LIMITS.windowBytes;
+      await until(() => session.remoteSettings?.initialWindowSize === bytes);
+      await until(() => (session.state.remoteWindowSize ?? 0) >= bytes);
+      expect(session.state.remoteWindowSize).toBeLessThan(bytes + 65_536);
+    } finally {
+      session.destroy();
+    }
+  }
 });
 
 test("a lease waits for little of what was sent before it", async () => {
