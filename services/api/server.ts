@@ -28,6 +28,8 @@ import { statusOf } from "./status.ts";
 import { StreamSession } from "./stream-session.ts";
 import { tasksHandlers } from "./tasks-service.ts";
 
+export { SHARED_STORE_LIMITS } from "./limits.ts";
+
 export interface ApiOptions {
   readonly node: RingNode;
   /** Host and port to listen on; port 0 lets the system choose. */

@@ -29,8 +29,7 @@ import { Swim } from "../../ring/membership/swim.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
-import { SHARED_STORE_LIMITS } from "../api/limits.ts";
-import { type Api, startApi } from "../api/server.ts";
+import { type Api, SHARED_STORE_LIMITS, startApi } from "../api/server.ts";
 import type { App } from "../app.ts";
 import { Catalogue } from "../apps/catalogue.ts";
 import { type HttpServer, startHttp } from "../http/server.ts";
@@ -319,8 +318,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   opened.defer(tellHealth(node, known).stop);
   const http: HttpServer = opened.use(
     await startHttp({
-      host: options.http.host,
-      port: options.http.port,
+      ...options.http,
       metrics: () => metrics.registry.render(),
       api: httpApi(node),
       ...checks,
