@@ -4,10 +4,11 @@
  *
  * W1  A client has an option for it; a server of grpc-js (1.14) has none, so its HTTP/2 server is told as it is made. A release
  *     without these members leaves the window small, and a test fails.
+ * W3  Once for a connection: settings that nobody confirms end it, and what is asked of an ended one throws.
  * W2  Peers have a larger one: there are few of them, and what thousands of clients' connections may keep in memory stays small.
  */
 
-import type { Http2Server, ServerOptions } from "node:http2";
+import type { Http2Server, Http2Session, ServerOptions } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
 
 /** Between nodes; of a stream, and of its connection. */
@@ -28,10 +29,12 @@ export function widenWindows(server: Server, { bytes, peerPath }: Windows): void
   inside.createHttp2Server = (credentials) => {
     const made = createHttp2Server.call(server, credentials);
     made.on("session", (session) => session.setLocalWindowSize(bytes));
+    const widened = new WeakSet<Http2Session>();
     made.on("stream", ({ session }, headers) => {
-      if (headers[":path"] !== peerPath || session === undefined || session.destroyed) return;
-      session.settings({ initialWindowSize: PEER_WINDOW_BYTES }); // W2
+      if (headers[":path"] !== peerPath || session === undefined || session.destroyed || widened.has(session)) return;
+      widened.add(session); // W3
       session.setLocalWindowSize(PEER_WINDOW_BYTES);
+      session.settings({ initialWindowSize: PEER_WINDOW_BYTES }); // W2
     });
     return made;
   };

@@ -177,6 +177,28 @@ test("W1, W2: what is sent may be ahead of what is read, and further for a peer 
   }
 });
 
+test("P5, W3: many links over one connection do the node no harm", async () => {
+  const a = await start("a");
+  const flood = connect(`http://${a.api.address}`);
+  let told = 0;
+  flood.on("error", () => undefined);
+  flood.on("remoteSettings", () => void told++);
+  await once(flood, "connect");
+  for (let opened = 0; opened < 200; opened++) {
+    const stream = flood.request({ ":method": "POST", ":path": LINK_PATH, "content-type": "application/grpc" });
+    stream.on("error", () => undefined);
+  }
+  const answered = (): Promise<boolean> =>
+    new Promise((resolve) => void flood.ping((error) => resolve(error === null)));
+  // A ping overtakes what is not sent yet; behind the second one all of them have been seen.
+  for (let ping = 0; ping < 2; ping++) expect(await answered()).toBe(true);
+  expect(told).toBeLessThanOrEqual(2);
+  flood.destroy();
+  const b = await start("b");
+  b.peers.send(a.name, pull(1));
+  await until(() => epochs(a).length === 1);
+});
+
 test("a lease waits for little of what was sent before it", async () => {
   const a = await start("a");
   const b = await start("b");
