@@ -11,6 +11,7 @@ import { DELIMITED, putVarint, VARINT, WireError, WireReader, WireWriter } from 
 export type StreamRequest =
   | { readonly type: "hello"; readonly clientId: string; readonly lastAckedSeq: number }
   | TaskBatch
+  | { readonly type: "waits"; readonly waits: readonly StreamWait[] }
   /** No known field: sent by a newer client, ignored. */
   | { readonly type: "empty" };
 
@@ -21,6 +22,18 @@ export interface TaskBatch {
   readonly spans: readonly number[];
 }
 
+export interface StreamWait {
+  readonly number: number;
+  readonly taskId: string;
+  readonly timeoutMs: number;
+}
+
+/** `task`: an encoded `Task`. */
+export type Waited = { readonly number: number } & (
+  | { readonly task: Uint8Array }
+  | { readonly refused: { readonly code: string; readonly message: string; readonly retryAfterMs: number } }
+);
+
 export interface StreamReply {
   /** First and last of each range, alternating. */
   readonly acks: readonly number[];
@@ -29,6 +42,7 @@ export interface StreamReply {
   readonly credit?: Credit;
   readonly ringEpoch?: number;
   readonly minted: readonly { readonly seq: number; readonly taskId: string }[];
+  readonly waited: readonly Waited[];
 }
 
 export interface Reject {
@@ -42,18 +56,35 @@ export interface Reject {
 export interface Credit {
   readonly tasks: number;
   readonly bytes: number;
+  /** 0 from a node that does not know of waits on streams. */
+  readonly waits: number;
 }
 
-/** At most `taskLimit` tasks in a batch. */
+/** At most `taskLimit` tasks, or waits, in a frame. */
 export function parseStreamRequest(bytes: Uint8Array, options: { readonly taskLimit: number }): StreamRequest {
   const reader = new WireReader(bytes);
   let frame: StreamRequest = { type: "empty" };
   while (reader.next()) {
     if (reader.field === 1) frame = parseHello(reader.message());
     else if (reader.field === 2) frame = parseBatch(reader.message(), frame, options.taskLimit);
+    else if (reader.field === 3) frame = parseWaits(reader.message(), frame, options.taskLimit);
     else reader.skip();
   }
   return frame;
+}
+
+function parseWaits(reader: WireReader, before: StreamRequest, waitLimit: number): StreamRequest {
+  const waits: StreamWait[] = before.type === "waits" ? [...before.waits] : [];
+  while (reader.next()) {
+    if (reader.field !== 1) {
+      reader.skip();
+      continue;
+    }
+    const { numbers, texts } = parseFields(reader.message());
+    if (waits.length >= waitLimit) throw new WireError(`more than ${waitLimit} waits in a frame`);
+    waits.push({ number: numbers[1] ?? 0, taskId: texts[2] ?? "", timeoutMs: numbers[3] ?? 0 });
+  }
+  return { type: "waits", waits };
 }
 
 function parseHello(reader: WireReader): StreamRequest {
@@ -108,6 +139,20 @@ export function sealBatch(buffer: Buffer, end: number, firstSeq: number): Buffer
   return buffer.subarray(start, end);
 }
 
+export function encodeWaits(waits: readonly StreamWait[]): Buffer {
+  const writer = new WireWriter(16 + waits.length * 56);
+  writer.message(3, (frame) => {
+    for (const { number, taskId, timeoutMs } of waits) {
+      frame.message(1, (inner) => {
+        inner.number(1, number);
+        inner.string(2, taskId);
+        inner.numberUnlessZero(3, timeoutMs);
+      });
+    }
+  });
+  return writer.finish();
+}
+
 /** A batch frame of tasks that are encoded already. */
 export function encodeBatch(firstSeq: number, tasks: readonly Uint8Array[]): Buffer {
   const writer = new WireWriter();
@@ -147,6 +192,7 @@ export function encodeStreamReply(reply: StreamReply): Buffer {
     writer.message(4, (inner) => {
       inner.numberUnlessZero(1, credit.tasks);
       inner.numberUnlessZero(2, credit.bytes);
+      inner.numberUnlessZero(3, credit.waits);
     });
   }
   if (ringEpoch !== undefined) writer.message(5, (inner) => inner.numberUnlessZero(1, ringEpoch));
@@ -154,6 +200,21 @@ export function encodeStreamReply(reply: StreamReply): Buffer {
     writer.message(6, (inner) => {
       inner.number(1, minted.seq);
       inner.string(2, minted.taskId);
+    });
+  }
+  for (const waited of reply.waited) {
+    writer.message(7, (inner) => {
+      inner.number(1, waited.number);
+      if ("task" in waited) {
+        inner.slice(2, waited.task);
+        return;
+      }
+      const { code, message, retryAfterMs } = waited.refused;
+      inner.message(3, (refusal) => {
+        refusal.string(1, code);
+        refusal.string(2, message);
+        refusal.numberUnlessZero(3, retryAfterMs);
+      });
     });
   }
   return writer.finish();
@@ -165,6 +226,7 @@ export function parseStreamReply(bytes: Uint8Array): StreamReply {
   const duplicates: { seq: number; taskId: string; state: number }[] = [];
   const rejects: Reject[] = [];
   const minted: { seq: number; taskId: string }[] = [];
+  const waited: Waited[] = [];
   let credit: Credit | undefined;
   let ringEpoch: number | undefined;
   while (reader.next()) {
@@ -187,7 +249,11 @@ export function parseStreamReply(bytes: Uint8Array): StreamReply {
       }
       case 4: {
         const fields = parseFields(reader.message());
-        credit = { tasks: fields.numbers[1] ?? 0, bytes: fields.numbers[2] ?? 0 };
+        credit = {
+          tasks: fields.numbers[1] ?? 0,
+          bytes: fields.numbers[2] ?? 0,
+          waits: fields.numbers[3] ?? 0,
+        };
         break;
       }
       case 5:
@@ -198,6 +264,9 @@ export function parseStreamReply(bytes: Uint8Array): StreamReply {
         minted.push({ seq: fields.numbers[1] ?? 0, taskId: fields.texts[2] ?? "" });
         break;
       }
+      case 7:
+        waited.push(parseWaited(reader.message()));
+        break;
       default:
         reader.skip();
     }
@@ -207,9 +276,26 @@ export function parseStreamReply(bytes: Uint8Array): StreamReply {
     duplicates,
     rejects,
     minted,
+    waited,
     ...(credit === undefined ? {} : { credit }),
     ...(ringEpoch === undefined ? {} : { ringEpoch }),
   };
+}
+
+/** Without either of the two: refused as INTERNAL. */
+function parseWaited(reader: WireReader): Waited {
+  let number = 0;
+  let task: Uint8Array | undefined;
+  let refused = { code: "INTERNAL", message: "an answer without a task", retryAfterMs: 0 };
+  while (reader.next()) {
+    if (reader.field === 1) number = reader.number();
+    else if (reader.field === 2) task = reader.slice();
+    else if (reader.field === 3) {
+      const { numbers, texts } = parseFields(reader.message());
+      refused = { code: texts[1] ?? "", message: texts[2] ?? "", retryAfterMs: numbers[3] ?? 0 };
+    } else reader.skip();
+  }
+  return task === undefined ? { number, refused } : { number, task };
 }
 
 /** Small flat messages of numbers and strings, by field number. */

@@ -4,8 +4,8 @@
  *
  * W1  A client has an option for it; a server of grpc-js (1.14) has none, so its HTTP/2 server is told as it is made. A release
  *     without these members leaves the window small, and a test fails.
- * W3  Once for a connection: settings that nobody confirms end it, and what is asked of an ended one throws.
  * W2  Peers have a larger one: there are few of them, and what thousands of clients' connections may keep in memory stays small.
+ * W3  Once for a connection: settings that nobody confirms end it, and what is asked of an ended one throws.
  */
 
 import type { Http2Server, Http2Session, ServerOptions } from "node:http2";

@@ -25,16 +25,21 @@ export interface Identity {
 
 export interface CallContext {
   readonly identity: Identity;
-  /** Aborts when the caller has gone or its deadline is over. */
-  readonly signal: AbortSignal;
   /** What is left of the caller's deadline, at most the limit for such calls. */
   readonly deadlineMs: number;
+  /** Calls `tell` when the caller has gone or its deadline is over; after the answer as well. */
+  readonly onGone: (tell: () => void) => void;
+}
+
+/** As `onGone`, for what waits in loops. A unary call has none: making and aborting a signal cost as much as its answer. */
+export interface StreamContext extends CallContext {
+  readonly signal: AbortSignal;
 }
 
 export type Identify = (metadata: Metadata) => Identity;
 export type Unary = (request: never, context: CallContext) => Promise<object>;
 type BytesUnary = (request: Buffer, context: CallContext) => Promise<object>;
-type Streaming = (request: never, context: CallContext) => AsyncIterable<object>;
+type Streaming = (request: never, context: StreamContext) => AsyncIterable<object>;
 
 export interface CallOptions {
   readonly identify: Identify;
@@ -85,9 +90,7 @@ type Method = ServiceDefinition[string];
 
 function bindUnary(method: Method, handler: BytesUnary, options: CallOptions): handleUnaryCall<Buffer, object> {
   return (call, callback) => {
-    const gone = new AbortController();
-    call.on("cancelled", () => gone.abort());
-    const run = async (): Promise<object> => handler(call.request, contextOf(call, gone.signal, options));
+    const run = async (): Promise<object> => handler(call.request, contextOf(call, options));
     run().then(
       (reply) => callback(null, reply),
       (error: unknown) => {
@@ -110,7 +113,7 @@ function bindStreaming(
     call.on("error", () => gone.abort());
     const run = async (): Promise<void> => {
       const request = decode(method, call.request);
-      for await (const item of handler(request, contextOf(call, gone.signal, options))) {
+      for await (const item of handler(request, { ...contextOf(call, options), signal: gone.signal })) {
         if (gone.signal.aborted) return;
         if (!call.write(item)) await drained(call, gone.signal); // C3
       }
@@ -138,15 +141,19 @@ function decode(method: Method, bytes: Buffer): never {
   }
 }
 
-interface AnyCall {
+interface AnyCall extends NodeJS.EventEmitter {
   readonly metadata: Metadata;
   getDeadline(): Date | number;
 }
 
-function contextOf(call: AnyCall, signal: AbortSignal, options: CallOptions): CallContext {
+function contextOf(call: AnyCall, options: CallOptions): CallContext {
   const deadline = Number(call.getDeadline());
   const left = Number.isFinite(deadline) ? deadline - Date.now() : options.askMs;
-  return { identity: options.identify(call.metadata), signal, deadlineMs: Math.max(1, Math.min(left, options.askMs)) };
+  return {
+    identity: options.identify(call.metadata),
+    deadlineMs: Math.max(1, Math.min(left, options.askMs)),
+    onGone: (tell) => void call.once("cancelled", tell),
+  };
 }
 
 function drained(stream: NodeJS.EventEmitter, signal: AbortSignal): Promise<void> {

@@ -7,7 +7,7 @@ import type { RingEvent, RingNode } from "../../ring/node/port.ts";
 import { planOf } from "../../ring/plan.ts";
 import { preflist } from "../../ring/preflist.ts";
 import { documentOf, gather, memberNames, placeOfKey, refusal } from "./asking.ts";
-import type { CallContext, Handlers } from "./calls.ts";
+import type { Handlers, StreamContext } from "./calls.ts";
 import {
   changeText,
   membersMessage,
@@ -99,7 +99,7 @@ export function clusterHandlers({ node, limits, keys }: ClusterOptions): Handler
     return { staged: document.staged.map(changeText) };
   }
 
-  async function* events(request: { readonly recent: number }, { signal }: CallContext): AsyncIterable<RingEvent> {
+  async function* events(request: { readonly recent: number }, { signal }: StreamContext): AsyncIterable<RingEvent> {
     const queue: RingEvent[] = request.recent === 0 ? [] : node.recentEvents().slice(-request.recent);
     let wake: (() => void) | undefined;
     let overrun = false;

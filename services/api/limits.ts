@@ -9,6 +9,8 @@ export interface ApiLimits {
   readonly creditTasks: number;
   /** Bytes of the same. */
   readonly creditBytes: number;
+  /** Waits without an answer on one SubmitStream: a result has up to 64 KiB, and a client may read slowly. */
+  readonly creditWaits: number;
   /** Tasks in one frame of SubmitStream. */
   readonly frameTasks: number;
   /** Tasks in one SubmitBatch. */
@@ -40,6 +42,7 @@ export const API_LIMITS: ApiLimits = {
   messageBytes: MESSAGE_BYTES_MOST,
   creditTasks: 4_096,
   creditBytes: 4 * 1024 * 1024,
+  creditWaits: 256,
   frameTasks: 1_024,
   batchTasks: 1_000,
   streamsPerConnection: 256,

@@ -3,7 +3,7 @@
 import type { PipeEngine } from "../../pipe/io/engine.ts";
 import type { Progress, Report, TraceEvent } from "../../pipe/views.ts";
 import { RingError } from "../../ring/errors.ts";
-import type { CallContext, Handlers } from "./calls.ts";
+import type { CallContext, Handlers, StreamContext } from "./calls.ts";
 
 export function pipesHandlers(engine: PipeEngine): Handlers {
   return {
@@ -38,7 +38,7 @@ export function pipesHandlers(engine: PipeEngine): Handlers {
       },
     },
     streaming: {
-      Trace: (request: TraceRequest, { signal }: CallContext) => traced(engine, request, signal),
+      Trace: (request: TraceRequest, { signal }: StreamContext) => traced(engine, request, signal),
     },
   };
 }

@@ -12,7 +12,7 @@ import { createServer, type Socket, type Server as SocketServer } from "node:net
 import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
-import { LINK_PATH } from "../../proto/load.ts";
+import { LINK_PATH, STREAM_PATH } from "../../proto/load.ts";
 import { widenWindows } from "../../proto/window.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { RingNode } from "../../ring/node/port.ts";
@@ -27,6 +27,7 @@ import { addReflection } from "./reflection.ts";
 import { statusOf } from "./status.ts";
 import { StreamSession } from "./stream-session.ts";
 import { tasksHandlers } from "./tasks-service.ts";
+import { waitForEnd } from "./waiting.ts";
 
 export { SHARED_STORE_LIMITS } from "./limits.ts";
 
@@ -92,6 +93,8 @@ export async function startApi(options: ApiOptions): Promise<Api> {
         node,
         ...limits,
         draining: () => draining,
+        wait: (request) => waitForEnd(node, request, limits.waitMs),
+        onBug: (error) => callOptions.onBug(STREAM_PATH, error),
         onClosed: (session) => sessions.delete(session),
       }),
     );

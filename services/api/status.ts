@@ -2,23 +2,37 @@
 
 import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { DETAILS_KEY, DOMAIN, encodeErrorDetails } from "../../proto/error-details.ts";
-import { ERRORS, RingError } from "../../ring/errors.ts";
+import { ERRORS, type ErrorCode, RingError } from "../../ring/errors.ts";
 
-/** What grpc-js takes as the end of a call. Anything that is no RingError becomes INTERNAL, without its text. */
-export function statusOf(error: unknown): StatusObject & Error {
+export interface RefusalFields {
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** Undefined: trying again does not help. */
+  readonly retryAfterMs: number | undefined;
+}
+
+/** Anything that is no RingError becomes INTERNAL, without its text. */
+export function refusalOf(error: unknown): RefusalFields {
   const ring =
     error instanceof RingError ? error : new RingError("INTERNAL", "an unexpected error; see the node's log");
-  const kind = ERRORS[ring.code];
+  const { code, message } = ring;
+  return { code, message, retryAfterMs: ring.retryAfterMs ?? (ERRORS[code].retryable ? DEFAULT_RETRY_MS : undefined) };
+}
+
+/** What grpc-js takes as the end of a call. */
+export function statusOf(error: unknown): StatusObject & Error {
+  const refusal = refusalOf(error);
+  const { retryAfterMs } = refusal;
+  const kind = ERRORS[refusal.code];
   const code = status[kind.status];
-  const retryAfterMs = ring.retryAfterMs ?? (kind.retryable ? DEFAULT_RETRY_MS : undefined);
-  const message = `${ring.code}: ${ring.message}`.slice(0, MESSAGE_CHARACTERS);
+  const message = `${refusal.code}: ${refusal.message}`.slice(0, MESSAGE_CHARACTERS);
   const metadata = new Metadata();
   metadata.set(
     DETAILS_KEY,
     encodeErrorDetails({
       status: code,
       message,
-      reason: ring.code,
+      reason: refusal.code,
       domain: DOMAIN,
       metadata: { hint: kind.hint },
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),

@@ -5,8 +5,9 @@
  * S2  Outcomes that come together leave together, as ranges; nothing waits for a timer.
  * S3  Bounded: tasks and bytes without a delivered outcome stay below the credit, plus what one frame and the transport's
  *     read-ahead hold; a client that sends more, or does not read its outcomes, is not read any further.
- * S4  After the client's half-close every outcome is flushed, then the stream ends. A client that goes away leaves its
- *     tasks: they were accepted or not, and it asks again with the same ids.
+ * S4  After the client's half-close every outcome is flushed, and every wait answered, then the stream ends. A client that goes
+ *     away leaves its tasks: they were accepted or not, and it asks again with the same ids. A node that stops does not stay
+ *     for waits: they are asked again elsewhere.
  */
 
 import type { ServerDuplexStream } from "@grpc/grpc-js";
@@ -25,6 +26,7 @@ import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { AckRanges } from "./ack-ranges.ts";
 import { FrameWindow } from "./frame-window.ts";
 import { statusOf } from "./status.ts";
+import { StreamWaits, type StreamWaitsOptions } from "./stream-waits.ts";
 import { takeRecord, wasMinted } from "./take-record.ts";
 import { stateNumber } from "./task-views.ts";
 
@@ -32,9 +34,12 @@ export interface SessionOptions {
   readonly node: RingNode;
   readonly creditTasks: number;
   readonly creditBytes: number;
+  readonly creditWaits: number;
   readonly frameTasks: number;
   readonly drainRetryMs: number;
   readonly draining: () => boolean;
+  readonly wait: StreamWaitsOptions["wait"];
+  readonly onBug: (error: unknown) => void;
   readonly onClosed: (session: StreamSession) => void;
 }
 
@@ -44,6 +49,7 @@ export class StreamSession {
   readonly #origin: SubmitOrigin;
   readonly #window = new FrameWindow();
   readonly #acks = new AckRanges();
+  readonly #waits: StreamWaits;
   #duplicates: { seq: number; taskId: string; state: number }[] = [];
   #rejects: Reject[] = [];
   #minted: { seq: number; taskId: string }[] = [];
@@ -64,6 +70,16 @@ export class StreamSession {
     this.#call = call;
     this.#options = options;
     this.#origin = { outcomes: (tokens, outcomes) => this.#collect(tokens, outcomes) };
+    this.#waits = new StreamWaits({
+      most: options.creditWaits,
+      wait: options.wait,
+      onAnswers: () => {
+        this.#pending = true;
+        this.#flush();
+        this.#settle();
+      },
+      onBug: options.onBug,
+    });
     call.on("data", (bytes: Buffer) => this.#receive(bytes));
     call.on("end", () => {
       if (this.#phase === "open") this.#phase = "half-closed";
@@ -104,6 +120,7 @@ export class StreamSession {
     try {
       const frame = parseStreamRequest(bytes, { taskLimit: this.#options.frameTasks });
       if (frame.type === "batch" && frame.spans.length > 0) this.#submit(frame, bytes);
+      else if (frame.type === "waits") this.#waits.add(frame.waits);
       else if (frame.type === "hello") this.#greet(frame.lastAckedSeq);
     } catch (error) {
       if (!(error instanceof WireError) && !(error instanceof RingError)) throw error;
@@ -209,13 +226,14 @@ export class StreamSession {
     this.#pending = false;
     const acks = this.#acks.take();
     for (let at = 0; at < acks.length; at += 2) this.#window.settle(acks[at] as number, acks[at + 1] as number);
-    const { creditTasks: tasks, creditBytes } = this.#options;
+    const { creditTasks: tasks, creditBytes, creditWaits: waits } = this.#options;
     const reply: StreamReply = {
       acks,
       duplicates: this.#duplicates,
       rejects: this.#rejects,
       minted: this.#minted,
-      ...(this.#creditDue ? { credit: { tasks, bytes: creditBytes } } : {}),
+      waited: this.#waits.take(REPLY_BYTES),
+      ...(this.#creditDue ? { credit: { tasks, bytes: creditBytes, waits } } : {}),
       ...(this.#ringEpoch === undefined ? {} : { ringEpoch: this.#ringEpoch }),
     };
     if (this.#duplicates.length > 0) this.#duplicates = [];
@@ -224,6 +242,9 @@ export class StreamSession {
     this.#creditDue = false;
     this.#ringEpoch = undefined;
     if (!this.#call.write(encodeStreamReply(reply))) this.#blocked = true;
+    if (!this.#waits.hasAnswers) return;
+    this.#pending = true;
+    this.#flush();
   }
 
   /** Reads on or not (S3), and ends what is over (S4). */
@@ -237,7 +258,7 @@ export class StreamSession {
       else this.#call.resume();
     }
     if (this.#window.tasks > 0 || this.#pending) return;
-    if (this.#phase === "half-closed") {
+    if (this.#phase === "half-closed" && this.#waits.size === 0) {
       this.#close();
       this.#call.end();
     } else if (this.#closing) {
@@ -255,7 +276,11 @@ export class StreamSession {
   #close(): void {
     if (this.#phase === "closed") return;
     this.#phase = "closed";
+    this.#waits.close();
     this.#options.node.forget(this.#origin);
     this.#options.onClosed(this);
   }
 }
+
+/** Results in one frame, about: far below what a client takes of a message. */
+const REPLY_BYTES = 256 * 1024;

@@ -6,19 +6,17 @@
 
 import type { SubmitReply, SubmitResult } from "../../proto/messages.ts";
 import { WireError, WireReader } from "../../proto/wire.ts";
-import { RingError } from "../../ring/errors.ts";
+import { type ErrorCode, RingError } from "../../ring/errors.ts";
 import { partitionOfHash } from "../../ring/hash.ts";
 import type { RingNode, SubmitOrigin } from "../../ring/node/port.ts";
 import { isRefused } from "../../ring/tasks/record.ts";
 import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { documentOf } from "./asking.ts";
+import type { CallContext } from "./calls.ts";
 import { takeRecord } from "./take-record.ts";
 import { stateName } from "./task-views.ts";
 
-export interface SubmitOptions {
-  readonly deadlineMs: number;
-  readonly signal: AbortSignal;
-}
+export type SubmitOptions = Pick<CallContext, "deadlineMs" | "onGone">;
 
 /** Throws the refusal. */
 export async function submitOne(node: RingNode, bytes: Uint8Array, options: SubmitOptions): Promise<SubmitReply> {
@@ -92,11 +90,6 @@ function submitAll(
   return new Promise((resolve, reject) => {
     const found: SubmitOutcome[] = new Array(records.length);
     let missing = records.length;
-    const settle = (finish: () => void): void => {
-      clearTimeout(timer);
-      options.signal.removeEventListener("abort", onGone);
-      finish();
-    };
     const origin: SubmitOrigin = {
       outcomes(tokens, outcomes) {
         for (const [index, token] of tokens.entries()) {
@@ -105,19 +98,22 @@ function submitAll(
           found[token] = outcome;
           missing -= 1;
         }
-        if (missing === 0) settle(() => resolve(found));
+        if (missing > 0) return;
+        clearTimeout(timer);
+        resolve(found);
       },
     };
-    const giveUp = (error: RingError): void => {
+    const giveUp = (code: ErrorCode, detail: string): void => {
+      if (missing === 0) return;
+      clearTimeout(timer);
       node.forget(origin);
-      settle(() => reject(error));
+      reject(new RingError(code, detail));
     };
-    const onGone = (): void => giveUp(new RingError("CANCELLED", "the caller has gone"));
     const timer = setTimeout(
-      () => giveUp(new RingError("DEADLINE", "no outcome in time; submit again with the same task_id")),
+      () => giveUp("DEADLINE", "no outcome in time; submit again with the same task_id"),
       options.deadlineMs,
     );
-    options.signal.addEventListener("abort", onGone);
+    options.onGone(() => giveUp("CANCELLED", "the caller has gone"));
     node.submit(origin, [...records.keys()], records);
   });
 }

@@ -7,11 +7,12 @@ import type { RingNode } from "../../ring/node/port.ts";
 import type { TaskStatus } from "../../ring/tasks/task.ts";
 import { isTaskId } from "../../ring/tasks/task-id.ts";
 import { askTask, documentOf, expectTask, gather, limitOf, placeOfKey, placeOfTask } from "./asking.ts";
-import type { CallContext, Handlers } from "./calls.ts";
+import type { Handlers, StreamContext } from "./calls.ts";
 import type { ApiLimits } from "./limits.ts";
 import { nextToken, parseToken } from "./page-token.ts";
 import { submitBatch, submitOne } from "./submit-calls.ts";
 import { keyMessage, scheduleMessage, scheduleSpecOf, stateOf, taskMessage } from "./task-views.ts";
+import { waitForEnd, waitForTask } from "./waiting.ts";
 
 export interface TasksOptions {
   readonly node: RingNode;
@@ -23,16 +24,6 @@ export interface TasksOptions {
 export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
   const ends = { DONE: true, DEAD: true, CANCELLED: true } as Readonly<Record<string, boolean>>;
 
-  async function wait(
-    taskId: string,
-    timeoutMs: number,
-    since?: Pick<TaskStatus, "state" | "attempts">,
-  ): Promise<TaskStatus> {
-    const partition = placeOfTask(node, taskId);
-    const request = { type: "wait", id: taskId, timeoutMs, ...(since === undefined ? {} : { since }) } as const;
-    return (await askTask(node, { partition, request }, "task", { deadlineMs: timeoutMs + ANSWER_MS })).status;
-  }
-
   async function get(taskId: string, deadlineMs: number): Promise<TaskStatus> {
     const partition = placeOfTask(node, taskId);
     return (await askTask(node, { partition, request: { type: "get", id: taskId } }, "task", { deadlineMs })).status;
@@ -40,13 +31,14 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
 
   async function* watch(
     request: messages.TaskIdRequest,
-    { signal, deadlineMs }: CallContext,
+    { signal, deadlineMs }: StreamContext,
   ): AsyncIterable<messages.Task> {
     let status = await get(request.taskId, deadlineMs);
     let shown = taskMessage(status);
     yield shown;
     while (!signal.aborted && ends[shown.state] !== true) {
-      status = await wait(request.taskId, WATCH_MS, { state: status.state, attempts: status.attempts });
+      const since = { state: status.state, attempts: status.attempts };
+      status = await waitForTask(node, { taskId: request.taskId, timeoutMs: WATCH_MS, since });
       const next = taskMessage(status);
       if (next.state === shown.state && next.attempts === shown.attempts && next.waits === shown.waits) continue;
       shown = next;
@@ -133,11 +125,7 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
     unary: {
       Get: async (request: messages.TaskIdRequest, { deadlineMs }) =>
         taskMessage(await get(request.taskId, deadlineMs)),
-      Wait: async (request: messages.WaitRequest) => {
-        if (request.timeoutMs > limits.waitMs)
-          throw new RingError("INVALID_ARGUMENT", `timeout_ms must be at most ${limits.waitMs}`);
-        return taskMessage(await wait(request.taskId, request.timeoutMs === 0 ? WAIT_MS : request.timeoutMs));
-      },
+      Wait: (request: messages.WaitRequest) => waitForEnd(node, request, limits.waitMs),
       Cancel: async (request: messages.TaskIdRequest, { deadlineMs }) => {
         const partition = placeOfTask(node, request.taskId);
         const { answer } = await askTaskRaw(node, partition, { type: "cancel", id: request.taskId }, deadlineMs);
@@ -225,8 +213,5 @@ function scheduleAction(action: string): "pause" | "resume" | "run" | "delete" {
 
 const IDS_MOST = 1_000;
 const LIST_MOST = 1_000;
-const WAIT_MS = 30_000;
 /** Starts, retries and the end are told as they happen; the reason why a task waits is looked at this often. */
 const WATCH_MS = 5_000;
-/** What the answer to a Wait may take beyond its time. */
-const ANSWER_MS = 2_000;

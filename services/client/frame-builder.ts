@@ -16,19 +16,25 @@ export interface Frame {
 export class FrameBuilder {
   readonly id: number;
   readonly #entries: Entry[] = [];
-  readonly #buffer: Buffer;
   readonly #taskLimit: number;
+  readonly #mostBytes: number;
+  #buffer: Buffer;
   #end = BATCH_HEADER_BYTES;
 
-  /** `first` decides the size: a task larger than a frame gets a frame of its own. `creditTasks` is 0 while it is not known. */
+  /**
+   * A task larger than a frame, as `first` may be, gets a frame of its own. `creditTasks` is 0 while it is not known.
+   * `likelyBytes`: what the frame before took.
+   */
   constructor({
     id,
     first,
     creditTasks,
-  }: { readonly id: number; readonly first: Entry; readonly creditTasks: number }) {
+    likelyBytes,
+  }: { readonly id: number; readonly first: Entry; readonly creditTasks: number; readonly likelyBytes: number }) {
     this.id = id;
     this.#taskLimit = Math.min(FRAME_TASKS, creditTasks === 0 ? FIRST_TASKS : creditTasks);
-    this.#buffer = Buffer.allocUnsafe(Math.max(FRAME_BYTES, frameBytes(first)));
+    this.#mostBytes = Math.max(FRAME_BYTES, frameBytes(first));
+    this.#buffer = Buffer.allocUnsafe(Math.min(this.#mostBytes, Math.max(likelyBytes, frameBytes(first))));
   }
 
   get full(): boolean {
@@ -36,19 +42,29 @@ export class FrameBuilder {
   }
 
   fits(entry: Entry): boolean {
-    return !this.full && this.#end + fieldBytes(entry) <= this.#buffer.length;
+    return !this.full && this.#end + fieldBytes(entry) <= this.#mostBytes;
   }
 
   /** False: no room; then seal this frame and begin another. */
   add(entry: Entry): boolean {
     if (!this.fits(entry)) return false;
-    const buffer = this.#buffer;
+    const buffer = this.#reserve(this.#end + fieldBytes(entry));
     buffer[this.#end] = TASK_TAG;
     const at = putVarint(buffer, this.#end + 1, entry.end - entry.start);
     entry.buffer.copy(buffer, at, entry.start, entry.end);
     this.#end = at + entry.end - entry.start;
     this.#entries.push(entry);
     return true;
+  }
+
+  /** Small frames cost what is in them: 64 KiB for each task of a slow sender were 32 MB of garbage a second. */
+  #reserve(bytes: number): Buffer {
+    if (bytes > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.min(this.#mostBytes, Math.max(bytes, 2 * this.#buffer.length)));
+      this.#buffer.copy(larger, 0, 0, this.#end);
+      this.#buffer = larger;
+    }
+    return this.#buffer;
   }
 
   seal(): Frame {

@@ -66,6 +66,11 @@ export class Links {
     return stream;
   }
 
+  /** The node's submit stream if one is open. */
+  openStream(address: string): NodeStream | undefined {
+    return this.#links.get(address)?.stream;
+  }
+
   /** Closes what leads to addresses that are no longer known; a link that holds tasks stays until they have an outcome. */
   prune(keep: ReadonlySet<string>): void {
     for (const [address, link] of this.#links) {

@@ -5,17 +5,26 @@
  * N2  What has no outcome never exceeds the node's credit.
  * N3  When the stream breaks or is closed, every task without an outcome is given back, in order.
  * N4  A stream on which the node has said nothing after `GREETING_MS` is broken: see `caller.ts` for frozen nodes.
+ * N5  Waits leave behind the tasks of their turn; at the end of the stream each is told that it has no answer.
  */
 
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
 import { STREAM_PATH } from "../../proto/load.ts";
-import { TASK_STATES } from "../../proto/messages.ts";
-import { type Credit, encodeHello, parseStreamReply, type StreamReply, sealBatch } from "../../proto/submit-stream.ts";
+import { TASK_STATES, type Task } from "../../proto/messages.ts";
+import {
+  type Credit,
+  encodeHello,
+  encodeWaits,
+  parseStreamReply,
+  type StreamReply,
+  sealBatch,
+} from "../../proto/submit-stream.ts";
 import { WireError } from "../../proto/wire.ts";
 import { isErrorCode } from "../../ring/errors.ts";
 import type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";
 import type { Entry } from "./entry.ts";
 import { type Frame, FrameBuilder } from "./frame-builder.ts";
+import { TaskWaits, type WaitOptions } from "./task-waits.ts";
 
 export interface NodeStreamOptions {
   readonly client: Client;
@@ -35,8 +44,10 @@ export class NodeStream {
   readonly #options: NodeStreamOptions;
   readonly #stream: ClientDuplexStream<Buffer, Buffer>;
   /** Nothing is sent before the node has told its credit. */
-  #credit: Credit = { tasks: 0, bytes: 0 };
+  #credit: Credit = { tasks: 0, bytes: 0, waits: 0 };
+  readonly #waits: TaskWaits;
   #building: FrameBuilder | undefined;
+  #likelyBytes = 0;
   #ready: Frame[] = [];
   /** Sent, by number from `#base`; undefined once settled. */
   #sent: (Entry | undefined)[] = [];
@@ -51,6 +62,7 @@ export class NodeStream {
 
   constructor(options: NodeStreamOptions) {
     this.#options = options;
+    this.#waits = new TaskWaits(() => this.#schedule());
     this.#stream = options.client.makeBidiStreamRequest(STREAM_PATH, pass, pass, options.metadata());
     this.#stream.on("data", (bytes: Buffer) => this.#receive(bytes));
     this.#stream.on("drain", () => {
@@ -83,7 +95,12 @@ export class NodeStream {
     let frame = this.#building;
     if (frame === undefined || !frame.add(entry)) {
       if (frame !== undefined) this.#seal(frame);
-      frame = new FrameBuilder({ id: this.#options.nextFrameId(), first: entry, creditTasks: this.#credit.tasks });
+      frame = new FrameBuilder({
+        id: this.#options.nextFrameId(),
+        first: entry,
+        creditTasks: this.#credit.tasks,
+        likelyBytes: this.#likelyBytes,
+      });
       frame.add(entry);
       this.#building = frame;
       this.#schedule();
@@ -95,13 +112,25 @@ export class NodeStream {
     return frame.id;
   }
 
+  /** False: ask with a call of its own. */
+  get hasRoomForWait(): boolean {
+    return !this.#down && this.#waits.size < this.#credit.waits;
+  }
+
+  /** As `RingClient.wait`; undefined when the stream ended first. Only with `hasRoomForWait`. */
+  wait(taskId: string, options: WaitOptions): Promise<Task | undefined> {
+    return this.#waits.add(taskId, options);
+  }
+
   /** Gives its tasks back (N3). */
   close(): void {
     this.#fail(new Error("closed by the client"));
   }
 
   #seal(frame: FrameBuilder): void {
-    this.#ready.push(frame.seal());
+    const sealed = frame.seal();
+    this.#likelyBytes = sealed.end;
+    this.#ready.push(sealed);
     this.#building = undefined;
   }
 
@@ -132,6 +161,9 @@ export class NodeStream {
       if (!this.#stream.write(sealBatch(frame.buffer, frame.end, firstSeq))) this.#blocked = true;
     }
     if (count > 0) this.#ready = this.#ready.slice(count);
+    if (this.#blocked) return;
+    const waits = this.#waits.takeUnsent();
+    if (waits.length > 0 && !this.#stream.write(encodeWaits(waits))) this.#blocked = true; // N5
   }
 
   #hasCredit(): boolean {
@@ -171,6 +203,7 @@ export class NodeStream {
         ...(retryAfterMs === 0 ? {} : { retryAfterMs }),
       });
     }
+    for (const waited of reply.waited) this.#waits.answered(waited);
     this.#forget();
     if (reply.ringEpoch !== undefined) this.#options.onRing(reply.ringEpoch);
     this.#options.onTurn();
@@ -202,6 +235,7 @@ export class NodeStream {
     clearTimeout(this.#greeting);
     this.#stream.on("error", () => undefined);
     this.#stream.cancel();
+    this.#waits.close();
     const entries = this.#sent.filter((entry) => entry !== undefined);
     for (const frame of this.#ready) entries.push(...frame.entries);
     if (this.#building !== undefined) entries.push(...this.#building.seal().entries);

@@ -171,13 +171,25 @@ export class RingClient implements AsyncDisposable {
   }
 
   /** The task when it ends, or as it is after `timeoutMs` (default 30,000, at most 600,000). */
-  wait(
+  async wait(
     taskId: string,
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {},
   ): Promise<messages.Task> {
-    const timeoutMs = options.timeoutMs ?? WAIT_MS;
-    const signal = options.signal === undefined ? {} : { signal: options.signal };
-    return this.#caller.unary(TASKS, "Wait", { taskId, timeoutMs }, { deadlineMs: timeoutMs + 5_000, ...signal });
+    const { timeoutMs = WAIT_MS, signal } = options;
+    const end = performance.now() + timeoutMs;
+    // A call for each costs node and client more than the task itself.
+    const stream = this.#openStream(taskId);
+    if (stream?.hasRoomForWait === true && Number.isSafeInteger(timeoutMs) && timeoutMs > 0) {
+      const task = await stream.wait(taskId, { timeoutMs, signal });
+      if (task !== undefined) return task;
+      if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
+    }
+    const leftMs = Math.max(1, Math.ceil(end - performance.now()));
+    const left = { taskId, timeoutMs: Math.max(1, Math.min(timeoutMs, leftMs)) };
+    return this.#caller.unary(TASKS, "Wait", left, {
+      deadlineMs: leftMs + 5_000,
+      ...(signal === undefined ? {} : { signal }),
+    });
   }
 
   /** The present state, then each later one, until the task ends. */
@@ -236,6 +248,19 @@ export class RingClient implements AsyncDisposable {
     if (direct !== undefined) return direct;
     for (const address of this.#addresses()) {
       const stream = address === owner ? undefined : this.#links.stream(address);
+      if (stream !== undefined) return stream;
+    }
+    return undefined;
+  }
+
+  /** Of the task's owner, or with `onlyAddresses` of any. */
+  #openStream(taskId: string): NodeStream | undefined {
+    if (!this.#onlySeeds) {
+      const owner = this.#map.addressOfTask(taskId);
+      return owner === undefined ? undefined : this.#links.openStream(owner);
+    }
+    for (const address of this.#seeds) {
+      const stream = this.#links.openStream(address);
       if (stream !== undefined) return stream;
     }
     return undefined;

@@ -2,6 +2,7 @@
 
 import type { RingReply } from "../../proto/messages.ts";
 import { partitionOfHash } from "../../ring/hash.ts";
+import { partitionOfId } from "../../ring/tasks/task-id.ts";
 
 export class RingMap {
   #ring: RingReply | undefined;
@@ -30,6 +31,12 @@ export class RingMap {
       return;
     this.#ring = ring;
     this.#addresses = ring.owners.map((owner) => ring.nodes[owner]?.grpcAddress || undefined);
+  }
+
+  /** As `addressOf`, by the id of a task of the key. */
+  addressOfTask(taskId: string): string | undefined {
+    const partition = this.#ring === undefined ? undefined : partitionOfId(taskId, this.#ring.ringSize);
+    return partition === undefined ? undefined : this.#addresses[partition];
   }
 
   /** Where the owner of a key's hash listens; undefined if that is not known. */

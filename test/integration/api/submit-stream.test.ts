@@ -3,10 +3,20 @@
 import { Client, type ClientDuplexStream, credentials, type ServiceError, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { DETAILS_KEY, parseErrorDetails } from "../../../proto/error-details.ts";
-import { STREAM_PATH } from "../../../proto/load.ts";
-import { encodeBatch, encodeHello, parseStreamReply, type StreamReply } from "../../../proto/submit-stream.ts";
-import type { Epoch } from "../../../ring/ids.ts";
+import { STREAM_PATH, serviceDefinition } from "../../../proto/load.ts";
+import type * as messages from "../../../proto/messages.ts";
+import {
+  encodeBatch,
+  encodeHello,
+  encodeWaits,
+  parseStreamReply,
+  type StreamReply,
+  type Waited,
+} from "../../../proto/submit-stream.ts";
+import type { AppName, Epoch, Partition } from "../../../ring/ids.ts";
+import type { NodeAnswer } from "../../../ring/node/requests.ts";
 import { encodeRecord } from "../../../ring/tasks/record-encode.ts";
+import type { TaskStatus } from "../../../ring/tasks/task.ts";
 import { mintId } from "../../../ring/tasks/task-id.ts";
 import { type Api, startApi } from "../../../services/api/server.ts";
 import { documentOf, FakeNode, quiet, until } from "./fake-node.ts";
@@ -17,7 +27,12 @@ let client: Client;
 
 beforeEach(async () => {
   node = new FakeNode();
-  api = await startApi({ node, bind: { host: "127.0.0.1", port: 0 }, log: quiet, limits: { creditTasks: 100 } });
+  api = await startApi({
+    node,
+    bind: { host: "127.0.0.1", port: 0 },
+    log: quiet,
+    limits: { creditTasks: 100, creditWaits: 4 },
+  });
   client = new Client(api.address, credentials.createInsecure());
 });
 
@@ -66,7 +81,7 @@ test("the first frame tells credit and epoch; a batch is acknowledged as one ran
   const { stream, replies, acked } = open();
   stream.write(encodeBatch(1, [task("a"), task("b"), task("c")]));
   await until(() => acked() === 3);
-  expect(replies[0]).toMatchObject({ credit: { tasks: 100, bytes: 4 * 1024 * 1024 }, ringEpoch: 7 });
+  expect(replies[0]).toMatchObject({ credit: { tasks: 100, bytes: 4 * 1024 * 1024, waits: 4 }, ringEpoch: 7 });
   expect(ranges(replies)).toEqual([[1, 3]]);
   expect(node.accepted.map((record) => record.key)).toEqual(["a", "b", "c"]);
   stream.cancel();
@@ -221,3 +236,141 @@ test("a draining node rejects new tasks with a delay and ends the stream when th
   client.close();
   await closed;
 });
+
+test("waits are answered with the task when it ends, or with the refusal", async () => {
+  const ends = new Ends(node);
+  const { stream, replies } = open();
+  const [first, second, unknown] = [idOf("a"), idOf("b"), idOf("c")];
+  stream.write(encodeWaits([wait(1, first), wait(2, second), wait(3, unknown), wait(4, "no id")]));
+  await until(() => ends.waiting === 3 && waited(replies).length === 1);
+  expect(waited(replies)).toMatchObject([{ number: 4, refused: { code: "INVALID_ARGUMENT", retryAfterMs: 0 } }]);
+  ends.refuse(unknown);
+  ends.end(second, new Uint8Array([1, 2, 3]));
+  await until(() => waited(replies).length === 3);
+  expect(waited(replies)[1]).toMatchObject({ number: 3, refused: { code: "TASK_NOT_FOUND" } });
+  expect(taskOf(waited(replies)[2])).toMatchObject({ taskId: second, state: "DONE" });
+  ends.end(first);
+  await until(() => waited(replies).length === 4);
+  expect(taskOf(waited(replies)[3])).toMatchObject({ taskId: first, state: "DONE" });
+  stream.cancel();
+});
+
+test("more waits than the credit are refused one by one; an answer makes room", async () => {
+  const ends = new Ends(node);
+  const { stream, replies } = open();
+  const ids = ["a", "b", "c", "d", "e"].map(idOf);
+  stream.write(encodeWaits(ids.map((id, index) => wait(index + 1, id))));
+  await until(() => waited(replies).length === 1);
+  expect(waited(replies)).toMatchObject([{ number: 5, refused: { code: "QUEUE_FULL" } }]);
+  ends.end(ids[0]!);
+  await until(() => waited(replies).length === 2);
+  stream.write(encodeWaits([wait(5, ids[4]!)]));
+  await until(() => ends.waiting === 4);
+  stream.cancel();
+});
+
+test.each([
+  ["of an open wait", 1],
+  ["zero", 0],
+])("the number %s ends the stream with INVALID_ARGUMENT", async (_title, number) => {
+  const ends = new Ends(node);
+  const { stream, ended } = open();
+  stream.write(encodeWaits([wait(1, idOf("a"))]));
+  await until(() => ends.waiting === 1);
+  stream.write(encodeWaits([wait(number, idOf("b"))]));
+  expect((await ended)?.code).toBe(status.INVALID_ARGUMENT);
+});
+
+test("half-close waits for the answers of waits too; a node that stops does not", async () => {
+  const ends = new Ends(node);
+  const half = open();
+  half.stream.write(encodeWaits([wait(1, idOf("a"))]));
+  half.stream.end();
+  await until(() => ends.waiting === 1);
+  ends.end(idOf("a"));
+  expect(await half.ended).toBeUndefined();
+  expect(waited(half.replies).length).toBe(1);
+
+  const stays = open();
+  stays.stream.write(encodeWaits([wait(1, idOf("b"))]));
+  await until(() => ends.waiting === 1);
+  const closed = api.close({ graceMs: 5_000 });
+  expect((await stays.ended)?.code).toBe(status.UNAVAILABLE);
+  client.close();
+  await closed;
+});
+
+test("large results are answered in frames of a few each, and none is lost", async () => {
+  const ends = new Ends(node);
+  const { stream, replies } = open();
+  const ids = ["a", "b", "c", "d"].map(idOf);
+  stream.write(encodeWaits(ids.map((id, index) => wait(index + 1, id))));
+  await until(() => ends.waiting === 4);
+  for (const id of ids) ends.end(id, new Uint8Array(150 * 1024));
+  await until(() => waited(replies).length === 4);
+  expect(replies.filter((reply) => reply.waited.length > 0).map((reply) => reply.waited.length)).toEqual([2, 2]);
+  for (const answer of waited(replies)) expect(taskOf(answer).result).toHaveLength(150 * 1024);
+  stream.cancel();
+});
+
+/** Answers waits when the test says so. */
+class Ends {
+  readonly #open = new Map<string, (answer: NodeAnswer) => void>();
+
+  constructor(fake: FakeNode) {
+    fake.answer = (request) => {
+      if (request.type !== "task" || request.request.type !== "wait") throw new Error(request.type);
+      const { id } = request.request;
+      return new Promise((resolve) => {
+        this.#open.set(id, resolve);
+      });
+    };
+  }
+
+  get waiting(): number {
+    return this.#open.size;
+  }
+
+  end(id: string, result?: Uint8Array): void {
+    const status: TaskStatus = {
+      id,
+      app: "acme" as AppName,
+      type: "t",
+      key: "k",
+      state: "done",
+      attempts: 1,
+      partition: 0 as Partition,
+      acceptedAtMs: 1,
+      endedAtMs: 2,
+      ...(result === undefined ? {} : { result }),
+    };
+    this.#answer(id, { type: "task", answer: { type: "task", status } });
+  }
+
+  refuse(id: string): void {
+    this.#answer(id, { type: "task", answer: { type: "refused", code: "TASK_NOT_FOUND", detail: "unknown" } });
+  }
+
+  #answer(id: string, answer: NodeAnswer): void {
+    const open = this.#open.get(id);
+    this.#open.delete(id);
+    open?.(answer);
+  }
+}
+
+function idOf(letter: string): string {
+  return letter.repeat(32);
+}
+
+function wait(number: number, taskId: string) {
+  return { number, taskId, timeoutMs: 10_000 };
+}
+
+function waited(replies: readonly StreamReply[]): readonly Waited[] {
+  return replies.flatMap((reply) => reply.waited);
+}
+
+function taskOf(answer: Waited | undefined): messages.Task {
+  if (answer === undefined || !("task" in answer)) throw new Error("not a task");
+  return serviceDefinition("taskring.v1.Tasks").Wait!.responseDeserialize(Buffer.from(answer.task)) as messages.Task;
+}

@@ -14,7 +14,11 @@ export async function closeAll(): Promise<void> {
   for (const api of apis.splice(0)) await api.close({ graceMs: 0 });
 }
 
-export async function cluster(names: readonly string[], limits: ApiOptions["limits"] = {}): Promise<Scripted[]> {
+export async function cluster(
+  names: readonly string[],
+  limits: ApiOptions["limits"] = {},
+  options: Pick<ApiOptions, "identify"> = {},
+): Promise<Scripted[]> {
   const document = documentOf(names);
   const known = new Map();
   const accepted: never[] = [];
@@ -23,7 +27,7 @@ export async function cluster(names: readonly string[], limits: ApiOptions["limi
     const node = new FakeNode(name, document);
     node.known = known;
     node.accepted = accepted;
-    const api = await startApi({ node, bind: { host: "127.0.0.1", port: 0 }, log: quiet, limits });
+    const api = await startApi({ node, bind: { host: "127.0.0.1", port: 0 }, log: quiet, limits, ...options });
     apis.push(api);
     nodes.push({ node, api });
   }

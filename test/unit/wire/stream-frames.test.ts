@@ -10,6 +10,7 @@ import {
   encodeBatch,
   encodeHello,
   encodeStreamReply,
+  encodeWaits,
   parseStreamReply,
   parseStreamRequest,
   type StreamReply,
@@ -24,6 +25,7 @@ root.loadSync("taskring/v1/tasks.proto");
 const Request = root.lookupType("taskring.v1.StreamRequest");
 const Reply = root.lookupType("taskring.v1.StreamReply");
 const Submit = root.lookupType("taskring.v1.SubmitRequest");
+const Task = root.lookupType("taskring.v1.Task");
 
 const seq = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
 const text = fc.string({ maxLength: 40 });
@@ -86,15 +88,32 @@ describe("requests", () => {
     });
   });
 
-  test("too many tasks in a batch are refused", () => {
+  test("waits come back as they were, and protobufjs reads the same", () => {
+    const wait = fc.record({ number: seq, taskId: text, timeoutMs: u32 });
+    fc.assert(
+      fc.property(fc.array(wait, { maxLength: 10 }), (waits) => {
+        const bytes = encodeWaits(waits);
+        expect(parseStreamRequest(bytes, { taskLimit: 10 })).toEqual({ type: "waits", waits });
+        const read = Request.toObject(Request.decode(bytes), { longs: Number, arrays: true, defaults: true });
+        expect(read.waits.waits).toEqual(waits);
+      }),
+    );
+  });
+
+  test("too many tasks in a batch are refused, and too many waits in a frame", () => {
     const bytes = encodeBatch(1, [new Uint8Array(3), new Uint8Array(3)]);
     expect(() => parseStreamRequest(bytes, { taskLimit: 1 })).toThrow(WireError);
+    const wait = { number: 1, taskId: "t", timeoutMs: 1 };
+    expect(() => parseStreamRequest(encodeWaits([wait, wait]), { taskLimit: 1 })).toThrow(WireError);
   });
 
   test("garbage and cut-off frames throw WireError and nothing else", () => {
     const whole = encodeBatch(7, [new Uint8Array(40), new Uint8Array(200)]);
     for (let cut = 1; cut < whole.length; cut++)
       expect(() => parseStreamRequest(whole.subarray(0, cut), { taskLimit: 10 })).toThrow(WireError);
+    const waits = encodeWaits([{ number: 3, taskId: "t".repeat(32), timeoutMs: 5 }]);
+    for (let cut = 1; cut < waits.length; cut++)
+      expect(() => parseStreamRequest(waits.subarray(0, cut), { taskLimit: 10 })).toThrow(WireError);
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         for (const parse of [
@@ -124,10 +143,20 @@ describe("replies", () => {
         { maxLength: 4 },
       ),
       minted: fc.array(fc.record({ seq, taskId: text }), { maxLength: 4 }),
-      credit: fc.record({ tasks: u32, bytes: u32 }),
+      waited: fc.array(
+        fc.oneof(
+          fc.record({
+            number: seq,
+            task: text.map((taskId) => Buffer.from(Task.encode({ taskId }).finish())),
+          }),
+          fc.record({ number: seq, refused: fc.record({ code: text, message: text, retryAfterMs: u32 }) }),
+        ),
+        { maxLength: 4 },
+      ),
+      credit: fc.record({ tasks: u32, bytes: u32, waits: u32 }),
       ringEpoch: fc.integer({ min: 0, max: 2 ** 50 }),
     },
-    { requiredKeys: ["acks", "duplicates", "rejects", "minted"] },
+    { requiredKeys: ["acks", "duplicates", "rejects", "minted", "waited"] },
   );
 
   test("come back as they were, and protobufjs reads the same", () => {

@@ -1,0 +1,124 @@
+/** `RingClient.wait` over the submit stream: no call of its own, and none is lost when the stream ends. */
+
+import { afterEach, expect, test } from "vitest";
+import type { AppName, Partition } from "../../../ring/ids.ts";
+import type { NodeAnswer } from "../../../ring/node/requests.ts";
+import { startApi } from "../../../services/api/server.ts";
+import { quiet, until } from "../api/fake-node.ts";
+import { apis, client, closeAll, cluster, type Scripted } from "./scripted-cluster.ts";
+
+afterEach(closeAll);
+
+test("a wait at a node with a stream is answered over it, with the task's result", async () => {
+  let calls = 0;
+  const identify = () => {
+    calls += 1;
+    return { name: "local" };
+  };
+  const [one] = await cluster(["n1"], {}, { identify });
+  const waits = held(one!);
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  const before = calls;
+  const ended = ring.wait(taskId);
+  await until(() => waits.length === 1);
+  waits[0]!.answer(done(taskId));
+  const task = await ended;
+  expect(task).toMatchObject({ taskId, state: "DONE" });
+  expect([...task.result!]).toEqual([7]);
+  expect(calls).toBe(before);
+});
+
+test("more waits than the stream has room for go by calls of their own", async () => {
+  const [one] = await cluster(["n1"], { creditWaits: 2 });
+  const waits = held(one!);
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  const ended = Array.from({ length: 5 }, () => ring.wait(taskId));
+  await until(() => waits.length === 5);
+  for (const { answer } of waits) answer(done(taskId));
+  for (const task of await Promise.all(ended)) expect(task.state).toBe("DONE");
+});
+
+test("P5: a wait outlives its stream: it is asked again, for what is left of its time", async () => {
+  const [one] = await cluster(["n1"]);
+  const waits = held(one!);
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  const ended = ring.wait(taskId, { timeoutMs: 20_000 });
+  await until(() => waits.length === 1);
+  const { address } = one!.api;
+  const [host = "", port] = address.split(":");
+  await one!.api.close({ graceMs: 0 });
+  apis.splice(0);
+  one!.api = await startApi({ node: one!.node, bind: { host, port: Number(port) }, log: quiet });
+  apis.push(one!.api);
+  await until(() => waits.length === 2);
+  expect(waits[1]!.timeoutMs).toBeGreaterThan(10_000);
+  expect(waits[1]!.timeoutMs).toBeLessThan(20_000);
+  waits[1]!.answer(done(taskId));
+  expect(await ended).toMatchObject({ state: "DONE" });
+});
+
+test("a refusal is a typed error; a caller that gives up is told at once; closing tells all", async () => {
+  const [one] = await cluster(["n1"]);
+  const waits = held(one!);
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+
+  const refused = ring.wait(taskId);
+  await until(() => waits.length === 1);
+  waits[0]!.answer({ type: "task", answer: { type: "refused", code: "TASK_NOT_FOUND", detail: "unknown" } });
+  await expect(refused).rejects.toMatchObject({ name: "RingError", code: "TASK_NOT_FOUND", message: "unknown" });
+
+  const controller = new AbortController();
+  const given = ring.wait(taskId, { signal: controller.signal });
+  await until(() => waits.length === 2);
+  controller.abort();
+  await expect(given).rejects.toMatchObject({ code: "CANCELLED" });
+  await expect(ring.wait(taskId, { signal: controller.signal })).rejects.toMatchObject({ code: "CANCELLED" });
+
+  await expect(ring.wait(taskId, { timeoutMs: 700_000 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  await expect(ring.wait("no id")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+
+  const open = ring.wait(taskId);
+  await until(() => waits.length === 3);
+  ring.close();
+  await expect(open).rejects.toMatchObject({ code: "CANCELLED" });
+});
+
+interface Held {
+  readonly timeoutMs: number;
+  readonly answer: (answer: NodeAnswer) => void;
+}
+
+/** Waits that the node has been asked, to be answered by the test. */
+function held({ node }: Scripted): Held[] {
+  const waits: Held[] = [];
+  const other = node.answer;
+  node.answer = (request, to) => {
+    if (request.type !== "task" || request.request.type !== "wait") return other(request, to);
+    const { timeoutMs } = request.request;
+    return new Promise((answer) => waits.push({ timeoutMs, answer }));
+  };
+  return waits;
+}
+
+function done(id: string): NodeAnswer {
+  const status = {
+    id,
+    app: "acme" as AppName,
+    type: "t",
+    key: "k",
+    state: "done",
+    attempts: 1,
+    partition: 0 as Partition,
+    acceptedAtMs: 1,
+    result: new Uint8Array([7]),
+  } as const;
+  return { type: "task", answer: { type: "task", status } };
+}
