@@ -7,6 +7,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { NODE_FLAGS } from "../services/host/node-flags.ts";
 import { EXIT } from "./exit-codes.ts";
 
 export interface ReadyNode {
@@ -49,6 +50,7 @@ export class ChildNode {
   start(): void {
     const startedAt = performance.now();
     const args = [
+      ...NODE_FLAGS,
       PROGRAM,
       "start",
       "--name",

@@ -14,6 +14,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { RingError } from "../../ring/errors.ts";
+import { NODE_FLAGS } from "../host/node-flags.ts";
 
 export interface LabNode {
   readonly name: string;
@@ -126,7 +127,7 @@ export class Lab implements AsyncDisposable {
     ];
     const startedAt = performance.now();
     // Its stdin ends with this process, however that ends: no node stays behind.
-    const child = spawn(process.execPath, args, {
+    const child = spawn(process.execPath, [...NODE_FLAGS, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
       env: { ...process.env, ...this.#options.env, TASKRING_NODE: name },
     });

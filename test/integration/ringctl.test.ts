@@ -4,14 +4,14 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-const PROGRAM = process.env.TASKRING_TEST_PROGRAM ?? join(import.meta.dirname, "../../dist/cli/ringctl.js");
+const BIN = join(import.meta.dirname, "../../dist/cli/ringctl");
 
 interface Ended {
   readonly code: number | null;
@@ -57,11 +57,14 @@ interface Ready {
 }
 
 const folder = mkdtempSync(join(tmpdir(), "ringctl-"));
+/** As npm installs it. */
+const PROGRAM = join(folder, "ringctl");
+symlinkSync(BIN, PROGRAM);
 const running = new Set<ChildProcess>();
 
 function launch(args: readonly string[], input?: string): Running {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TASKRING_")));
-  const child = spawn(process.execPath, [PROGRAM, ...args], { cwd: folder, env, stdio: ["pipe", "pipe", "pipe"] });
+  const child = spawn(PROGRAM, args, { cwd: folder, env, stdio: ["pipe", "pipe", "pipe"] });
   running.add(child);
   let stdout = "";
   let stderr = "";
@@ -266,7 +269,7 @@ describe("a ring of three nodes on this machine", () => {
       "--join",
       nodes[1]!.gossip,
       "--app",
-      join(PROGRAM, "../dev-app.js"),
+      join(BIN, "../dev-app.js"),
     );
     expect((await fourth.ready).state).toBe("waiting-to-join");
     await until("it is seen", async () =>
@@ -348,7 +351,7 @@ describe("one node", () => {
   });
 
   test("ends at once, with 130, at the second signal", async () => {
-    const node = startNode("hasty", "--app", join(PROGRAM, "../dev-app.js"));
+    const node = startNode("hasty", "--app", join(BIN, "../dev-app.js"));
     const { grpc } = await node.ready;
     await ringctl(["task", "submit", "hello", "slow", "--key", "k", "--address", grpc]);
     // Two of one kind could be told as one.

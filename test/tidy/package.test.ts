@@ -3,6 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { NODE_FLAGS } from "../../services/host/node-flags.ts";
 import { importsOf, packageOf, ROOT, sourceFiles, textOf, treeFiles } from "./tree.ts";
 
 interface PackageFile {
@@ -23,8 +24,11 @@ describe("package", () => {
       expect(tree).toContain(code.replace("./dist/", "").replace(/\.js$/, ".ts"));
       expect(types).toBe(code.replace(/\.js$/, ".d.ts"));
     }
-    for (const code of Object.values(face.bin))
-      expect(tree).toContain(code.replace("dist/", "").replace(/\.js$/, ".ts"));
+    for (const code of Object.values(face.bin)) expect(tree).toContain(`${code.replace("dist/", "")}.sh`);
+  });
+
+  test("the bin starts Node with the flags of a node's process", () => {
+    expect(textOf("cli/ringctl.sh")).toContain(`exec node ${NODE_FLAGS.join(" ")} "`);
   });
 
   test("the archive takes code, contracts, documents and examples", () => {
