@@ -3,7 +3,8 @@
  * carry no tag because clients of every language write them.
  *
  * V1  What was encoded is a copy: changing the value afterwards changes nothing, nor does changing what `decodeValue` gave.
- * V2  Small whole numbers and short ASCII texts, the bulk of counters and cursors, take no encoder call.
+ * V2  Small whole numbers and short ASCII texts, the bulk of counters and cursors, take no encoder call; the smallest numbers share
+ *     their bytes, which nobody writes to.
  */
 
 import { RingError } from "../../ring/errors.ts";
@@ -12,7 +13,13 @@ import { RingError } from "../../ring/errors.ts";
 export function encodeValue(value: unknown): Uint8Array | undefined {
   if (value === undefined) return undefined;
   if (typeof value === "number" && value >= 0 && value <= SMALL_INTEGER && Number.isInteger(value)) {
-    return encodeSmallInteger(value);
+    if (value >= SHARED_INTEGERS) return encodeSmallInteger(value);
+    let bytes = sharedIntegers[value];
+    if (bytes === undefined) {
+      bytes = encodeSmallInteger(value);
+      sharedIntegers[value] = bytes;
+    }
+    return bytes;
   }
   if (value instanceof Uint8Array) {
     const bytes = new Uint8Array(value.length + 1);
@@ -110,5 +117,7 @@ const SHORT_TEXT = 60;
 /** Nine digits at most, so that all arithmetic stays in small integers. */
 const SMALL_INTEGER = 999_999_999;
 const SMALL_INTEGER_BYTES = 10;
+const SHARED_INTEGERS = 1_024;
+const sharedIntegers: (Uint8Array | undefined)[] = new Array(SHARED_INTEGERS).fill(undefined);
 const NO_BYTES = new Uint8Array(0);
 const encoder = new TextEncoder();

@@ -187,7 +187,7 @@ export class Journal {
     let rows = environment.size().rows;
     for (const overlay of this.#overlays()) {
       const isExact = overlay.rows <= EXACT_ROWS;
-      rows += overlay.growth((key) => !isExact || environment.get(key) !== undefined);
+      rows += overlay.growth(isExact ? (key) => environment.get(key) !== undefined : undefined);
     }
     return rows;
   }

@@ -180,14 +180,14 @@ export class Overlay implements RowSink {
     };
   }
 
-  /** How many rows more there are than in the database, which `isBelow` is asked about. */
-  growth(isBelow: (key: Uint8Array) => boolean): number {
+  /** How many rows more there are than in the database; `isBelow` is asked whether it has one that was replaced. Absent: it has. */
+  growth(isBelow?: (key: Uint8Array) => boolean): number {
     let growth = 0;
     for (let slot = 0; slot < this.#below.length; slot++) {
       const at = this.#slots[2 * slot]!;
       if (at === 0) continue;
       const there = this.bytes[at] !== REMOVE;
-      const was = this.#below[slot] === 1 && isBelow(this.#keyAt(at));
+      const was = this.#below[slot] === 1 && (isBelow === undefined || isBelow(this.#keyAt(at)));
       if (there !== was) growth += there ? 1 : -1;
     }
     return growth;
