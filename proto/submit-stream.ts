@@ -11,7 +11,7 @@ import { DELIMITED, putVarint, VARINT, WireError, WireReader, WireWriter } from 
 export type StreamRequest =
   | { readonly type: "hello"; readonly clientId: string; readonly lastAckedSeq: number }
   | TaskBatch
-  | { readonly type: "waits"; readonly waits: readonly StreamWait[] }
+  | WaitBatch
   /** No known field: sent by a newer client, ignored. */
   | { readonly type: "empty" };
 
@@ -20,6 +20,11 @@ export interface TaskBatch {
   readonly firstSeq: number;
   /** Start and end of each task in the frame's bytes, alternating (F2). */
   readonly spans: readonly number[];
+}
+
+export interface WaitBatch {
+  readonly type: "waits";
+  readonly waits: readonly StreamWait[];
 }
 
 export interface StreamWait {
@@ -74,7 +79,7 @@ export function parseStreamRequest(bytes: Uint8Array, options: { readonly taskLi
 }
 
 function parseWaits(reader: WireReader, before: StreamRequest, waitLimit: number): StreamRequest {
-  const waits: StreamWait[] = before.type === "waits" ? [...before.waits] : [];
+  const waits = before.type === "waits" ? (before.waits as StreamWait[]) : [];
   while (reader.next()) {
     if (reader.field !== 1) {
       reader.skip();
@@ -101,7 +106,7 @@ function parseHello(reader: WireReader): StreamRequest {
 /** A field that occurs twice is merged, as protobuf says: the tasks of both. */
 function parseBatch(reader: WireReader, before: StreamRequest, taskLimit: number): TaskBatch {
   let firstSeq = before.type === "batch" ? before.firstSeq : 0;
-  const spans: number[] = before.type === "batch" ? [...before.spans] : [];
+  const spans = before.type === "batch" ? (before.spans as number[]) : [];
   while (reader.next()) {
     if (reader.field === 2) {
       const end = reader.enter();

@@ -112,9 +112,10 @@ export class NodeStream {
     return frame.id;
   }
 
-  /** False: ask with a call of its own. */
+  /** False: ask with a call of its own. A node does not read on while what it has of tasks is as much as it wants. */
   get hasRoomForWait(): boolean {
-    return !this.#down && this.#waits.size < this.#credit.waits;
+    if (this.#down || this.#blocked || this.#ready.length > 0 || !this.#hasCredit()) return false;
+    return this.#waits.size < Math.min(this.#credit.waits, FRAME_WAITS);
   }
 
   /** As `RingClient.wait`; undefined when the stream ended first. Only with `hasRoomForWait`. */
@@ -245,6 +246,8 @@ export class NodeStream {
 
 /** The credit comes at once; connecting may take a while on a busy machine. */
 const GREETING_MS = 3_000;
+/** More at once would be refused, and the stream with them. */
+const FRAME_WAITS = 1_024;
 
 function pass(bytes: Buffer): Buffer {
   return bytes;

@@ -8,6 +8,7 @@ import type { Metadata } from "@grpc/grpc-js";
 import type * as messages from "../../proto/messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";
+import { isTaskId } from "../../ring/tasks/task-id.ts";
 import { AppCalls } from "./app-calls.ts";
 import { Caller, type CallOptions } from "./caller.ts";
 import { ClusterCalls } from "./cluster-calls.ts";
@@ -170,12 +171,16 @@ export class RingClient implements AsyncDisposable {
     return this.#caller.unary(TASKS, "Get", { taskId }, options);
   }
 
-  /** The task when it ends, or as it is after `timeoutMs` (default 30,000, at most 600,000). */
+  /** The task when it ends, or as it is after `timeoutMs` (default 30,000, at most 600,000). Throws `INVALID_ARGUMENT` for others. */
   async wait(
     taskId: string,
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {},
   ): Promise<messages.Task> {
     const { timeoutMs = WAIT_MS, signal } = options;
+    if (typeof taskId !== "string" || !isTaskId(taskId))
+      throw new RingError("INVALID_ARGUMENT", "taskId must be 32 hex digits, lower case");
+    if (!(timeoutMs <= WAIT_MOST_MS))
+      throw new RingError("INVALID_ARGUMENT", `timeoutMs must be at most ${WAIT_MOST_MS}`);
     const end = performance.now() + timeoutMs;
     // A call for each costs node and client more than the task itself.
     const stream = this.#openStream(taskId);
@@ -308,4 +313,5 @@ const PENDING_TASKS = 16_384;
 const PENDING_BYTES = 32 * 1024 * 1024;
 const SUBMIT_MS = 30_000;
 const WAIT_MS = 30_000;
+const WAIT_MOST_MS = 600_000;
 const REFRESH_MS = 1_000;

@@ -20,6 +20,7 @@ export class TaskWaits {
   readonly #waiting = new Map<number, Waiting>();
   #unsent: StreamWait[] = [];
   #number = 0;
+  #closed = false;
 
   /** `onUnsent`: there is something for `takeUnsent`. */
   constructor(onUnsent: () => void) {
@@ -34,20 +35,23 @@ export class TaskWaits {
   /** Resolves to undefined when the stream ends first. Throws the refusal, `DEADLINE` or `CANCELLED`. */
   add(taskId: string, { timeoutMs, signal }: WaitOptions): Promise<Task | undefined> {
     if (signal?.aborted) return Promise.reject(cancelled());
+    if (this.#closed) return Promise.resolve(undefined);
     const number = ++this.#number;
     this.#unsent.push({ number, taskId, timeoutMs });
     this.#onUnsent();
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new RingError("DEADLINE", "no answer in time")), timeoutMs + ANSWER_MS);
-      const onAbort = (): void => {
-        clearTimeout(late);
-        reject(cancelled());
-      };
       const over = (): void => {
         clearTimeout(late);
         signal?.removeEventListener("abort", onAbort);
       };
-      signal?.addEventListener("abort", onAbort, { once: true });
+      const giveUp = (error: RingError): void => {
+        over();
+        this.#withdraw(number);
+        reject(error);
+      };
+      const onAbort = (): void => giveUp(cancelled());
+      const late = setTimeout(() => giveUp(new RingError("DEADLINE", "no answer in time")), timeoutMs + ANSWER_MS);
+      signal?.addEventListener("abort", onAbort);
       this.#waiting.set(number, {
         resolve: (task) => {
           over();
@@ -85,16 +89,27 @@ export class TaskWaits {
   }
 
   close(): void {
+    this.#closed = true;
     this.#unsent = [];
     const open = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { resolve } of open) resolve(undefined);
   }
+
+  /** Nobody waits any more: what the node has not been asked it need not be. */
+  #withdraw(number: number): void {
+    const at = this.#unsent.findIndex((wait) => wait.number === number);
+    if (at < 0) return;
+    this.#unsent.splice(at, 1);
+    this.#waiting.delete(number);
+  }
 }
 
 function decodeTask(bytes: Uint8Array): Task {
-  // A copy: a result that the caller keeps must not keep the other answers of its frame.
-  return serviceDefinition("taskring.v1.Tasks").Wait!.responseDeserialize(Buffer.from(bytes)) as Task;
+  // A copy of its own: a result that the caller keeps must not keep the other answers of its frame.
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  own.set(bytes);
+  return serviceDefinition("taskring.v1.Tasks").Wait!.responseDeserialize(own) as Task;
 }
 
 function cancelled(): RingError {

@@ -28,7 +28,7 @@ describe("package", () => {
   });
 
   test("the bin starts Node with the flags of a node's process", () => {
-    expect(textOf("cli/ringctl.sh")).toContain(`exec node ${NODE_FLAGS.join(" ")} "`);
+    expect(textOf("cli/ringctl.sh")).toContain(`exec node ${NODE_FLAGS.join(" ")} "\${program`);
   });
 
   test("the archive takes code, contracts, documents and examples", () => {

@@ -82,13 +82,60 @@ test("a refusal is a typed error; a caller that gives up is told at once; closin
   await expect(given).rejects.toMatchObject({ code: "CANCELLED" });
   await expect(ring.wait(taskId, { signal: controller.signal })).rejects.toMatchObject({ code: "CANCELLED" });
 
-  await expect(ring.wait(taskId, { timeoutMs: 700_000 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-  await expect(ring.wait("no id")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-
   const open = ring.wait(taskId);
   await until(() => waits.length === 3);
   ring.close();
   await expect(open).rejects.toMatchObject({ code: "CANCELLED" });
+});
+
+test.each([{}, { onlyAddresses: true }])(
+  "what cannot be asked is refused at once, and harms nobody: %o",
+  async (options) => {
+    const [one] = await cluster(["n1"]);
+    const waits = held(one!);
+    const ring = client([one!], options);
+    await ring.ready();
+    const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+    const good = ring.wait(taskId);
+    for (const id of [undefined, null, 7, [taskId], "no id", "x".repeat(5_000_000)])
+      await expect(ring.wait(id as string)).rejects.toMatchObject({ name: "RingError", code: "INVALID_ARGUMENT" });
+    for (const timeoutMs of [600_001, 2 ** 31, Number.MAX_SAFE_INTEGER, Number.NaN, Number.POSITIVE_INFINITY])
+      await expect(ring.wait(taskId, { timeoutMs })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await until(() => waits.length === 1);
+    waits[0]!.answer(done(taskId));
+    expect(await good).toMatchObject({ state: "DONE" });
+  },
+);
+
+test("a wait is asked at once also while the node reads no more tasks", async () => {
+  const [one] = await cluster(["n1"], { creditBytes: 1_000 });
+  const waits = held(one!);
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  one!.node.holding = true;
+  const large = ring.submit({ app: "acme", type: "t", key: "k2", payload: new Uint8Array(2_000) });
+  await until(() => one!.node.held === 1);
+  const wait = ring.wait(taskId);
+  await until(() => waits.length === 1);
+  waits[0]!.answer(done(taskId));
+  expect(await wait).toMatchObject({ state: "DONE" });
+  one!.node.release();
+  await large;
+});
+
+test("a thousand waits and more at once leave the stream's tasks alone, whatever its credit", async () => {
+  const [one] = await cluster(["n1"], { creditWaits: 3_000, streamsPerConnection: 3_000 });
+  const waits = held(one!);
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  const ended = Array.from({ length: 1_100 }, () => ring.wait(taskId));
+  const accepted = ring.submit({ app: "acme", type: "t", key: "other" });
+  expect(await accepted).toMatchObject({ state: "queued" });
+  await until(() => waits.length === 1_100, 20_000);
+  for (const { answer } of waits) answer(done(taskId));
+  for (const task of await Promise.all(ended)) expect(task.state).toBe("DONE");
 });
 
 interface Held {
