@@ -50,6 +50,7 @@ export class Neighbours {
   #outsideAt: Instant | undefined;
   #started = false;
   #left = false;
+  #toldAll = false;
 
   constructor(
     here: Here,
@@ -98,8 +99,14 @@ export class Neighbours {
     return true;
   }
 
+  /** Membership has been told, as often as it takes. */
+  get hasLeft(): boolean {
+    return this.#toldAll;
+  }
+
   step(event: SwimEvent): void {
     for (const effect of this.#swim.step(this.#here.now, event)) {
+      if (effect.type === "left") this.#toldAll = true;
       if (isNotice(effect)) this.#notice(effect);
       else this.#here.emit({ type: "swim", effect });
     }

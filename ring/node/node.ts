@@ -461,7 +461,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#asks.tick();
     this.#stopping.progress();
     this.#endDoubts();
-    if (this.#leftAt === undefined || this.#leftAt > now) return;
+    if (this.#leftAt === undefined || (this.#leftAt > now && !this.#neighbours.hasLeft)) return;
     if (this.#neighbours.leave()) {
       this.#leftAt = now + PARTING_MS;
       return;
@@ -775,7 +775,7 @@ const NOBODY = -1;
 const DOUBT_MS = 1_000;
 /** A member that has left goes on answering late calls for this long. */
 const LATE_CALLS_MS = 2_000;
-/** As long as membership takes to tell of a leave: all shall see `left`, not a death. */
-const PARTING_MS = 2_500;
+/** Membership takes 2 to 3 s to tell of a leave, longer on a busy machine: all shall see `left`, not a death. No longer than this. */
+const PARTING_MS = 8_000;
 /** sysexits.h EX_IOERR: the supervisor should look at the disk. */
 const EXIT_BROKEN_STORE = 74;

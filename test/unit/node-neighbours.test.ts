@@ -20,6 +20,7 @@ function begin(document = DOCUMENT): {
   suspects: NodeName[];
   sent: { to: NodeName; message: NodeMessage }[];
   asked: string[];
+  here: { now: number };
   hear: (messages: Parameters<typeof received>[0]) => void;
 } {
   const suspects: NodeName[] = [];
@@ -59,7 +60,7 @@ function begin(document = DOCUMENT): {
       counts: () => new Map(),
     },
   });
-  return { neighbours, suspects, sent, asked, hear: (messages) => neighbours.step(received(messages)) };
+  return { neighbours, suspects, sent, asked, here, hear: (messages) => neighbours.step(received(messages)) };
 }
 
 function received(messages: Extract<Parameters<Swim["step"]>[1], { type: "received" }>["messages"]) {
@@ -70,6 +71,23 @@ function alive(tags: ReadonlyMap<string, string> = new Map([["id", "id-c"]])) {
   const address = { host: "10.0.0.3", port: 3 };
   return { type: "alive", incarnation: 1, node: C, address, meta: encodeTags(tags), versions: OUR_VERSIONS } as const;
 }
+
+test("a leave is over when membership has been told often enough, and not before", () => {
+  const { neighbours, hear, here } = begin();
+  neighbours.start();
+  hear([alive()]);
+  expect(neighbours.leave()).toBe(true);
+  expect(neighbours.leave()).toBe(false);
+  expect(neighbours.hasLeft).toBe(false);
+  const begun = here.now;
+  while (!neighbours.hasLeft && here.now < begun + 60_000) {
+    here.now = Math.max(here.now + 1, neighbours.nextDeadline() ?? 0);
+    neighbours.tick();
+  }
+  // Its intent, then the leave itself, each by a few rounds of gossip; then a second in which it still answers.
+  expect(here.now - begun).toBeGreaterThan(1_000);
+  expect(here.now - begun).toBeLessThan(5_000);
+});
 
 describe("a peer", () => {
   test("P1: that membership gives up is suspected, though its link was never up: its directory may be orphaned", () => {
