@@ -3,7 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { NODE_FLAGS } from "../../services/host/node-flags.ts";
+import { YOUNG_GENERATION } from "../../services/host/node-flags.ts";
 import { importsOf, packageOf, ROOT, sourceFiles, textOf, treeFiles } from "./tree.ts";
 
 interface PackageFile {
@@ -28,7 +28,7 @@ describe("package", () => {
   });
 
   test("the bin starts Node with the flags of a node's process", () => {
-    expect(textOf("cli/ringctl.sh")).toContain(`exec node ${NODE_FLAGS.join(" ")} "\${program`);
+    expect(textOf("cli/ringctl.sh")).toContain(`exec node ${YOUNG_GENERATION} "\${program`);
   });
 
   test("the archive takes code, contracts, documents and examples", () => {

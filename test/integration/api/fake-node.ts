@@ -126,6 +126,23 @@ export class FakeNode implements RingNode {
   }
 }
 
+/** What a node answers of a task that is done. */
+export function doneTask(id: string, result?: Uint8Array): NodeAnswer {
+  const status = {
+    id,
+    app: "acme",
+    type: "t",
+    key: "k",
+    state: "done",
+    attempts: 1,
+    partition: 0 as Partition,
+    acceptedAtMs: 1,
+    endedAtMs: 2,
+    ...(result === undefined ? {} : { result }),
+  } as const;
+  return { type: "task", answer: { type: "task", status } };
+}
+
 /** A ring of 64 partitions that go round over the names. */
 export function documentOf(names: readonly string[], changes: Partial<RingDocument> = {}): RingDocument {
   const members = [...names].sort().map((name) => ({

@@ -13,13 +13,12 @@ import {
   type StreamReply,
   type Waited,
 } from "../../../proto/submit-stream.ts";
-import type { AppName, Epoch, Partition } from "../../../ring/ids.ts";
+import type { Epoch } from "../../../ring/ids.ts";
 import type { NodeAnswer } from "../../../ring/node/requests.ts";
 import { encodeRecord } from "../../../ring/tasks/record-encode.ts";
-import type { TaskStatus } from "../../../ring/tasks/task.ts";
 import { mintId } from "../../../ring/tasks/task-id.ts";
 import { type Api, startApi } from "../../../services/api/server.ts";
-import { documentOf, FakeNode, quiet, until } from "./fake-node.ts";
+import { documentOf, doneTask, FakeNode, quiet, until } from "./fake-node.ts";
 
 let node: FakeNode;
 let api: Api;
@@ -332,19 +331,7 @@ class Ends {
   }
 
   end(id: string, result?: Uint8Array): void {
-    const status: TaskStatus = {
-      id,
-      app: "acme" as AppName,
-      type: "t",
-      key: "k",
-      state: "done",
-      attempts: 1,
-      partition: 0 as Partition,
-      acceptedAtMs: 1,
-      endedAtMs: 2,
-      ...(result === undefined ? {} : { result }),
-    };
-    this.#answer(id, { type: "task", answer: { type: "task", status } });
+    this.#answer(id, doneTask(id, result));
   }
 
   refuse(id: string): void {

@@ -1,10 +1,9 @@
 /** `RingClient.wait` over the submit stream: no call of its own, and none is lost when the stream ends. */
 
 import { afterEach, expect, test } from "vitest";
-import type { AppName, Partition } from "../../../ring/ids.ts";
 import type { NodeAnswer } from "../../../ring/node/requests.ts";
 import { startApi } from "../../../services/api/server.ts";
-import { quiet, until } from "../api/fake-node.ts";
+import { doneTask, quiet, until } from "../api/fake-node.ts";
 import { apis, client, closeAll, cluster, type Scripted } from "./scripted-cluster.ts";
 
 afterEach(closeAll);
@@ -159,16 +158,5 @@ function held({ node }: Scripted): Held[] {
 }
 
 function done(id: string): NodeAnswer {
-  const status = {
-    id,
-    app: "acme" as AppName,
-    type: "t",
-    key: "k",
-    state: "done",
-    attempts: 1,
-    partition: 0 as Partition,
-    acceptedAtMs: 1,
-    result: new Uint8Array([7]),
-  } as const;
-  return { type: "task", answer: { type: "task", status } };
+  return doneTask(id, new Uint8Array([7]));
 }
