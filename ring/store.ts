@@ -39,6 +39,13 @@ export interface RowChange {
   readonly isNew?: boolean;
 }
 
+/** A key as a string that sorts like it; one character a byte. */
+export function keyText(key: Uint8Array): string {
+  let text = "";
+  for (const byte of key) text += String.fromCharCode(byte);
+  return text;
+}
+
 /** All changes that one commit makes to one partition. */
 export interface RowGroup {
   readonly partition: Partition;

@@ -73,6 +73,12 @@ export function nextVoters(document: RingDocument, view: VoterView): readonly No
   return going === undefined ? evenedOut(document, coming) : voters;
 }
 
+/** The next epochs should change the voters, as far as the document tells. */
+export function votersAreDue(document: RingDocument): boolean {
+  const up = new Set(document.members.filter(({ status }) => status !== "down").map(({ name }) => name));
+  return nextVoters(document, { live: up, answered: up }) !== document.voters;
+}
+
 /** The document with these voters; the same one when they are the same. Throws when D3 would break. */
 export function setVoters(document: RingDocument, voters: readonly NodeName[]): RingDocument {
   const sorted = [...new Set(voters)].sort(byName);

@@ -259,7 +259,7 @@ export class NodeDriver implements RingNode {
   // Effects.
 
   #perform(effect: NodeEffect): void {
-    const { store, adopted } = this.#world;
+    const { adopted } = this.#world;
     switch (effect.type) {
       case "flush-soon":
         if (this.#flushing) return;
@@ -315,17 +315,13 @@ export class NodeDriver implements RingNode {
         }));
       case "open":
         return this.#own.open(effect);
-      case "read": {
-        const { directory, readId, request } = effect;
-        const page = directory.type === "own" ? store.page(request) : adopted.page(directory.member, request);
-        const event = ({ rows, next }: RowPage): NodeEvent => ({
-          type: "rows",
-          readId,
-          rows,
-          ...(next === undefined ? {} : { next }),
+      case "read":
+        // Whoever reads page after page lets others have their turn between them; a task waits for the state of its key.
+        if (effect.request.prefix !== undefined) return this.#read(effect);
+        setImmediate(() => {
+          if (!this.#closed) this.#read(effect);
         });
-        return directory.type === "own" ? this.#write(page, event) : this.#attempt(directory.member, page, event);
-      }
+        return;
       case "drop": {
         const { directory, partition } = effect;
         const event = { type: "dropped", directory, partition } as const;
@@ -364,6 +360,18 @@ export class NodeDriver implements RingNode {
       case "exit":
         return this.#world.onExit(effect.code, effect.reason);
     }
+  }
+
+  #read({ directory, readId, request }: Extract<NodeEffect, { type: "read" }>): void {
+    const { store, adopted } = this.#world;
+    const page = directory.type === "own" ? store.page(request) : adopted.page(directory.member, request);
+    const event = ({ rows, next }: RowPage): NodeEvent => ({
+      type: "rows",
+      readId,
+      rows,
+      ...(next === undefined ? {} : { next }),
+    });
+    return directory.type === "own" ? this.#write(page, event) : this.#attempt(directory.member, page, event);
   }
 
   /** A write to the own directory: its failure ends the node (B1). */

@@ -7,6 +7,7 @@
  * X2  From consent until the document of that epoch is known the partition stays parked: neither resumed nor dropped.
  * X3  A seal without a consent binds nobody but this directory: a cut-over that breaks off takes it back.
  * X4  A seal whose epoch decided something else is void: the next one is made at once, also while the receiver still writes.
+ * X6  Partitions that are about to be ready wait for each other for a moment: who comes too late for an epoch waits for two.
  * X5  In an epoch that this node did not see the ring may have given the transfer up and planned it again, and the receiver has
  *     then dropped its copy: after such a gap it is asked once more whether it has all of it.
  */
@@ -28,6 +29,8 @@ export interface CutOverParts {
   readonly hooks: Pick<OutgoingHooks, "consent">;
   /** What waits to be sent of the transfer, and then that this was all. */
   sendLast(transfer: Transfer): void;
+  /** Under way from this node. */
+  all(): Iterable<Transfer>;
   /** The transfer is still the one under way of its partition. */
   isCurrent(transfer: Transfer): boolean;
 }
@@ -59,10 +62,7 @@ export class CutOver {
     else if (transfer.cut === "last-sent") {
       if (!transfer.whole) transfer.reason = "waiting until the receiver has it on disk";
       else if (!transfer.sealed) transfer.reason = `sealing for epoch ${transfer.sealedFor}`;
-      else {
-        transfer.cut = "consented";
-        this.#consent(transfer, false);
-      }
+      else if (!this.#awaitsOthers(transfer)) this.#consentAll();
     } else if (transfer.cut === "consented" && transfer.retryAt === undefined) this.#consent(transfer, true);
   }
 
@@ -94,6 +94,25 @@ export class CutOver {
     hosting.park(transfer.id.partition, false);
   }
 
+  /** X6 */
+  #awaitsOthers(transfer: Transfer): boolean {
+    transfer.readyAt ??= this.#here.now;
+    const by = transfer.readyAt + GATHER_MS;
+    if (this.#here.now >= by) return false;
+    if (![...this.#parts.all()].some((other) => isLeaving(other) && !isReady(other))) return false;
+    transfer.retryAt = by;
+    transfer.reason = "waiting for others to consent with";
+    return true;
+  }
+
+  #consentAll(): void {
+    for (const transfer of this.#parts.all()) {
+      if (!isReady(transfer)) continue;
+      transfer.cut = "consented";
+      this.#consent(transfer, false);
+    }
+  }
+
   #isDrained(transfer: Transfer): boolean {
     const running = this.#parts.engine.inFlight(transfer.id.partition);
     if (running.length === 0 || transfer.forced) return true;
@@ -116,6 +135,7 @@ export class CutOver {
     const epoch = this.#here.document!.epoch + 1;
     transfer.sealedFor = epoch;
     transfer.sealed = false;
+    transfer.readyAt = undefined;
     commits.add(transfer.id.partition, sealChange(epoch));
     commits.whenSynced(() => {
       if (!isCurrent(transfer) || transfer.sealedFor !== epoch) return;
@@ -131,5 +151,16 @@ export class CutOver {
   }
 }
 
+/** Its attempts have ended: what is left takes some syncs. */
+function isLeaving({ stranded, cut }: Transfer): boolean {
+  return stranded === undefined && (cut === "flushing" || cut === "last-sent");
+}
+
+function isReady(transfer: Transfer): boolean {
+  return isLeaving(transfer) && transfer.whole && transfer.sealed;
+}
+
+/** X6: less than a decision takes on a busy machine. */
+const GATHER_MS = 40;
 const HANDLER_GRACE_MS = 25_000;
 const CONSENT_RETRY_MS = 500;

@@ -7,6 +7,7 @@
  *     (unexplained).
  * H5  What arrived whole is opened and read while the document that gives it to this node is on its way to the disk: it is
  *     served only when that document is known, as if it were sealed for it.
+ * H7  What arrives goes into the engine as it comes (`loading-ahead.ts`); it is opened only with the decision.
  * H6  Older tasks start when all of them are durable here. That the ring takes them off its list ends their adoption, and
  *     until then they may come again (ownership rule 15): what has run of them stays known, and state written here wins.
  * H4  Rows of a shared store stay where they are: an owner opens them, which shuts the owner before it out.
@@ -15,15 +16,17 @@
 
 import type { RingDocument, Stranded } from "../document.ts";
 import type { Partition } from "../ids.ts";
-import type { Row, Term } from "../store.ts";
+import type { Row, RowChange, Term } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import type { AttemptEnd } from "../tasks/task.ts";
 import { Copies, isCopyOf, isStrandedHere, isTakenByForce } from "./copies.ts";
 import type { Copy } from "./effects.ts";
 import type { Here } from "./here.ts";
+import { LoadingAhead, setAside } from "./loading-ahead.ts";
 import { splitRows } from "./rows.ts";
 
-type Older = "none" | "awaited" | "away";
+/** Tasks of earlier owners: none about, on their way, or on a machine that is away. */
+export type Older = "none" | "awaited" | "away";
 
 type Phase =
   | { readonly type: "inspecting"; readonly readId: number }
@@ -52,6 +55,7 @@ export class Hosting {
   readonly #engine: TaskEngineContract;
   readonly #hosted = new Map<Partition, Hosted>();
   readonly #copies: Copies;
+  readonly #ahead: LoadingAhead;
   readonly #reads = new Map<number, Partition>();
   /** Seals seen while a partition's rows are read. */
   readonly #sealed = new Map<Partition, number>();
@@ -63,6 +67,7 @@ export class Hosting {
     this.#here = here;
     this.#engine = engine;
     this.#nextReadId = nextReadId;
+    this.#ahead = new LoadingAhead(here, engine);
     this.#copies = new Copies(here, copies, (partition) => this.#hosted.has(partition));
   }
 
@@ -120,7 +125,10 @@ export class Hosting {
       if (hosted !== undefined && (!mine || hosted.generation !== document.generations[index]))
         this.#close(hosted, document);
       if (!mine) {
-        if (hosted === undefined) this.#copies.follow(partition, document);
+        if (hosted === undefined) {
+          if (!isPlannedFor(document, this.#here, partition)) this.#ahead.cancel(partition);
+          this.#copies.follow(partition, document);
+        }
         continue;
       }
       const now = this.#hosted.get(partition);
@@ -136,6 +144,17 @@ export class Hosting {
       )
         this.#unseal(hosted);
     }
+  }
+
+  /** Rows of a handoff came, in order, the first ones or more (H7). */
+  arriving(partition: Partition, changes: readonly RowChange[], isFirst: boolean): void {
+    if (isFirst) this.#loadAhead(partition);
+    this.#ahead.arrive(partition, changes);
+  }
+
+  /** All of them are durable here. */
+  arrived(partition: Partition): void {
+    this.#ahead.whole(partition);
   }
 
   /** H5 */
@@ -154,6 +173,7 @@ export class Hosting {
     hosted.term = term;
     this.#copies.opened(partition, term);
     this.#sealed.delete(partition);
+    if (this.#ahead.opened(partition, term, hosted.older)) return this.#loaded(hosted);
     this.#engine.open(this.#here.now, partition, term, hosted.older);
     this.#readFrom(hosted, undefined);
   }
@@ -197,11 +217,13 @@ export class Hosting {
 
   /** Rows of a handoff will arrive: whatever is there goes first. */
   expect(partition: Partition, term: Term): "ready" | "clearing" | "busy" {
+    this.#ahead.cancel(partition);
     return this.#copies.expect(partition, term);
   }
 
   /** A handoff broke off: the rows that came are nobody's. */
   unexpect(partition: Partition): void {
+    if (!this.#hosted.has(partition)) this.#ahead.cancel(partition);
     this.#copies.unexpect(partition);
   }
 
@@ -222,12 +244,21 @@ export class Hosting {
     if (hosted === undefined) return;
     this.#here.note("fenced", `partition ${partition}: the store knows a newer owner`);
     const running = this.#engine.inFlight(partition).map(({ attemptId }) => attemptId);
+    this.#ahead.cancel(partition);
     this.#engine.close(this.#here.now, partition);
     this.#hosted.delete(partition);
     if (this.#here.sharedStore !== true) return;
     // H4: if the ring names no newer owner, the store has lost something; what is there is read again.
     this.#running.set(partition, new Set(running));
     this.attemptsEnded([]);
+  }
+
+  #loadAhead(partition: Partition): void {
+    const { document } = this.#here;
+    const term = this.#copies.incoming().get(partition);
+    if (document === undefined || term === undefined || this.#hosted.has(partition)) return;
+    const at = { history: term.history, generation: term.generation + 1 };
+    this.#ahead.begin(partition, at, olderOf(document, this.#here, partition));
   }
 
   #begin(partition: Partition, document: RingDocument, foreseenFor = 0): void {
@@ -244,10 +275,13 @@ export class Hosting {
     this.#hosted.set(partition, hosted);
     const arrived = this.#copies.taken(partition);
     const copy = this.#copies.get(partition);
+    const isForced = copy !== undefined && isTakenByForce(document, partition, copy.generation);
+    if (!arrived || isForced) this.#ahead.cancel(partition);
+    else if (this.#ahead.serves(partition, generation, hosted.older)) return this.#open(hosted);
     if (this.#copies.isDropping(partition)) hosted.phase = { type: "clearing" };
     else if (copy === undefined || isCopyOf(copy, document.history, generation)) this.#open(hosted);
     else if (!arrived && isStrandedHere(document, this.#here, partition)) this.#open(hosted);
-    else if (isTakenByForce(document, partition, copy.generation)) this.#clear(hosted);
+    else if (isForced) this.#clear(hosted);
     else {
       const readId = this.#nextReadId();
       hosted.phase = { type: "inspecting", readId };
@@ -313,12 +347,15 @@ export class Hosting {
 
   #page(hosted: Hosted, rows: readonly Row[], next: Uint8Array | undefined): void {
     const { node, module } = splitRows(rows);
-    const unreadable = this.#engine.load(hosted.partition, module);
-    if (unreadable.length > 0)
-      this.#here.note("unreadable-rows", `partition ${hosted.partition}: ${unreadable.length} rows set aside`);
+    setAside(this.#here, hosted.partition, this.#engine.load(hosted.partition, module));
     if (node.sealedFor !== undefined && node.sealedFor > this.#here.document!.epoch)
       this.#sealed.set(hosted.partition, node.sealedFor);
     if (next !== undefined) return this.#readFrom(hosted, next);
+    this.#loaded(hosted);
+  }
+
+  /** All its rows are in the engine. */
+  #loaded(hosted: Hosted): void {
     const sealed = Math.max(hosted.foreseenFor, this.#sealed.get(hosted.partition) ?? 0);
     this.#sealed.delete(hosted.partition);
     const sealedFor = sealed > this.#here.document!.epoch ? sealed : undefined; // it may have become known meanwhile
@@ -349,6 +386,7 @@ export class Hosting {
   }
 
   #close(hosted: Hosted, document: RingDocument): void {
+    this.#ahead.cancel(hosted.partition);
     if (hosted.term !== undefined) this.#engine.close(this.#here.now, hosted.partition);
     this.#hosted.delete(hosted.partition);
     if (document.owners[hosted.partition] !== this.#here.self) this.#copies.discard(hosted.partition, document);
@@ -368,6 +406,11 @@ function olderOf(document: RingDocument, here: Here, partition: Partition): Olde
 /** The node's own stranded rows of a partition that it owns again lie where they are needed. */
 function inPlace(entry: Stranded, here: Here): boolean {
   return entry.member === here.self;
+}
+
+/** The ring means to give the partition to this node. */
+function isPlannedFor(document: RingDocument, here: Here, partition: Partition): boolean {
+  return document.next[partition] === here.self;
 }
 
 const PAGE_ROWS = 1_000;

@@ -220,6 +220,8 @@ export class Incoming {
       return this.#refuse(key, arrival, `chunk ${message.sequence} after ${arrival.sequence}`);
     arrival.sequence = message.sequence;
     arrival.lastProgress = this.#here.now;
+    if (arrival.stranded === undefined)
+      this.#hosting.arriving(arrival.id.partition, message.changes, message.sequence === 1);
     arrival.changes += message.changes.length;
     arrival.hash = hashChanges(arrival.hash, message.changes);
     const { partition } = arrival.id;
@@ -247,7 +249,8 @@ export class Incoming {
       if (this.#arrivals.get(key) !== arrival) return;
       if (!this.#standing(arrival)) return this.#refuse(key, arrival, "the receiver opens the partition anew"); // I4
       this.#acknowledge(arrival, sequence, complete);
-      if (!complete || arrival.stranded === undefined) return;
+      if (!complete) return;
+      if (arrival.stranded === undefined) return this.#hosting.arrived(arrival.id.partition);
       this.#arrivals.delete(key);
       this.settle(arrival.stranded);
     });

@@ -635,6 +635,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #linkChanged(peer: NodeName, up: boolean): void {
     if (up) {
       this.#adoption.trust(peer);
+      this.#claimant.nudge(); // a voter at last, before partitions move to it
       if (this.#soleSeat.holding().includes(peer)) this.#announce();
       this.#router.drain();
       return this.#outgoing.pump();

@@ -6,6 +6,11 @@
  * O1  Submits wait for what has changed since the snapshot, not for the snapshot: cut-over begins when nearly all of it
  *     is on the receiver's disk.
  * O2  What waits to be sent is bounded: when rows change faster than the receiver takes them, submits wait.
+ * O4  While the ring decides over a partition of this node no other one is parked: its consent would be for the epoch that is
+ *     being decided, void before it is given, and its keys would wait for two decisions.
+ * O5  Nor is one while the voters are about to change, for a while: those epochs would come first.
+ * O6  Those that begin together are parked together, so that one decision does for all: which costs no key a wait, as long as
+ *     nothing is parked.
  * O3  In a shared store the rows are there already: a handoff is a cut-over with an empty stream.
  */
 
@@ -14,6 +19,7 @@ import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row, RowChange } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
+import { votersAreDue } from "../voters.ts";
 import type { CommitListener, Commits } from "./commits.ts";
 import { CutOver } from "./cut-over.ts";
 import type { Directory } from "./effects.ts";
@@ -64,6 +70,8 @@ export class Outgoing implements CommitListener {
   readonly #transfers = new Map<string, Transfer>();
   /** Of the newest document that was followed. */
   #epoch: Epoch | undefined;
+  /** O5: when that has been waited for long enough. */
+  #votersBy: Instant | undefined;
   paused: boolean = false;
 
   constructor(here: Here, parts: OutgoingParts) {
@@ -75,6 +83,7 @@ export class Outgoing implements CommitListener {
     this.#cutOver = new CutOver(here, {
       ...parts,
       sendLast: (transfer) => this.#stream.sendLast(transfer),
+      all: () => this.#transfers.values(),
       isCurrent: (transfer) => this.#transfers.get(keyOf(transfer)) === transfer,
     });
   }
@@ -116,6 +125,7 @@ export class Outgoing implements CommitListener {
   follow(document: RingDocument): void {
     const gap = this.#epoch !== undefined && document.epoch > this.#epoch + 1;
     this.#epoch = document.epoch;
+    this.#votersBy = votersAreDue(document) ? (this.#votersBy ?? this.#here.now + VOTERS_MS) : undefined;
     for (const [key, transfer] of this.#transfers) {
       if (transfer.stranded === undefined ? !this.#wanted(transfer, document) : !strandedWanted(transfer, document))
         this.#end(key, transfer);
@@ -143,6 +153,7 @@ export class Outgoing implements CommitListener {
       const id = { partition, kind: "stranded", generation, nonce: this.#hooks.nonce() } as const;
       this.#add({ id, to, source, stranded: entry });
     }
+    this.#advanceClose(); // O4
     this.pump();
   }
 
@@ -244,6 +255,7 @@ export class Outgoing implements CommitListener {
     if (this.#transfers.size === 0) return;
     const transfer = this.#transfers.get(handoffKey(partition));
     if (transfer === undefined || transfer.phase === "waiting" || transfer.phase === "offered") return;
+    if (!watched(transfer)) transfer.lastProgress = this.#here.now;
     if (transfer.sentAhead !== changes) this.#stream.add(transfer, changes);
     transfer.sentAhead = undefined;
     if (!transfer.scanned && transfer.backlog.length > BACKLOG_MOST)
@@ -303,10 +315,41 @@ export class Outgoing implements CommitListener {
     if (transfer.stranded !== undefined) return this.#finishStranded(transfer);
     if (transfer.cut === "no") {
       transfer.phase = "catch-up";
-      if (!this.#isClose(transfer)) return;
+      if (!this.#isClose(transfer) || this.#awaitsRing(transfer) || this.#awaitsOthers(transfer)) return;
       this.#cutOver.begin(transfer);
+      this.#advanceClose();
     }
     this.#cutOver.advance(transfer);
+  }
+
+  /** O4, O5; O2 comes first. */
+  #awaitsRing(transfer: Transfer): boolean {
+    if (transfer.backlog.length > BACKLOG_MOST) return false;
+    const [by, { now }] = [this.#votersBy, this.#here];
+    if (by !== undefined && now < by) transfer.retryAt = by;
+    else if (![...this.#transfers.values()].some(({ cut }) => cut === "consented")) return false;
+    transfer.reason = "waiting for the ring";
+    return true;
+  }
+
+  /** O6; O2 comes first. */
+  #awaitsOthers(transfer: Transfer): boolean {
+    if (transfer.backlog.length > BACKLOG_MOST) return false;
+    transfer.closeAt ??= this.#here.now;
+    const by = transfer.closeAt + GATHER_MS;
+    if (this.#here.now >= by || ![...this.#transfers.values()].some((other) => this.#comesSoon(other))) return false;
+    transfer.retryAt = by;
+    transfer.reason = "waiting for others to cut over with";
+    return true;
+  }
+
+  #comesSoon(other: Transfer): boolean {
+    if (other.stranded !== undefined || other.phase === "waiting" || other.cut !== "no") return false;
+    return !other.scanned || !this.#isClose(other);
+  }
+
+  #advanceClose(): void {
+    for (const other of this.#transfers.values()) if (other.phase === "catch-up") this.#advance(other);
   }
 
   /** O1, O2. Under a load that always leaves some changes behind, waiting makes them no fewer. */
@@ -376,6 +419,10 @@ const CLOSE_CHANGES = 100;
 /** or at most this many for that long. */
 const NEAR_CHANGES = 500;
 const NEAR_MS = 250;
+/** A change of voters takes some epochs of a few round trips each. */
+const VOTERS_MS = 1_000;
+/** O6 */
+const GATHER_MS = 200;
 const RETRY_MS = 250;
 const STALL_MS = 10_000;
 const OFFER_MS = 3_000;

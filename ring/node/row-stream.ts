@@ -7,10 +7,10 @@
  *     for it.
  */
 
-import type { Row, RowChange } from "../store.ts";
+import { keyText, type Row, type RowChange } from "../store.ts";
 import type { Here } from "./here.ts";
 import { isModuleKey } from "./rows.ts";
-import { changesBytes, hashChanges, keyText } from "./stream.ts";
+import { changesBytes, hashChanges } from "./stream.ts";
 import { backlogFits, type Transfer } from "./transfer.ts";
 
 export class RowStream {

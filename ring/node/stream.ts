@@ -16,13 +16,6 @@ export function hashChanges(start: number, changes: readonly RowChange[]): numbe
   return hash >>> 0;
 }
 
-/** A key as a string for sets; one character a byte. */
-export function keyText(key: Uint8Array): string {
-  let text = "";
-  for (const byte of key) text += String.fromCharCode(byte);
-  return text;
-}
-
 function mix(start: number, bytes: Uint8Array): number {
   let hash = start ^ bytes.length;
   for (let index = 0; index < bytes.length; index++) hash = Math.imul(hash ^ bytes[index]!, 0x01000193);

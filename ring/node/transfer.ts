@@ -33,6 +33,8 @@ export interface Transfer {
   lastProgress: Instant;
   /** When the receiver had everything but what has changed since the snapshot was read. */
   caughtUpAt: Instant | undefined;
+  /** When it could have been parked. */
+  closeAt: Instant | undefined;
   cut: "no" | "draining" | "flushing" | "last-sent" | "consented";
   /** When the partition was parked for the cut-over. */
   parkedAt: Instant;
@@ -46,6 +48,8 @@ export interface Transfer {
   sealedFor: number;
   /** The seal is durable here. */
   sealed: boolean;
+  /** When it could have been consented to. */
+  readyAt: Instant | undefined;
   /** The commit whose changes were sent before it was synced. */
   sentAhead: readonly RowChange[] | undefined;
   forced: boolean;
@@ -78,6 +82,7 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
     hash: 0,
     lastProgress: now,
     caughtUpAt: undefined,
+    closeAt: undefined,
     cut: "no",
     parkedAt: now,
     left: false,
@@ -85,6 +90,7 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
     whole: false,
     sealedFor: 0,
     sealed: false,
+    readyAt: undefined,
     sentAhead: undefined,
     forced: false,
   };
@@ -145,7 +151,8 @@ export class TransferLimit {
 /** The other side owes the next step; the others wait for this node, or for the ring. */
 export function watched(transfer: Transfer): boolean {
   if (transfer.phase === "waiting") return false;
-  return transfer.cut === "no" || (transfer.left && !transfer.whole);
+  if (transfer.cut === "no") return !transfer.scanned || changesBehind(transfer) > 0;
+  return transfer.left && !transfer.whole;
 }
 
 export interface Beside {

@@ -9,7 +9,7 @@
 
 import type { AppName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
-import type { Row, Term } from "../store.ts";
+import type { Row, RowChange, Term } from "../store.ts";
 import { Admission } from "./admission.ts";
 import { AppRing } from "./app-ring.ts";
 import { Completion } from "./completion.ts";
@@ -213,6 +213,14 @@ export class TaskEngine implements TaskEngineContract {
 
   load(partition: Partition, rows: readonly Row[]): readonly Row[] {
     return this.#serving.load(partition, rows);
+  }
+
+  arrive(partition: Partition, changes: readonly RowChange[]): void {
+    this.#serving.arrive(partition, changes);
+  }
+
+  arrived(partition: Partition): readonly Row[] {
+    return this.#serving.arrived(partition);
   }
 
   loaded(now: Instant, partition: Partition): void {

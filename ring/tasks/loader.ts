@@ -9,7 +9,8 @@
 import { hashKey } from "../hash.ts";
 import { isAppName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
-import type { Row } from "../store.ts";
+import type { Row, RowChange } from "../store.ts";
+import { ArrivingRows } from "./arriving.ts";
 import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
@@ -57,6 +58,7 @@ export class Loader {
   readonly #core: Core;
   /** Rows of vnodes that are loading: applied at `loaded`, when the time is known. */
   readonly #pages: Map<Vnode, ReadRow[]> = new Map();
+  readonly #arriving: Map<Vnode, ArrivingRows> = new Map();
 
   constructor(options: LoaderOptions) {
     this.#options = options;
@@ -79,6 +81,22 @@ export class Loader {
       }
     }
     return unreadable;
+  }
+
+  /** Rows of a vnode that another owner still writes. */
+  arrive(vnode: Vnode, changes: readonly RowChange[]): void {
+    const rows = this.#arriving.get(vnode) ?? new ArrivingRows();
+    this.#arriving.set(vnode, rows);
+    for (const change of changes) rows.add(change);
+  }
+
+  /** That was all of them: as if they had been loaded. */
+  arrived(vnode: Vnode): readonly Row[] {
+    const arrived = this.#arriving.get(vnode)?.whole();
+    this.#arriving.delete(vnode);
+    if (arrived === undefined) return [];
+    this.#pages.set(vnode, arrived.tasks);
+    return this.load(vnode, arrived.rows);
   }
 
   loaded(now: Instant, vnode: Vnode): void {
@@ -115,6 +133,7 @@ export class Loader {
 
   close(vnode: Vnode): void {
     this.#pages.delete(vnode);
+    this.#arriving.delete(vnode);
   }
 
   #endOlder(vnode: Vnode): void {

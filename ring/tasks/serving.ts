@@ -7,7 +7,7 @@
 
 import type { AppName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
-import type { Row, Term } from "../store.ts";
+import type { Row, RowChange, Term } from "../store.ts";
 import type { Admission } from "./admission.ts";
 import type { AppRing } from "./app-ring.ts";
 import type { Completion } from "./completion.ts";
@@ -60,13 +60,23 @@ export class Serving {
   }
 
   load(partition: Partition, rows: readonly Row[]): readonly Row[] {
-    const vnode = this.#parts.core.vnodeAt(partition);
-    return vnode === undefined || vnode.phase !== "loading" ? [] : this.#parts.loader.load(vnode, rows);
+    const vnode = this.#loading(partition);
+    return vnode === undefined ? [] : this.#parts.loader.load(vnode, rows);
+  }
+
+  arrive(partition: Partition, changes: readonly RowChange[]): void {
+    const vnode = this.#loading(partition);
+    if (vnode !== undefined) this.#parts.loader.arrive(vnode, changes);
+  }
+
+  arrived(partition: Partition): readonly Row[] {
+    const vnode = this.#loading(partition);
+    return vnode === undefined ? [] : this.#parts.loader.arrived(vnode);
   }
 
   loaded(now: Instant, partition: Partition): void {
-    const vnode = this.#parts.core.vnodeAt(partition);
-    if (vnode === undefined || vnode.phase !== "loading") return;
+    const vnode = this.#loading(partition);
+    if (vnode === undefined) return;
     vnode.phase = vnode.heldFromStart ? "held" : "open";
     this.#parts.loader.loaded(now, vnode);
     this.#parts.outbox.release(vnode);
@@ -150,6 +160,11 @@ export class Serving {
       if (!known.has(declared) && vnode !== undefined && vnode.phase !== "loading") this.#declare(now, vnode, declared);
     }
     this.#parts.residents.appChanged(now);
+  }
+
+  #loading(partition: Partition): Vnode | undefined {
+    const vnode = this.#parts.core.vnodeAt(partition);
+    return vnode?.phase === "loading" ? vnode : undefined;
   }
 
   #resume(now: Instant, vnode: Vnode): void {

@@ -282,7 +282,7 @@ export function documentOf(fields: DocumentFields): RingDocument {
     epoch: epoch as Epoch,
     ringSize: RING_SIZE,
     members,
-    voters: ["a" as NodeName],
+    voters: ["a", "b", "c"] as NodeName[],
     owners: [owner as NodeName, ...new Array<NodeName>(rest).fill("z" as NodeName)],
     next: [next as NodeName | undefined, ...new Array<undefined>(rest).fill(undefined)],
     generations: [generation, ...new Array<number>(rest).fill(1)],

@@ -1,0 +1,85 @@
+/**
+ * Partitions that arrive: their rows go into the engine as they come, so that little is left to do when the owner has
+ * stopped and keys wait for the ring's decision.
+ *
+ * A1  Nothing is opened on the disk and nothing is in service: a copy looks there like any other that has arrived, and the
+ *     engine knows the partition as one that is being loaded.
+ * A2  They are loaded under the term that the first opening at the new generation gets. Whoever opens under another one, or
+ *     with other older tasks about, reads the disk.
+ * A3  They count only when all of them are durable here, count and hash equal (incoming.ts, I2).
+ */
+
+import type { Partition } from "../ids.ts";
+import type { Row, RowChange, Term } from "../store.ts";
+import type { TaskEngineContract } from "../tasks/engine-contract.ts";
+import type { Here } from "./here.ts";
+import type { Older } from "./hosting.ts";
+
+interface Loading {
+  readonly term: Term;
+  readonly older: Older;
+  /** A3 */
+  isWhole: boolean;
+}
+
+export class LoadingAhead {
+  readonly #here: Here;
+  readonly #engine: TaskEngineContract;
+  readonly #loadings = new Map<Partition, Loading>();
+
+  constructor(here: Here, engine: TaskEngineContract) {
+    this.#here = here;
+    this.#engine = engine;
+  }
+
+  begin(partition: Partition, at: { readonly history: number; readonly generation: number }, older: Older): void {
+    this.cancel(partition);
+    const term = { ...at, opens: 1 };
+    this.#loadings.set(partition, { term, older, isWhole: false });
+    this.#engine.open(this.#here.now, partition, term, older);
+  }
+
+  /** In the order in which the owner made them. */
+  arrive(partition: Partition, changes: readonly RowChange[]): void {
+    if (this.#loadings.has(partition)) this.#engine.arrive(partition, changes);
+  }
+
+  /** That was all (A3). */
+  whole(partition: Partition): void {
+    const loading = this.#loadings.get(partition);
+    if (loading === undefined || loading.isWhole) return;
+    loading.isWhole = true;
+    setAside(this.#here, partition, this.#engine.arrived(partition));
+  }
+
+  /** What the engine holds is good for an opening like this (A2, A3); if not, it goes. */
+  serves(partition: Partition, generation: number, older: Older): boolean {
+    const loading = this.#loadings.get(partition);
+    if (loading?.isWhole === true && loading.term.generation === generation && loading.older === older) return true;
+    this.cancel(partition);
+    return false;
+  }
+
+  /** The partition is opened. True if its rows are in the engine, which is the partition's from now on. */
+  opened(partition: Partition, term: Term, older: Older): boolean {
+    const loading = this.#loadings.get(partition);
+    if (loading === undefined) return false;
+    const isIt = term.history === loading.term.history && term.opens === loading.term.opens;
+    if (!isIt || !this.serves(partition, term.generation, older)) {
+      this.cancel(partition);
+      return false;
+    }
+    this.#loadings.delete(partition);
+    return true;
+  }
+
+  cancel(partition: Partition): void {
+    if (this.#loadings.delete(partition)) this.#engine.close(this.#here.now, partition);
+  }
+}
+
+/** Says so of rows that the engine cannot read. */
+export function setAside(here: Here, partition: Partition, unreadable: readonly Row[]): void {
+  if (unreadable.length > 0)
+    here.note("unreadable-rows", `partition ${partition}: ${unreadable.length} rows set aside`);
+}
