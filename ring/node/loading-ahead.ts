@@ -3,7 +3,7 @@
  * stopped and keys wait for the ring's decision.
  *
  * A1  Nothing is opened on the disk and nothing is in service: a copy looks there like any other that has arrived, and the
- *     engine knows the partition as one that is being loaded.
+ *     engine holds what it has.
  * A2  They are loaded under the term that the first opening at the new generation gets. Whoever opens under another one, or
  *     with other older tasks about, reads the disk.
  * A3  They count only when all of them are durable here, count and hash equal (incoming.ts, I2).
@@ -50,6 +50,8 @@ export class LoadingAhead {
     if (loading === undefined || loading.isWhole) return;
     loading.isWhole = true;
     setAside(this.#here, partition, this.#engine.arrived(partition));
+    this.#engine.hold(this.#here.now, partition); // A1
+    this.#engine.loaded(this.#here.now, partition);
   }
 
   /** What the engine holds is good for an opening like this (A2, A3); if not, it goes. */
@@ -60,7 +62,7 @@ export class LoadingAhead {
     return false;
   }
 
-  /** The partition is opened. True if its rows are in the engine, which is the partition's from now on. */
+  /** The partition is opened. True if it is in the engine, loaded and held, which is the partition's from now on. */
   opened(partition: Partition, term: Term, older: Older): boolean {
     const loading = this.#loadings.get(partition);
     if (loading === undefined) return false;

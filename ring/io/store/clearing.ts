@@ -104,7 +104,7 @@ export class Clearing {
         ...LOOKING_JOB,
         partitions: [partition],
         write: (rows) => {
-          const some = this.#some(partition);
+          const some = this.#some(partition, aside !== undefined);
           more = some.more;
           moved = some.rows.length;
           if (first && aside !== undefined && why !== undefined)
@@ -122,15 +122,18 @@ export class Clearing {
     }
   }
 
-  /** The first rows of a partition, with checksums. */
-  #some(partition: Partition): { readonly rows: { key: Uint8Array; stored: Uint8Array }[]; readonly more: boolean } {
+  /** The first rows of a partition; where they are kept, with values and checksums. */
+  #some(
+    partition: Partition,
+    isKept: boolean,
+  ): { readonly rows: { key: Uint8Array; stored: Uint8Array }[]; readonly more: boolean } {
     const rows: { key: Uint8Array; stored: Uint8Array }[] = [];
     let bytes = 0;
     for (const row of this.#parts.journal.range({ start: keyOf(partition), end: keyOf(partition + 1) })) {
       if (rows.length === CLEAR_ROWS || bytes > CLEAR_BYTES) return { rows, more: true };
       const key = row.key.slice();
-      const stored = "stored" in row ? row.stored : closeValue(key, row.value);
-      bytes += stored.length;
+      bytes += ("stored" in row ? row.stored : row.value).length;
+      const stored = !isKept ? NOTHING : "stored" in row ? row.stored : closeValue(key, row.value);
       rows.push({ key, stored });
     }
     return { rows, more: false };
@@ -154,6 +157,7 @@ export class Clearing {
   }
 }
 
+const NOTHING = new Uint8Array();
 const NO_TERM: Term = { history: 0, generation: 0, opens: 0 };
 /** Depends on what rows there are when it is written. */
 const LOOKING_JOB = { grows: false, reads: true, changes: 1, bytes: 0, partitions: [] } as const;
