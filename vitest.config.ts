@@ -42,6 +42,8 @@ export default defineConfig({
         test: {
           name: "quick",
           include: ["test/{unit,property,golden,conformance,tidy}/**/*.test.ts"],
+          maxWorkers: "100%", // by default one core stays idle
+          isolate: false, // nothing that they do outlives them but what they import
           sequence: { groupOrder: 0 },
         },
       },
@@ -51,6 +53,7 @@ export default defineConfig({
           name: "simulation",
           include: ["test/simulation/**/*.test.ts"],
           testTimeout: 360_000,
+          maxWorkers: "100%",
           sequence: { groupOrder: 1 },
         },
       },
