@@ -173,7 +173,7 @@ export class Hosting {
     hosted.term = term;
     this.#copies.opened(partition, term);
     this.#sealed.delete(partition);
-    if (this.#ahead.opened(partition, term, hosted.older)) return this.#serve(hosted, { isHeld: true });
+    if (this.#ahead.opened(partition, term, hosted.older)) return this.#loaded(hosted);
     this.#engine.open(this.#here.now, partition, term, hosted.older);
     this.#readFrom(hosted, undefined);
   }
@@ -351,20 +351,17 @@ export class Hosting {
     if (node.sealedFor !== undefined && node.sealedFor > this.#here.document!.epoch)
       this.#sealed.set(hosted.partition, node.sealedFor);
     if (next !== undefined) return this.#readFrom(hosted, next);
-    this.#serve(hosted, { isHeld: false });
+    this.#loaded(hosted);
   }
 
-  /** All its rows are in the engine; held: it is loaded as well. */
-  #serve(hosted: Hosted, { isHeld }: { readonly isHeld: boolean }): void {
-    const { now } = this.#here;
+  /** All its rows are in the engine. */
+  #loaded(hosted: Hosted): void {
     const sealed = Math.max(hosted.foreseenFor, this.#sealed.get(hosted.partition) ?? 0);
     this.#sealed.delete(hosted.partition);
     const sealedFor = sealed > this.#here.document!.epoch ? sealed : undefined; // it may have become known meanwhile
     hosted.phase = { type: "serving", sealedFor };
-    if (sealedFor !== undefined)
-      this.#engine.hold(now, hosted.partition); // H3
-    else if (isHeld) this.#engine.release(now, hosted.partition);
-    if (!isHeld) this.#engine.loaded(now, hosted.partition);
+    if (sealedFor !== undefined) this.#engine.hold(this.#here.now, hosted.partition); // H3
+    this.#engine.loaded(this.#here.now, hosted.partition);
   }
 
   #unseal(hosted: Hosted): void {

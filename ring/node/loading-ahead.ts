@@ -3,10 +3,12 @@
  * stopped and keys wait for the ring's decision.
  *
  * A1  Nothing is opened on the disk and nothing is in service: a copy looks there like any other that has arrived, and the
- *     engine holds what it has.
+ *     engine keeps the rows apart, under none of its limits, until the partition is opened.
  * A2  They are loaded under the term that the first opening at the new generation gets. Whoever opens under another one, or
  *     with other older tasks about, reads the disk.
  * A3  They count only when all of them are durable here, count and hash equal (incoming.ts, I2).
+ * A4  What comes after that (an owner that was forced, or absorbed something) is on the disk alone: it is read.
+ * A5  So is what is too much to be kept beside the partitions that are served.
  */
 
 import type { Partition } from "../ids.ts";
@@ -41,7 +43,9 @@ export class LoadingAhead {
 
   /** In the order in which the owner made them. */
   arrive(partition: Partition, changes: readonly RowChange[]): void {
-    if (this.#loadings.has(partition)) this.#engine.arrive(partition, changes);
+    const loading = this.#loadings.get(partition);
+    if (loading === undefined || changes.length === 0) return;
+    if (loading.isWhole || !this.#engine.arrive(partition, changes)) this.cancel(partition); // A4, A5
   }
 
   /** That was all (A3). */
@@ -50,8 +54,6 @@ export class LoadingAhead {
     if (loading === undefined || loading.isWhole) return;
     loading.isWhole = true;
     setAside(this.#here, partition, this.#engine.arrived(partition));
-    this.#engine.hold(this.#here.now, partition); // A1
-    this.#engine.loaded(this.#here.now, partition);
   }
 
   /** What the engine holds is good for an opening like this (A2, A3); if not, it goes. */
@@ -62,7 +64,7 @@ export class LoadingAhead {
     return false;
   }
 
-  /** The partition is opened. True if it is in the engine, loaded and held, which is the partition's from now on. */
+  /** The partition is opened. True if its rows are in the engine, which is the partition's from now on. */
   opened(partition: Partition, term: Term, older: Older): boolean {
     const loading = this.#loadings.get(partition);
     if (loading === undefined) return false;

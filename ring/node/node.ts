@@ -151,7 +151,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       leaseMs,
       random,
       hooks: {
-        foreseen: (document) => this.#hosting.foresee(document),
+        foreseen: (document) => {
+          this.#share(document);
+          this.#hosting.foresee(document);
+        },
         decided: (document) => this.#follow(document),
         proposalEnded: (ending) => this.#claimant.ended(ending, random()),
         revocable: (name, majority) => this.#claimant.revocable(name, majority),
@@ -389,7 +392,9 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "link":
         return this.#neighbours.link(event.peer, event.up);
       case "opened":
-        return this.#hosting.opened(event.partition, event.term);
+        this.#hosting.opened(event.partition, event.term);
+        this.#settleInPlace();
+        return this.#router.drain();
       case "dropped":
         if (event.directory.type === "own") this.#hosting.dropped(event.partition);
         else this.#adoption.dropped(event.directory.member, event.partition);
@@ -544,7 +549,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     const { self } = this.#here;
     const before = this.#here.document;
     this.#here.document = document;
-    this.#engine.setShare(document.owners.filter((owner) => owner === self).length, document.ringSize);
+    this.#share(document);
     this.#hosting.follow(document);
     this.#storeLease.follow(document); // after: starts are allowed again, of what is left
     this.#incoming.follow(document);
@@ -560,6 +565,11 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       return;
     this.#here.note("left", "this node is no longer a member of the ring");
     this.#leftAt = this.#here.now + LATE_CALLS_MS;
+  }
+
+  /** Before partitions that the document gives to this node are loaded: what they may keep depends on it. */
+  #share({ owners, ringSize }: RingDocument): void {
+    this.#engine.setShare(owners.filter((owner) => owner === this.#here.self).length, ringSize);
   }
 
   /** This node's own stranded rows of partitions that it owns again lie where they are needed. */

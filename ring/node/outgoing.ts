@@ -328,8 +328,7 @@ export class Outgoing implements CommitListener {
     const [by, { now }] = [this.#votersBy, this.#here];
     if (by !== undefined && now < by) transfer.retryAt = by;
     else if (![...this.#transfers.values()].some(({ cut }) => cut === "consented")) return false;
-    transfer.reason = "waiting for the ring";
-    return true;
+    return this.#waits(transfer, "waiting for the ring");
   }
 
   /** O6; O2 comes first. */
@@ -339,7 +338,13 @@ export class Outgoing implements CommitListener {
     const by = transfer.closeAt + GATHER_MS;
     if (this.#here.now >= by || ![...this.#transfers.values()].some((other) => this.#comesSoon(other))) return false;
     transfer.retryAt = by;
-    transfer.reason = "waiting for others to cut over with";
+    return this.#waits(transfer, "waiting for others to cut over with");
+  }
+
+  /** It was close; whether it still is when it may be parked is looked at then. */
+  #waits(transfer: Transfer, reason: string): true {
+    transfer.reason = reason;
+    if (changesBehind(transfer) > NEAR_CHANGES) transfer.caughtUpAt = undefined;
     return true;
   }
 

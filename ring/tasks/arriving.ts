@@ -15,11 +15,22 @@ type Arrived = { readonly task: ReadRow } | { readonly row: Row };
 
 export class ArrivingRows {
   readonly #rows = new Map<string, Arrived>();
+  #bytes = 0;
+
+  /** Of rows other than tasks, which their owner keeps in memory whatever they are. */
+  get bytes(): number {
+    return this.#bytes;
+  }
 
   add({ key, value }: RowChange): void {
     const name = keyText(key);
+    this.#bytes -= bytesOf(this.#rows.get(name));
     if (value === undefined) this.#rows.delete(name);
-    else this.#rows.set(name, arrived({ key, value }));
+    else {
+      const row = arrived({ key, value });
+      this.#rows.set(name, row);
+      this.#bytes += bytesOf(row);
+    }
   }
 
   /** In the order of their keys; `tasks` come before all others. */
@@ -35,8 +46,15 @@ export class ArrivingRows {
   }
 }
 
-/** A task that cannot be read stays a row: whoever loads it finds that out as well. */
-function arrived(row: Row): Arrived {
-  const task = row.key[0] === KIND.task ? readRow(row) : undefined;
-  return task === undefined ? { row: { key: row.key.slice(), value: row.value.slice() } } : { task };
+/** A task that cannot be read stays a row: whoever loads it finds that out as well. Of state only its key is looked at. */
+function arrived({ key, value }: Row): Arrived {
+  const task = key[0] === KIND.task ? readRow({ key, value }) : undefined;
+  if (task !== undefined) return { task };
+  return { row: { key: key.slice(), value: key[0] === KIND.state ? NO_VALUE : value.slice() } };
 }
+
+function bytesOf(arrived: Arrived | undefined): number {
+  return arrived === undefined || "task" in arrived ? 0 : arrived.row.key.length + arrived.row.value.length;
+}
+
+const NO_VALUE = new Uint8Array();

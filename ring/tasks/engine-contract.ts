@@ -154,8 +154,11 @@ export interface TaskEngineContract {
   open(now: Instant, partition: Partition, term: Term, older: "none" | "awaited" | "away"): void;
   /** Rows of the partition in key order, any number of pages, before `loaded`. A row that cannot be read is returned for quarantine. */
   load(partition: Partition, rows: readonly Row[]): readonly Row[];
-  /** Instead of `load`: rows as they come from another owner, in any order, later ones in place of earlier ones. */
-  arrive(partition: Partition, changes: readonly RowChange[]): void;
+  /**
+   * Instead of `load`: rows as they come from another owner, in any order, later ones in place of earlier ones. False: they are
+   * too many to be kept, and have to be loaded from where they are stored.
+   */
+  arrive(partition: Partition, changes: readonly RowChange[]): boolean;
   /** That was all of them. Gives back those that cannot be read. */
   arrived(partition: Partition): readonly Row[];
   loaded(now: Instant, partition: Partition): void;

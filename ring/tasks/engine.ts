@@ -215,8 +215,8 @@ export class TaskEngine implements TaskEngineContract {
     return this.#serving.load(partition, rows);
   }
 
-  arrive(partition: Partition, changes: readonly RowChange[]): void {
-    this.#serving.arrive(partition, changes);
+  arrive(partition: Partition, changes: readonly RowChange[]): boolean {
+    return this.#serving.arrive(partition, changes);
   }
 
   arrived(partition: Partition): readonly Row[] {

@@ -83,11 +83,12 @@ export class Loader {
     return unreadable;
   }
 
-  /** Rows of a vnode that another owner still writes. */
-  arrive(vnode: Vnode, changes: readonly RowChange[]): void {
+  /** Rows of a vnode that another owner still writes. False: they are too many to be kept. */
+  arrive(vnode: Vnode, changes: readonly RowChange[]): boolean {
     const rows = this.#arriving.get(vnode) ?? new ArrivingRows();
     this.#arriving.set(vnode, rows);
     for (const change of changes) rows.add(change);
+    return rows.bytes <= ARRIVING_BYTES;
   }
 
   /** That was all of them: as if they had been loaded. */
@@ -367,5 +368,7 @@ export class Loader {
   }
 }
 
+/** Of one partition, apart from its tasks. */
+const ARRIVING_BYTES = 16 * 1024 * 1024;
 const HERE: Source = { type: "here" };
 const decoder = new TextDecoder();

@@ -64,9 +64,9 @@ export class Serving {
     return vnode === undefined ? [] : this.#parts.loader.load(vnode, rows);
   }
 
-  arrive(partition: Partition, changes: readonly RowChange[]): void {
+  arrive(partition: Partition, changes: readonly RowChange[]): boolean {
     const vnode = this.#loading(partition);
-    if (vnode !== undefined) this.#parts.loader.arrive(vnode, changes);
+    return vnode !== undefined && this.#parts.loader.arrive(vnode, changes);
   }
 
   arrived(partition: Partition): readonly Row[] {

@@ -6,8 +6,11 @@
 import { describe, expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
 import type { Epoch, NodeName, Partition } from "../../ring/ids.ts";
+import type { NodeEvent } from "../../ring/node/effects.ts";
 import type { TransferMessage } from "../../ring/node/messages.ts";
 import { fenceOf } from "../../ring/tasks/fence.ts";
+import { KIND, stateKey } from "../../ring/tasks/rows.ts";
+import { Scene } from "../simulation/scene.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
 
 const P1 = 1 as Partition;
@@ -209,9 +212,24 @@ describe("what has arrived", () => {
     return { a, b };
   }
 
-  test("P3: is loaded before the ring decides, and starts nothing", () => {
+  /** The first of a's tasks runs, and b has what there is to have meanwhile. */
+  function running(fill: (a: Parts) => void): { a: Parts; b: Parts } {
+    const a = new Parts("a");
+    a.allowStarts(true);
+    a.follow(documentOf({ epoch: 4 }));
+    fill(a);
+    const b = new Parts("b");
+    b.allowStarts(true);
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    talk(a, b);
+    return { a, b };
+  }
+
+  test("P3: is kept in the engine until the ring decides, and starts nothing, nor takes anybody's room", () => {
     const { b } = whole();
-    expect(b.engine.view(P0)?.queued).toBe(2);
+    expect(b.engine.view(P0)?.queued).toBe(0);
+    expect(b.engine.stats().queuedTasks).toBe(0);
     expect(b.hosting.hosts(P0)).toBe(false);
     b.tick(60_000);
     expect(b.started).toEqual([]);
@@ -242,7 +260,6 @@ describe("what has arrived", () => {
     b.follow(again);
     a.follow(again);
     talk(a, b);
-    expect(b.engine.view(P0)?.queued).toBe(3);
     b.follow({ ...MOVED, epoch: 8 as Epoch });
     expect(b.started).toHaveLength(1);
     expect(b.engine.view(P0)?.queued).toBe(3);
@@ -259,7 +276,7 @@ describe("what has arrived", () => {
     b.follow({ ...PLANNED, stranded: before });
     a.follow({ ...PLANNED, stranded: before });
     talk(a, b);
-    expect(b.engine.view(P0)?.queued).toBe(1);
+    expect(b.engine.view(P0)).toBeDefined();
     b.follow({ ...MOVED, stranded: [...before, strandedOn("a", 1)] });
     expect(b.stored(P0)).toEqual([]);
     expect(b.engine.view(P0)?.queued).toBe(0);
@@ -291,7 +308,7 @@ describe("what has arrived", () => {
     a.follow(PLANNED);
     const { transfer } = a.said("transfer-offer")[0] as TransferMessage;
     talk(a, b);
-    expect(b.engine.view(P0)?.queued).toBe(1);
+    expect(b.engine.view(P0)).toBeDefined();
     b.receive("a", { type: "transfer-abort", transfer, reason: "a test" });
     expect(b.engine.view(P0)).toBeUndefined();
     expect(b.dropped).toEqual([P0]);
@@ -308,19 +325,93 @@ describe("what has arrived", () => {
     expect(b.quarantined).toContain(P0);
   });
 
-  test("P1: does not count before all of it is on the disk", () => {
+  test("P1: goes when something comes after it: that is read from the disk", () => {
+    const { a, b } = running((of) => void [of.submit(P0), of.submit(P0)]);
+    expect(a.outgoing.force(P0)).toBe(true);
+    a.run();
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    a.end(a.started[0]!);
+    talk(a, b);
+    expect(b.stored(P0)).toHaveLength(1);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.engine.view(P0)?.queued).toBe(1);
+    expect(b.started.map(({ record }) => record.id)).toEqual(b.stored(P0));
+    expect(b.started[0]?.state.get("count")?.[0]).toBe(1);
+  });
+
+  test("P1: stranded tasks that the old owner absorbs while the ring decides run at the new one", () => {
+    const away = strandedOn("c", 1);
+    const planned = documentOf({ epoch: 5, generation: 2, next: "b", stranded: [away] });
+    const c = new Parts("c");
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const id = c.submit(P0);
     const a = new Parts("a");
-    a.follow(documentOf({ epoch: 4 }));
-    a.submit(P0);
+    a.unlinked.add("c" as NodeName);
+    a.follow(documentOf({ epoch: 4, generation: 2, stranded: [away] }));
     const b = new Parts("b");
     b.allowStarts(true);
-    b.follow(PLANNED);
-    a.follow(PLANNED);
-    b.delayed.add("sync");
+    b.follow(planned);
+    a.follow(planned);
     talk(a, b);
-    expect(b.engine.view(P0)?.queued).toBe(0);
-    b.release("sync");
-    talk(a, b);
-    expect(b.engine.view(P0)?.queued).toBe(1);
+    expect(a.consents).toHaveLength(1);
+    a.unlinked.delete("c" as NodeName);
+    c.follow(planned);
+    for (let turn = 0; turn < 6; turn++) {
+      for (const { to, message } of c.taken()) if (to === "a") a.receive("c", message as TransferMessage);
+      for (const { to, message } of a.taken()) (to === "b" ? b : c).receive("a", message as TransferMessage);
+      for (const { message } of b.taken()) a.receive("b", message as TransferMessage);
+    }
+    expect(a.absorbed).toEqual([away]);
+    for (const stranded of [[away], []]) {
+      const epoch = stranded.length > 0 ? 6 : 7;
+      for (const each of [a, b, c]) each.follow(documentOf({ epoch, owner: "b", generation: 3, stranded }));
+    }
+    expect(b.started.map(({ record }) => record.id)).toEqual([id]);
+  });
+
+  test("P5: keeps no values of state, and is read from the disk when it is too much", () => {
+    const { b } = whole();
+    b.engine.open(0, P1, { history: 1, generation: 2, opens: 1 }, "none");
+    const value = new Uint8Array(1024 * 1024);
+    const state = Array.from({ length: 32 }, (_, at) => ({ key: stateKey("alpha", `k${at}`, "v"), value }));
+    expect(b.engine.arrive(P1, state)).toBe(true);
+    const results = Array.from({ length: 17 }, (_, at) => ({ key: Uint8Array.of(KIND.result, at), value }));
+    expect(b.engine.arrive(P1, results.slice(0, 15))).toBe(true);
+    expect(b.engine.arrive(P1, results.slice(0, 15))).toBe(true);
+    expect(b.engine.arrive(P1, results)).toBe(false);
+  });
+});
+
+describe("submits that wait at the new owner", () => {
+  test("go on when the partition is opened, however long the disk took", () => {
+    const scene = new Scene({ nodes: 3, apart: true });
+    scene.begin();
+    const waits: number[] = [];
+    for (const host of scene.hosts) {
+      const { step } = host;
+      const seen = new Set<string>();
+      host.step = (event: NodeEvent): void => {
+        if (event.type !== "opened" || seen.has(`${event.partition} ${event.term.generation}`))
+          return step.call(host, event);
+        seen.add(`${event.partition} ${event.term.generation}`);
+        scene.agenda.after(150, () => {
+          const { now } = scene.agenda;
+          const before = scene.accepted();
+          scene.submit(host, 1, () => keyIn(event.partition));
+          step.call(host, event);
+          const look = (): void => {
+            if (scene.accepted() > before) waits.push(scene.agenda.now - now);
+            else scene.agenda.after(1, look);
+          };
+          look();
+        });
+      };
+    }
+    scene.ask(scene.host(1), { type: "drain", name: scene.host(3).name, drain: true });
+    scene.pass(15_000);
+    expect(waits.length).toBeGreaterThan(1);
+    expect(Math.max(...waits)).toBeLessThan(40);
   });
 });
