@@ -48,8 +48,28 @@ export class Results {
     this.#ids.read(vnode, key, value);
   }
 
+  /** What its ends took of their apps' windows is there for those of other partitions again. */
   close(vnode: Vnode): void {
     this.#ids.close(vnode);
+    const apps = new Set<AppRun>();
+    for (const known of vnode.known.values()) if (known instanceof Done) apps.add(known.app);
+    for (const app of apps) {
+      this.#results -= this.#forget(vnode, app, app.results);
+      this.#deduped -= this.#forget(vnode, app, app.deduped);
+      app.resultsLight = 0;
+      app.dedupedLight = 0;
+    }
+  }
+
+  #forget(vnode: Vnode, app: AppRun, ends: Fifo<Done>): number {
+    const before = ends.toArray();
+    const kept: Done[] = [];
+    for (const done of before) {
+      if (done.vnode !== vnode) kept.push(done);
+      else this.#countBytes(app, -bytesOf(done));
+    }
+    if (kept.length < before.length) ends.replace(kept);
+    return before.length - kept.length;
   }
 
   /** The row that says how a task ended, if it needs one; in the same step as the row of the task goes. */

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import type { EngineLimits } from "../../ring/tasks/limits.ts";
 import type { Attempt, TaskRecord, TaskStatus } from "../../ring/tasks/task.ts";
-import { catalogue, World } from "../property/task-world.ts";
+import { catalogue, partitionOf, World } from "../property/task-world.ts";
 
 const KIB = 1024;
 
@@ -111,5 +111,44 @@ describe("results of all apps that are more than fit", () => {
     const many = run(world, { app: "app-0", count: 120, resultBytes: 0, idempotent: true });
     expect(repeated(world, few)).toBe(0);
     expect(repeated(world, many.slice(-61))).toBe(0);
+  });
+});
+
+describe("a partition that has gone", () => {
+  const BOUND = 10;
+
+  /** The node had as many ends as it may keep, half of them in partitions that have moved on; then as many come as have gone. */
+  function afterMove(idempotent: boolean): { world: World; left: readonly TaskRecord[] } {
+    const world = worldOf(idempotent ? { dedupePerApp: BOUND } : { resultsPerApp: BOUND });
+    const records = run(world, { app: "a", count: BOUND, resultBytes: KIB, idempotent });
+    const isGone = ({ hash }: TaskRecord): boolean => partitionOf(hash) % 2 === 0;
+    for (const record of records.filter(isGone))
+      world.call((engine) => engine.close(world.now, partitionOf(record.hash)));
+    const left = records.filter((record) => !isGone(record));
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.length).toBeLessThan(BOUND);
+    let more = BOUND - left.length;
+    for (let index = 0; more > 0; index++) {
+      const key = `later-${index}`;
+      const record = world.record({ app: "a", type: "work", key, ...(idempotent ? { idempotencyKey: key } : {}) });
+      if (isGone(record)) continue;
+      world.submit(record);
+      world.sync();
+      for (const attempt of [...world.running.values()]) end(world, attempt, KIB);
+      world.advance(1);
+      world.sync();
+      more--;
+    }
+    return { world, left };
+  }
+
+  test("takes none of the room of the results of others", () => {
+    const { world, left } = afterMove(false);
+    for (const record of left) expect(statusOf(world, record)).toMatchObject({ state: "done" });
+  });
+
+  test("P2: takes none of the room of the idempotency keys of others", () => {
+    const { world, left } = afterMove(true);
+    expect(repeated(world, left)).toBe(0);
   });
 });
