@@ -118,12 +118,12 @@ export class Claimant {
     } else if (known === undefined || known.epoch <= epoch) this.#consents.set(member, { epoch, gives });
     if (gives.type === "moves") for (const { partition } of gives.moves) this.#late.delete(partition);
     if (insist) this.#dutyUntil = this.#here.now + DUTY_MS;
-    this.#soon(CUT_OVER_SETTLE_MS);
+    this.#soon(0);
   }
 
   absorbed(entries: readonly Stranded[]): void {
     for (const entry of entries) if (this.#absorbed.size < ABSORBED_LIMIT) this.#absorbed.set(entryKey(entry), entry);
-    this.#soon(CUT_OVER_SETTLE_MS);
+    this.#soon(ABSORBED_SETTLE_MS);
   }
 
   /** A change that somebody asked for. `done` gets the decided document, or why not. */
@@ -391,8 +391,8 @@ function entryKey(entry: Stranded): string {
 
 /** One gossip round: deaths of one burst become one ring change. */
 const SETTLE_MS = 200;
-/** Partitions that are ready to cut over together share one epoch. */
-const CUT_OVER_SETTLE_MS = 4;
+/** Stranded rows that are absorbed one after another leave the list in one epoch. */
+const ABSORBED_SETTLE_MS = 4;
 /** A seal is one sync of the owner's disk and one message away. */
 const LATE_MS = 100;
 const LOOK_EVERY_MS = 500;

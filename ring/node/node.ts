@@ -342,6 +342,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#here.now = now;
     if (this.#seat.leaseUntil !== undefined && this.#seat.leaseUntil <= now) this.#seat.loseLease({ suspended: false });
     this.#handle(event);
+    this.#claimant.tick(); // a consent is waited for: not until a timer finds its turn
     this.#settle();
     const effects = this.#effects;
     this.#effects = [];
