@@ -13,7 +13,7 @@
  *     taken for a torn tail, which nobody was told of. Damage to the very last batch, and that alone, looks the same.
  */
 
-import { constants, write } from "node:fs";
+import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { RingError } from "../../errors.ts";
 import { checksum } from "./checksum.ts";
@@ -35,21 +35,13 @@ export class JournalFile {
 
   /** Resolves when `bytes[from, to)` are on disk at the same place of the file. */
   async write(bytes: Uint8Array, from: number, to: number): Promise<void> {
-    for (let at = from; at < to; ) at += await this.#writeSome(bytes, at, to);
+    for (let at = from; at < to; ) {
+      // libuv hides a full disk behind a short count; the next call tells.
+      const { bytesWritten } = await this.#handle.write(bytes, at, to - at, at);
+      if (bytesWritten === 0) throw Object.assign(new Error("the disk takes nothing more"), { code: "ENOSPC" });
+      at += bytesWritten;
+    }
     if (SYNC_FLAG === 0) await this.#handle.datasync();
-  }
-
-  /** By callback: a thousand times a second the handle's own promises are a part of what a commit costs. */
-  #writeSome(bytes: Uint8Array, at: number, to: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      write(this.#handle.fd, bytes, at, to - at, at, (error, bytesWritten) => {
-        if (error !== null) reject(error);
-        // libuv hides a full disk behind a short count; the next call tells.
-        else if (bytesWritten === 0)
-          reject(Object.assign(new Error("the disk takes nothing more"), { code: "ENOSPC" }));
-        else resolve(bytesWritten);
-      });
-    });
   }
 
   async read(): Promise<Uint8Array> {
