@@ -67,14 +67,10 @@ export class LoadingAhead {
   /** The partition is opened. True if its rows are in the engine, which is the partition's from now on. */
   opened(partition: Partition, term: Term, older: Older): boolean {
     const loading = this.#loadings.get(partition);
-    if (loading === undefined) return false;
-    const isIt = term.history === loading.term.history && term.opens === loading.term.opens;
-    if (!isIt || !this.serves(partition, term.generation, older)) {
-      this.cancel(partition);
-      return false;
-    }
-    this.#loadings.delete(partition);
-    return true;
+    const isIt = term.history === loading?.term.history && term.opens === loading.term.opens;
+    if (isIt && this.serves(partition, term.generation, older)) return this.#loadings.delete(partition);
+    this.cancel(partition);
+    return false;
   }
 
   cancel(partition: Partition): void {

@@ -463,7 +463,6 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#outgoing.pump();
     this.#incoming.tick();
     this.#adoption.tick();
-    this.#claimant.tick();
     this.#asks.tick();
     this.#stopping.progress();
     this.#endDoubts();

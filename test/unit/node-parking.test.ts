@@ -79,6 +79,18 @@ function reasonOf(of: Parts, partition: Partition): string | undefined {
   return of.outgoing.views().find((view) => view.partition === partition)?.reason;
 }
 
+/** The ring decides over the first; b has all of the second. */
+function deciding(): { a: Parts; b: Parts } {
+  const { a, b } = both();
+  const offers = only(a, b, P0);
+  a.tick(201);
+  only(a, b, P0);
+  expect(a.consents).toEqual([{ epoch: 6, partition: 0, to: "b" }]);
+  for (const message of offers) b.receive("a", message);
+  talk(a, b);
+  return { a, b };
+}
+
 describe("parking", () => {
   test("those that begin together are parked together", () => {
     const { a, b } = both();
@@ -103,13 +115,7 @@ describe("parking", () => {
   });
 
   test("no other partition is parked while the ring decides over one", () => {
-    const { a, b } = both();
-    const kept = only(a, b, P0);
-    a.tick(201);
-    kept.push(...only(a, b, P0));
-    expect(a.consents).toHaveLength(1);
-    for (const message of kept) b.receive("a", message);
-    talk(a, b);
+    const { a, b } = deciding();
     a.tick(300);
     expect(reasonOf(a, P1)).toBe("waiting for the ring");
     expect(a.hosting.serving(P1)).toBe(true);
@@ -121,12 +127,7 @@ describe("parking", () => {
   });
 
   test("P8: a sender that owes nothing and waits for the ring does not begin again", () => {
-    const { a, b } = both();
-    const kept = only(a, b, P0);
-    a.tick(201);
-    kept.push(...only(a, b, P0));
-    for (const message of kept) b.receive("a", message);
-    talk(a, b);
+    const { a } = deciding();
     a.tick(11_000);
     expect(phaseOf(a, P1)).toBe("catch-up");
     expect(reasonOf(a, P1)).toBe("waiting for the ring");
@@ -164,8 +165,7 @@ describe("consents", () => {
   /** Both are parked; b has all of the first. */
   function oneReady(): { a: Parts; b: Parts; kept: TransferMessage[] } {
     const { a, b } = both();
-    const kept = only(a, b, P0).filter(({ type }) => type === "transfer-offer");
-    for (const message of kept.splice(0)) b.receive("a", message);
+    const kept: TransferMessage[] = [];
     for (let turn = 0; turn < 9; turn++) {
       for (const { message } of a.taken()) {
         const transfer = message as TransferMessage;
@@ -198,24 +198,9 @@ describe("what has arrived", () => {
   const PLANNED = documentOf({ epoch: 5, owner: "a", next: "b" });
   const MOVED = documentOf({ epoch: 6, owner: "b", generation: 2 });
 
-  /** b has all of it, two tasks, and the ring has not decided. */
-  function whole(): { a: Parts; b: Parts } {
+  /** b has what there is to have before the ring decides. */
+  function arrived(fill: (a: Parts) => void): { a: Parts; b: Parts } {
     const a = new Parts("a");
-    a.follow(documentOf({ epoch: 4 }));
-    a.submit(P0);
-    a.submit(P0);
-    const b = new Parts("b");
-    b.allowStarts(true);
-    b.follow(PLANNED);
-    a.follow(PLANNED);
-    talk(a, b);
-    return { a, b };
-  }
-
-  /** The first of a's tasks runs, and b has what there is to have meanwhile. */
-  function running(fill: (a: Parts) => void): { a: Parts; b: Parts } {
-    const a = new Parts("a");
-    a.allowStarts(true);
     a.follow(documentOf({ epoch: 4 }));
     fill(a);
     const b = new Parts("b");
@@ -224,6 +209,11 @@ describe("what has arrived", () => {
     a.follow(PLANNED);
     talk(a, b);
     return { a, b };
+  }
+
+  /** All of it: two tasks. */
+  function whole(): { a: Parts; b: Parts } {
+    return arrived((a) => void [a.submit(P0), a.submit(P0)]);
   }
 
   test("P3: is kept in the engine until the ring decides, and starts nothing, nor takes anybody's room", () => {
@@ -326,7 +316,7 @@ describe("what has arrived", () => {
   });
 
   test("P1: goes when something comes after it: that is read from the disk", () => {
-    const { a, b } = running((of) => void [of.submit(P0), of.submit(P0)]);
+    const { a, b } = arrived((of) => void [of.allowStarts(true), of.submit(P0), of.submit(P0)]);
     expect(a.outgoing.force(P0)).toBe(true);
     a.run();
     talk(a, b);
