@@ -34,7 +34,7 @@ export interface Row {
 /** One change of one row. Without `value` the row is deleted. */
 export interface RowChange {
   readonly key: Uint8Array;
-  readonly value?: Uint8Array;
+  readonly value?: Uint8Array | undefined;
   /** There has never been a row under this key. A store may spare itself what that makes needless. */
   readonly isNew?: boolean;
 }

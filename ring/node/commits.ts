@@ -42,11 +42,16 @@ export class Commits {
   }
 
   add(partition: Partition, change: RowChange): void {
+    this.addAll(partition, [change]);
+  }
+
+  /** The array is given away. */
+  addAll(partition: Partition, changes: RowChange[]): void {
     const term = this.#termOf(partition);
     if (term === undefined) return; // C3
     const known = this.#collecting.get(partition);
-    if (known?.term === term) known.changes.push(change);
-    else this.#collecting.set(partition, { term, changes: [change] });
+    if (known?.term === term) for (const change of changes) known.changes.push(change);
+    else this.#collecting.set(partition, { term, changes });
   }
 
   /** Runs when everything added so far is synced; never inside this call. */

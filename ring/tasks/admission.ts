@@ -161,17 +161,21 @@ export class Admission {
     return task;
   }
 
-  /** Acknowledges what became durable, in order of acceptance. */
-  durable(now: Instant): void {
+  /** Acknowledges what became durable, in order of acceptance, at most `most`. True: there is more. */
+  durable(now: Instant, most: number): boolean {
     const core = this.#core;
-    for (;;) {
+    for (let taken = 0; ; taken++) {
       const task = core.accepting.peek();
       if (task === undefined || task.group > core.durableGroup) break;
+      if (taken === most) {
+        this.#lanes.flushOlder(now);
+        return true;
+      }
       core.accepting.shift();
       if (task.vnode.phase === "closed") continue;
       const { app } = task;
       if (task.token >= 0)
-        core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.record.id } });
+        core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.id } });
       if (app.accepted++ === 0) this.#accepted.push(app);
       if (task.phase === "accepting") this.#lanes.enter(now, task);
     }
@@ -181,6 +185,7 @@ export class Admission {
       app.accepted = 0;
     }
     this.#accepted.length = 0;
+    return false;
   }
 
   /** The partition's rows are all here: decides the submits that came meanwhile. */

@@ -18,7 +18,7 @@ import type { Lane, RunningAttempt, Task, TypeRun } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { detachRecord } from "./record.ts";
 import type { Results } from "./results.ts";
-import { FLAG, KIND, positionKey } from "./rows.ts";
+import { FLAG } from "./rows.ts";
 import type { States } from "./states.ts";
 import type { AttemptEnd, TaskFailure } from "./task.ts";
 
@@ -108,7 +108,7 @@ export class Completion {
   /** Removes the task's row, and its place in the lane; the rest when that is durable. */
   finish(now: Instant, task: Task): void {
     const core = this.#core;
-    core.erase(task.vnode, positionKey(KIND.task, task));
+    core.eraseTask(task);
     task.endedAt = now;
     this.#options.results.write(now, task);
     this.leave(now, task);
@@ -281,7 +281,7 @@ export class Completion {
       type: "ended",
       app: task.app.name,
       taskType: task.record.type,
-      id: task.record.id,
+      id: task.id,
       outcome,
       waitMs: (ran ? task.startedAt : task.endedAt) - task.acceptedAt,
       runMs: ran ? task.endedAt - task.startedAt : 0,

@@ -7,13 +7,14 @@
 import { partitionOfHash } from "../hash.ts";
 import type { AppName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
+import type { RowChange } from "../store.ts";
 import { AttemptTable } from "./attempt-table.ts";
 import type { AppCatalogue } from "./definition.ts";
 import type { EngineOutput } from "./engine-contract.ts";
 import { Fifo } from "./fifo.ts";
 import type { EngineLimits } from "./limits.ts";
 import { AppRun, type Task, type Vnode, type Wake } from "./model.ts";
-import { KIND, positionKey, taskValue } from "./rows.ts";
+import { erasedAt, KIND, taskChange } from "./rows.ts";
 import { TimerHeap } from "./timers.ts";
 
 export interface CoreOptions {
@@ -141,26 +142,27 @@ export class Core {
     app.queuedLimit = Math.ceil(app.limits.queued * this.share);
   }
 
-  /** `isNew`: no row has had this key. */
-  write(vnode: Vnode, key: Uint8Array, value: Uint8Array, isNew = false): void {
-    this.output.changes.push({ partition: vnode.partition, change: { key, value, isNew } });
+  write(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
+    this.change(vnode, { key, value });
   }
 
   erase(vnode: Vnode, key: Uint8Array): void {
-    this.output.changes.push({ partition: vnode.partition, change: { key } });
+    this.change(vnode, { key });
   }
 
+  change(vnode: Vnode, change: RowChange): void {
+    if (vnode.written.add(change)) this.output.changes.push(vnode.written);
+  }
+
+  eraseTask(task: Task): void {
+    this.change(task.vnode, erasedAt(KIND.task, task));
+  }
+
+  /** `isNew`: it has had no row under its position. */
   writeTask(now: Instant, task: Task, isNew = false): void {
     const dueAtMs = task.dueAt === 0 ? 0 : this.wallMs(now) + Math.max(0, Math.round(task.dueAt - now));
-    this.write(
-      task.vnode,
-      positionKey(KIND.task, task),
-      taskValue(
-        { flags: task.flags, attempts: task.attempts, acceptedAtMs: task.acceptedAtMs, dueAtMs },
-        task.record.wire,
-      ),
-      isNew,
-    );
+    const { flags, attempts, acceptedAtMs } = task;
+    this.change(task.vnode, taskChange(task, { flags, attempts, acceptedAtMs, dueAtMs }, task.record.wire, isNew));
   }
 
   /**
@@ -191,6 +193,6 @@ export class Core {
     task.vnode.queued += sign;
     task.app.queued += sign;
     this.queuedTasks += sign;
-    this.queuedBytes += sign * task.record.wire.length;
+    this.queuedBytes += sign * task.bytes;
   }
 }

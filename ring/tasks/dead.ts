@@ -40,7 +40,7 @@ export class DeadLetters {
       return;
     }
     task.endState = "dead";
-    core.erase(task.vnode, positionKey(KIND.task, task));
+    core.eraseTask(task);
     this.#write(now, task.vnode, {
       position: task,
       record: task.record,

@@ -16,11 +16,12 @@ import type { AppName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row, RowChange, Term } from "../store.ts";
 import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord, TaskState, TaskStatus } from "./task.ts";
+import type { Written } from "./written.ts";
 
 /** Filled by the engine during a call, emptied by the node machine after it. Arrays are appended to. */
 export interface EngineOutput {
-  /** Rows to write, in order. The engine may assume that they enter the commit group numbered `group`. */
-  readonly changes: { readonly partition: Partition; readonly change: RowChange }[];
+  /** Partitions with rows to write, to be taken in this order. The engine may assume that they enter the commit group numbered `group`. */
+  readonly changes: Written[];
   readonly starts: Attempt[];
   readonly aborts: { readonly attemptId: number; readonly reason: AbortReason }[];
   /** Children that are durable with their parent and must reach their owner; answered by `childSent`. */

@@ -1,11 +1,14 @@
 /**
- * A queue over a circular array: O(1) at both ends, no shifting, and no allocation while it goes between empty and a few items.
+ * A queue: O(1) at both ends, no shifting. Its first item lies in the queue itself, the others in a circular array.
  *
- * Lanes live and die by the thousand a second, so the first ring is small and is kept when the queue runs empty.
+ * Lanes live and die by the thousand a second, and most hold one task at a time: such a queue has no array to allocate, nor one to
+ * fetch into the processor's cache. An array that was needed once is kept while it is small.
  */
 
 export class Fifo<T> {
-  #items: (T | undefined)[] = new Array<T | undefined>(FIRST_CAPACITY).fill(undefined);
+  #first: T | undefined = undefined;
+  /** What comes behind the first; its length is a power of two. */
+  #rest: (T | undefined)[] = NONE as (T | undefined)[];
   #head = 0;
   #size = 0;
 
@@ -14,20 +17,26 @@ export class Fifo<T> {
   }
 
   push(item: T): void {
-    if (this.#size === this.#items.length) this.#resize(this.#size * 2);
-    this.#items[(this.#head + this.#size) & (this.#items.length - 1)] = item;
+    if (this.#size === 0) this.#first = item;
+    else {
+      this.#makeRoom();
+      this.#rest[(this.#head + this.#size - 1) & (this.#rest.length - 1)] = item;
+    }
     this.#size++;
   }
 
   unshift(item: T): void {
-    if (this.#size === this.#items.length) this.#resize(this.#size * 2);
-    this.#head = (this.#head - 1) & (this.#items.length - 1);
-    this.#items[this.#head] = item;
+    if (this.#size > 0) {
+      this.#makeRoom();
+      this.#head = (this.#head - 1) & (this.#rest.length - 1);
+      this.#rest[this.#head] = this.#first;
+    }
+    this.#first = item;
     this.#size++;
   }
 
   peek(): T | undefined {
-    return this.#size === 0 ? undefined : this.#items[this.#head];
+    return this.#first;
   }
 
   last(): T | undefined {
@@ -35,16 +44,22 @@ export class Fifo<T> {
   }
 
   at(index: number): T | undefined {
-    return index < this.#size ? this.#items[(this.#head + index) & (this.#items.length - 1)] : undefined;
+    if (index === 0) return this.#first;
+    return index < this.#size ? this.#rest[(this.#head + index - 1) & (this.#rest.length - 1)] : undefined;
   }
 
   shift(): T | undefined {
     if (this.#size === 0) return undefined;
-    const item = this.#items[this.#head];
-    this.#items[this.#head] = undefined;
-    this.#head = (this.#head + 1) & (this.#items.length - 1);
+    const item = this.#first;
     this.#size--;
-    if (this.#size === 0 && this.#items.length > KEPT_CAPACITY) this.clear();
+    if (this.#size === 0) {
+      this.#first = undefined;
+      if (this.#rest.length > KEPT_CAPACITY) this.clear();
+    } else {
+      this.#first = this.#rest[this.#head];
+      this.#rest[this.#head] = undefined;
+      this.#head = (this.#head + 1) & (this.#rest.length - 1);
+    }
     return item;
   }
 
@@ -61,19 +76,24 @@ export class Fifo<T> {
   }
 
   clear(): void {
-    this.#items = new Array<T | undefined>(FIRST_CAPACITY).fill(undefined);
+    this.#first = undefined;
+    this.#rest = NONE as (T | undefined)[];
     this.#head = 0;
     this.#size = 0;
   }
 
-  #resize(capacity: number): void {
-    const items = new Array<T | undefined>(capacity).fill(undefined);
-    for (let index = 0; index < this.#size; index++) items[index] = this.at(index);
-    this.#items = items;
+  /** For one more behind the first. */
+  #makeRoom(): void {
+    if (this.#size - 1 < this.#rest.length) return;
+    const rest = new Array<T | undefined>(Math.max(FIRST_CAPACITY, 2 * this.#rest.length)).fill(undefined);
+    for (let index = 1; index < this.#size; index++) rest[index - 1] = this.at(index);
+    this.#rest = rest;
     this.#head = 0;
   }
 }
 
+/** Of all queues that have held one item at most; never written to. */
+const NONE: readonly undefined[] = [];
 const FIRST_CAPACITY = 4;
-/** A ring this large or smaller is kept when empty; a larger one is given back. */
+/** An array this large or smaller is kept when the queue is empty; a larger one is given back. */
 const KEPT_CAPACITY = 4_096;

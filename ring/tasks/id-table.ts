@@ -16,6 +16,8 @@ export interface Identified {
 export class IdTable<T extends Identified> {
   readonly #seed: number;
   #slots: (T | undefined)[] = new Array<T | undefined>(FEWEST_SLOTS).fill(undefined);
+  /** Of the entries in the slots: those of other ids are not looked at, and most are in no cache of the processor. */
+  #hashes = new Int32Array(FEWEST_SLOTS);
   #mask = FEWEST_SLOTS - 1;
   #size = 0;
 
@@ -48,10 +50,11 @@ export class IdTable<T extends Identified> {
 
   find(id: string, hash: number): T | undefined {
     const slots = this.#slots;
+    const hashes = this.#hashes;
     const mask = this.#mask;
     for (let at = hash & mask; ; at = (at + 1) & mask) {
       const entry = slots[at];
-      if (entry === undefined || (entry.idHash === hash && entry.id === id)) return entry;
+      if (entry === undefined || (hashes[at] === hash && entry.id === id)) return entry;
     }
   }
 
@@ -66,13 +69,14 @@ export class IdTable<T extends Identified> {
     for (;;) {
       const there = this.#slots[at];
       if (there === undefined) break;
-      if (there.idHash === idHash && there.id === id) {
+      if (this.#hashes[at] === idHash && there.id === id) {
         this.#slots[at] = entry;
         return;
       }
       at = (at + 1) & this.#mask;
     }
     this.#slots[at] = entry;
+    this.#hashes[at] = idHash;
     this.#size++;
     if (this.#size * 2 > this.#slots.length) this.#resize(this.#slots.length * 2);
   }
@@ -87,9 +91,11 @@ export class IdTable<T extends Identified> {
     for (let next = (at + 1) & this.#mask; ; next = (next + 1) & this.#mask) {
       const moved = this.#slots[next];
       if (moved === undefined) break;
-      const home = moved.idHash & this.#mask;
+      const hash = this.#hashes[next] as number;
+      const home = hash & this.#mask;
       if (((next - home) & this.#mask) < ((next - at) & this.#mask)) continue;
       this.#slots[at] = moved;
+      this.#hashes[at] = hash;
       at = next;
     }
     this.#slots[at] = undefined;
@@ -105,11 +111,13 @@ export class IdTable<T extends Identified> {
   #resize(slots: number): void {
     const entries = this.values();
     this.#slots = new Array<T | undefined>(slots).fill(undefined);
+    this.#hashes = new Int32Array(slots);
     this.#mask = slots - 1;
     for (const entry of entries) {
       let at = entry.idHash & this.#mask;
       while (this.#slots[at] !== undefined) at = (at + 1) & this.#mask;
       this.#slots[at] = entry;
+      this.#hashes[at] = entry.idHash;
     }
   }
 }

@@ -10,7 +10,7 @@ import type { Instant } from "../machine.ts";
 import type { AppRing } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import { Lane, laneName, type Task, type Vnode } from "./model.ts";
-import { comparePositions, FLAG, KIND, positionKey } from "./rows.ts";
+import { comparePositions, FLAG } from "./rows.ts";
 import type { States } from "./states.ts";
 
 export class Lanes {
@@ -82,7 +82,7 @@ export class Lanes {
     task.timer = undefined;
     if (task.phase === "delayed") {
       const { vnode } = task;
-      this.#core.erase(vnode, positionKey(KIND.task, task));
+      this.#core.eraseTask(task);
       task.generation = vnode.term.generation;
       task.opens = vnode.term.opens;
       task.sequence = vnode.sequence++;

@@ -19,6 +19,7 @@ import { ReadyQueue } from "./ready-queue.ts";
 import type { Position } from "./rows.ts";
 import type { AbortReason, Attempt, TaskFailure, TaskRecord, TaskState } from "./task.ts";
 import type { Timer } from "./timers.ts";
+import { Written } from "./written.ts";
 
 /** What a timer is for. */
 export type Wake =
@@ -56,6 +57,7 @@ export class Vnode {
   awayLanes: Lane[] = [];
   /** Oldest first; ended ones are dropped when they reach the head or are the majority. */
   readonly arrivals: Fifo<Task> = new Fifo();
+  readonly written: Written;
   sequence = 0;
   attempts = 0;
   queued = 0;
@@ -69,6 +71,7 @@ export class Vnode {
   constructor(now: Instant, partition: Partition, term: Term, older: Vnode["older"], seed: number) {
     this.known = new IdTable(seed);
     this.partition = partition;
+    this.written = new Written(partition);
     this.term = term;
     this.older = older;
     this.lastCompletion = now;
@@ -171,6 +174,8 @@ export class Lane {
   /** `undefined`: must be read from the store before it is used. */
   state: Map<string, Uint8Array> | undefined = undefined;
   stateBytes = 0;
+  /** Its hash is among those of the vnode that have state. */
+  hashKnown = false;
   /** The group of its last write: until that is durable the store would give older state. */
   stateGroup = -1;
   /** Neighbours in the list of idle lanes that keep their state. */
@@ -195,6 +200,9 @@ export class Task implements Position {
   readonly id: string;
   readonly idHash: number;
   record: TaskRecord;
+  /** Of the record, so that its end need not look at it: wire bytes, and whether it has an idempotency key. */
+  readonly bytes: number;
+  readonly keyed: boolean;
   generation: number;
   opens: number;
   sequence: number;
@@ -234,6 +242,8 @@ export class Task implements Position {
     this.id = record.id;
     this.idHash = vnode.known.hash(record.id);
     this.record = record;
+    this.bytes = record.wire.length;
+    this.keyed = record.idempotencyKey !== undefined;
     this.generation = vnode.term.generation;
     this.opens = vnode.term.opens;
     this.sequence = vnode.sequence++;

@@ -271,7 +271,7 @@ export function dedupeName(app: string, key: string, idempotencyKey: string): st
 }
 
 function isDeduped(task: Task): boolean {
-  return (task.flags & FLAG.deduped) !== 0 || task.record.idempotencyKey !== undefined;
+  return (task.flags & FLAG.deduped) !== 0 || task.keyed;
 }
 
 function needsRow(task: Task): boolean {

@@ -4,12 +4,16 @@
  * What is cut is never written again, so a change may be kept until its commit is over. Numbers are big-endian: keys sort by them.
  */
 
+import { CutChange } from "../cut-change.ts";
+import type { RowChange } from "../store.ts";
+
 export class RowWriter {
   #slab: Uint8Array = new Uint8Array(SLAB_BYTES);
   #at = 0;
   #start = 0;
+  #valueAt = 0;
 
-  /** Begins a key or value of at most `bytes`. */
+  /** Begins a key, a value, or a key with its value, of at most `bytes`. */
   begin(bytes: number): this {
     if (this.#at + bytes > this.#slab.length) {
       this.#slab = new Uint8Array(Math.max(SLAB_BYTES, bytes));
@@ -22,6 +26,22 @@ export class RowWriter {
   /** What was written since `begin`. */
   end(): Uint8Array {
     return this.#slab.subarray(this.#start, this.#at);
+  }
+
+  /** The key is whole; its value follows. */
+  value(): this {
+    this.#valueAt = this.#at;
+    return this;
+  }
+
+  /** The key and value written since `begin`. `isNew`: no row has had this key. */
+  put(isNew: boolean): RowChange {
+    return new CutChange(this.#slab, this.#start, this.#valueAt, this.#at, isNew ? NEW : PUT);
+  }
+
+  /** The row under the key written since `begin` is deleted. */
+  erase(): RowChange {
+    return new CutChange(this.#slab, this.#start, this.#at, this.#at, ERASE);
   }
 
   u8(value: number): this {
@@ -156,6 +176,9 @@ export function textBytes(value: string): number {
   return value.length * 3;
 }
 
+const PUT = { isDelete: false, isNew: false } as const;
+const NEW = { isDelete: false, isNew: true } as const;
+const ERASE = { isDelete: true, isNew: false } as const;
 const SLAB_BYTES = 128 * 1024;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

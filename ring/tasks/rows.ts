@@ -17,6 +17,7 @@
  * W1  Positions sort older terms first, so rows in key order are tasks in the order they were accepted (ownership rule 15).
  */
 
+import type { RowChange } from "../store.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import { RowReader, RowWriter, textBytes } from "./row-writer.ts";
 import type { TaskFailure, TaskState } from "./task.ts";
@@ -42,13 +43,11 @@ export interface TaskHeader {
 }
 
 export function positionKey(kind: number, position: Position): Uint8Array {
-  return writer
-    .begin(POSITION_BYTES)
-    .u8(kind)
-    .u32(position.generation)
-    .u32(position.opens)
-    .u48(position.sequence)
-    .end();
+  return writePosition(POSITION_BYTES, kind, position).end();
+}
+
+function writePosition(bytes: number, kind: number, position: Position): RowWriter {
+  return writer.begin(bytes).u8(kind).u32(position.generation).u32(position.opens).u48(position.sequence);
 }
 
 export function readPosition(key: Uint8Array): Position {
@@ -57,16 +56,20 @@ export function readPosition(key: Uint8Array): Position {
   return { generation: reader.u32(), opens: reader.u32(), sequence: reader.u48() };
 }
 
-export function taskValue(header: TaskHeader, wire: Uint8Array): Uint8Array {
-  return writer
-    .begin(TASK_HEADER_BYTES + wire.length)
+export function taskChange(position: Position, header: TaskHeader, wire: Uint8Array, isNew: boolean): RowChange {
+  return writePosition(POSITION_BYTES + TASK_HEADER_BYTES + wire.length, KIND.task, position)
+    .value()
     .u8(1)
     .u8(header.flags)
     .u16(header.attempts)
     .u48(header.acceptedAtMs)
     .u48(header.dueAtMs)
     .bytes(wire)
-    .end();
+    .put(isNew);
+}
+
+export function erasedAt(kind: number, position: Position): RowChange {
+  return writePosition(POSITION_BYTES, kind, position).erase();
 }
 
 export function readTaskHeader(value: Uint8Array): TaskHeader {
@@ -113,6 +116,18 @@ export function stateKey(app: string, key: string, name: string): Uint8Array {
     .text16(key)
     .text(name)
     .end();
+}
+
+/** A value of `ctx.state`; `undefined` deletes it. */
+export function stateChange(app: string, key: string, name: string, value: Uint8Array | undefined): RowChange {
+  if (value !== undefined && value.length > COPIED_BYTES) return { key: stateKey(app, key, name), value };
+  writer
+    .begin(8 + textBytes(app) + textBytes(key) + textBytes(name) + (value?.length ?? 0))
+    .u8(KIND.state)
+    .text8(app)
+    .text16(key)
+    .text(name);
+  return value === undefined ? writer.erase() : writer.value().bytes(value).put(false);
 }
 
 export function keyedRow(kind: number, app: string, key: string, name: string): Uint8Array {
@@ -383,5 +398,7 @@ export const TASK_HEADER_BYTES = 16;
 /** Of every key with a position. */
 export const POSITION_BYTES = 15;
 const ENDED_ID_BYTES = 17;
+/** A larger value is not copied behind its key. */
+const COPIED_BYTES = 4_096;
 const STATES: readonly TaskState[] = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"];
 const writer = new RowWriter();

@@ -10,7 +10,7 @@ import type { Row } from "../store.ts";
 import type { Core } from "./core.ts";
 import { Fifo } from "./fifo.ts";
 import { type Lane, laneName, type Vnode } from "./model.ts";
-import { KIND, keyedRow, readKeyed, stateKey, versionValue } from "./rows.ts";
+import { KIND, keyedRow, readKeyed, stateChange, stateKey, versionValue } from "./rows.ts";
 import type { AttemptEnd } from "./task.ts";
 
 /** Rows under the prefix, or `undefined` when the vnode closed first. */
@@ -157,20 +157,20 @@ export class States {
       const { name, value } = changes[index] as { readonly name: string; readonly value: Uint8Array | undefined };
       const before = state.get(name);
       if (before !== undefined) grown -= name.length + before.length;
-      const key = stateKey(lane.app.name, lane.key, name);
-      if (value === undefined) {
-        state.delete(name);
-        this.#core.erase(vnode, key);
-      } else {
+      if (value === undefined) state.delete(name);
+      else {
         grown += name.length + value.length;
         state.set(name, value);
-        this.#core.write(vnode, key, value);
       }
+      this.#core.change(vnode, stateChange(lane.app.name, lane.key, name, value));
     }
     lane.stateBytes += grown;
     this.#bytes += grown;
     lane.stateGroup = this.#core.group;
-    if (vnode.stateHashes.size < HASHES) vnode.stateHashes.add(lane.hash | 0);
+    if (!lane.hashKnown) {
+      lane.hashKnown = true;
+      if (vnode.stateHashes.size < HASHES) vnode.stateHashes.add(lane.hash | 0);
+    }
     if (vnode.older !== "none" && !vnode.stateHere.has(laneName(lane.app.name, lane.key))) {
       vnode.stateHere.add(laneName(lane.app.name, lane.key));
       this.#core.write(vnode, keyedRow(KIND.stateHere, lane.app.name, lane.key, ""), versionValue());

@@ -34,16 +34,17 @@ export class EndQueue {
     this.#microtaskPending = false;
     this.#turnPending = true;
     setImmediate(this.#onTurn);
-    this.#flush();
+    this.flush();
   };
 
   readonly #onTurn = (): void => {
     this.#turnPending = this.#ends.length > 0 && !this.#closed;
     if (this.#turnPending) setImmediate(this.#onTurn);
-    this.#flush();
+    this.flush();
   };
 
-  #flush(): void {
+  /** What there is, now. Not from inside an attempt. */
+  flush(): void {
     if (this.#closed || this.#ends.length === 0) return;
     const ends = this.#ends;
     this.#ends = [];

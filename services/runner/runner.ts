@@ -8,10 +8,13 @@
  * N3  Ends come in one batch per turn: the first of a turn in a microtask, the others with the next `setImmediate`; and
  *     `start` yields to the loop after `sliceMs`. So neither endless work nor endless ends starve I/O.
  * N4  User code runs inside its attempt's async context, everything else outside (see `strays.ts`).
+ * N5  Of many attempts a few start together, and what ended of them is told before the next few start: what an attempt
+ *     brought into the processor's cache is still there when it ends.
  */
 
 import { isPromise } from "node:util/types";
 import type { AppName } from "../../ring/ids.ts";
+import { Fifo } from "../../ring/tasks/fifo.ts";
 import type { AbortReason, Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
 import type { LoadedApp } from "../apps/catalogue.ts";
 import type { Progress } from "../apps/context.ts";
@@ -96,9 +99,12 @@ class InProcessRunner implements Runner, RunHost {
   readonly #sliceMs: number;
   /** Runs whose handler has returned a promise that has not settled. */
   readonly #underWay = new Map<number, Run>();
-  /** Given to `start` when its slice was over. */
-  readonly #waiting = new Map<number, Attempt>();
+  /** Given to `start` and not started yet, but for those in `#dropped`, which were aborted before. */
+  readonly #waiting = new Fifo<Attempt>();
+  readonly #dropped = new Set<number>();
   #resumePending = false;
+  /** From when on what waits lets I/O in between; 0 in a turn in which nothing waited yet. */
+  #turnEnd = 0;
   #processWatch: Disposable | undefined = undefined;
 
   constructor(options: RunnerOptions) {
@@ -125,22 +131,23 @@ class InProcessRunner implements Runner, RunHost {
   }
 
   get runningCount(): number {
-    return this.#underWay.size + this.#waiting.size;
+    return this.#underWay.size + this.#waiting.size - this.#dropped.size;
   }
 
   start(attempts: readonly Attempt[]): void {
-    outsideRuns(() => this.#startAll(attempts));
+    outsideRuns(() => {
+      for (let at = 0; at < attempts.length; at++) this.#waiting.push(attempts[at] as Attempt);
+      if (!this.#resumePending) this.#startSome();
+    });
   }
 
   abort(attemptId: number, reason: AbortReason): void {
-    const waiting = this.#waiting.get(attemptId);
-    if (waiting !== undefined) {
-      this.#waiting.delete(attemptId);
-      this.#ends.push(endOf(attemptId, abortedOutcome(reason, undefined)));
-      return;
-    }
     const run = this.#underWay.get(attemptId);
     if (run !== undefined) abortInside(run, reason);
+    else if (this.#isWaiting(attemptId)) {
+      this.#dropped.add(attemptId);
+      this.#ends.push(endOf(attemptId, abortedOutcome(reason, undefined)));
+    }
   }
 
   running(): readonly RunningAttempt[] {
@@ -171,6 +178,7 @@ class InProcessRunner implements Runner, RunHost {
     this.#processWatch?.[Symbol.dispose]();
     this.#watch[Symbol.dispose]();
     this.#waiting.clear();
+    this.#dropped.clear();
     this.#ends.close();
   }
 
@@ -178,40 +186,43 @@ class InProcessRunner implements Runner, RunHost {
     return this.#apps.find(app as AppName)?.definition.types.has(type);
   }
 
-  #startAll(attempts: readonly Attempt[]): void {
-    // What was put off goes first: attempts start in the order they were given.
-    let now = this.now();
-    const sliceEnd = this.#waiting.size > 0 ? now : now + this.#sliceMs;
-    let at = 0;
-    for (; at < attempts.length && now < sliceEnd; at++) now = this.#startOne(attempts[at] as Attempt, now);
-    if (at < attempts.length) this.#putOff(attempts, at);
+  #isWaiting(attemptId: number): boolean {
+    if (this.#dropped.has(attemptId)) return false;
+    for (let at = 0; at < this.#waiting.size; at++) if (this.#waiting.at(at)?.attemptId === attemptId) return true;
+    return false;
   }
 
-  #putOff(attempts: readonly Attempt[], from: number): void {
-    for (let at = from; at < attempts.length; at++) {
-      const attempt = attempts[at] as Attempt;
-      this.#waiting.set(attempt.attemptId, attempt);
-    }
-    this.#resumeLater();
-  }
-
-  #resumeLater(): void {
-    if (this.#resumePending) return;
-    this.#resumePending = true;
-    setImmediate(() => this.#resume());
-  }
-
-  #resume(): void {
-    this.#resumePending = false;
+  /** In the order in which they were given. */
+  #startSome(): void {
     let now = this.now();
     const sliceEnd = now + this.#sliceMs;
-    for (const [attemptId, attempt] of this.#waiting) {
-      if (now >= sliceEnd) break;
-      this.#waiting.delete(attemptId);
+    for (let started = 0; started < STARTED_TOGETHER && now < sliceEnd; ) {
+      const attempt = this.#waiting.shift();
+      if (attempt === undefined) return;
+      if (this.#dropped.size > 0 && this.#dropped.delete(attempt.attemptId)) continue;
       now = this.#startOne(attempt, now);
+      started++;
     }
-    if (this.#waiting.size > 0) this.#resumeLater();
+    if (this.#waiting.size > 0) this.#resumeLater(now);
   }
+
+  #resumeLater(now: number): void {
+    this.#resumePending = true;
+    if (this.#turnEnd === 0) {
+      this.#turnEnd = now + this.#sliceMs;
+      setImmediate(() => {
+        this.#turnEnd = 0;
+      });
+    }
+    if (now < this.#turnEnd) queueMicrotask(this.#resume);
+    else setImmediate(this.#resume);
+  }
+
+  readonly #resume = (): void => {
+    this.#ends.flush(); // N5
+    this.#resumePending = false;
+    this.#startSome();
+  };
 
   /** Returns the time after the handler's synchronous part, which is also the next one's start. */
   #startOne(attempt: Attempt, startedAt: number): number {
@@ -362,6 +373,7 @@ function monotonicNow(): number {
 const PLAIN_THEN = Promise.prototype.then;
 const STATE_AWAY: Outcome = { type: "state-away" };
 const SLICE_MS = 10;
+const STARTED_TOGETHER = 64;
 const BLOCKED_MS = 1_000;
 /** A resident has no timeout of its own. */
 const RESIDENT_GRACE_MS = 5_000;

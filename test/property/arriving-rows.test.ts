@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { keyText, type Row, type RowChange } from "../../ring/store.ts";
 import { ArrivingRows } from "../../ring/tasks/arriving.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
-import { KIND, positionKey, readPosition, taskValue } from "../../ring/tasks/rows.ts";
+import { KIND, positionKey, readPosition, taskChange } from "../../ring/tasks/rows.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
 
 describe("rows that arrive", () => {
@@ -66,5 +66,8 @@ const change: fc.Arbitrary<RowChange> = fc
   .tuple(keyOf, fc.boolean(), fc.uint8Array({ maxLength: 4 }))
   .map(([key, isDeleted, value]) => {
     if (isDeleted) return { key };
-    return { key, value: key[0] === KIND.task ? taskValue(HEADER, wire) : value };
+    return {
+      key,
+      value: key[0] === KIND.task ? (taskChange(readPosition(key), HEADER, wire, false).value as Uint8Array) : value,
+    };
   });

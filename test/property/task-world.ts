@@ -205,12 +205,13 @@ export class World {
 
   drain(): void {
     const { output } = this.engine;
-    for (const { partition, change } of output.changes)
-      this.unsynced.push({
-        group: this.group,
-        partition,
-        change: { key: change.key.slice(), ...(change.value === undefined ? {} : { value: change.value.slice() }) },
-      });
+    for (const written of output.changes)
+      for (const change of written.take())
+        this.unsynced.push({
+          group: this.group,
+          partition: written.partition,
+          change: { key: change.key.slice(), ...(change.value === undefined ? {} : { value: change.value.slice() }) },
+        });
     for (const { attemptId, reason } of output.aborts) this.aborted.push({ attemptId, reason });
     for (const { token, outcome } of output.outcomes) {
       if (this.outcomes.has(token)) throw new Error(`token ${token} has two outcomes`);

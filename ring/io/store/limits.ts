@@ -2,6 +2,7 @@
  * What a store takes: the bounds of `store.ts`, checked before a group is looked at, the same for every engine.
  */
 
+import { CutChange } from "../../cut-change.ts";
 import { RingError } from "../../errors.ts";
 import type { PageRequest, RowGroup } from "../../store.ts";
 
@@ -20,21 +21,19 @@ export function measureGroups(groups: readonly RowGroup[]): GroupSize {
   let putBytes = 0;
   for (const group of groups) {
     if (!(group.partition >= 0 && group.partition < PARTITION_LIMIT)) throw invalid(`partition ${group.partition}`);
+    changes += group.changes.length;
     for (const change of group.changes) {
-      const keyBytes = change.key.length;
+      const isCut = change instanceof CutChange;
+      const keyBytes = isCut ? change.keyBytes : change.key.length;
       if (keyBytes === 0 || keyBytes > KEY_LIMIT_BYTES) throw invalid(`a key of ${keyBytes} bytes`);
-      changes += 1;
-      if (change.value === undefined) {
+      if (isCut ? change.isDelete : change.value === undefined) {
         deletes += 1;
-      } else {
-        if (change.value.length > VALUE_LIMIT_BYTES) {
-          throw new RingError(
-            "PAYLOAD_TOO_LARGE",
-            `a row of ${change.value.length} bytes; the limit is ${VALUE_LIMIT_BYTES}`,
-          );
-        }
-        putBytes += keyBytes + change.value.length;
+        continue;
       }
+      const valueBytes = isCut ? change.valueBytes : (change.value?.length ?? 0);
+      if (valueBytes > VALUE_LIMIT_BYTES)
+        throw new RingError("PAYLOAD_TOO_LARGE", `a row of ${valueBytes} bytes; the limit is ${VALUE_LIMIT_BYTES}`);
+      putBytes += keyBytes + valueBytes;
     }
   }
   return { changes, deletes, putBytes };

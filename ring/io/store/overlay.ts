@@ -10,6 +10,7 @@
  * O2  A row that began here and ended here was never in the database: nothing is said of it at the checkpoint.
  */
 
+import type { CutChange } from "../../cut-change.ts";
 import { type KeyPlace, RowOrder } from "./row-order.ts";
 import { SPACE_BYTES, type Space, spaceOf } from "./rows.ts";
 
@@ -20,6 +21,7 @@ export interface RowSink {
   /** Keeps `stored` as it is, with the checksum it came with. */
   putStored(space: Space, key: Uint8Array, stored: Uint8Array): void;
   remove(space: Space, key: Uint8Array): void;
+  cut(space: Space, change: CutChange): void;
 }
 
 /** The newest change of one row. Views of the overlay's bytes. */
@@ -99,6 +101,15 @@ export class Overlay implements RowSink {
 
   remove(space: Space, key: Uint8Array): void {
     this.#write(REMOVE, space, key, NO_BYTES);
+  }
+
+  cut(space: Space, change: CutChange): void {
+    const kind = change.isDelete ? REMOVE : change.isNew ? NEW : PUT;
+    const keyAt = this.#begin(kind, space, change.keyBytes, change.valueBytes);
+    if (keyAt === 0) return;
+    const { slab, keyAt: from, end } = change;
+    copyBytes(this.bytes, keyAt, slab, from, end);
+    this.#close(keyAt, change.keyBytes, change.valueBytes);
   }
 
   /** Makes what was put together visible, and everything up to `end` part of the file. */
@@ -208,34 +219,41 @@ export class Overlay implements RowSink {
   }
 
   #write(kind: number, space: Space, key: Uint8Array, value: Uint8Array): void {
+    const at = this.#begin(kind, space, key.length, value.length);
+    if (at === 0) return;
+    copyBytes(this.bytes, at, key, 0, key.length);
+    copyBytes(this.bytes, at + key.length, value, 0, value.length);
+    this.#close(at, key.length, value.length);
+  }
+
+  /** Where the key, without its space, and the value are to be put; 0 when there is no room. */
+  #begin(kind: number, space: Space, keyLength: number, valueBytes: number): number {
     const start = this.#at;
-    const keyAt = start + HEADER_BYTES;
-    const valueAt = keyAt + SPACE_BYTES + key.length;
-    const end = valueAt + value.length;
-    if (end > this.bytes.length || this.#overflow) {
-      this.#overflow = true;
-      return;
-    }
     const { bytes } = this;
-    const keyBytes = SPACE_BYTES + key.length;
+    const keyBytes = SPACE_BYTES + keyLength;
+    if (start + HEADER_BYTES + keyBytes + valueBytes > bytes.length) this.#overflow = true;
+    if (this.#overflow) return 0;
     bytes[start] = kind;
-    this.#view.setUint32(start + 1, value.length);
+    this.#view.setUint32(start + 1, valueBytes);
     bytes[start + 5] = keyBytes >>> 8;
     bytes[start + 6] = keyBytes;
-    bytes[keyAt] = space >>> 8;
-    bytes[keyAt + 1] = space;
-    if (key.length < SHORT_BYTES)
-      for (let index = 0, to = keyAt + SPACE_BYTES; index < key.length; ) bytes[to++] = key[index++]!;
-    else bytes.set(key, keyAt + SPACE_BYTES);
-    if (value.length > 0) bytes.set(value, valueAt);
-    this.#at = end;
+    bytes[start + HEADER_BYTES] = space >>> 8;
+    bytes[start + HEADER_BYTES + 1] = space;
+    return start + HEADER_BYTES + SPACE_BYTES;
+  }
+
+  /** The change whose key was put at `at` is whole. */
+  #close(at: number, keyLength: number, valueBytes: number): void {
+    const start = this.#at;
+    const valueAt = at + keyLength;
+    this.#at = valueAt + valueBytes;
     if (2 * this.#freshCount === this.#fresh.length) {
       const more = new Int32Array(2 * this.#fresh.length);
       more.set(this.#fresh);
       this.#fresh = more;
     }
     this.#fresh[2 * this.#freshCount] = start;
-    this.#fresh[2 * this.#freshCount + 1] = hashOf(bytes, keyAt, valueAt);
+    this.#fresh[2 * this.#freshCount + 1] = hashOf(this.bytes, start + HEADER_BYTES, valueAt);
     this.#freshCount++;
   }
 
@@ -307,6 +325,11 @@ function keyBytesAt(bytes: Uint8Array, at: number): number {
   return (bytes[at + 5]! << 8) | bytes[at + 6]!;
 }
 
+function copyBytes(to: Uint8Array, toAt: number, from: Uint8Array, start: number, end: number): void {
+  if (end - start < SHORT_BYTES) for (let at = start, next = toAt; at < end; ) to[next++] = from[at++]!;
+  else to.set(start === 0 && end === from.length ? from : from.subarray(start, end), toAt);
+}
+
 /** FNV-1a, its high bits folded onto the low ones that choose the slot. */
 function hashOf(bytes: Uint8Array, from: number, to: number): number {
   let hash = 0;
@@ -329,6 +352,6 @@ const HEADER_BYTES = 7;
 const SPACES = 0x10000;
 const FIRST_SLOTS = 4_096;
 const FIRST_FRESH = 512;
-/** Shorter keys are copied faster byte by byte than by a call. */
-const SHORT_BYTES = 24;
+/** Fewer are copied faster byte by byte than by a call. */
+const SHORT_BYTES = 64;
 const PRIME = 0x01000193;

@@ -110,7 +110,7 @@ class FailingJournal {
   }
 }
 
-const NO_ROWS: RowSink = { put: () => {}, putStored: () => {}, remove: () => {} };
+const NO_ROWS: RowSink = { put: () => {}, putStored: () => {}, remove: () => {}, cut: () => {} };
 
 function lineOver(
   journal: FailingJournal,
