@@ -174,8 +174,7 @@ export class Admission {
       core.accepting.shift();
       if (task.vnode.phase === "closed") continue;
       const { app } = task;
-      if (task.token >= 0)
-        core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.id } });
+      if (task.token >= 0) core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.id } });
       if (app.accepted++ === 0) this.#accepted.push(app);
       if (task.phase === "accepting") this.#lanes.enter(now, task);
     }

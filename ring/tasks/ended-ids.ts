@@ -8,9 +8,10 @@
  */
 
 import type { Core } from "./core.ts";
+import { type EndedId, EndedWriter, readEnded } from "./ended-row.ts";
 import { Fifo } from "./fifo.ts";
 import type { Task, Vnode } from "./model.ts";
-import { type EndedId, endedKey, endedValue, type Position, readEnded, readPosition } from "./rows.ts";
+import { endedKey, type Position, readPosition } from "./rows.ts";
 
 interface EndedRow {
   /** Its key is made again when it is erased: a view of it would keep the slab that it was cut from. */
@@ -32,8 +33,8 @@ export class EndedIds {
 
   add(task: Task): void {
     const ends = this.#of(task.vnode);
-    ends.pending.push({ id: task.id, state: task.endState === "cancelled" ? "cancelled" : "done" });
-    if (ends.pending.length === 1) this.#open.add(task.vnode);
+    if (ends.pending.count === 0) this.#open.add(task.vnode);
+    ends.pending.add(task.id, task.endState === "cancelled" ? "cancelled" : "done");
   }
 
   /** Before the commit that holds the ends is closed (W1). */
@@ -43,10 +44,10 @@ export class EndedIds {
       const ends = this.#of(vnode);
       const { generation, opens } = vnode.term;
       const position = { generation, opens, sequence: vnode.sequence++ };
-      this.#core.write(vnode, endedKey(position), endedValue(ends.pending));
-      ends.rows.push({ position, count: ends.pending.length, ids: undefined });
-      ends.count += ends.pending.length;
-      ends.pending = [];
+      const { count } = ends.pending;
+      this.#core.write(vnode, endedKey(position), ends.pending.take());
+      ends.rows.push({ position, count, ids: undefined });
+      ends.count += count;
       this.#bound(vnode, ends);
     }
     this.#open.clear();
@@ -97,7 +98,7 @@ export class EndedIds {
   #of(vnode: Vnode): VnodeEnds {
     let ends = this.#vnodes.get(vnode);
     if (ends === undefined) {
-      ends = { pending: [], rows: new Fifo(), read: new Set(), known: new Map(), count: 0 };
+      ends = { pending: new EndedWriter(), rows: new Fifo(), read: new Set(), known: new Map(), count: 0 };
       this.#vnodes.set(vnode, ends);
     }
     return ends;
@@ -105,7 +106,8 @@ export class EndedIds {
 }
 
 interface VnodeEnds {
-  pending: EndedId[];
+  /** That have no row yet. */
+  readonly pending: EndedWriter;
   /** Oldest first. */
   readonly rows: Fifo<EndedRow>;
   /** Positions of those that were read. */

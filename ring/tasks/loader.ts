@@ -14,6 +14,7 @@ import { ArrivingRows } from "./arriving.ts";
 import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
+import { readEnded } from "./ended-row.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
@@ -26,7 +27,6 @@ import {
   keyedRow,
   type Position,
   readDead,
-  readEnded,
   readId,
   readKeyed,
   readOutbox,

@@ -5,12 +5,12 @@
 
 import { isAppName } from "../ids.ts";
 import type { Row } from "../store.ts";
+import { readEnded } from "./ended-row.ts";
 import { detachRecord, isRefused, parseRecord } from "./record.ts";
 import {
   KIND,
   type Position,
   readDead,
-  readEnded,
   readId,
   readKeyed,
   readPosition,

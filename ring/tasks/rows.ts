@@ -325,44 +325,8 @@ function versioned(value: Uint8Array): RowReader {
   return reader;
 }
 
-export interface EndedId {
-  /** 32 hex digits. */
-  readonly id: string;
-  readonly state: "done" | "cancelled";
-}
-
 export function endedKey(position: Position): Uint8Array {
   return positionKey(KIND.ended, position);
-}
-
-/** For each id 16 bytes and its state: 0 done, 1 cancelled. */
-export function endedValue(ends: readonly EndedId[]): Uint8Array {
-  const value = new Uint8Array(1 + ends.length * ENDED_ID_BYTES);
-  value[0] = 1;
-  for (let index = 0; index < ends.length; index++) {
-    const { id, state } = ends[index] as EndedId;
-    const at = 1 + index * ENDED_ID_BYTES;
-    for (let byte = 0; byte < 16; byte++) value[at + byte] = (nibble(id, byte * 2) << 4) | nibble(id, byte * 2 + 1);
-    value[at + 16] = state === "cancelled" ? 1 : 0;
-  }
-  return value;
-}
-
-/** Throws RangeError for what `endedValue` does not write. */
-export function readEnded(value: Uint8Array): readonly EndedId[] {
-  if (value[0] !== 1 || (value.length - 1) % ENDED_ID_BYTES !== 0) throw new RangeError("not a row of ended ids");
-  const ends: EndedId[] = [];
-  for (let at = 1; at < value.length; at += ENDED_ID_BYTES) {
-    let id = "";
-    for (let byte = 0; byte < 16; byte++) id += (value[at + byte] as number).toString(16).padStart(2, "0");
-    ends.push({ id, state: value[at + 16] === 1 ? "cancelled" : "done" });
-  }
-  return ends;
-}
-
-function nibble(text: string, at: number): number {
-  const code = text.charCodeAt(at);
-  return code <= 57 ? code - 48 : code - 87;
 }
 
 export const KIND = {
@@ -397,7 +361,6 @@ export const FLAG = {
 export const TASK_HEADER_BYTES = 16;
 /** Of every key with a position. */
 export const POSITION_BYTES = 15;
-const ENDED_ID_BYTES = 17;
 /** A larger value is not copied behind its key. */
 const COPIED_BYTES = 4_096;
 const STATES: readonly TaskState[] = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"];

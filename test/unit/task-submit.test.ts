@@ -17,6 +17,19 @@ describe("submit", () => {
     expect(keysOf(world)).toEqual(["k"]);
   });
 
+  test("P1: however many become durable together, all are acknowledged, and start in order of their lanes", () => {
+    const world = new World({ seed: 1 });
+    const tokens = Array.from({ length: 300 }, (_, index) =>
+      world.submit(world.record({ app: "a", type: "work", key: `k${index % 150}` })),
+    );
+    expect(world.started).toHaveLength(0);
+    world.sync();
+    for (const token of tokens) expect(outcomeOf(world, token)).toMatchObject({ type: "accepted" });
+    while (world.running.size > 0) for (const attempt of [...world.running.values()]) world.done(attempt);
+    expect(world.started).toHaveLength(300);
+    expect(keysOf(world).slice(0, 150).sort()).toEqual(Array.from({ length: 150 }, (_, index) => `k${index}`).sort());
+  });
+
   test("the same id again is a duplicate: while it waits for the disk, while it runs, and when it is done", () => {
     const world = new World({ seed: 1 });
     const record = world.record({ app: "a", type: "work", key: "k" });

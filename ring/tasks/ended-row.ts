@@ -1,0 +1,67 @@
+/**
+ * The value of a row of ended ids: a version byte, then for each id its 16 bytes and its state, 0 done or 1 cancelled.
+ */
+
+export interface EndedId {
+  /** 32 hex digits. */
+  readonly id: string;
+  readonly state: "done" | "cancelled";
+}
+
+/** Puts ids into a value one by one, as they end: then they are at hand. */
+export class EndedWriter {
+  #bytes: Uint8Array = new Uint8Array(HEAD_BYTES + FIRST_IDS * ID_BYTES);
+  #count = 0;
+
+  /** Ids since `take`. */
+  get count(): number {
+    return this.#count;
+  }
+
+  add(id: string, state: EndedId["state"]): void {
+    const at = HEAD_BYTES + this.#count * ID_BYTES;
+    if (at === this.#bytes.length) {
+      const more = new Uint8Array(HEAD_BYTES + 2 * this.#count * ID_BYTES);
+      more.set(this.#bytes);
+      this.#bytes = more;
+    }
+    const bytes = this.#bytes;
+    for (let byte = 0; byte < 16; byte++) bytes[at + byte] = (nibble(id, byte * 2) << 4) | nibble(id, byte * 2 + 1);
+    bytes[at + 16] = state === "cancelled" ? 1 : 0;
+    this.#count++;
+  }
+
+  /** The value of all of them; the next one begins empty. */
+  take(): Uint8Array {
+    const value = this.#bytes.slice(0, HEAD_BYTES + this.#count * ID_BYTES);
+    value[0] = VERSION;
+    if (this.#count > KEPT_IDS) this.#bytes = new Uint8Array(HEAD_BYTES + FIRST_IDS * ID_BYTES);
+    this.#count = 0;
+    return value;
+  }
+}
+
+/** Throws RangeError for what `EndedWriter` does not write. */
+export function readEnded(value: Uint8Array): readonly EndedId[] {
+  if (value[0] !== VERSION || (value.length - HEAD_BYTES) % ID_BYTES !== 0)
+    throw new RangeError("not a row of ended ids");
+  const ends: EndedId[] = [];
+  for (let at = HEAD_BYTES; at < value.length; at += ID_BYTES) {
+    let id = "";
+    for (let byte = 0; byte < 16; byte++) id += (value[at + byte] as number).toString(16).padStart(2, "0");
+    ends.push({ id, state: value[at + 16] === 1 ? "cancelled" : "done" });
+  }
+  return ends;
+}
+
+function nibble(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  return code <= 57 ? code - 48 : code - 87;
+}
+
+const VERSION = 1;
+const HEAD_BYTES = 1;
+const ID_BYTES = 17;
+/** Room at first, and the most that is kept between commits: there is one of these for each partition. */
+const FIRST_IDS = 16;
+const KEPT_IDS = 256;
