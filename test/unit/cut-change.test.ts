@@ -5,6 +5,7 @@ import type { CutChange } from "../../ring/cut-change.ts";
 import type { Partition } from "../../ring/ids.ts";
 import { measureGroups } from "../../ring/io/store/limits.ts";
 import { Overlay } from "../../ring/io/store/overlay.ts";
+import { Packer } from "../../ring/io/store/redis/pack.ts";
 import type { RowChange } from "../../ring/store.ts";
 import { erasedAt, KIND, positionKey, stateChange, stateKey, taskChange } from "../../ring/tasks/rows.ts";
 import { Written } from "../../ring/tasks/written.ts";
@@ -64,6 +65,12 @@ describe("changes cut from a slab", () => {
     cut.keep(cut.at);
     put.keep(put.at);
     expect(cut.rows).toBe(put.rows);
+  });
+
+  test("are packed for Redis like any other, also those that a later one takes back", () => {
+    const [cut, put] = [new Packer().pack(made), new Packer().pack(plain)];
+    expect(cut.length).toBeGreaterThan(200_000);
+    expect(Buffer.compare(cut, put)).toBe(0);
   });
 
   test("that find no room leave the overlay as it was", () => {

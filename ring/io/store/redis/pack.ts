@@ -7,6 +7,7 @@
  * K3  Blobs lie in memory that the next batch uses again: they are good until `reset`.
  */
 
+import { CutChange } from "../../../cut-change.ts";
 import type { RowChange } from "../../../store.ts";
 
 /** Rows of this kind are looked for by prefix (`ctx.state` of one key), so their keys are kept in order as well. */
@@ -18,6 +19,7 @@ export class Packer {
   #at = 0;
   /** Buckets of keys that are deleted: few puts share one by chance, and only those are looked at closely (K1). */
   readonly #buckets = new Uint8Array(BUCKETS);
+  readonly #row = new RowBytes();
 
   /** All blobs packed so far are no longer needed. */
   reset(): void {
@@ -34,16 +36,15 @@ export class Packer {
     let deletes = false;
     let late = false;
     let put = false;
-    for (const { key, value } of changes) {
-      bytes += key.length + 2 * HEADER_BYTES;
-      if (key[0] === INDEXED_KIND) indexed = true;
-      if (value === undefined) {
+    const row = this.#row;
+    for (const change of changes) {
+      row.look(change);
+      bytes += row.bytes + 2 * HEADER_BYTES;
+      if (row.isIndexed) indexed = true;
+      if (row.isDelete) {
         deletes = true;
         late ||= put;
-      } else {
-        put = true;
-        bytes += value.length;
-      }
+      } else put = true;
     }
     const takenBack = late ? this.#takenBack(changes) : undefined;
     const start = this.#room(bytes);
@@ -55,9 +56,10 @@ export class Packer {
       let count = 0;
       if (put && (indexed || !ofIndex))
         for (let index = 0; index < changes.length; index++) {
-          const { key, value } = changes[index]!;
-          if (value === undefined || (key[0] === INDEXED_KIND) !== ofIndex || takenBack?.has(index) === true) continue;
-          at = write(slab, write(slab, at, key), value);
+          row.look(changes[index]!);
+          if (row.isDelete || row.isIndexed !== ofIndex || takenBack?.has(index) === true) continue;
+          at = write(slab, at, row.keyIn, row.keyAt, row.keyEnd);
+          at = write(slab, at, row.valueIn, row.valueAt, row.valueEnd);
           count += 2;
         }
       slab.writeUInt32BE(count, headerAt + 1);
@@ -65,9 +67,10 @@ export class Packer {
       at = arrayHeader(slab, at, 0);
       count = 0;
       if (deletes && (indexed || !ofIndex))
-        for (const { key, value } of changes) {
-          if (value !== undefined || (key[0] === INDEXED_KIND) !== ofIndex) continue;
-          at = write(slab, at, key);
+        for (const change of changes) {
+          row.look(change);
+          if (!row.isDelete || row.isIndexed !== ofIndex) continue;
+          at = write(slab, at, row.keyIn, row.keyAt, row.keyEnd);
           count++;
         }
       slab.writeUInt32BE(count, deletesAt + 1);
@@ -79,15 +82,15 @@ export class Packer {
   /** Indexes of puts that a later delete takes back. */
   #takenBack(changes: readonly RowChange[]): ReadonlySet<number> | undefined {
     const buckets = this.#buckets;
-    for (const { key, value } of changes) if (value === undefined) buckets[bucketOf(key)] = 1;
+    const row = this.#row;
+    for (const change of changes) if (row.look(change).isDelete) buckets[row.bucket] = 1;
     let suspects: number[] | undefined;
     for (let at = 0; at < changes.length; at++) {
-      const { key, value } = changes[at]!;
-      if (value === undefined || buckets[bucketOf(key)] === 0) continue;
+      if (row.look(changes[at]!).isDelete || buckets[row.bucket] === 0) continue;
       suspects ??= [];
       suspects.push(at);
     }
-    for (const { key, value } of changes) if (value === undefined) buckets[bucketOf(key)] = 0;
+    for (const change of changes) if (row.look(change).isDelete) buckets[row.bucket] = 0;
     if (suspects === undefined) return undefined;
     const deletedAt = new Map<string, number>();
     for (let at = 0; at < changes.length; at++)
@@ -111,11 +114,53 @@ function textOf(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }
 
-/** Of the kind and the last bytes: positions end with their sequence. */
-function bucketOf(key: Uint8Array): number {
-  const { length } = key;
-  const tail = length < 4 ? length : (key[length - 1]! | (key[length - 2]! << 8)) ^ (key[length - 3]! * 0x9d);
-  return (tail ^ (key[0]! * 0x1f)) & (BUCKETS - 1);
+/** Where key and value of the change lie that was looked at last: one for all of them, and no views. */
+class RowBytes {
+  keyIn: Uint8Array = NO_BYTES;
+  keyAt = 0;
+  keyEnd = 0;
+  valueIn: Uint8Array = NO_BYTES;
+  valueAt = 0;
+  valueEnd = 0;
+  isDelete = false;
+
+  look(change: RowChange): this {
+    if (change instanceof CutChange) {
+      this.keyIn = change.slab;
+      this.keyAt = change.keyAt;
+      this.keyEnd = change.valueAt;
+      this.valueIn = change.slab;
+      this.valueAt = change.valueAt;
+      this.valueEnd = change.end;
+      this.isDelete = change.isDelete;
+    } else {
+      const { key, value } = change;
+      this.keyIn = key;
+      this.keyAt = 0;
+      this.keyEnd = key.length;
+      this.valueIn = value ?? NO_BYTES;
+      this.valueAt = 0;
+      this.valueEnd = this.valueIn.length;
+      this.isDelete = value === undefined;
+    }
+    return this;
+  }
+
+  get isIndexed(): boolean {
+    return this.keyIn[this.keyAt] === INDEXED_KIND;
+  }
+
+  get bytes(): number {
+    return this.keyEnd - this.keyAt + this.valueEnd - this.valueAt;
+  }
+
+  /** Of the kind and the last bytes: positions end with their sequence. */
+  get bucket(): number {
+    const { keyIn: key, keyAt: from, keyEnd: end } = this;
+    const length = end - from;
+    const tail = length < 4 ? length : (key[end - 1]! | (key[end - 2]! << 8)) ^ (key[end - 3]! * 0x9d);
+    return (tail ^ (key[from]! * 0x1f)) & (BUCKETS - 1);
+  }
 }
 
 function arrayHeader(slab: Buffer, at: number, count: number): number {
@@ -124,13 +169,14 @@ function arrayHeader(slab: Buffer, at: number, count: number): number {
   return at + ARRAY_HEADER_BYTES;
 }
 
-function write(slab: Buffer, start: number, value: Uint8Array): number {
-  const { length } = value;
-  let at = start;
+/** `from[start, end)` as a string of MessagePack, at `slab[to]`. */
+function write(slab: Buffer, to: number, from: Uint8Array, start: number, end: number): number {
+  const length = end - start;
+  let at = to;
   if (length < 32) {
     slab[at++] = 0xa0 | length;
     // Faster byte by byte than by a call.
-    for (let index = 0; index < length; index++) slab[at++] = value[index]!;
+    for (let index = start; index < end; index++) slab[at++] = from[index]!;
     return at;
   }
   if (length < 0x10000) {
@@ -143,9 +189,11 @@ function write(slab: Buffer, start: number, value: Uint8Array): number {
     slab.writeUInt32BE(length, at + 1);
     at += HEADER_BYTES;
   }
-  slab.set(value, at);
+  slab.set(start === 0 && end === from.length ? from : from.subarray(start, end), at);
   return at + length;
 }
+
+const NO_BYTES = new Uint8Array();
 
 const INDEX_LAST = [false, true] as const;
 const ARRAY_HEADER_BYTES = 5;
