@@ -63,7 +63,6 @@ function runEngine(load: Load, tasks: number): { readonly engine: TaskEngine; re
         engine.submit(now, (record.hash >>> (32 - RING_BITS)) as Partition, record, token++, "client");
     if (ends.length > 0) engine.ended(now, ends);
     ends.length = 0;
-    output.changes.length = 0;
     engine.durable(now, group);
     accepted += output.outcomes.length;
     for (const event of output.events) if (event.type === "ended") ended++;
@@ -83,7 +82,7 @@ function runEngine(load: Load, tasks: number): { readonly engine: TaskEngine; re
     output.outcomes.length = 0;
     output.events.length = 0;
     output.stateReads.length = 0;
-    output.changes.length = 0;
+    for (const written of output.changes.splice(0)) written.take();
   }
   const { user, system } = process.cpuUsage(begin);
   return { engine, wholeMs: (user + system) / 1_000 };

@@ -161,16 +161,12 @@ export class Admission {
     return task;
   }
 
-  /** Acknowledges what became durable, in order of acceptance, at most `most`. True: there is more. */
-  durable(now: Instant, most: number): boolean {
+  /** Acknowledges what became durable, in order of acceptance. */
+  durable(now: Instant): void {
     const core = this.#core;
-    for (let taken = 0; ; taken++) {
+    for (;;) {
       const task = core.accepting.peek();
       if (task === undefined || task.group > core.durableGroup) break;
-      if (taken === most) {
-        this.#lanes.flushOlder(now);
-        return true;
-      }
       core.accepting.shift();
       if (task.vnode.phase === "closed") continue;
       const { app } = task;
@@ -184,7 +180,6 @@ export class Admission {
       app.accepted = 0;
     }
     this.#accepted.length = 0;
-    return false;
   }
 
   /** The partition's rows are all here: decides the submits that came meanwhile. */

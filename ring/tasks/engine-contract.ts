@@ -20,7 +20,7 @@ import type { Written } from "./written.ts";
 
 /** Filled by the engine during a call, emptied by the node machine after it. Arrays are appended to. */
 export interface EngineOutput {
-  /** Partitions with rows to write, to be taken in this order. The engine may assume that they enter the commit group numbered `group`. */
+  /** Partitions with rows to write, to be taken in this order before the array is emptied. The engine may assume that they enter the commit group numbered `group`. */
   readonly changes: Written[];
   readonly starts: Attempt[];
   readonly aborts: { readonly attemptId: number; readonly reason: AbortReason }[];

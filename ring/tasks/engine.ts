@@ -357,7 +357,7 @@ export class TaskEngine implements TaskEngineContract {
     const core = this.#core;
     if (group <= core.durableGroup) return;
     core.durableGroup = group;
-    while (this.#admission.durable(now, ENTERED_TOGETHER)) this.#scheduler.dispatch(now);
+    this.#admission.durable(now);
     this.#completion.durable(now);
     core.flushAfterwards();
     this.#states.flush();
@@ -423,7 +423,5 @@ export class TaskEngine implements TaskEngineContract {
 
 /** A held partition writes nothing of its own accord, its remainder may have left already: timers look again after this. */
 const HELD_MS = 100;
-/** Of what became durable, tasks that enter their lanes before their heads start: few, so that the processor's cache holds them. */
-const ENTERED_TOGETHER = 64;
 /** Timers fired in one step; the rest is due at once. */
 const TIMERS_PER_TICK = 10_000;

@@ -123,8 +123,10 @@ export class Lanes {
       lane.tasks.replace(lane.tasks.toArray().filter(stands));
       lane.ended = 0;
     }
-    // A slot of its type was waited for by the head alone; the other phases look at the lane again when they end.
-    if (lane.phase === "type-full" && wasHead) this.#retry(now, lane);
+    // A slot of its type was waited for by the head alone; the other phases look at the lane again when they end. But a lane with
+    // nothing left waits for nothing: it would outlive its partition, which is closed task by task.
+    const isEmpty = lane.tasks.size === lane.ended && lane.phase !== "running";
+    if (isEmpty || (lane.phase === "type-full" && wasHead)) this.#retry(now, lane);
     else if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
   }
 

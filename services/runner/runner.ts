@@ -102,9 +102,12 @@ class InProcessRunner implements Runner, RunHost {
   /** Given to `start` and not started yet, but for those in `#dropped`, which were aborted before. */
   readonly #waiting = new Fifo<Attempt>();
   readonly #dropped = new Set<number>();
+  /** Ids of `#waiting`, made when an abort asks and good until it changes. */
+  #waitingIds: ReadonlySet<number> | undefined = undefined;
   #resumePending = false;
-  /** From when on what waits lets I/O in between; 0 in a turn in which nothing waited yet. */
+  /** Until when, and how many, may still start in this turn of those that wait; 0 in a turn in which none waited yet. */
   #turnEnd = 0;
+  #turnStarts = 0;
   #processWatch: Disposable | undefined = undefined;
 
   constructor(options: RunnerOptions) {
@@ -137,6 +140,7 @@ class InProcessRunner implements Runner, RunHost {
   start(attempts: readonly Attempt[]): void {
     outsideRuns(() => {
       for (let at = 0; at < attempts.length; at++) this.#waiting.push(attempts[at] as Attempt);
+      this.#waitingIds = undefined;
       if (!this.#resumePending) this.#startSome();
     });
   }
@@ -144,7 +148,7 @@ class InProcessRunner implements Runner, RunHost {
   abort(attemptId: number, reason: AbortReason): void {
     const run = this.#underWay.get(attemptId);
     if (run !== undefined) abortInside(run, reason);
-    else if (this.#isWaiting(attemptId)) {
+    else if (this.#waiting.size > 0 && this.#isWaiting(attemptId)) {
       this.#dropped.add(attemptId);
       this.#ends.push(endOf(attemptId, abortedOutcome(reason, undefined)));
     }
@@ -187,41 +191,47 @@ class InProcessRunner implements Runner, RunHost {
   }
 
   #isWaiting(attemptId: number): boolean {
-    if (this.#dropped.has(attemptId)) return false;
-    for (let at = 0; at < this.#waiting.size; at++) if (this.#waiting.at(at)?.attemptId === attemptId) return true;
-    return false;
+    this.#waitingIds ??= new Set(this.#waiting.toArray().map((attempt) => attempt.attemptId));
+    return this.#waitingIds.has(attemptId) && !this.#dropped.has(attemptId);
   }
 
   /** In the order in which they were given. */
   #startSome(): void {
     let now = this.now();
     const sliceEnd = now + this.#sliceMs;
-    for (let started = 0; started < STARTED_TOGETHER && now < sliceEnd; ) {
+    let started = 0;
+    this.#waitingIds = undefined;
+    while (started < STARTED_TOGETHER && now < sliceEnd) {
       const attempt = this.#waiting.shift();
       if (attempt === undefined) return;
       if (this.#dropped.size > 0 && this.#dropped.delete(attempt.attemptId)) continue;
       now = this.#startOne(attempt, now);
       started++;
     }
-    if (this.#waiting.size > 0) this.#resumeLater(now);
+    if (this.#waiting.size > 0) this.#resumeLater(now, started);
   }
 
-  #resumeLater(now: number): void {
+  /** In this turn, but for what came of ends in it (N3). */
+  #resumeLater(now: number, started: number): void {
     this.#resumePending = true;
     if (this.#turnEnd === 0) {
       this.#turnEnd = now + this.#sliceMs;
+      this.#turnStarts = this.#waiting.size;
       setImmediate(() => {
         this.#turnEnd = 0;
       });
-    }
-    if (now < this.#turnEnd) queueMicrotask(this.#resume);
+    } else this.#turnStarts -= started;
+    if (now < this.#turnEnd && this.#turnStarts > 0) queueMicrotask(this.#resume);
     else setImmediate(this.#resume);
   }
 
   readonly #resume = (): void => {
-    this.#ends.flush(); // N5
-    this.#resumePending = false;
-    this.#startSome();
+    try {
+      this.#ends.flush(); // N5
+    } finally {
+      this.#resumePending = false;
+      this.#startSome();
+    }
   };
 
   /** Returns the time after the handler's synchronous part, which is also the next one's start. */

@@ -1,6 +1,7 @@
 /** The runner of handlers: what they see, how attempts end and are aborted, and the event loop's turns. */
 
 import { describe, expect, test } from "vitest";
+import type { Attempt } from "../../ring/tasks/task.ts";
 import { defineApp, PermanentError, RetryLater, type TaskContext, task } from "../../services/app.ts";
 import { acme, failureOf, resultOf } from "./runner-ends.ts";
 import { attemptOf, harness } from "./runner-harness.ts";
@@ -338,5 +339,51 @@ describe("fairness to the event loop", () => {
     await h.until(() => started > 1_000, "the chain");
     stop = true;
     expect(turns).toBeGreaterThan(300);
+  });
+
+  test("P4: what ends of a turn make start runs in the next turn, not in this one", async () => {
+    const one = attemptOf();
+    let id = 0;
+    let started = 0;
+    let stop = false;
+    const attempts = (count: number): Attempt[] => Array.from({ length: count }, () => ({ ...one, attemptId: id++ }));
+    using h = harness([acme(() => void started++)], {
+      onEnds: (ends) => {
+        if (!stop) h.runner.start(attempts(ends.length));
+      },
+    });
+    h.runner.start(attempts(200));
+    await new Promise((resolve) => setImmediate(resolve));
+    stop = true;
+    // Those that were given, and those that the ends of the microtask made start.
+    expect(started).toBeLessThanOrEqual(400);
+  });
+
+  test("P4: to abort all of very many that wait is a moment's work", async () => {
+    const one = attemptOf();
+    using h = harness([acme(() => {})]);
+    h.runner.start(Array.from({ length: 65_536 }, (_, at) => ({ ...one, attemptId: at })));
+    const waiting = h.runner.runningCount;
+    const begun = performance.now();
+    for (let at = 65_535; at >= 64; at--) h.runner.abort(at, "lease");
+    expect(performance.now() - begun).toBeLessThan(1_000); // looked for one by one: more than four seconds
+    expect(waiting - h.runner.runningCount).toBe(65_536 - 64);
+    await h.until(() => h.ends.length === 65_536, "all ends");
+  });
+
+  test("what waits starts although the ends before it could not be told", async () => {
+    const seen = new Set<number>();
+    let told = 0;
+    using h = harness([acme(() => {})], {
+      onEnds: (ends) => {
+        for (const { attemptId } of ends) seen.add(attemptId);
+        if (++told === 2) throw new Error("once");
+      },
+    });
+    h.runner.watchProcess(() => {});
+    h.runner.start(Array.from({ length: 300 }, (_, at) => attemptOf({ attemptId: at })));
+    await h.until(() => told >= 2, "the throw");
+    h.runner.start([attemptOf({ attemptId: 999 })]);
+    await h.until(() => seen.size === 301, "all ends");
   });
 });
