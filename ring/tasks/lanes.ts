@@ -130,7 +130,7 @@ export class Lanes {
     else if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
   }
 
-  /** Decides what the lane waits for. Not for a lane that runs, reads or is gone. */
+  /** Decides what the lane waits for. Not for a lane that runs or is gone, nor for one that reads and has tasks. */
   settle(now: Instant, lane: Lane): void {
     lane.timer = this.#core.timers.remove(lane.timer);
     let head = lane.tasks.peek();
