@@ -1,7 +1,7 @@
 /**
  * Collects the ends of attempts and delivers them in batches (N3 of the runner): the first batch of a loop turn in a
  * microtask, so that an idle node answers at once; what ends later in the same turn with the next `setImmediate`, so
- * that a chain of ends and starts lets I/O in between.
+ * that a chain of ends and starts lets I/O in between. The runner asks for some of them sooner (N5).
  */
 
 import type { AttemptEnd } from "../../ring/tasks/task.ts";

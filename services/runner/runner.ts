@@ -5,8 +5,8 @@
  * N1  Every attempt given to `start` is reported in `onEnds` exactly once, after its handler has settled. The one
  *     exception: a handler that threw a stray error and then never settles ends when its own timeout is over (P4).
  * N2  A handler that returns no promise costs no promise: it ends inside `start`.
- * N3  Ends come in one batch per turn: the first of a turn in a microtask, the others with the next `setImmediate`; and
- *     `start` yields to the loop after `sliceMs`. So neither endless work nor endless ends starve I/O.
+ * N3  Ends come in batches: the first of a turn in a microtask, those of what waited then as N5 says, the others with the
+ *     next `setImmediate`; and `start` yields to the loop after `sliceMs`. So neither endless work nor endless ends starve I/O.
  * N4  User code runs inside its attempt's async context, everything else outside (see `strays.ts`).
  * N5  Of many attempts a few start together, and what ended of them is told before the next few start: what an attempt
  *     brought into the processor's cache is still there when it ends.
@@ -198,29 +198,29 @@ class InProcessRunner implements Runner, RunHost {
   /** In the order in which they were given. */
   #startSome(): void {
     let now = this.now();
-    const sliceEnd = now + this.#sliceMs;
+    const sliceEnd = now < this.#turnEnd ? this.#turnEnd : now + this.#sliceMs;
     let started = 0;
     this.#waitingIds = undefined;
-    while (started < STARTED_TOGETHER && now < sliceEnd) {
-      const attempt = this.#waiting.shift();
-      if (attempt === undefined) return;
+    while (started < STARTED_TOGETHER && now < sliceEnd && this.#waiting.size > 0) {
+      const attempt = this.#waiting.shift() as Attempt;
       if (this.#dropped.size > 0 && this.#dropped.delete(attempt.attemptId)) continue;
       now = this.#startOne(attempt, now);
       started++;
     }
-    if (this.#waiting.size > 0) this.#resumeLater(now, started);
+    if (this.#turnEnd > 0) this.#turnStarts -= started;
+    if (this.#waiting.size > 0) this.#resumeLater(now, sliceEnd);
   }
 
   /** In this turn, but for what came of ends in it (N3). */
-  #resumeLater(now: number, started: number): void {
+  #resumeLater(now: number, sliceEnd: number): void {
     this.#resumePending = true;
     if (this.#turnEnd === 0) {
-      this.#turnEnd = now + this.#sliceMs;
+      this.#turnEnd = sliceEnd;
       this.#turnStarts = this.#waiting.size;
       setImmediate(() => {
         this.#turnEnd = 0;
       });
-    } else this.#turnStarts -= started;
+    }
     if (now < this.#turnEnd && this.#turnStarts > 0) queueMicrotask(this.#resume);
     else setImmediate(this.#resume);
   }

@@ -341,6 +341,22 @@ describe("fairness to the event loop", () => {
     expect(turns).toBeGreaterThan(300);
   });
 
+  test("P4: when the time of a turn is used up nothing more starts before I/O", async () => {
+    let started = 0;
+    const busy = acme(() => {
+      started++;
+      const until = performance.now() + 2;
+      while (performance.now() < until);
+    });
+    using h = harness([busy], { sliceMs: 5 });
+    h.runner.start(Array.from({ length: 20 }, (_, at) => attemptOf({ attemptId: at })));
+    const first = started;
+    await new Promise<void>((resolve) => process.nextTick(resolve)); // when no microtask is left
+    expect(first).toBeLessThan(20);
+    expect(started).toBe(first);
+    await h.until(() => h.ends.length === 20, "all ends");
+  });
+
   test("P4: what ends of a turn make start runs in the next turn, not in this one", async () => {
     const one = attemptOf();
     let id = 0;
