@@ -46,11 +46,16 @@ export function keyText(key: Uint8Array): string {
   return text;
 }
 
-/** All changes that one commit makes to one partition. */
+/** Changes in order: an array, or `Changes`. */
+export interface RowChanges extends Iterable<RowChange> {
+  readonly length: number;
+}
+
+/** All changes that one commit makes to one partition. They are read until the commit is answered. */
 export interface RowGroup {
   readonly partition: Partition;
   readonly term: Term;
-  readonly changes: readonly RowChange[];
+  readonly changes: RowChanges;
 }
 
 export interface CommitResult {

@@ -7,18 +7,28 @@
  *     nobody's, also when it has been opened again since.
  */
 
+import { Changes } from "../changes.ts";
 import type { Partition } from "../ids.ts";
-import type { RowChange, RowGroup, Term } from "../store.ts";
+import type { RowChange, RowChanges, RowGroup, Term } from "../store.ts";
+import type { Written } from "../tasks/written.ts";
 
 export interface CommitListener {
   /** Before the group's effects are announced: these changes of the partition are synced now. */
-  synced(partition: Partition, changes: readonly RowChange[]): void;
+  synced(partition: Partition, changes: RowChanges): void;
+}
+
+interface Collected {
+  readonly term: Term;
+  /** Takes more. */
+  readonly changes: { add(change: RowChange): unknown; addAll(changes: Changes): void };
+  /** With the commit. */
+  readonly take: () => RowChanges;
 }
 
 export class Commits {
   readonly #termOf: (partition: Partition) => Term | undefined;
   #group = 1;
-  #collecting = new Map<Partition, { readonly term: Term; readonly changes: RowChange[] }>();
+  #collecting = new Map<Partition, Collected>();
   #waiting: { readonly group: number; readonly run: () => void }[] = [];
   #inFlight: { readonly group: number; readonly groups: readonly RowGroup[] } | undefined;
 
@@ -42,16 +52,26 @@ export class Commits {
   }
 
   add(partition: Partition, change: RowChange): void {
-    this.addAll(partition, [change]);
-  }
-
-  /** The array is given away. */
-  addAll(partition: Partition, changes: RowChange[]): void {
     const term = this.#termOf(partition);
     if (term === undefined) return; // C3
     const known = this.#collecting.get(partition);
-    if (known?.term === term) for (const change of changes) known.changes.push(change);
-    else this.#collecting.set(partition, { term, changes });
+    if (known?.term === term) known.changes.add(change);
+    else {
+      const changes = new Changes();
+      changes.add(change);
+      this.#collecting.set(partition, { term, changes, take: () => changes });
+    }
+  }
+
+  /** What the engine has written and still writes in this partition goes with the next commit. */
+  collect(written: Written): void {
+    const { partition } = written;
+    const term = this.#termOf(partition);
+    const known = this.#collecting.get(partition);
+    if (term === undefined)
+      written.take(); // C3
+    else if (known?.term === term) known.changes.addAll(written.take());
+    else this.#collecting.set(partition, { term, changes: written, take: () => written.take() });
   }
 
   /** Runs when everything added so far is synced; never inside this call. */
@@ -63,7 +83,8 @@ export class Commits {
   flush(): { readonly group: number; readonly groups: readonly RowGroup[] } | undefined {
     if (!this.wanting) return undefined;
     const groups: RowGroup[] = [];
-    for (const [partition, { term, changes }] of this.#collecting) {
+    for (const [partition, { term, take }] of this.#collecting) {
+      const changes = take();
       if (this.#termOf(partition) === term) groups.push({ partition, term, changes }); // C3
     }
     this.#collecting = new Map();
@@ -85,8 +106,10 @@ export class Commits {
     const done = this.#inFlight;
     if (done === undefined || done.group !== group) return;
     this.#inFlight = undefined;
-    for (const { partition, changes } of done.groups)
+    for (const { partition, changes } of done.groups) {
       if (!refused.includes(partition)) listener.synced(partition, changes);
+      if (changes instanceof Changes) changes.clear(); // or a partition at rest would keep what its last changes lay in
+    }
     if (this.#waiting.length === 0) return;
     const ready = this.#waiting.filter((waiter) => waiter.group <= group);
     this.#waiting = this.#waiting.filter((waiter) => waiter.group > group);

@@ -13,7 +13,7 @@
  */
 
 import type { Epoch } from "../ids.ts";
-import type { RowChange } from "../store.ts";
+import type { RowChanges } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import type { Commits } from "./commits.ts";
 import type { Here } from "./here.ts";
@@ -67,7 +67,7 @@ export class CutOver {
   }
 
   /** These changes of the partition go to this node's disk now, and nothing comes after them. */
-  leaving(transfer: Transfer, changes: readonly RowChange[]): void {
+  leaving(transfer: Transfer, changes: RowChanges): void {
     if (transfer.cut !== "flushing") return;
     transfer.sentAhead = changes;
     if (!transfer.left) transfer.lastProgress = this.#here.now;

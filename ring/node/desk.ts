@@ -92,7 +92,7 @@ export class Desk {
       output.stateReads.length > 0 ||
       output.answers.length > 0
     ) {
-      for (const written of output.changes) commits.addAll(written.partition, written.take());
+      for (const written of output.changes) commits.collect(written);
       output.changes.length = 0;
       for (const { token, outcome } of output.outcomes.splice(0)) this.#slots.settle(token, outcome);
       for (const { partition, prefix, readId } of output.stateReads) {

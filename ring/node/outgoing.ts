@@ -17,7 +17,7 @@
 import type { RingDocument, Stranded } from "../document.ts";
 import type { Epoch, NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
-import type { Row, RowChange } from "../store.ts";
+import type { Row, RowChanges } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import { votersAreDue } from "../voters.ts";
 import type { CommitListener, Commits } from "./commits.ts";
@@ -242,8 +242,8 @@ export class Outgoing implements CommitListener {
     return false;
   }
 
-  /** These changes are on their way to the disk; `synced` tells the same array. */
-  leaving(partition: Partition, changes: readonly RowChange[]): void {
+  /** These changes are on their way to the disk; `synced` tells the same ones. */
+  leaving(partition: Partition, changes: RowChanges): void {
     if (this.#transfers.size === 0) return;
     const transfer = this.#transfers.get(handoffKey(partition));
     if (transfer?.cut !== "flushing") return;
@@ -251,7 +251,7 @@ export class Outgoing implements CommitListener {
     this.#cutOver.leaving(transfer, changes);
   }
 
-  synced(partition: Partition, changes: readonly RowChange[]): void {
+  synced(partition: Partition, changes: RowChanges): void {
     if (this.#transfers.size === 0) return;
     const transfer = this.#transfers.get(handoffKey(partition));
     if (transfer === undefined || transfer.phase === "waiting" || transfer.phase === "offered") return;

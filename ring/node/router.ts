@@ -13,6 +13,7 @@
 import { partitionOfHash } from "../hash.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
+import { bytesOf } from "../tasks/record.ts";
 import type { SubmitOutcome, TaskRecord } from "../tasks/task.ts";
 import type { Here } from "./here.ts";
 import type { Forwarded } from "./messages.ts";
@@ -236,12 +237,12 @@ export class Router {
 
 function put(load: Load, { record }: Item): void {
   load.tasks += 1;
-  load.bytes += record.wire.length;
+  load.bytes += bytesOf(record);
 }
 
 function take(load: Load, { record }: Item): void {
   load.tasks -= 1;
-  load.bytes -= record.wire.length;
+  load.bytes -= bytesOf(record);
 }
 
 function isFull(load: Readonly<Load>, limit: Readonly<Load>): boolean {
@@ -253,10 +254,10 @@ function portions(items: readonly Item[]): readonly (readonly Item[])[] {
   const all: Item[][] = [];
   let bytes = Number.POSITIVE_INFINITY;
   for (const item of items) {
-    bytes += item.record.wire.length;
+    bytes += bytesOf(item.record);
     if (bytes > FORWARD_BYTES) {
       all.push([]);
-      bytes = item.record.wire.length;
+      bytes = bytesOf(item.record);
     }
     all.at(-1)!.push(item);
   }

@@ -7,7 +7,7 @@
  *     for it.
  */
 
-import { keyText, type Row, type RowChange } from "../store.ts";
+import { keyText, type Row, type RowChanges } from "../store.ts";
 import type { Here } from "./here.ts";
 import { isModuleKey } from "./rows.ts";
 import { changesBytes, hashChanges } from "./stream.ts";
@@ -48,7 +48,7 @@ export class RowStream {
   }
 
   /** Changes made since the transfer began, in order. In a shared store the receiver has them already. */
-  add(transfer: Transfer, changes: readonly RowChange[]): void {
+  add(transfer: Transfer, changes: RowChanges): void {
     if (this.#here.sharedStore === true) return;
     for (const change of changes) {
       if (!isModuleKey(change.key)) continue;

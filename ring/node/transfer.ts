@@ -3,7 +3,7 @@
 import type { RingDocument, Stranded } from "../document.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
-import type { RowChange } from "../store.ts";
+import type { RowChange, RowChanges } from "../store.ts";
 import type { Directory } from "./effects.ts";
 import type { TransferId } from "./messages.ts";
 import { changesBytes } from "./stream.ts";
@@ -51,7 +51,7 @@ export interface Transfer {
   /** When it could have been consented to. */
   readyAt: Instant | undefined;
   /** The commit whose changes were sent before it was synced. */
-  sentAhead: readonly RowChange[] | undefined;
+  sentAhead: RowChanges | undefined;
   forced: boolean;
 }
 

@@ -13,7 +13,7 @@ import type { Core } from "./core.ts";
 import { fullBound } from "./fullness.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, Task, type Vnode } from "./model.ts";
-import { detachRecord } from "./record.ts";
+import { bytesOf, detachRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
 import { FLAG, idValue, KIND, keyedRow } from "./rows.ts";
 import type { SubmitOutcome, TaskRecord, TaskState } from "./task.ts";
@@ -119,7 +119,7 @@ export class Admission {
         detail: `payload of ${record.payloadBytes} bytes is longer than ${limits.payloadBytes}`,
       };
     const most = origin === "child" ? app.childrenLimit : app.queuedLimit;
-    switch (fullBound(this.#core, app, { most, bytes: record.wire.length })) {
+    switch (fullBound(this.#core, app, { most, bytes: bytesOf(record) })) {
       case "app":
         return {
           code: "QUEUE_FULL",

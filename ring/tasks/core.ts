@@ -4,10 +4,10 @@
  * C1  The three queues are in group order, because groups only rise; so one look at their heads finds what became durable.
  */
 
+import type { ChangePlace } from "../changes.ts";
 import { partitionOfHash } from "../hash.ts";
 import type { AppName, Partition } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
-import type { RowChange } from "../store.ts";
 import { AttemptTable } from "./attempt-table.ts";
 import type { AppCatalogue } from "./definition.ts";
 import type { EngineOutput } from "./engine-contract.ts";
@@ -143,15 +143,15 @@ export class Core {
   }
 
   write(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
-    this.change(vnode, { key, value });
+    if (vnode.written.add({ key, value })) this.output.changes.push(vnode.written);
   }
 
   erase(vnode: Vnode, key: Uint8Array): void {
-    this.change(vnode, { key });
+    if (vnode.written.add({ key })) this.output.changes.push(vnode.written);
   }
 
-  change(vnode: Vnode, change: RowChange): void {
-    if (vnode.written.add(change)) this.output.changes.push(vnode.written);
+  change(vnode: Vnode, at: ChangePlace): void {
+    if (vnode.written.enter(at)) this.output.changes.push(vnode.written);
   }
 
   eraseTask(task: Task): void {
@@ -162,7 +162,7 @@ export class Core {
   writeTask(now: Instant, task: Task, isNew = false): void {
     const dueAtMs = task.dueAt === 0 ? 0 : this.wallMs(now) + Math.max(0, Math.round(task.dueAt - now));
     const { flags, attempts, acceptedAtMs } = task;
-    this.change(task.vnode, taskChange(task, { flags, attempts, acceptedAtMs, dueAtMs }, task.record.wire, isNew));
+    this.change(task.vnode, taskChange(task, { flags, attempts, acceptedAtMs, dueAtMs }, task.record, isNew));
   }
 
   /**

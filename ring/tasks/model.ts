@@ -242,7 +242,7 @@ export class Task implements Position {
     this.id = record.id;
     this.idHash = vnode.known.hash(record.id);
     this.record = record;
-    this.bytes = record.wire.length;
+    this.bytes = record.end - record.start;
     this.keyed = record.idempotencyKey !== undefined;
     this.generation = vnode.term.generation;
     this.opens = vnode.term.opens;

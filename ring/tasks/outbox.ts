@@ -17,7 +17,7 @@ import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { Fifo } from "./fifo.ts";
 import type { AppRun, Vnode, Wake } from "./model.ts";
-import { detachRecord, isRefused, parseRecord } from "./record.ts";
+import { bytesOf, detachRecord, isRefused, parseRecord } from "./record.ts";
 import { KIND, outboxValue, type Position, positionKey, readOutbox } from "./rows.ts";
 import type { States } from "./states.ts";
 import type { Child, SubmitOutcome, TaskRecord } from "./task.ts";
@@ -238,7 +238,7 @@ export class Outbox {
       vnode,
       app,
       position,
-      bytes: record.wire.length,
+      bytes: bytesOf(record),
       record: undefined,
       tries: 0,
       timer: undefined,

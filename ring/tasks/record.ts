@@ -34,7 +34,7 @@ export interface RecordLimits {
   readonly delayMs: number;
 }
 
-/** The record in `bytes[start, end)`; it must hold its task id. `wire` is a view of `bytes`, not a copy. */
+/** The record in `bytes[start, end)`, which are not copied; it must hold its task id. */
 export function parseRecord(bytes: Uint8Array, start: number, end: number): TaskRecord | RefusedRecord {
   return parse(bytes, start, end, undefined);
 }
@@ -48,8 +48,13 @@ export function completeRecord(
 }
 
 /** A view of the payload. */
-export function payloadOf(record: TaskRecord): Uint8Array {
-  return record.wire.subarray(record.payloadOffset, record.payloadOffset + record.payloadBytes);
+export function payloadOf({ bytes, start, payloadOffset, payloadBytes }: TaskRecord): Uint8Array {
+  return bytes.subarray(start + payloadOffset, start + payloadOffset + payloadBytes);
+}
+
+/** Of its wire. */
+export function bytesOf({ start, end }: TaskRecord): number {
+  return end - start;
 }
 
 /** The headers, decoded when asked for. Entries that are not UTF-8 are left out. */
@@ -77,37 +82,28 @@ export function headersOf(record: TaskRecord): Map<string, string> {
 
 /** The same record over its own copy of the bytes, so that it does not keep alive the message it came in. */
 export function detachRecord(record: TaskRecord): TaskRecord {
-  if (record.wire.byteLength * 2 >= record.wire.buffer.byteLength) return record;
-  const {
-    app,
-    type,
-    key,
-    id,
-    hash,
-    idempotencyKey,
-    delayMs,
-    deadlineMs,
-    maxAttempts,
-    priority,
-    payloadOffset,
-    payloadBytes,
-  } = record;
-  // The same fields in the same order as `parse` makes them: one shape on the hot path.
-  return {
-    app,
-    type,
-    key,
-    id,
-    hash,
-    idempotencyKey,
-    delayMs,
-    deadlineMs,
-    maxAttempts,
-    priority,
-    wire: record.wire.slice(),
-    payloadOffset,
-    payloadBytes,
-  };
+  if (bytesOf(record) * 2 >= record.bytes.buffer.byteLength) return record;
+  return over(record.wire.slice(), record);
+}
+
+/** The same record, which does not wait for its delay again; its wire still says so. */
+export function undelayedRecord(record: TaskRecord): TaskRecord {
+  const now = over(record.wire, record);
+  now.delayMs = 0;
+  return now;
+}
+
+/** A copy; it is no object that can be spread. */
+function over(wire: Uint8Array, record: TaskRecord): ParsedRecord {
+  const { app, type, key, id, hash, idempotencyKey } = record;
+  const copy = new ParsedRecord(wire, 0, wire.length, app, type, key, id, hash, idempotencyKey);
+  copy.delayMs = record.delayMs;
+  copy.deadlineMs = record.deadlineMs;
+  copy.maxAttempts = record.maxAttempts;
+  copy.priority = record.priority;
+  copy.payloadOffset = record.payloadOffset;
+  copy.payloadBytes = record.payloadBytes;
+  return copy;
 }
 
 export function isRefused(record: TaskRecord | RefusedRecord): record is RefusedRecord {
@@ -246,21 +242,60 @@ function parse(
   const hash = hashKey(app, key);
   if (suffix(bytes, idEnd - 4) !== hash >>> 16)
     return refused("INVALID_ARGUMENT", "the last 4 digits of task_id are not those of its app and key");
-  return {
-    app: app as AppName,
-    type,
-    key,
-    id,
-    hash,
-    idempotencyKey,
-    delayMs,
-    deadlineMs,
-    maxAttempts,
-    priority,
-    wire: start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
-    payloadOffset: payloadAt - start,
-    payloadBytes: payloadEnd - payloadAt,
-  };
+  const record = new ParsedRecord(bytes, start, end, app as AppName, type, key, id, hash, idempotencyKey);
+  record.delayMs = delayMs;
+  record.deadlineMs = deadlineMs;
+  record.maxAttempts = maxAttempts;
+  record.priority = priority;
+  record.payloadOffset = payloadAt - start;
+  record.payloadBytes = payloadEnd - payloadAt;
+  return record;
+}
+
+class ParsedRecord implements TaskRecord {
+  readonly app: AppName;
+  readonly type: string;
+  readonly key: string;
+  readonly id: string;
+  readonly hash: number;
+  readonly idempotencyKey: string | undefined;
+  delayMs = 0;
+  deadlineMs = 0;
+  maxAttempts = 0;
+  priority = 0;
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  payloadOffset = 0;
+  payloadBytes = 0;
+
+  /** The maker fills in the rest: one of these is made per task. */
+  constructor(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    app: AppName,
+    type: string,
+    key: string,
+    id: string,
+    hash: number,
+    idempotencyKey: string | undefined,
+  ) {
+    this.app = app;
+    this.type = type;
+    this.key = key;
+    this.id = id;
+    this.hash = hash;
+    this.idempotencyKey = idempotencyKey;
+    this.bytes = bytes;
+    this.start = start;
+    this.end = end;
+  }
+
+  get wire(): Uint8Array {
+    const { bytes, start, end } = this;
+    return start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
+  }
 }
 
 function headerEntry(wire: Uint8Array, start: number, end: number): readonly [string, string] | undefined {

@@ -16,7 +16,7 @@ import type { KeyView, TaskAnswer, TaskRequest } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import { Dead, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
-import { isRefused, parseRecord } from "./record.ts";
+import { isRefused, parseRecord, undelayedRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
 import { FLAG, KIND, keyedRow, positionKey, readDead, stateKey, versionValue } from "./rows.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -224,7 +224,7 @@ export class Requests {
       if (admission.fullness(dead.app, record, "child") !== undefined) return false;
       this.#options.dead.remove(dead);
       // Its delay is over; were it kept, a retry would wait again.
-      admission.admit(now, dead.vnode, dead.app, { ...record, delayMs: 0 }, dead.flags & FLAG.deduped, -1);
+      admission.admit(now, dead.vnode, dead.app, undelayedRecord(record), dead.flags & FLAG.deduped, -1);
       return true;
     } catch {
       return false;

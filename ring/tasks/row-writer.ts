@@ -4,14 +4,14 @@
  * What is cut is never written again, so a change may be kept until its commit is over. Numbers are big-endian: keys sort by them.
  */
 
-import { CutChange } from "../cut-change.ts";
-import type { RowChange } from "../store.ts";
+import { ChangePlace } from "../changes.ts";
 
 export class RowWriter {
   #slab: Uint8Array = new Uint8Array(SLAB_BYTES);
   #at = 0;
   #start = 0;
   #valueAt = 0;
+  readonly #cut = new ChangePlace();
 
   /** Begins a key, a value, or a key with its value, of at most `bytes`. */
   begin(bytes: number): this {
@@ -34,14 +34,38 @@ export class RowWriter {
     return this;
   }
 
-  /** The key and value written since `begin`. `isNew`: no row has had this key. */
-  put(isNew: boolean): RowChange {
-    return new CutChange(this.#slab, this.#start, this.#valueAt, this.#at, isNew ? NEW : PUT);
+  /** Where the key and value written since `begin` lie, until the next row. `isNew`: no row has had this key. */
+  put(isNew: boolean): ChangePlace {
+    return this.#place(this.#valueAt, isNew);
+  }
+
+  /** As `put`; `bytes[start, end)` are the rest of the value, and are never written again. */
+  putWith(bytes: Uint8Array, start: number, end: number, isNew: boolean): ChangePlace {
+    const place = this.#place(this.#valueAt, isNew);
+    place.tail = bytes;
+    place.tailAt = start;
+    place.tailEnd = end;
+    return place;
   }
 
   /** The row under the key written since `begin` is deleted. */
-  erase(): RowChange {
-    return new CutChange(this.#slab, this.#start, this.#at, this.#at, ERASE);
+  erase(): ChangePlace {
+    const place = this.#place(this.#at, false);
+    place.isDelete = true;
+    return place;
+  }
+
+  #place(valueAt: number, isNew: boolean): ChangePlace {
+    const place = this.#cut;
+    place.head = this.#slab;
+    place.keyAt = this.#start;
+    place.valueAt = valueAt;
+    place.headEnd = this.#at;
+    place.tailAt = 0;
+    place.tailEnd = 0;
+    place.isDelete = false;
+    place.isNew = isNew;
+    return place;
   }
 
   u8(value: number): this {
@@ -176,9 +200,6 @@ export function textBytes(value: string): number {
   return value.length * 3;
 }
 
-const PUT = { isDelete: false, isNew: false } as const;
-const NEW = { isDelete: false, isNew: true } as const;
-const ERASE = { isDelete: true, isNew: false } as const;
 const SLAB_BYTES = 128 * 1024;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -17,10 +17,10 @@
  * W1  Positions sort older terms first, so rows in key order are tasks in the order they were accepted (ownership rule 15).
  */
 
-import type { RowChange } from "../store.ts";
+import { ChangePlace } from "../changes.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import { RowReader, RowWriter, textBytes } from "./row-writer.ts";
-import type { TaskFailure, TaskState } from "./task.ts";
+import type { TaskFailure, TaskRecord, TaskState } from "./task.ts";
 
 /** Where a task stands in its partition: older terms first, then the order of acceptance. */
 export interface Position {
@@ -56,19 +56,24 @@ export function readPosition(key: Uint8Array): Position {
   return { generation: reader.u32(), opens: reader.u32(), sequence: reader.u48() };
 }
 
-export function taskChange(position: Position, header: TaskHeader, wire: Uint8Array, isNew: boolean): RowChange {
-  return writePosition(POSITION_BYTES + TASK_HEADER_BYTES + wire.length, KIND.task, position)
+/** Where the change lies until the next row is written. The record's bytes are not copied. */
+export function taskChange(
+  position: Position,
+  header: TaskHeader,
+  { bytes, start, end }: Pick<TaskRecord, "bytes" | "start" | "end">,
+  isNew: boolean,
+): ChangePlace {
+  return writePosition(POSITION_BYTES + TASK_HEADER_BYTES, KIND.task, position)
     .value()
     .u8(1)
     .u8(header.flags)
     .u16(header.attempts)
     .u48(header.acceptedAtMs)
     .u48(header.dueAtMs)
-    .bytes(wire)
-    .put(isNew);
+    .putWith(bytes, start, end, isNew);
 }
 
-export function erasedAt(kind: number, position: Position): RowChange {
+export function erasedAt(kind: number, position: Position): ChangePlace {
   return writePosition(POSITION_BYTES, kind, position).erase();
 }
 
@@ -119,8 +124,9 @@ export function stateKey(app: string, key: string, name: string): Uint8Array {
 }
 
 /** A value of `ctx.state`; `undefined` deletes it. */
-export function stateChange(app: string, key: string, name: string, value: Uint8Array | undefined): RowChange {
-  if (value !== undefined && value.length > COPIED_BYTES) return { key: stateKey(app, key, name), value };
+export function stateChange(app: string, key: string, name: string, value: Uint8Array | undefined): ChangePlace {
+  if (value !== undefined && value.length > COPIED_BYTES)
+    return new ChangePlace().of({ key: stateKey(app, key, name), value });
   writer
     .begin(8 + textBytes(app) + textBytes(key) + textBytes(name) + (value?.length ?? 0))
     .u8(KIND.state)

@@ -28,7 +28,12 @@ export interface TaskRecord {
   readonly maxAttempts: number;
   /** Lanes with a higher one are served first within their app; never reorders a lane. -100 to 100, default 0. */
   readonly priority: number;
+  /** A view of `bytes[start, end)`, made when asked for. */
   readonly wire: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  /** From `start` on. */
   readonly payloadOffset: number;
   readonly payloadBytes: number;
 }

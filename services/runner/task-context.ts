@@ -6,7 +6,7 @@
  */
 
 import { RingError } from "../../ring/errors.ts";
-import { headersOf } from "../../ring/tasks/record.ts";
+import { headersOf, payloadOf } from "../../ring/tasks/record.ts";
 import type { TaskRecord } from "../../ring/tasks/task.ts";
 import type {
   AttemptToken,
@@ -52,8 +52,7 @@ export class View implements TaskView {
   }
 
   get payload(): Uint8Array {
-    const { wire, payloadOffset, payloadBytes } = this.#record;
-    return wire.subarray(payloadOffset, payloadOffset + payloadBytes);
+    return payloadOf(this.#record);
   }
 
   get headers(): ReadonlyMap<string, string> {

@@ -66,8 +66,6 @@ const change: fc.Arbitrary<RowChange> = fc
   .tuple(keyOf, fc.boolean(), fc.uint8Array({ maxLength: 4 }))
   .map(([key, isDeleted, value]) => {
     if (isDeleted) return { key };
-    return {
-      key,
-      value: key[0] === KIND.task ? (taskChange(readPosition(key), HEADER, wire, false).value as Uint8Array) : value,
-    };
+    if (key[0] !== KIND.task) return { key, value };
+    return taskChange(readPosition(key), HEADER, { bytes: wire, start: 0, end: wire.length }, false).change();
   });

@@ -3,7 +3,8 @@
 import { describe, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { Commits } from "../../ring/node/commits.ts";
-import type { RowChange, Term } from "../../ring/store.ts";
+import type { RowChange, RowGroup, Term } from "../../ring/store.ts";
+import { Written } from "../../ring/tasks/written.ts";
 
 const [P0, P1] = [0, 1] as Partition[] as [Partition, Partition];
 const SILENT = { synced: () => {} };
@@ -34,7 +35,7 @@ describe("commit groups", () => {
     all.settled(first.group, SILENT);
     expect(ran).toEqual(["first"]);
     const second = all.flush()!;
-    expect(second.groups).toMatchObject([{ partition: P0, changes: [change(2)] }]);
+    expect(second.groups.map(({ partition, changes }) => [partition, ...changes])).toEqual([[P0, change(2)]]);
     all.settled(second.group, SILENT);
     expect(ran).toEqual(["first", "second"]);
     expect(all.idle).toBe(true);
@@ -68,6 +69,59 @@ describe("commit groups", () => {
     expect(all.flush()?.groups.map(({ partition }) => partition)).toEqual([P1]);
   });
 
+  test("P1: what an engine wrote and what came otherwise leaves in the order in which it was added", () => {
+    const all = commits();
+    const written = new Written(P0);
+    const byEngine = (value: number): void => {
+      if (written.add(change(value))) all.collect(written);
+    };
+    byEngine(1);
+    all.add(P0, change(2));
+    byEngine(3);
+    const first = all.flush()!;
+    byEngine(4); // while the first is on its way
+    expect(valuesOf(first)).toEqual([[P0, 1, 2, 3]]);
+    all.settled(first.group, SILENT);
+    const second = all.flush()!;
+    expect(valuesOf(second)).toEqual([[P0, 4]]);
+    all.settled(second.group, SILENT);
+    all.add(P0, change(5));
+    byEngine(6);
+    all.add(P0, change(7));
+    byEngine(8);
+    all.add(P1, change(9));
+    expect(valuesOf(all.flush()!)).toEqual([
+      [P0, 5, 6, 7, 8],
+      [P1, 9],
+    ]);
+  });
+
+  test("P3: what an engine wrote before its partition was closed is nobody's, and what the next one wrote is not lost", () => {
+    const terms = new Map([[P0, term(1)]]);
+    const all = commits(terms);
+    const [before, after] = [new Written(P0), new Written(P0)];
+    if (before.add(change(1))) all.collect(before);
+    terms.delete(P0);
+    if (before.add(change(2))) all.collect(before);
+    terms.set(P0, term(2));
+    if (after.add(change(3))) all.collect(after);
+    if (after.add(change(4))) all.collect(after);
+    expect(valuesOf(all.flush()!)).toEqual([[P0, 3, 4]]);
+  });
+
+  test("what a commit held is there until it is settled, and is let go of then", () => {
+    const all = commits();
+    const written = new Written(P0);
+    if (written.add(change(1))) all.collect(written);
+    const { group, groups } = all.flush()!;
+    const heard: number[] = [];
+    if (written.add(change(2))) all.collect(written);
+    all.settled(group, { synced: (_, changes) => void heard.push(...[...changes].map(({ key }) => key[0]!)) });
+    expect(heard).toEqual([1]);
+    expect(groups[0]!.changes).toHaveLength(0);
+    expect(valuesOf(all.flush()!)).toEqual([[P0, 2]]);
+  });
+
   test("a partition's listener hears of its changes only if they were not refused", () => {
     const all = commits();
     const heard: Partition[] = [];
@@ -79,3 +133,7 @@ describe("commit groups", () => {
     expect(heard).toEqual([P0]);
   });
 });
+
+function valuesOf({ groups }: { readonly groups: readonly RowGroup[] }): number[][] {
+  return groups.map(({ partition, changes }) => [partition, ...[...changes].map(({ key }) => key[0]!)]);
+}

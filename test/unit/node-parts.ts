@@ -211,7 +211,7 @@ export class Parts {
 
   #drain(): void {
     const { output } = this.engine;
-    for (const written of output.changes.splice(0)) this.commits.addAll(written.partition, written.take());
+    for (const written of output.changes.splice(0)) this.commits.collect(written);
     for (const { outcome } of output.outcomes.splice(0)) this.outcomes.push(outcome.type);
     for (const { partition, prefix, readId } of output.stateReads.splice(0)) {
       const { rows } = this.disk.page({ partition, prefix, rowLimit: 1_000, byteLimit: 1e9 });

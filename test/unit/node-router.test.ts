@@ -207,8 +207,15 @@ function submitAll(records: readonly TaskRecord[]): void {
   );
 }
 
+function wireOf(wire: Uint8Array): Pick<TaskRecord, "wire" | "bytes" | "start" | "end"> {
+  return { wire, bytes: wire, start: 0, end: wire.length };
+}
+
 /** Numbered by the first byte; what else they say no router looks at. */
 function largeRecords(count: number, bytes: number): TaskRecord[] {
   const record = taskRecord(keyIn(0), now);
-  return Array.from({ length: count }, (_, index) => ({ ...record, wire: new Uint8Array(bytes).fill(index, 0, 1) }));
+  return Array.from({ length: count }, (_, index) => ({
+    ...record,
+    ...wireOf(new Uint8Array(bytes).fill(index, 0, 1)),
+  }));
 }

@@ -39,6 +39,20 @@ describe("ends", () => {
     });
   });
 
+  test("a dead letter that was delayed once is retried at once", () => {
+    const world = new World({ seed: 1 });
+    const record = world.record({ app: "a", type: "work", key: "k", maxAttempts: 1, delayMs: 60_000 });
+    world.submit(record);
+    world.sync();
+    world.run(61_000);
+    world.fail(newest(world));
+    world.sync();
+    world.ask("a", "k", { type: "retry-dead", ids: [record.id] });
+    world.sync();
+    expect(world.started.map((attempt) => attempt.record.id)).toEqual([record.id, record.id]);
+    expect([...newest(world).record.wire]).toEqual([...record.wire]);
+  });
+
   test("with no room for another dead letter a task is tried on and says why", () => {
     const world = new World({ seed: 1, limits: { deadPerApp: 1 } });
     for (const key of ["k", "l"]) world.submit(world.record({ app: "a", type: "work", key, maxAttempts: 1 }));

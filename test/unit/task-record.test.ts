@@ -347,5 +347,6 @@ function compareBytes(a: Uint8Array, b: Uint8Array): number {
 }
 
 function taskValueOf(header: TaskHeader, wire: Uint8Array): Uint8Array {
-  return taskChange({ generation: 1, opens: 1, sequence: 1 }, header, wire, true).value as Uint8Array;
+  const record = { bytes: wire, start: 0, end: wire.length };
+  return taskChange({ generation: 1, opens: 1, sequence: 1 }, header, record, true).change().value as Uint8Array;
 }

@@ -8,7 +8,7 @@
  *     work when it puts no more than a result's worth of bytes for each row it deletes.
  */
 
-import { CutChange } from "../../cut-change.ts";
+import { Changes } from "../../changes.ts";
 import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import type { CommitResult, PageRequest, RowGroup, RowPage, StoreStats, TaskStore, Term } from "../../store.ts";
@@ -338,11 +338,7 @@ export class EmbeddedStore implements TaskStore {
     const { partition } = group;
     const unsaved = this.#terms.unsaved(partition);
     if (unsaved !== undefined) rows.put(TERMS, termKey(partition), encodeTerm(unsaved, "live"));
-    for (const change of group.changes) {
-      if (change instanceof CutChange) rows.cut(partition, change);
-      else if (change.value === undefined) rows.remove(partition, change.key);
-      else rows.put(partition, change.key, change.value, change.isNew);
-    }
+    rows.change(partition, Changes.of(group.changes));
   }
 
   #check(): void {

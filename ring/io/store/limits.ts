@@ -2,7 +2,7 @@
  * What a store takes: the bounds of `store.ts`, checked before a group is looked at, the same for every engine.
  */
 
-import { CutChange } from "../../cut-change.ts";
+import { Changes } from "../../changes.ts";
 import { RingError } from "../../errors.ts";
 import type { PageRequest, RowGroup } from "../../store.ts";
 
@@ -21,20 +21,16 @@ export function measureGroups(groups: readonly RowGroup[]): GroupSize {
   let putBytes = 0;
   for (const group of groups) {
     if (!(group.partition >= 0 && group.partition < PARTITION_LIMIT)) throw invalid(`partition ${group.partition}`);
-    changes += group.changes.length;
-    for (const change of group.changes) {
-      const isCut = change instanceof CutChange;
-      const keyBytes = isCut ? change.keyBytes : change.key.length;
-      if (keyBytes === 0 || keyBytes > KEY_LIMIT_BYTES) throw invalid(`a key of ${keyBytes} bytes`);
-      if (isCut ? change.isDelete : change.value === undefined) {
-        deletes += 1;
-        continue;
-      }
-      const valueBytes = isCut ? change.valueBytes : (change.value?.length ?? 0);
-      if (valueBytes > VALUE_LIMIT_BYTES)
-        throw new RingError("PAYLOAD_TOO_LARGE", `a row of ${valueBytes} bytes; the limit is ${VALUE_LIMIT_BYTES}`);
-      putBytes += keyBytes + valueBytes;
+    const of = Changes.of(group.changes);
+    if (of.hasEmptyKey) throw invalid("a key of 0 bytes");
+    if (of.longestKeyBytes > KEY_LIMIT_BYTES) throw invalid(`a key of ${of.longestKeyBytes} bytes`);
+    if (of.longestValueBytes > VALUE_LIMIT_BYTES) {
+      const detail = `a row of ${of.longestValueBytes} bytes; the limit is ${VALUE_LIMIT_BYTES}`;
+      throw new RingError("PAYLOAD_TOO_LARGE", detail);
     }
+    changes += of.length;
+    deletes += of.deletes;
+    putBytes += of.putBytes;
   }
   return { changes, deletes, putBytes };
 }

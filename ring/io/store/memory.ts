@@ -65,7 +65,7 @@ export class MemoryStore implements TaskStore {
         refused.push(index);
         continue;
       }
-      const rows = group.changes.map((change) => {
+      const rows = [...group.changes].map((change) => {
         const row = change.value && { key: change.key.slice(), value: change.value.slice() };
         return [textOf(change.key), row] as const;
       });

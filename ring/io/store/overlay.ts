@@ -10,7 +10,7 @@
  * O2  A row that began here and ended here was never in the database: nothing is said of it at the checkpoint.
  */
 
-import type { CutChange } from "../../cut-change.ts";
+import { ChangePlace, type Changes } from "../../changes.ts";
 import { type KeyPlace, RowOrder } from "./row-order.ts";
 import { SPACE_BYTES, type Space, spaceOf } from "./rows.ts";
 
@@ -21,7 +21,7 @@ export interface RowSink {
   /** Keeps `stored` as it is, with the checksum it came with. */
   putStored(space: Space, key: Uint8Array, stored: Uint8Array): void;
   remove(space: Space, key: Uint8Array): void;
-  cut(space: Space, change: CutChange): void;
+  change(space: Space, changes: Changes): void;
 }
 
 /** The newest change of one row. Views of the overlay's bytes. */
@@ -57,6 +57,7 @@ export class Overlay implements RowSink {
   /** Of what is being put together: where each change begins, and the hash of its row. */
   #fresh: Int32Array = new Int32Array(2 * FIRST_FRESH);
   #freshCount = 0;
+  readonly #place = new ChangePlace();
 
   /** `first`: bytes of the file that are no changes. */
   constructor(bytes: Uint8Array, first: number) {
@@ -103,13 +104,19 @@ export class Overlay implements RowSink {
     this.#write(REMOVE, space, key, NO_BYTES);
   }
 
-  cut(space: Space, change: CutChange): void {
-    const kind = change.isDelete ? REMOVE : change.isNew ? NEW : PUT;
-    const keyAt = this.#begin(kind, space, change.keyBytes, change.valueBytes);
-    if (keyAt === 0) return;
-    const { slab, keyAt: from, end } = change;
-    copyBytes(this.bytes, keyAt, slab, from, end);
-    this.#close(keyAt, change.keyBytes, change.valueBytes);
+  change(space: Space, changes: Changes): void {
+    const { bytes } = this;
+    const from = this.#place;
+    for (let index = 0; index < changes.length; index++) {
+      changes.read(index, from);
+      const { keyBytes, valueBytes, keyAt, headEnd, tailAt, tailEnd } = from;
+      const kind = from.isDelete ? REMOVE : from.isNew ? NEW : PUT;
+      const at = this.#begin(kind, space, keyBytes, valueBytes);
+      if (at === 0) return;
+      copyBytes(bytes, at, from.head, keyAt, headEnd);
+      if (tailEnd > tailAt) copyBytes(bytes, at + headEnd - keyAt, from.tail, tailAt, tailEnd);
+      this.#close(at, keyBytes, valueBytes);
+    }
   }
 
   /** Makes what was put together visible, and everything up to `end` part of the file. */

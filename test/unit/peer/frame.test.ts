@@ -300,10 +300,19 @@ describe("frames", () => {
 });
 
 /** Views into the frame, Buffers and absent fields compared by what they hold. */
+/** What holds of it wherever its bytes lie. */
+function isRecord(value: unknown): value is TaskRecord {
+  return typeof value === "object" && value !== null && "payloadOffset" in value && "bytes" in value;
+}
+
 function plain(value: unknown): unknown {
   if (value instanceof Uint8Array) return [...value];
   if (value instanceof Map) return [...value].map(plain);
   if (Array.isArray(value)) return value.map(plain);
+  if (isRecord(value)) {
+    const { bytes, start, end, ...rest } = value;
+    return plain({ ...rest, wire: bytes.subarray(start, end) });
+  }
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
     Object.entries(value)

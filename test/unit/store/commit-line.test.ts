@@ -110,7 +110,7 @@ class FailingJournal {
   }
 }
 
-const NO_ROWS: RowSink = { put: () => {}, putStored: () => {}, remove: () => {}, cut: () => {} };
+const NO_ROWS: RowSink = { put: () => {}, putStored: () => {}, remove: () => {}, change: () => {} };
 
 function lineOver(
   journal: FailingJournal,

@@ -7,8 +7,8 @@
  * K3  Blobs lie in memory that the next batch uses again: they are good until `reset`.
  */
 
-import { CutChange } from "../../../cut-change.ts";
-import type { RowChange } from "../../../store.ts";
+import { ChangePlace, Changes } from "../../../changes.ts";
+import type { RowChanges } from "../../../store.ts";
 
 /** Rows of this kind are looked for by prefix (`ctx.state` of one key), so their keys are kept in order as well. */
 export const INDEXED_KIND = 0x30;
@@ -19,7 +19,7 @@ export class Packer {
   #at = 0;
   /** Buckets of keys that are deleted: few puts share one by chance, and only those are looked at closely (K1). */
   readonly #buckets = new Uint8Array(BUCKETS);
-  readonly #row = new RowBytes();
+  readonly #row = new ChangePlace();
 
   /** All blobs packed so far are no longer needed. */
   reset(): void {
@@ -30,17 +30,18 @@ export class Packer {
     this.#at = 0;
   }
 
-  pack(changes: readonly RowChange[]): Buffer {
+  pack(all: RowChanges): Buffer {
+    const changes = Changes.of(all);
     let bytes = 4 * ARRAY_HEADER_BYTES;
     let indexed = false;
     let deletes = false;
     let late = false;
     let put = false;
     const row = this.#row;
-    for (const change of changes) {
-      row.look(change);
-      bytes += row.bytes + 2 * HEADER_BYTES;
-      if (row.isIndexed) indexed = true;
+    for (let index = 0; index < changes.length; index++) {
+      changes.read(index, row);
+      bytes += row.keyBytes + row.valueBytes + 2 * HEADER_BYTES;
+      if (isIndexed(row)) indexed = true;
       if (row.isDelete) {
         deletes = true;
         late ||= put;
@@ -56,10 +57,11 @@ export class Packer {
       let count = 0;
       if (put && (indexed || !ofIndex))
         for (let index = 0; index < changes.length; index++) {
-          row.look(changes[index]!);
-          if (row.isDelete || row.isIndexed !== ofIndex || takenBack?.has(index) === true) continue;
-          at = write(slab, at, row.keyIn, row.keyAt, row.keyEnd);
-          at = write(slab, at, row.valueIn, row.valueAt, row.valueEnd);
+          changes.read(index, row);
+          if (row.isDelete || isIndexed(row) !== ofIndex || takenBack?.has(index) === true) continue;
+          at = copy(slab, header(slab, at, row.keyBytes), row.head, row.keyAt, row.valueAt);
+          at = copy(slab, header(slab, at, row.valueBytes), row.head, row.valueAt, row.headEnd);
+          at = copy(slab, at, row.tail, row.tailAt, row.tailEnd);
           count += 2;
         }
       slab.writeUInt32BE(count, headerAt + 1);
@@ -67,10 +69,10 @@ export class Packer {
       at = arrayHeader(slab, at, 0);
       count = 0;
       if (deletes && (indexed || !ofIndex))
-        for (const change of changes) {
-          row.look(change);
-          if (!row.isDelete || row.isIndexed !== ofIndex) continue;
-          at = write(slab, at, row.keyIn, row.keyAt, row.keyEnd);
+        for (let index = 0; index < changes.length; index++) {
+          changes.read(index, row);
+          if (!row.isDelete || isIndexed(row) !== ofIndex) continue;
+          at = copy(slab, header(slab, at, row.keyBytes), row.head, row.keyAt, row.valueAt);
           count++;
         }
       slab.writeUInt32BE(count, deletesAt + 1);
@@ -80,22 +82,21 @@ export class Packer {
   }
 
   /** Indexes of puts that a later delete takes back. */
-  #takenBack(changes: readonly RowChange[]): ReadonlySet<number> | undefined {
+  #takenBack(changes: Changes): ReadonlySet<number> | undefined {
     const buckets = this.#buckets;
     const row = this.#row;
-    for (const change of changes) if (row.look(change).isDelete) buckets[row.bucket] = 1;
+    for (let at = 0; at < changes.length; at++) if (changes.read(at, row).isDelete) buckets[bucketOf(row)] = 1;
     let suspects: number[] | undefined;
     for (let at = 0; at < changes.length; at++) {
-      if (row.look(changes[at]!).isDelete || buckets[row.bucket] === 0) continue;
+      if (changes.read(at, row).isDelete || buckets[bucketOf(row)] === 0) continue;
       suspects ??= [];
       suspects.push(at);
     }
-    for (const change of changes) if (row.look(change).isDelete) buckets[row.bucket] = 0;
+    for (let at = 0; at < changes.length; at++) if (changes.read(at, row).isDelete) buckets[bucketOf(row)] = 0;
     if (suspects === undefined) return undefined;
     const deletedAt = new Map<string, number>();
-    for (let at = 0; at < changes.length; at++)
-      if (changes[at]!.value === undefined) deletedAt.set(textOf(changes[at]!.key), at);
-    return new Set(suspects.filter((at) => (deletedAt.get(textOf(changes[at]!.key)) ?? -1) > at));
+    for (let at = 0; at < changes.length; at++) if (changes.read(at, row).isDelete) deletedAt.set(keyText(row), at);
+    return new Set(suspects.filter((at) => (deletedAt.get(keyText(changes.read(at, row))) ?? -1) > at));
   }
 
   #room(bytes: number): number {
@@ -110,57 +111,18 @@ export class Packer {
   }
 }
 
-function textOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+function keyText({ head, keyAt, valueAt }: ChangePlace): string {
+  return Buffer.from(head.buffer, head.byteOffset + keyAt, valueAt - keyAt).toString("latin1");
 }
 
-/** Where key and value of the change lie that was looked at last: one for all of them, and no views. */
-class RowBytes {
-  keyIn: Uint8Array = NO_BYTES;
-  keyAt = 0;
-  keyEnd = 0;
-  valueIn: Uint8Array = NO_BYTES;
-  valueAt = 0;
-  valueEnd = 0;
-  isDelete = false;
+function isIndexed({ head, keyAt }: ChangePlace): boolean {
+  return head[keyAt] === INDEXED_KIND;
+}
 
-  look(change: RowChange): this {
-    if (change instanceof CutChange) {
-      this.keyIn = change.slab;
-      this.keyAt = change.keyAt;
-      this.keyEnd = change.valueAt;
-      this.valueIn = change.slab;
-      this.valueAt = change.valueAt;
-      this.valueEnd = change.end;
-      this.isDelete = change.isDelete;
-    } else {
-      const { key, value } = change;
-      this.keyIn = key;
-      this.keyAt = 0;
-      this.keyEnd = key.length;
-      this.valueIn = value ?? NO_BYTES;
-      this.valueAt = 0;
-      this.valueEnd = this.valueIn.length;
-      this.isDelete = value === undefined;
-    }
-    return this;
-  }
-
-  get isIndexed(): boolean {
-    return this.keyIn[this.keyAt] === INDEXED_KIND;
-  }
-
-  get bytes(): number {
-    return this.keyEnd - this.keyAt + this.valueEnd - this.valueAt;
-  }
-
-  /** Of the kind and the last bytes: positions end with their sequence. */
-  get bucket(): number {
-    const { keyIn: key, keyAt: from, keyEnd: end } = this;
-    const length = end - from;
-    const tail = length < 4 ? length : (key[end - 1]! | (key[end - 2]! << 8)) ^ (key[end - 3]! * 0x9d);
-    return (tail ^ (key[from]! * 0x1f)) & (BUCKETS - 1);
-  }
+/** Of the kind and the last bytes: positions end with their sequence. */
+function bucketOf({ head: key, keyAt: from, valueAt: end }: ChangePlace): number {
+  const tail = end - from < 4 ? end - from : (key[end - 1]! | (key[end - 2]! << 8)) ^ (key[end - 3]! * 0x9d);
+  return (tail ^ (key[from]! * 0x1f)) & (BUCKETS - 1);
 }
 
 function arrayHeader(slab: Buffer, at: number, count: number): number {
@@ -169,35 +131,39 @@ function arrayHeader(slab: Buffer, at: number, count: number): number {
   return at + ARRAY_HEADER_BYTES;
 }
 
-/** `from[start, end)` as a string of MessagePack, at `slab[to]`. */
-function write(slab: Buffer, to: number, from: Uint8Array, start: number, end: number): number {
-  const length = end - start;
-  let at = to;
+/** Of a string of MessagePack. Behind it. */
+function header(slab: Buffer, at: number, length: number): number {
   if (length < 32) {
-    slab[at++] = 0xa0 | length;
-    // Faster byte by byte than by a call.
-    for (let index = start; index < end; index++) slab[at++] = from[index]!;
-    return at;
+    slab[at] = 0xa0 | length;
+    return at + 1;
   }
   if (length < 0x10000) {
     slab[at] = 0xda;
     slab[at + 1] = length >>> 8;
     slab[at + 2] = length & 255;
-    at += 3;
-  } else {
-    slab[at] = 0xdb;
-    slab.writeUInt32BE(length, at + 1);
-    at += HEADER_BYTES;
+    return at + 3;
   }
-  slab.set(start === 0 && end === from.length ? from : from.subarray(start, end), at);
-  return at + length;
+  slab[at] = 0xdb;
+  slab.writeUInt32BE(length, at + 1);
+  return at + HEADER_BYTES;
 }
 
-const NO_BYTES = new Uint8Array();
+/** `from[start, end)` to `slab[to]`. Behind it. */
+function copy(slab: Buffer, to: number, from: Uint8Array, start: number, end: number): number {
+  let at = to;
+  // Faster byte by byte than by a call.
+  if (end - start < SHORT_BYTES) for (let index = start; index < end; index++) slab[at++] = from[index]!;
+  else {
+    slab.set(start === 0 && end === from.length ? from : from.subarray(start, end), at);
+    at += end - start;
+  }
+  return at;
+}
 
 const INDEX_LAST = [false, true] as const;
 const ARRAY_HEADER_BYTES = 5;
 const HEADER_BYTES = 5;
+const SHORT_BYTES = 32;
 const SLAB_BYTES: number = 1024 * 1024;
 const SLABS_KEPT = 8;
 const BUCKETS = 8_192;
