@@ -143,7 +143,7 @@ export class Admission {
   /** Writes the task; it enters its lane when that is durable. */
   admit(now: Instant, vnode: Vnode, app: AppRun, record: TaskRecord, flags: number, token: number): Task {
     const core = this.#core;
-    const task = new Task(vnode, app, record, flags, now, core.wallMs(now), token, core.group);
+    const task = new Task(vnode, app, record, flags, core.moment(now), token, core.group);
     if (record.delayMs > 0) {
       task.flags |= FLAG.delayed;
       task.dueAt = now + record.delayMs;

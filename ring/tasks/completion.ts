@@ -8,13 +8,14 @@
  *     `STILL_MS` (`hold-back.ts`, H3).
  */
 
+import type { AppName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { AppRing } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { takesChildren } from "./hold-back.ts";
 import type { Lanes } from "./lanes.ts";
-import type { Lane, RunningAttempt, Task, TypeRun } from "./model.ts";
+import type { Lane, Moment, RunningAttempt, Task, TypeRun } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { detachRecord } from "./record.ts";
 import type { Results } from "./results.ts";
@@ -109,7 +110,7 @@ export class Completion {
   finish(now: Instant, task: Task): void {
     const core = this.#core;
     core.eraseTask(task);
-    task.endedAt = now;
+    task.ended = core.moment(now);
     this.#options.results.write(now, task);
     this.leave(now, task);
   }
@@ -118,7 +119,7 @@ export class Completion {
   leave(now: Instant, task: Task): void {
     const core = this.#core;
     const { lane } = task;
-    task.endedAt = now;
+    task.ended = core.moment(now);
     task.group = core.group;
     if (
       lane !== undefined &&
@@ -154,7 +155,7 @@ export class Completion {
         vnode.arrivals.shift();
       if (vnode.arrivals.size > 64 && vnode.arrivals.size > vnode.queued * 2 + 64)
         vnode.arrivals.replace(vnode.arrivals.toArray().filter((each) => each.phase !== "ended"));
-      this.#event(task, task.endState);
+      core.output.events.push(new Ended(task));
       if (task.endState === "dead") this.#options.dead.buried(task);
       else this.#options.results.remember(now, task);
       this.#options.onEnded(now, task);
@@ -274,18 +275,41 @@ export class Completion {
     const whole = Math.min(maxMs, baseMs * 2 ** Math.min(30, task.attempts - 1));
     return Math.round(whole * (0.5 + this.#core.random() / 2));
   }
+}
 
-  #event(task: Task, outcome: "done" | "dead" | "cancelled"): void {
-    const ran = task.startedAt > 0;
-    this.#core.output.events.push({
-      type: "ended",
-      app: task.app.name,
-      taskType: task.record.type,
-      id: task.id,
-      outcome,
-      waitMs: (ran ? task.startedAt : task.endedAt) - task.acceptedAt,
-      runMs: ran ? task.endedAt - task.startedAt : 0,
-    });
+/** One of these is made per task, and most are asked for two numbers. */
+class Ended {
+  readonly type = "ended";
+  readonly #task: Task;
+
+  constructor(task: Task) {
+    this.#task = task;
+  }
+
+  get app(): AppName {
+    return this.#task.app.name;
+  }
+
+  get taskType(): string {
+    return this.#task.record.type;
+  }
+
+  get id(): string {
+    return this.#task.id;
+  }
+
+  get outcome(): Task["endState"] {
+    return this.#task.endState;
+  }
+
+  get waitMs(): number {
+    const { started, ended, acceptedAt } = this.#task;
+    return (started ?? (ended as Moment)).at - acceptedAt;
+  }
+
+  get runMs(): number {
+    const { started, endedAt } = this.#task;
+    return started === undefined ? 0 : endedAt - started.at;
   }
 }
 

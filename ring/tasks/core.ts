@@ -13,7 +13,7 @@ import type { AppCatalogue } from "./definition.ts";
 import type { EngineOutput } from "./engine-contract.ts";
 import { Fifo } from "./fifo.ts";
 import type { EngineLimits } from "./limits.ts";
-import { AppRun, type Task, type Vnode, type Wake } from "./model.ts";
+import { AppRun, Moment, type Task, type Vnode, type Wake } from "./model.ts";
 import { erasedAt, KIND, taskChange } from "./rows.ts";
 import { TimerHeap } from "./timers.ts";
 
@@ -53,6 +53,7 @@ export class Core {
     readonly vnode: Vnode;
     readonly then: (closed: boolean) => void;
   }> = new Fifo();
+  #moment = new Moment(-1, -1);
   wallOffsetMs: number;
   group = 0;
   durableGroup = -1;
@@ -84,6 +85,13 @@ export class Core {
 
   wallMs(now: Instant): number {
     return Math.max(0, Math.round(now + this.wallOffsetMs));
+  }
+
+  /** The same one for the same instant. */
+  moment(now: Instant): Moment {
+    const wallMs = this.wallMs(now);
+    if (this.#moment.at !== now || this.#moment.wallMs !== wallMs) this.#moment = new Moment(now, wallMs);
+    return this.#moment;
   }
 
   vnodeAt(partition: Partition): Vnode | undefined {

@@ -16,7 +16,7 @@ import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { readEnded } from "./ended-row.ts";
 import type { Lanes } from "./lanes.ts";
-import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
+import { type AppRun, Dead, Done, laneName, Moment, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { isPaused, type ReadRow, readRow, type TaskRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
@@ -280,8 +280,7 @@ export class Loader {
       this.#core.appOf(record.app),
       record,
       flags,
-      now - agoMs,
-      header.acceptedAtMs,
+      new Moment(now - agoMs, header.acceptedAtMs),
       -1,
       this.#core.group,
     );

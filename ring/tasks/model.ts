@@ -192,6 +192,17 @@ export class Lane {
   }
 }
 
+/** An instant, with what the wall clock says then: one for all that happens in it, since each number would be an object of its own. */
+export class Moment {
+  readonly at: Instant;
+  readonly wallMs: number;
+
+  constructor(at: Instant, wallMs: number) {
+    this.at = at;
+    this.wallMs = wallMs;
+  }
+}
+
 export type TaskPhase = "accepting" | "delayed" | "queued" | "running" | "retrying" | "ending" | "ended";
 
 export class Task implements Position {
@@ -209,8 +220,7 @@ export class Task implements Position {
   phase: TaskPhase = "accepting";
   flags: number;
   attempts = 0;
-  readonly acceptedAtMs: number;
-  readonly acceptedAt: Instant;
+  readonly accepted: Moment;
   /** When a delayed or retrying task is due; 0 for none. */
   dueAt: Instant = 0;
   /** The submit's token, -1 for none. */
@@ -220,8 +230,9 @@ export class Task implements Position {
   lane: Lane | undefined = undefined;
   timer: Timer<Wake> | undefined = undefined;
   deadlineTimer: Timer<Wake> | undefined = undefined;
-  startedAt: Instant = 0;
-  endedAt: Instant = 0;
+  /** Of the newest attempt. */
+  started: Moment | undefined = undefined;
+  ended: Moment | undefined = undefined;
   endState: "done" | "dead" | "cancelled" = "done";
   failure: TaskFailure | undefined = undefined;
   result: Uint8Array | undefined = undefined;
@@ -232,8 +243,7 @@ export class Task implements Position {
     app: AppRun,
     record: TaskRecord,
     flags: number,
-    acceptedAt: Instant,
-    acceptedAtMs: number,
+    accepted: Moment,
     token: number,
     group: number,
   ) {
@@ -248,10 +258,27 @@ export class Task implements Position {
     this.opens = vnode.term.opens;
     this.sequence = vnode.sequence++;
     this.flags = flags;
-    this.acceptedAt = acceptedAt;
-    this.acceptedAtMs = acceptedAtMs;
+    this.accepted = accepted;
     this.token = token;
     this.group = group;
+  }
+
+  get acceptedAt(): Instant {
+    return this.accepted.at;
+  }
+
+  get acceptedAtMs(): number {
+    return this.accepted.wallMs;
+  }
+
+  /** 0: not yet. */
+  get startedAt(): Instant {
+    return this.started === undefined ? 0 : this.started.at;
+  }
+
+  /** 0: not yet. */
+  get endedAt(): Instant {
+    return this.ended === undefined ? 0 : this.ended.at;
   }
 }
 
@@ -337,7 +364,7 @@ export class RunningAttempt implements Attempt {
   readonly attemptId: number;
   readonly vnode: Vnode;
   readonly record: TaskRecord;
-  readonly startedAt: Instant;
+  readonly started: Moment;
   /** Absent for a resident. */
   readonly task: Task | undefined;
   readonly type: TypeRun | undefined;
@@ -355,14 +382,14 @@ export class RunningAttempt implements Attempt {
     vnode: Vnode,
     attemptId: number,
     record: TaskRecord,
-    startedAt: Instant,
+    started: Moment,
     task: Task | undefined,
     type: TypeRun | undefined,
   ) {
     this.attemptId = attemptId;
     this.vnode = vnode;
     this.record = record;
-    this.startedAt = startedAt;
+    this.started = started;
     this.task = task;
     this.type = type;
     this.counter = ++vnode.attempts;
@@ -370,6 +397,10 @@ export class RunningAttempt implements Attempt {
 
   get partition(): Partition {
     return this.vnode.partition;
+  }
+
+  get startedAt(): Instant {
+    return this.started.at;
   }
 
   /** Made when asked for: most handlers never look. */

@@ -121,7 +121,7 @@ export class Residents {
       resident.vnode,
       core.running.nextId(),
       resident.record,
-      now,
+      core.moment(now),
       undefined,
       undefined,
     );

@@ -135,8 +135,9 @@ export class Scheduler {
         return false;
       }
     }
+    const started = core.moment(now);
     const deadline = record.deadlineMs > 0 ? task.acceptedAt + record.deadlineMs : undefined;
-    const attempt = new RunningAttempt(vnode, core.running.nextId(), record, now, task, type);
+    const attempt = new RunningAttempt(vnode, core.running.nextId(), record, started, task, type);
     attempt.attempt = task.attempts + 1;
     attempt.state = state;
     attempt.stateAway = stateAway;
@@ -146,7 +147,7 @@ export class Scheduler {
     lane.attempt = attempt;
     task.phase = "running";
     task.waits = undefined;
-    task.startedAt = now;
+    task.started = started;
     core.running.add(attempt);
     core.runningTasks++;
     app.running++;

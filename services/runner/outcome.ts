@@ -90,7 +90,7 @@ function cutBytes(text: string, bytes: number): string {
 }
 
 /** Of every handler that returned nothing; shared. */
-const DONE: Outcome = { type: "done", result: undefined };
+export const DONE: Outcome = { type: "done", result: undefined };
 const RESULT_BYTES = 64 * 1024;
 const NAME_CHARACTERS = 100;
 const MESSAGE_CHARACTERS = 1_000;

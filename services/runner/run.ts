@@ -1,15 +1,16 @@
 /**
  * The bookkeeping of one attempt under way: what the runner, the context and the state share about it.
  *
- * R1  A run ends once; everything that its handler does afterwards is refused or ignored.
+ * R1  A run ends once, and is its own `AttemptEnd` then; everything that its handler does afterwards is refused or ignored.
  * R2  From the first abort on, the token is stale: `assertFresh` throws whatever the handler tries to write.
  */
 
 import { RingError } from "../../ring/errors.ts";
-import type { AbortReason, Attempt, Child } from "../../ring/tasks/task.ts";
+import type { AbortReason, Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
 import type { LoadedApp } from "../apps/catalogue.ts";
 import type { Progress } from "../apps/context.ts";
 import type { Log } from "./log.ts";
+import { DONE, type Outcome } from "./outcome.ts";
 import type { OpenRun } from "./pipeline-run.ts";
 
 export interface StateChange {
@@ -34,13 +35,15 @@ export interface RunHost {
   readonly submit: ((child: Child, app: string) => Promise<string>) | undefined;
 }
 
-export class Run {
+export class Run implements AttemptEnd {
   readonly attempt: Attempt;
   readonly app: LoadedApp;
   readonly host: RunHost;
   /** On the runner's clock. */
   readonly startedAt: number;
   ended = false;
+  /** Set when it ends. */
+  outcome: Outcome = DONE;
   abortReason: StaleReason | undefined = undefined;
   /** The handler touched state that is away: the attempt comes to `state-away`, whatever else it does. */
   stateAway = false;
@@ -59,6 +62,14 @@ export class Run {
     this.app = app;
     this.host = host;
     this.startedAt = startedAt;
+  }
+
+  get attemptId(): number {
+    return this.attempt.attemptId;
+  }
+
+  get stateChanges(): readonly StateChange[] {
+    return this.changes;
   }
 
   get signal(): AbortSignal {

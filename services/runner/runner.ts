@@ -283,14 +283,8 @@ class InProcessRunner implements Runner, RunHost {
     if (run.ended) return;
     run.ended = true;
     this.#underWay.delete(run.attempt.attemptId);
-    const outcome = outcomeOf(run, settled);
-    const end: AttemptEnd = {
-      attemptId: run.attempt.attemptId,
-      outcome,
-      stateChanges: run.changes,
-      children: run.children,
-    };
-    this.#ends.push(end);
+    run.outcome = outcomeOf(run, settled);
+    this.#ends.push(run);
   }
 
   #missing(attempt: Attempt, detail: string, now: number): number {

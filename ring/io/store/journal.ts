@@ -358,6 +358,6 @@ function knownOf(environment: Environment): Known | undefined {
 }
 
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
-const SEGMENT_BYTES: number = 8 * 1024 * 1024;
+const SEGMENT_BYTES: number = 12 * 1024 * 1024;
 /** More changes than this are not looked up one by one. */
 const EXACT_ROWS = 512;
