@@ -3,7 +3,7 @@
  * late id of a reused slot finds nothing.
  */
 
-import type { RunningAttempt } from "./model.ts";
+import type { RunningAttempt } from "./running-attempt.ts";
 
 export class AttemptTable {
   readonly #slots: (RunningAttempt | undefined)[] = [];

@@ -15,11 +15,13 @@ import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { takesChildren } from "./hold-back.ts";
 import type { Lanes } from "./lanes.ts";
-import type { Lane, Moment, RunningAttempt, Task, TypeRun } from "./model.ts";
+import type { Lane, Task, TypeRun } from "./model.ts";
+import type { Moment } from "./moment.ts";
 import type { Outbox } from "./outbox.ts";
 import { detachRecord } from "./record.ts";
 import type { Results } from "./results.ts";
 import { FLAG } from "./rows.ts";
+import type { RunningAttempt } from "./running-attempt.ts";
 import type { States } from "./states.ts";
 import type { AttemptEnd, TaskFailure } from "./task.ts";
 

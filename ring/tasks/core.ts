@@ -13,7 +13,8 @@ import type { AppCatalogue } from "./definition.ts";
 import type { EngineOutput } from "./engine-contract.ts";
 import { Fifo } from "./fifo.ts";
 import type { EngineLimits } from "./limits.ts";
-import { AppRun, Moment, type Task, type Vnode, type Wake } from "./model.ts";
+import { AppRun, type Task, type Vnode, type Wake } from "./model.ts";
+import { Moment } from "./moment.ts";
 import { erasedAt, KIND, taskChange } from "./rows.ts";
 import { TimerHeap } from "./timers.ts";
 

@@ -12,12 +12,13 @@ import type { AppName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Term } from "../store.ts";
 import type { AppDefinition, AppLimits, AppOverride, TaskType } from "./definition.ts";
-import { fenceOf } from "./fence.ts";
 import { Fifo } from "./fifo.ts";
 import { IdTable } from "./id-table.ts";
+import type { Moment } from "./moment.ts";
 import { ReadyQueue } from "./ready-queue.ts";
 import type { Position } from "./rows.ts";
-import type { AbortReason, Attempt, TaskFailure, TaskRecord, TaskState } from "./task.ts";
+import type { RunningAttempt } from "./running-attempt.ts";
+import type { TaskFailure, TaskRecord, TaskState } from "./task.ts";
 import type { Timer } from "./timers.ts";
 import { Written } from "./written.ts";
 
@@ -192,17 +193,6 @@ export class Lane {
   }
 }
 
-/** An instant, with what the wall clock says then: one for all that happens in it, since each number would be an object of its own. */
-export class Moment {
-  readonly at: Instant;
-  readonly wallMs: number;
-
-  constructor(at: Instant, wallMs: number) {
-    this.at = at;
-    this.wallMs = wallMs;
-  }
-}
-
 export type TaskPhase = "accepting" | "delayed" | "queued" | "running" | "retrying" | "ending" | "ended";
 
 export class Task implements Position {
@@ -360,60 +350,9 @@ export class Dead implements Position {
   }
 }
 
-export class RunningAttempt implements Attempt {
-  readonly attemptId: number;
-  readonly vnode: Vnode;
-  readonly record: TaskRecord;
-  readonly started: Moment;
-  /** Absent for a resident. */
-  readonly task: Task | undefined;
-  readonly type: TypeRun | undefined;
-  readonly counter: number;
-  attempt = 1;
-  state: ReadonlyMap<string, Uint8Array> = NO_STATE;
-  timeoutMs = 0;
-  deadline: number | undefined = undefined;
-  stateAway = false;
-  aborted: AbortReason | undefined = undefined;
-  declare resident?: string;
-
-  /** The maker fills in the rest, as with `Done`. */
-  constructor(
-    vnode: Vnode,
-    attemptId: number,
-    record: TaskRecord,
-    started: Moment,
-    task: Task | undefined,
-    type: TypeRun | undefined,
-  ) {
-    this.attemptId = attemptId;
-    this.vnode = vnode;
-    this.record = record;
-    this.started = started;
-    this.task = task;
-    this.type = type;
-    this.counter = ++vnode.attempts;
-  }
-
-  get partition(): Partition {
-    return this.vnode.partition;
-  }
-
-  get startedAt(): Instant {
-    return this.started.at;
-  }
-
-  /** Made when asked for: most handlers never look. */
-  get fence(): bigint {
-    return fenceOf(this.vnode.term, this.counter);
-  }
-}
-
 /** One name for an (app, key); for sets that are not on the hot path. */
 export function laneName(app: string, key: string): string {
   return `${app}\0${key}`;
 }
 
-/** Of attempts without state. */
-export const NO_STATE: ReadonlyMap<string, Uint8Array> = new Map();
 const NO_LIMITS: AppLimits = { queued: 0, running: 0, perSecond: 0, weight: 1 };

@@ -8,9 +8,10 @@
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import type { DeclaredResident } from "./declared.ts";
-import { RunningAttempt, type Vnode, type Wake, type Wakes } from "./model.ts";
+import type { Vnode, Wake, Wakes } from "./model.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
+import { RunningAttempt } from "./running-attempt.ts";
 import type { AbortReason, TaskRecord } from "./task.ts";
 import { deriveId } from "./task-id.ts";
 import type { Timer } from "./timers.ts";

@@ -12,7 +12,8 @@ import { type AppRing, mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import { holdsBack } from "./hold-back.ts";
 import type { Lanes } from "./lanes.ts";
-import { type Lane, NO_STATE, RunningAttempt } from "./model.ts";
+import type { Lane } from "./model.ts";
+import { NO_STATE, RunningAttempt } from "./running-attempt.ts";
 import type { States } from "./states.ts";
 
 export interface SchedulerOptions {
