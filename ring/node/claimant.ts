@@ -8,7 +8,8 @@
  *     run out (ownership rule 11).
  * K3  Cut-overs whose consent came too late for an epoch seal again for the next one: the claimant waits `LATE_MS` for
  *     them, or the first of them would take each epoch for itself and the others would seal again and again.
- * K4  A burst of deaths is one change: the first one waits `SETTLE_MS` for the others.
+ * K4  A burst of deaths is one change: the first one waits `SETTLE_MS` for the others. Partitions whose owner has consented to give
+ *     them away wait for nobody: their keys stand still.
  * K5  A proposal is under way until the register ends it, however long its disk takes: what the register says late would
  *     be credited to another one. Its wishes are done only when the decided document is the proposed one.
  */
@@ -118,6 +119,7 @@ export class Claimant {
     } else if (known === undefined || known.epoch <= epoch) this.#consents.set(member, { epoch, gives });
     if (gives.type === "moves") for (const { partition } of gives.moves) this.#late.delete(partition);
     if (insist) this.#dutyUntil = this.#here.now + DUTY_MS;
+    if (gives.type === "moves") this.#settleUntil = undefined; // K4
     this.#soon(0);
   }
 

@@ -210,6 +210,15 @@ describe("proposals", () => {
     expect(proposals[0]?.consents).toEqual([{ member: C, epoch: 6, partitions: [0] }]);
   });
 
+  test("carry a cut-over at once, also while something else is waited for: its keys stand still", () => {
+    pass(5);
+    claimant.nudge();
+    now += 1;
+    give(C, B);
+    claimant.tick();
+    expect(proposals[0]?.document.owners[0]).toBe(B);
+  });
+
   test("move nothing to a member that goes down in the same epoch: one owner change at a time", () => {
     give(C, B);
     claimant.consent(

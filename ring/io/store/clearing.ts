@@ -98,15 +98,19 @@ export class Clearing {
 
   async #move(partition: Partition, term: Term, why: string | undefined): Promise<void> {
     const aside = why === undefined ? undefined : this.#parts.aside.next();
+    // Behind the last row of the step before: what is gone already is not looked through again.
+    let start = keyOf(partition);
     for (let first = true, more = true; more; first = false) {
       let moved = 0;
+      let next = start;
       await this.#parts.line.submit({
         ...LOOKING_JOB,
         partitions: [partition],
         write: (rows) => {
-          const some = this.#some(partition, aside !== undefined);
+          const some = this.#some(start, partition, aside !== undefined);
           more = some.more;
           moved = some.rows.length;
+          next = behind(some.rows.at(-1)?.key ?? start);
           if (first && aside !== undefined && why !== undefined)
             this.#parts.aside.begin(rows, aside, { partition, term, why });
           for (const { key, stored } of some.rows) {
@@ -118,18 +122,20 @@ export class Clearing {
             rows.put(TERMS, termKey(partition), encodeTerm(term, why === undefined ? "dropping" : "moving-aside"));
         },
       });
+      start = next;
       if (aside !== undefined) this.#parts.aside.moved(moved, first);
     }
   }
 
-  /** The first rows of a partition; where they are kept, with values and checksums. */
+  /** The first rows of a partition from `start` on; where they are kept, with values and checksums. */
   #some(
+    start: Uint8Array,
     partition: Partition,
     isKept: boolean,
   ): { readonly rows: { key: Uint8Array; stored: Uint8Array }[]; readonly more: boolean } {
     const rows: { key: Uint8Array; stored: Uint8Array }[] = [];
     let bytes = 0;
-    for (const row of this.#parts.journal.range({ start: keyOf(partition), end: keyOf(partition + 1) })) {
+    for (const row of this.#parts.journal.range({ start, end: keyOf(partition + 1) })) {
       if (rows.length === CLEAR_ROWS || bytes > CLEAR_BYTES) return { rows, more: true };
       const key = row.key.slice();
       bytes += ("stored" in row ? row.stored : row.value).length;
@@ -157,12 +163,19 @@ export class Clearing {
   }
 }
 
+/** The next key there can be. */
+function behind(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
+}
+
 const NOTHING = new Uint8Array();
 const NO_TERM: Term = { history: 0, generation: 0, opens: 0 };
 /** Depends on what rows there are when it is written. */
 const LOOKING_JOB = { grows: false, reads: true, changes: 1, bytes: 0, partitions: [] } as const;
-/** Rows and bytes per step of a drop or quarantine. */
-const CLEAR_ROWS = 2000;
+/** Rows and bytes per step of a drop or quarantine: one turn of the event loop, in which nothing else goes on. */
+const CLEAR_ROWS = 200;
 const CLEAR_BYTES: number = 8 * 1024 * 1024;
 /** Damaged rows under way to quarantine; more wait for the next page. */
 const LEAVING_LIMIT = 1000;
