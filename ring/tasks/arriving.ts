@@ -8,10 +8,10 @@
  */
 
 import { keyText, type Row, type RowChange } from "../store.ts";
-import { type ReadRow, readRow } from "./read-row.ts";
+import { readRow, type TaskRow } from "./read-row.ts";
 import { KIND } from "./rows.ts";
 
-type Arrived = { readonly task: ReadRow } | { readonly row: Row };
+type Arrived = { readonly task: TaskRow } | { readonly row: Row };
 
 export class ArrivingRows {
   readonly #rows = new Map<string, Arrived>();
@@ -34,8 +34,8 @@ export class ArrivingRows {
   }
 
   /** In the order of their keys; `tasks` come before all others. */
-  whole(): { readonly tasks: ReadRow[]; readonly rows: readonly Row[] } {
-    const tasks: ReadRow[] = [];
+  whole(): { readonly tasks: readonly TaskRow[]; readonly rows: readonly Row[] } {
+    const tasks: TaskRow[] = [];
     const rows: Row[] = [];
     for (const name of [...this.#rows.keys()].sort()) {
       const each = this.#rows.get(name)!;
@@ -49,7 +49,7 @@ export class ArrivingRows {
 /** A task that cannot be read stays a row: whoever loads it finds that out as well. Of state only its key is looked at. */
 function arrived({ key, value }: Row): Arrived {
   const task = key[0] === KIND.task ? readRow({ key, value }) : undefined;
-  if (task !== undefined) return { task };
+  if (task !== undefined && "record" in task) return { task };
   return { row: { key: key.slice(), value: key[0] === KIND.state ? NO_VALUE : value.slice() } };
 }
 

@@ -135,6 +135,7 @@ export class Core {
     for (const app of this.apps.values()) {
       const kept =
         app.queued +
+        app.loading +
         app.running +
         app.dead +
         app.schedules +

@@ -4,6 +4,7 @@
  * B1  A row that cannot be read is set aside and the rest goes on: it neither stops nor silently shortens a load.
  * B2  What is here wins over what comes: ids, state written here, dedupe records, schedules (rules 15 and 17).
  * B3  Older tasks go before newer ones by their position, or behind everything, marked, when their machine was away.
+ * B4  What can be made of a task before its partition is in service is made as its row comes: then keys wait. It counts nowhere yet.
  */
 
 import { hashKey } from "../hash.ts";
@@ -17,7 +18,6 @@ import type { DeadLetters } from "./dead.ts";
 import { readEnded } from "./ended-row.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
-import { Moment } from "./moment.ts";
 import type { Outbox } from "./outbox.ts";
 import { isPaused, type ReadRow, readRow, type TaskRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
@@ -26,7 +26,6 @@ import {
   FLAG,
   KIND,
   keyedRow,
-  type Position,
   readDead,
   readId,
   readKeyed,
@@ -34,11 +33,11 @@ import {
   readPosition,
   readResult,
   readSchedule,
-  type TaskHeader,
 } from "./rows.ts";
 import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
-import type { TaskRecord } from "./task.ts";
+
+import { goBehind, placeTask, taskOfRow } from "./task-of-row.ts";
 
 export interface LoaderOptions {
   readonly core: Core;
@@ -54,11 +53,18 @@ export interface LoaderOptions {
 /** Where rows come from: this directory (nothing is written), or another one. */
 type Source = { readonly type: "here" } | { readonly type: "elsewhere"; readonly behind: boolean };
 
+/** What is known of a vnode that is loading. */
+interface Pages {
+  /** In the order of their positions; in `vnode.known` already. */
+  readonly tasks: Task[];
+  /** Of everything else: applied at `loaded`, when the time is known. */
+  readonly rows: Row[];
+}
+
 export class Loader {
   readonly #options: LoaderOptions;
   readonly #core: Core;
-  /** Rows of vnodes that are loading: applied at `loaded`, when the time is known. */
-  readonly #pages: Map<Vnode, ReadRow[]> = new Map();
+  readonly #pages: Map<Vnode, Pages> = new Map();
   readonly #arriving: Map<Vnode, ArrivingRows> = new Map();
 
   constructor(options: LoaderOptions) {
@@ -68,8 +74,7 @@ export class Loader {
 
   /** Keeps the rows; gives back those that cannot be read (B1). */
   load(vnode: Vnode, rows: readonly Row[]): readonly Row[] {
-    const kept = this.#pages.get(vnode) ?? [];
-    this.#pages.set(vnode, kept);
+    const pages = this.#pagesOf(vnode);
     const unreadable: Row[] = [];
     for (const row of rows) {
       if (row.key[0] === KIND.state) this.#hashState(vnode, row, unreadable);
@@ -78,7 +83,8 @@ export class Loader {
       } else {
         const read = readRow(row);
         if (read === undefined) unreadable.push(row);
-        else kept.push(read);
+        else if ("record" in read) this.#prepare(vnode, read, pages);
+        else pages.rows.push(read);
       }
     }
     return unreadable;
@@ -97,15 +103,21 @@ export class Loader {
     const arrived = this.#arriving.get(vnode)?.whole();
     this.#arriving.delete(vnode);
     if (arrived === undefined) return [];
-    this.#pages.set(vnode, arrived.tasks);
+    const pages = this.#pagesOf(vnode);
+    for (const task of arrived.tasks) this.#prepare(vnode, task, pages);
     return this.load(vnode, arrived.rows);
   }
 
   loaded(now: Instant, vnode: Vnode): void {
-    const rows = this.#pages.get(vnode) ?? [];
+    const { tasks, rows } = this.#pagesOf(vnode);
     this.#pages.delete(vnode);
     // Tasks look at paused keys as they enter.
     for (const row of rows) if (isPaused(row)) this.#apply(now, vnode, row, HERE);
+    for (const task of tasks) {
+      task.app.loading--;
+      this.#core.countQueued(task, 1);
+      this.#options.lanes.enter(now, task);
+    }
     for (const row of rows) if (!isPaused(row)) this.#apply(now, vnode, row, HERE);
     this.#options.lanes.flushOlder(now);
     if (vnode.older !== "none") return;
@@ -134,8 +146,29 @@ export class Loader {
   }
 
   close(vnode: Vnode): void {
+    for (const task of this.#pages.get(vnode)?.tasks ?? []) task.app.loading--;
     this.#pages.delete(vnode);
     this.#arriving.delete(vnode);
+  }
+
+  #pagesOf(vnode: Vnode): Pages {
+    let pages = this.#pages.get(vnode);
+    if (pages === undefined) {
+      pages = { tasks: [], rows: [] };
+      this.#pages.set(vnode, pages);
+    }
+    return pages;
+  }
+
+  /** B4 */
+  #prepare(vnode: Vnode, row: TaskRow, { tasks }: Pages): void {
+    if (vnode.known.has(row.record.id)) return; // B2
+    const task = taskOfRow(this.#core, this.#core.newest, vnode, row);
+    placeTask(task, row.position);
+    vnode.known.set(task);
+    vnode.arrivals.push(task);
+    task.app.loading++;
+    tasks.push(task);
   }
 
   #endOlder(vnode: Vnode): void {
@@ -147,7 +180,8 @@ export class Loader {
   }
 
   #apply(now: Instant, vnode: Vnode, row: ReadRow, source: Source): void {
-    if ("record" in row) return this.#task(now, vnode, row, source);
+    if ("record" in row)
+      return source.type === "elsewhere" ? this.#absorbTask(now, vnode, row, source.behind) : undefined;
     const { key, value } = row;
     switch (key[0]) {
       case KIND.dead: {
@@ -231,29 +265,18 @@ export class Loader {
     }
   }
 
-  #task(now: Instant, vnode: Vnode, row: TaskRow, source: Source): void {
-    const { position, header, record } = row;
+  #absorbTask(now: Instant, vnode: Vnode, row: TaskRow, isBehind: boolean): void {
+    const { record } = row;
     const known = vnode.known.get(record.id);
-    if (known !== undefined) return source.type === "here" ? undefined : this.#known(now, known); // B2
+    if (known !== undefined) return this.#known(now, known); // B2
     // Submitted again elsewhere while its end lay here: it does not run twice.
-    const ended = this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id));
-    if (source.type === "elsewhere" && ended !== undefined) return;
-    const flags =
-      source.type === "here" ? header.flags : header.flags | FLAG.deduped | (source.behind ? FLAG.stranded : 0);
-    const task = this.#taskOf(now, vnode, record, { header, flags });
-    if (source.type === "here" || !source.behind) {
-      task.generation = position.generation;
-      task.opens = position.opens;
-      task.sequence = position.sequence;
-      this.#seen(vnode, position);
-    }
+    if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
+    const task = taskOfRow(this.#core, now, vnode, row);
+    task.flags |= FLAG.deduped | (isBehind ? FLAG.stranded : 0);
+    if (!isBehind) placeTask(task, row.position);
     vnode.known.set(task);
     vnode.arrivals.push(task);
     this.#core.countQueued(task, 1);
-    if (source.type === "here") {
-      this.#options.lanes.enter(now, task);
-      return;
-    }
     this.#core.writeTask(now, task);
     this.#core.accepting.push(task); // enters its lane when it is durable here
   }
@@ -264,31 +287,6 @@ export class Loader {
     if (known.phase === "ending" || known.phase === "ended") return;
     known.flags |= FLAG.deduped;
     this.#core.writeTask(now, known);
-  }
-
-  /** Wall times of rows become instants; a wall clock that jumped makes no wait longer than it was at first. */
-  #taskOf(
-    now: Instant,
-    vnode: Vnode,
-    record: TaskRecord,
-    from: { readonly header: TaskHeader; readonly flags: number },
-  ): Task {
-    const { header, flags } = from;
-    const wallMs = this.#core.wallMs(now);
-    const agoMs = Math.max(0, wallMs - header.acceptedAtMs);
-    const task = new Task(
-      vnode,
-      this.#core.appOf(record.app),
-      record,
-      flags,
-      new Moment(now - agoMs, header.acceptedAtMs),
-      -1,
-      this.#core.group,
-    );
-    task.attempts = header.attempts;
-    if ((flags & FLAG.delayed) !== 0) task.dueAt = now + Math.min(Math.max(0, header.dueAtMs - wallMs), record.delayMs);
-    else if (header.dueAtMs > wallMs) task.dueAt = now + Math.min(header.dueAtMs - wallMs, 86_400_000);
-    return task;
   }
 
   #result(now: Instant, vnode: Vnode, row: Row, source: Source): void {
@@ -326,7 +324,7 @@ export class Loader {
       const record = parseRecord(wire, 0, wire.length);
       if (isRefused(record)) return false;
       this.#copy(vnode, row, source);
-      this.#seen(vnode, position);
+      goBehind(vnode, position);
       this.#options.outbox.load(vnode, position, record);
       return true;
     } catch {
@@ -354,13 +352,6 @@ export class Loader {
 
   #copy(vnode: Vnode, row: Row, source: Source): void {
     if (source.type === "elsewhere") this.#core.write(vnode, row.key, row.value);
-  }
-
-  /** Rows of this very term (a store that gave it out twice, a test): go on behind them. */
-  #seen(vnode: Vnode, position: Position): void {
-    const { term } = vnode;
-    if (position.generation === term.generation && position.opens === term.opens)
-      vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
   }
 
   #appNamed(name: string): AppRun | undefined {

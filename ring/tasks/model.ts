@@ -112,6 +112,8 @@ export class AppRun {
   rateTimer: Timer<Wake> | undefined = undefined;
   queuedLimit = 0;
   queued = 0;
+  /** Of partitions that are loading: not queued yet. */
+  loading = 0;
   running = 0;
   dead = 0;
   schedules = 0;

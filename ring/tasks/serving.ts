@@ -122,12 +122,14 @@ export class Serving {
     this.#parts.admission.close(vnode);
     this.#parts.residents.close(vnode);
     this.#parts.results.close(vnode);
+    const isLoading = vnode.phase === "loading";
     vnode.phase = "closed";
     core.vnodes[partition] = undefined;
     for (const attempt of core.running.values()) if (attempt.vnode === vnode) this.#orphan(attempt);
     for (const known of vnode.known.values()) {
-      if (known instanceof Task) this.#forget(known);
-      else if ("retrying" in known) {
+      if (known instanceof Task) {
+        if (!isLoading) this.#forget(known); // the loader does
+      } else if ("retrying" in known) {
         known.app.dead--;
         core.dead--;
       }
