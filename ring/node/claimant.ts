@@ -119,7 +119,7 @@ export class Claimant {
     } else if (known === undefined || known.epoch <= epoch) this.#consents.set(member, { epoch, gives });
     if (gives.type === "moves") for (const { partition } of gives.moves) this.#late.delete(partition);
     if (insist) this.#dutyUntil = this.#here.now + DUTY_MS;
-    if (gives.type === "moves") this.#settleUntil = undefined; // K4
+    if (gives.type === "moves" && epoch === (this.#here.document?.epoch ?? 0) + 1) this.#settleUntil = undefined; // K4
     this.#soon(0);
   }
 

@@ -69,8 +69,8 @@ export class Commits {
     const term = this.#termOf(partition);
     const known = this.#collecting.get(partition);
     if (term === undefined)
-      written.take(); // C3
-    else if (known?.term === term) known.changes.addAll(written.take());
+      written.moveTo(undefined); // C3
+    else if (known?.term === term) written.moveTo(known.changes);
     else this.#collecting.set(partition, { term, changes: written, take: () => written.take() });
   }
 

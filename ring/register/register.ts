@@ -10,6 +10,8 @@
  * R4  Another ring is refused; a newer history ends this register, which then does nothing until a restart (rules 5, 6).
  * R5  An only voter whose seat is kept elsewhere (`node/sole-seat.ts`) answers as acceptor only while it holds that seat. What
  *     it said and could not have written down there is forgotten with the decision that it was about, or with the seat.
+ * R6  The newest question about a later decision is kept until the document that it builds on is here, and then heard as if it
+ *     had come late: a newcomer asked for its vote often knows the last document a moment too late, and would be asked again.
  */
 
 import type { RingDocument } from "../document.ts";
@@ -49,6 +51,9 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
   readonly #inquiries = new Inquiries();
   readonly #gate: Gate;
   readonly #outbox: Outbox;
+  #early:
+    | { readonly from: NodeName; readonly message: RegisterMessage & { readonly type: "prepare" | "accept" } }
+    | undefined;
   readonly #counters = { wrongRing: 0, staleRun: 0, notVoter: 0, invalid: 0 };
   #phase: "new" | "running" | "over" = "new";
   #finishAt: Instant | undefined;
@@ -257,6 +262,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
       case "prepare":
       case "accept":
         if (this.#isAtEpoch(from, message.epoch - 1, document)) this.#answer(now, from, message);
+        else if (message.epoch > document.epoch) this.#early = { from, message }; // R6
         return;
       case "ask":
       case "inquire":
@@ -349,6 +355,10 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     if (this.#phase === "over") return;
     this.#inquired(now, this.#inquiries.decided(now, document));
     if (!this.#options.acceptorOnly) this.#lease(this.#holder.step(now, { type: "document", document }));
+    const early = this.#early;
+    if (early === undefined || early.message.epoch - 1 > document.epoch) return;
+    this.#early = undefined;
+    if (early.message.epoch - 1 === document.epoch) this.#receive(now, early.from, early.message); // R6
   }
 
   #chosen(now: Instant, { vote, accepted }: ProposerEffect & { readonly type: "chosen" }): void {

@@ -18,7 +18,7 @@ export interface AppView {
 }
 
 export function partitionView(core: Core, vnode: Vnode, schedules: number): PartitionView {
-  const oldest = vnode.arrivals.peek();
+  const oldest = vnode.phase === "loading" ? undefined : vnode.arrivals.peek();
   return {
     partition: vnode.partition,
     queued: vnode.queued,

@@ -35,7 +35,14 @@ export class Written {
     this.#changes.addAll(changes);
   }
 
-  /** W1 */
+  /** What waits here goes behind what another holds, or to nobody; what was taken before is still good. */
+  moveTo(into: { addAll(changes: Changes): void } | undefined): void {
+    into?.addAll(this.#changes);
+    this.#changes.clear();
+    this.#isTold = false;
+  }
+
+  /** W1. For whoever begins a commit, and nobody else. */
   take(): Changes {
     const changes = this.#changes;
     this.#changes = this.#taken;

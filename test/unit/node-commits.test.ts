@@ -109,6 +109,57 @@ describe("commit groups", () => {
     expect(valuesOf(all.flush()!)).toEqual([[P0, 3, 4]]);
   });
 
+  test("P1: what is in flight stays as it is when others and then the engine write in the same partition", () => {
+    const all = commits();
+    const written = new Written(P0);
+    const byEngine = (value: number): void => {
+      if (written.add(change(value))) all.collect(written);
+    };
+    byEngine(1);
+    const first = all.flush()!;
+    all.add(P0, change(2)); // such as a seal
+    byEngine(3);
+    expect(valuesOf(first)).toEqual([[P0, 1]]);
+    const heard: number[] = [];
+    all.settled(first.group, { synced: (_, changes) => void heard.push(...[...changes].map(({ key }) => key[0]!)) });
+    expect(heard).toEqual([1]);
+    expect(valuesOf(all.flush()!)).toEqual([[P0, 2, 3]]);
+  });
+
+  test("P1: what is in flight stays as it is when the engine writes in a partition that is closed", () => {
+    const terms = new Map([[P0, term(1)]]);
+    const all = commits(terms);
+    const written = new Written(P0);
+    if (written.add(change(1))) all.collect(written);
+    const first = all.flush()!;
+    terms.delete(P0);
+    if (written.add(change(2))) all.collect(written);
+    expect(valuesOf(first)).toEqual([[P0, 1]]);
+  });
+
+  test("P1: what is written in the very step in which a commit is settled is in the next one", () => {
+    const all = commits();
+    const written = new Written(P0);
+    let told: Written[] = [];
+    const write = (value: number): void => {
+      if (written.add(change(value))) told.push(written);
+    };
+    const drain = (): void => {
+      for (const each of told) all.collect(each);
+      told = [];
+    };
+    write(1);
+    drain();
+    const first = all.flush()!;
+    all.add(P0, change(2));
+    write(3);
+    drain();
+    write(4);
+    all.settled(first.group, SILENT);
+    drain();
+    expect(valuesOf(all.flush()!)).toEqual([[P0, 2, 3, 4]]);
+  });
+
   test("what a commit held is there until it is settled, and is let go of then", () => {
     const all = commits();
     const written = new Written(P0);

@@ -5,7 +5,7 @@ import type { NodeName } from "../../ring/ids.ts";
 import type { TransferMessage } from "../../ring/node/messages.ts";
 import { sealChange } from "../../ring/node/rows.ts";
 import { handedOver, MOVED, PLANNED } from "./node-handed.ts";
-import { documentOf, P0, Parts, strandedOn, talk } from "./node-parts.ts";
+import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
 
 describe("a handoff", () => {
   test("P1: moves every task, and the old copy goes only when the new epoch is known", () => {
@@ -18,6 +18,52 @@ describe("a handoff", () => {
     expect(b.hosting.serving(P0)).toBe(true);
     expect(b.stored(P0)).toEqual(ids);
     expect(a.stored(P0)).toEqual([]);
+  });
+
+  test("P2: knows the end of a task that is on its way to the disk when the last attempt ends and the seal is made", () => {
+    const a = new Parts("a");
+    a.allowStarts(true);
+    a.follow(documentOf({ epoch: 4 }));
+    a.submit(P0, keyIn(0, 1));
+    a.submit(P0, keyIn(0, 2));
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    talk(a, b);
+    expect(a.outgoing.views()[0]?.reason).toBe("waiting for 2 handlers");
+    a.delayed.add("sync");
+    a.end(a.started[0]!);
+    a.end(a.started[1]!);
+    a.release("sync");
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    expect([a.stored(P0), b.stored(P0)]).toEqual([[], []]);
+    b.allowStarts(true);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.started).toEqual([]);
+  });
+
+  test("P1: moves a task whose acceptance is on its way to the disk when the seal is made", () => {
+    const a = new Parts("a");
+    a.allowStarts(true);
+    a.follow(documentOf({ epoch: 4 }));
+    a.submit(P0);
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    a.delayed.add("sync");
+    const accepted = a.submit(P0);
+    talk(a, b);
+    expect(a.outgoing.views()[0]?.reason).toBe("waiting for 1 handlers");
+    a.end(a.started[0]!);
+    a.release("sync");
+    talk(a, b);
+    expect(a.outcomes).toEqual(["accepted", "accepted"]);
+    expect(a.consents).toHaveLength(1);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.stored(P0)).toEqual([accepted]);
   });
 
   test("P1: the receiver keeps what it has said to be complete, however long the decision takes", () => {

@@ -187,6 +187,34 @@ describe("the register", () => {
     expect(sent(node.hear(1, B, { type: "pull", epoch: 2 as Epoch }))).toEqual([]);
   });
 
+  test("answers a question about a later decision once it knows the document that it builds on, and only the newest", () => {
+    const ballot = { round: 4, member: B, starts: 1 };
+    const second = changed(first, {}, "second");
+    const third = changed(second, {}, "third");
+    const node = new Synced(stateOf(A));
+    expect(sent(node.hear(1, B, { type: "prepare", epoch: 3 as Epoch, ballot: { ...ballot, round: 1 } }))).toEqual([
+      "b pull",
+    ]);
+    expect(
+      sent(node.hear(2, B, { type: "accept", epoch: 3 as Epoch, vote: { ballot, document: third, consents: [] } })),
+    ).toEqual(["b pull"]);
+    const learnt = node.hear(3, C, { type: "document", document: second });
+    expect(sent(learnt).filter((each) => each.startsWith("b "))).toEqual(["b ask", "b accepted"]);
+    expect(node.disk).toMatchObject({ document: second, accepted: { ballot, document: third } });
+    expect(sent(node.hear(4, B, { type: "document", document: third }))).not.toContain("b accepted");
+  });
+
+  test("forgets a question about a decision that it learns", () => {
+    const ballot = { round: 4, member: B, starts: 1 };
+    const second = changed(first, {}, "second");
+    const third = changed(second, {}, "third");
+    const node = new Synced(stateOf(A));
+    node.hear(1, B, { type: "prepare", epoch: 3 as Epoch, ballot });
+    const learnt = node.hear(2, C, { type: "document", document: third });
+    expect(sent(learnt)).not.toContain("b promise");
+    expect(node.disk).toMatchObject({ document: third, promised: undefined });
+  });
+
   test("P7: a newer history ends the older one", () => {
     const node = new Synced(stateOf(A));
     for (const voter of [B, C]) node.hear(1, voter, { type: "grant", epoch: 1 as Epoch, request: 1 });

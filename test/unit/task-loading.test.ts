@@ -31,6 +31,8 @@ describe("a partition that is loading", () => {
     beginToLoad(world);
     expect(world.engine.stats()).toMatchObject({ queuedTasks: 0, queuedBytes: 0 });
     expect(world.engine.queuedOf("a" as never)).toBe(0);
+    world.run(10_000);
+    expect(world.engine.view(PARTITION)).toMatchObject({ queued: 0, oldestWaitMs: 0 });
     world.call((engine) => engine.loaded(world.now, PARTITION));
     expect(world.engine.stats().queuedTasks).toBe(3);
     expect(world.engine.queuedOf("a" as never)).toBe(3);

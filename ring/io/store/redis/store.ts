@@ -10,6 +10,7 @@
  */
 
 import { setTimeout as delay } from "node:timers/promises";
+import { Changes } from "../../../changes.ts";
 import { RingError } from "../../../errors.ts";
 import type { Partition } from "../../../ids.ts";
 import type {
@@ -253,15 +254,14 @@ export class RedisStore implements NodeStore {
     group: RowGroup,
     tell: { readonly refuse: () => void; readonly settled: () => void; readonly failed: (error: RingError) => void },
   ): Item {
-    const { partition, term, changes } = group;
+    const { partition, term } = group;
+    const changes = Changes.of(group.changes);
     let opened: Opening | undefined;
     let sequence = 0;
-    let bytes = 64;
-    for (const { key, value } of changes) bytes += key.length + (value?.length ?? 0);
     return {
       partition,
       changes: changes.length,
-      bytes,
+      bytes: 64 + changes.putBytes + changes.deletes * changes.longestKeyBytes,
       args: (packer) => {
         const known = this.#opened.get(partition);
         if (known?.is(term) === true) {
