@@ -157,6 +157,14 @@ export class Hosting {
     this.#ahead.whole(partition);
   }
 
+  get hasArrived(): boolean {
+    return this.#ahead.hasArrived;
+  }
+
+  loadArrived(): void {
+    this.#ahead.load();
+  }
+
   /** H5 */
   foresee(document: RingDocument): void {
     for (const [partition, { generation }] of this.#copies.incoming()) {

@@ -9,6 +9,7 @@
  * A3  They count only when all of them are durable here, count and hash equal (incoming.ts, I2).
  * A4  What comes after that (an owner that was forced, or absorbed something) is on the disk alone: it is read.
  * A5  So is what is too much to be kept beside the partitions that are served.
+ * A6  What is whole is made into tasks in a step of its own: whoever waits for the word that it is whole hears that first.
  */
 
 import type { Partition } from "../ids.ts";
@@ -28,6 +29,8 @@ export class LoadingAhead {
   readonly #here: Here;
   readonly #engine: TaskEngineContract;
   readonly #loadings = new Map<Partition, Loading>();
+  /** Whole, and not made into tasks yet (A6). */
+  readonly #arrived = new Set<Partition>();
 
   constructor(here: Here, engine: TaskEngineContract) {
     this.#here = here;
@@ -53,7 +56,17 @@ export class LoadingAhead {
     const loading = this.#loadings.get(partition);
     if (loading === undefined || loading.isWhole) return;
     loading.isWhole = true;
-    setAside(this.#here, partition, this.#engine.arrived(partition));
+    this.#arrived.add(partition);
+  }
+
+  get hasArrived(): boolean {
+    return this.#arrived.size > 0;
+  }
+
+  /** A6 */
+  load(): void {
+    for (const partition of this.#arrived) setAside(this.#here, partition, this.#engine.arrived(partition));
+    this.#arrived.clear();
   }
 
   /** What the engine holds is good for an opening like this (A2, A3); if not, it goes. */
@@ -68,12 +81,16 @@ export class LoadingAhead {
   opened(partition: Partition, term: Term, older: Older): boolean {
     const loading = this.#loadings.get(partition);
     const isIt = term.history === loading?.term.history && term.opens === loading.term.opens;
-    if (isIt && this.serves(partition, term.generation, older)) return this.#loadings.delete(partition);
+    if (isIt && this.serves(partition, term.generation, older)) {
+      this.load();
+      return this.#loadings.delete(partition);
+    }
     this.cancel(partition);
     return false;
   }
 
   cancel(partition: Partition): void {
+    this.#arrived.delete(partition);
     if (this.#loadings.delete(partition)) this.#engine.close(this.#here.now, partition);
   }
 }

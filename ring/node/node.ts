@@ -726,6 +726,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
 
   #flush(): void {
     this.#flushAsked = false;
+    this.#hosting.loadArrived();
     if (!this.#commits.wanting) return;
     this.#engine.beforeCommit();
     this.#desk.drain();
@@ -752,7 +753,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       for (const message of messages) this.#message(this.#here.self, message);
     }
     this.#desk.flushOutcomes();
-    if (!this.#commits.wanting || this.#flushAsked) return;
+    if (this.#flushAsked || !(this.#commits.wanting || this.#hosting.hasArrived)) return;
     this.#flushAsked = true;
     this.#here.emit({ type: "flush-soon" });
   }

@@ -20,6 +20,14 @@ describe("a handoff", () => {
     expect(a.stored(P0)).toEqual([]);
   });
 
+  test("P1: a task that moved starts at its new owner", () => {
+    const { a, b, ids } = handedOver();
+    b.allowStarts(true);
+    a.follow(MOVED);
+    b.follow(MOVED);
+    expect(b.started[0]?.record.id).toBe(ids[0]);
+  });
+
   test("P2: knows the end of a task that is on its way to the disk when the last attempt ends and the seal is made", () => {
     const a = new Parts("a");
     a.allowStarts(true);
