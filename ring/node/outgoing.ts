@@ -271,7 +271,9 @@ export class Outgoing implements CommitListener {
   /** The store refused rows of the partition: what was begun to send is no longer what is there. */
   fenced(partition: Partition): void {
     const transfer = this.#transfers.get(handoffKey(partition));
-    if (transfer !== undefined && transfer.phase !== "waiting" && transfer.cut !== "consented")
+    if (transfer === undefined) return;
+    transfer.sentAhead = undefined; // of the group that was refused
+    if (transfer.phase !== "waiting" && transfer.cut !== "consented")
       this.#restart(transfer, "the store knows a newer owner");
   }
 
