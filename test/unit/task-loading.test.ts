@@ -47,7 +47,9 @@ describe("a partition that is loading", () => {
 
   test("keeps its app, however long it takes, so that all tasks of an app are counted in one place", () => {
     const world = closed();
+    world.call((engine) => engine.allowStarts(world.now, true));
     world.run(130_000);
+    expect(world.engine.stats().apps).toBe(0);
     beginToLoad(world);
     world.run(130_000); // idle apps are forgotten once a minute
     const other = world.record({ app: "a", type: "plain", key: "other" });
