@@ -50,7 +50,8 @@ export class ArrivingRows {
 function arrived({ key, value }: Row): Arrived {
   const task = key[0] === KIND.task ? readRow({ key, value }) : undefined;
   if (task !== undefined && "record" in task) return { task };
-  return { row: { key: key.slice(), value: key[0] === KIND.state ? NO_VALUE : value.slice() } };
+  // Slices of a Buffer would be views (D2).
+  return { row: { key: new Uint8Array(key), value: key[0] === KIND.state ? NO_VALUE : new Uint8Array(value) } };
 }
 
 function bytesOf(arrived: Arrived | undefined): number {

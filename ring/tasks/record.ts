@@ -83,7 +83,7 @@ export function headersOf(record: TaskRecord): Map<string, string> {
 /** The same record over its own copy of the bytes, so that it does not keep alive the message it came in. */
 export function detachRecord(record: TaskRecord): TaskRecord {
   if (bytesOf(record) * 2 >= record.bytes.buffer.byteLength) return record;
-  return over(record.wire.slice(), record);
+  return over(new Uint8Array(record.wire), record); // a slice of a Buffer would be a view
 }
 
 /** The same record, which does not wait for its delay again; its wire still says so. */

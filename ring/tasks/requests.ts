@@ -213,7 +213,7 @@ export class Requests {
   #revive(now: Instant, dead: Dead, value: Uint8Array): boolean {
     const { admission, outbox } = this.#options;
     try {
-      const wire = readDead(value).wire.slice();
+      const wire = new Uint8Array(readDead(value).wire);
       const record = parseRecord(wire, 0, wire.length);
       if (isRefused(record) || record.id !== dead.id) return false;
       if ((dead.flags & FLAG.child) !== 0) {

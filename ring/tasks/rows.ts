@@ -220,7 +220,7 @@ export function readResult(value: Uint8Array): ResultRow {
   const key = reader.text16();
   const idempotencyKey = reader.text16();
   const failure = (flags & 2) === 0 ? undefined : readFailure(reader);
-  const result = (flags & 4) === 0 ? undefined : reader.rest().slice();
+  const result = (flags & 4) === 0 ? undefined : new Uint8Array(reader.rest());
   return {
     app,
     type,
@@ -285,7 +285,7 @@ export function readSchedule(value: Uint8Array): ScheduleRow {
   return {
     paused,
     lastTickMs,
-    spec: { every, taskType, payload: reader.rest().slice(), misfire: (flags & 8) === 0 ? "once" : "skip" },
+    spec: { every, taskType, payload: new Uint8Array(reader.rest()), misfire: (flags & 8) === 0 ? "once" : "skip" },
   };
 }
 

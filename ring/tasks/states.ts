@@ -225,7 +225,7 @@ export function stateOf(rows: readonly Row[]): Map<string, Uint8Array> {
   const values = new Map<string, Uint8Array>();
   for (const row of rows) {
     try {
-      values.set(readKeyed(row.key).name, row.value.slice());
+      values.set(readKeyed(row.key).name, new Uint8Array(row.value));
     } catch {}
   }
   return values;

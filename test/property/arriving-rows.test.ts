@@ -47,6 +47,20 @@ describe("rows that arrive", () => {
     rows.add({ key: Uint8Array.of(KIND.result, 1), value: message.subarray(10, 20) });
     expect(rows.whole().rows[0]?.value.buffer.byteLength).toBe(10);
   });
+
+  test("P5: nor of a Buffer, whose slices are views", () => {
+    const message = Buffer.alloc(1_000_000, 7);
+    const rows = new ArrivingRows();
+    rows.add({ key: Uint8Array.of(KIND.result, 1), value: message.subarray(10, 20) });
+    const task = positionKey(KIND.task, { generation: 1, opens: 1, sequence: 1 });
+    const record = { bytes: wire, start: 0, end: wire.length };
+    message.set(taskChange(readPosition(task), HEADER, record, false).change().value as Uint8Array, 100);
+    rows.add({ key: task, value: message.subarray(100, 116 + wire.length) });
+    const { rows: others, tasks } = rows.whole();
+    expect(others[0]?.value.buffer.byteLength).toBe(10);
+    expect(tasks[0]?.record.bytes.buffer.byteLength).toBe(wire.length);
+    expect([...(tasks[0]?.record.wire ?? [])]).toEqual([...wire]);
+  });
 });
 
 const ID = mintId({ wallMs: 1_700_000_000_000, random: Math.random, app: "alpha", key: "k" });
