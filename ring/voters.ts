@@ -6,6 +6,8 @@
  * V2  A dead voter is replaced, never just removed: down members count as members, so a loss never shrinks the voter set.
  * V3  A voter that leaves is replaced, or removed when the ring needs fewer voters or nobody can take its place.
  * V5  A voter that leaves does not go before dead ones if they would keep those that stay from deciding anything.
+ * V6  A member that joins votes before it owns anything: a change of voters takes more rounds than another, and would otherwise come
+ *     with the first partitions, whose keys wait for it.
  * V4  Voters spread over zones, then over machines, then by name; a lopsided set is evened out one voter per epoch.
  */
 
@@ -101,7 +103,10 @@ export function setVoters(document: RingDocument, voters: readonly NodeName[]): 
 function candidatesOf(document: RingDocument, view: VoterView): readonly Member[] {
   return document.members.filter(
     ({ name, status }) =>
-      status === "valid" && view.live.has(name) && view.answered.has(name) && !document.voters.includes(name),
+      (status === "valid" || status === "joining") && // V6
+      view.live.has(name) &&
+      view.answered.has(name) &&
+      !document.voters.includes(name),
   );
 }
 

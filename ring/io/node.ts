@@ -30,6 +30,7 @@ import { isWantOfRoom } from "./room.ts";
 import type { SeatStore } from "./seats.ts";
 import type { StoreLog } from "./store/log.ts";
 import type { NodeStore } from "./store/node-store.ts";
+import { Turns } from "./turns.ts";
 
 export interface PeerLinks {
   send(to: NodeName, message: NodeMessage): boolean;
@@ -75,6 +76,7 @@ export class NodeDriver implements RingNode {
   #timerAt = Number.POSITIVE_INFINITY;
   #closed = false;
   #flushing = false;
+  readonly #pages = new Turns();
   #originId = 0;
   readonly #questions = new Questions((event) => this.step(event));
   readonly #origins = new Map<number, SubmitOrigin>();
@@ -316,12 +318,11 @@ export class NodeDriver implements RingNode {
       case "open":
         return this.#own.open(effect);
       case "read":
-        // Whoever reads page after page lets others have their turn between them; a task waits for the state of its key.
+        // A task waits for the state of its key; whoever reads page after page lets others have their turn between them.
         if (effect.request.prefix !== undefined) return this.#read(effect);
-        setImmediate(() => {
+        return this.#pages.add(() => {
           if (!this.#closed) this.#read(effect);
         });
-        return;
       case "drop": {
         const { directory, partition } = effect;
         const event = { type: "dropped", directory, partition } as const;

@@ -9,7 +9,8 @@
  * A3  They count only when all of them are durable here, count and hash equal (incoming.ts, I2).
  * A4  What comes after that (an owner that was forced, or absorbed something) is on the disk alone: it is read.
  * A5  So is what is too much to be kept beside the partitions that are served.
- * A6  What is whole is made into tasks in a step of its own: whoever waits for the word that it is whole hears that first.
+ * A6  What is whole is made into tasks in steps of their own, some at a time: whoever waits for the word that it is whole, and for
+ *     votes on who owns it, hears that first.
  */
 
 import type { Partition } from "../ids.ts";
@@ -29,7 +30,7 @@ export class LoadingAhead {
   readonly #here: Here;
   readonly #engine: TaskEngineContract;
   readonly #loadings = new Map<Partition, Loading>();
-  /** Whole, and not made into tasks yet (A6). */
+  /** Whole, and not all of it made into tasks yet (A6). */
   readonly #arrived = new Set<Partition>();
 
   constructor(here: Here, engine: TaskEngineContract) {
@@ -63,10 +64,10 @@ export class LoadingAhead {
     return this.#arrived.size > 0;
   }
 
-  /** A6 */
+  /** A6: some of what came first. */
   load(): void {
-    for (const partition of this.#arrived) setAside(this.#here, partition, this.#engine.arrived(partition));
-    this.#arrived.clear();
+    const [first] = this.#arrived;
+    if (first !== undefined) this.#take(first, STEP_ROWS);
   }
 
   /** What the engine holds is good for an opening like this (A2, A3); if not, it goes. */
@@ -82,7 +83,7 @@ export class LoadingAhead {
     const loading = this.#loadings.get(partition);
     const isIt = term.history === loading?.term.history && term.opens === loading.term.opens;
     if (isIt && this.serves(partition, term.generation, older)) {
-      this.load();
+      if (this.#arrived.has(partition)) this.#take(partition, Number.POSITIVE_INFINITY);
       return this.#loadings.delete(partition);
     }
     this.cancel(partition);
@@ -93,6 +94,12 @@ export class LoadingAhead {
     this.#arrived.delete(partition);
     if (this.#loadings.delete(partition)) this.#engine.close(this.#here.now, partition);
   }
+
+  #take(partition: Partition, most: number): void {
+    const { unreadable, isAll } = this.#engine.arrived(partition, most);
+    if (isAll) this.#arrived.delete(partition);
+    setAside(this.#here, partition, unreadable);
+  }
 }
 
 /** Says so of rows that the engine cannot read. */
@@ -100,3 +107,6 @@ export function setAside(here: Here, partition: Partition, unreadable: readonly 
   if (unreadable.length > 0)
     here.note("unreadable-rows", `partition ${partition}: ${unreadable.length} rows set aside`);
 }
+
+/** A millisecond or so. */
+const STEP_ROWS = 200;

@@ -154,6 +154,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         foreseen: (document) => {
           this.#share(document);
           this.#hosting.foresee(document);
+          this.#router.foresee(document);
         },
         decided: (document) => this.#follow(document),
         proposalEnded: (ending) => this.#claimant.ended(ending, random()),

@@ -94,8 +94,9 @@ export class RowStream {
   }
 }
 
-const CHUNK_BYTES = 262_144;
-const CHUNK_ROWS = 1_000;
+/** A page is read, sent, taken and written in steps of one: larger ones hold up keys that wait for something else. */
+const CHUNK_BYTES = 65_536;
+const CHUNK_ROWS = 250;
 /** Chunks sent ahead of the receiver's disk. */
 const WINDOW_CHUNKS = 8;
 /** Read the next page when fewer changes than this wait, and no more bytes than may leave at once. */

@@ -15,6 +15,8 @@ type Arrived = { readonly task: TaskRow } | { readonly row: Row };
 
 export class ArrivingRows {
   readonly #rows = new Map<string, Arrived>();
+  /** What is left to take. */
+  #left: { readonly tasks: TaskRow[]; readonly rows: Row[] } | undefined;
   #bytes = 0;
 
   /** Of rows other than tasks, which their owner keeps in memory whatever they are. */
@@ -33,8 +35,15 @@ export class ArrivingRows {
     }
   }
 
-  /** In the order of their keys; `tasks` come before all others. */
-  whole(): { readonly tasks: readonly TaskRow[]; readonly rows: readonly Row[] } {
+  /** Nothing comes any more: up to `most` of them, in the order of their keys, tasks before all others. */
+  take(most: number): { readonly tasks: readonly TaskRow[]; readonly rows: readonly Row[]; readonly isAll: boolean } {
+    this.#left ??= this.#whole();
+    const { tasks, rows } = this.#left;
+    const some = tasks.splice(0, most);
+    return { tasks: some, rows: rows.splice(0, most - some.length), isAll: tasks.length + rows.length === 0 };
+  }
+
+  #whole(): { readonly tasks: TaskRow[]; readonly rows: Row[] } {
     const tasks: TaskRow[] = [];
     const rows: Row[] = [];
     for (const name of [...this.#rows.keys()].sort()) {
@@ -42,6 +51,7 @@ export class ArrivingRows {
       if ("task" in each) tasks.push(each.task);
       else rows.push(each.row);
     }
+    this.#rows.clear();
     return { tasks, rows };
   }
 }

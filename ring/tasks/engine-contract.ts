@@ -143,6 +143,14 @@ export interface PartitionView {
   readonly oldestWaitMs: number;
 }
 
+/** Of rows that have arrived. */
+export interface Taken {
+  /** Rows that cannot be read. */
+  readonly unreadable: readonly Row[];
+  /** None are left. */
+  readonly isAll: boolean;
+}
+
 export interface TaskEngineContract {
   // Time. `now` is monotonic; wall ms = now + wallOffsetMs, set by the node machine and used only for due times.
   setWallOffset(offsetMs: number): void;
@@ -160,8 +168,8 @@ export interface TaskEngineContract {
    * too many to be kept, and have to be loaded from where they are stored.
    */
   arrive(partition: Partition, changes: readonly RowChange[]): boolean;
-  /** That was all of them. Gives back those that cannot be read. */
-  arrived(partition: Partition): readonly Row[];
+  /** That was all of them: takes up to `most`, which is more than none. */
+  arrived(partition: Partition, most: number): Taken;
   loaded(now: Instant, partition: Partition): void;
   /** Stop starting tasks of the partition (cut-over, seal), also of one that is still loading; submits are still admitted until the node machine parks them. */
   hold(now: Instant, partition: Partition): void;

@@ -17,7 +17,7 @@ import { Core } from "./core.ts";
 import { DeadLetters } from "./dead.ts";
 import { Declarations } from "./declared.ts";
 import type { AppCatalogue } from "./definition.ts";
-import type { EngineOutput, PartitionView, TaskEngineContract, TaskRequest } from "./engine-contract.ts";
+import type { EngineOutput, PartitionView, Taken, TaskEngineContract, TaskRequest } from "./engine-contract.ts";
 import { expireTask } from "./expiry.ts";
 import { Lanes } from "./lanes.ts";
 import { ENGINE_LIMITS, type EngineLimits } from "./limits.ts";
@@ -219,8 +219,8 @@ export class TaskEngine implements TaskEngineContract {
     return this.#serving.arrive(partition, changes);
   }
 
-  arrived(partition: Partition): readonly Row[] {
-    return this.#serving.arrived(partition);
+  arrived(partition: Partition, most: number): Taken {
+    return this.#serving.arrived(partition, most);
   }
 
   loaded(now: Instant, partition: Partition): void {

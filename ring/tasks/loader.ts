@@ -16,6 +16,7 @@ import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { readEnded } from "./ended-row.ts";
+import type { Taken } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
@@ -98,14 +99,14 @@ export class Loader {
     return rows.bytes <= ARRIVING_BYTES;
   }
 
-  /** That was all of them: as if they had been loaded. */
-  arrived(vnode: Vnode): readonly Row[] {
-    const arrived = this.#arriving.get(vnode)?.whole();
-    this.#arriving.delete(vnode);
-    if (arrived === undefined) return [];
+  /** That was all of them: up to `most` are taken as if they had been loaded. */
+  arrived(vnode: Vnode, most: number): Taken {
+    const some = this.#arriving.get(vnode)?.take(most);
+    if (some === undefined) return NOTHING_LEFT;
+    if (some.isAll) this.#arriving.delete(vnode);
     const pages = this.#pagesOf(vnode);
-    for (const task of arrived.tasks) this.#prepare(vnode, task, pages);
-    return this.load(vnode, arrived.rows);
+    for (const task of some.tasks) this.#prepare(vnode, task, pages);
+    return { unreadable: this.load(vnode, some.rows), isAll: some.isAll };
   }
 
   loaded(now: Instant, vnode: Vnode): void {
@@ -362,4 +363,5 @@ export class Loader {
 /** Of one partition, apart from its tasks. */
 const ARRIVING_BYTES = 16 * 1024 * 1024;
 const HERE: Source = { type: "here" };
+const NOTHING_LEFT: Taken = { unreadable: [], isAll: true };
 const decoder = new TextDecoder();

@@ -13,6 +13,7 @@ import type { AppRing } from "./app-ring.ts";
 import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { Declarations, Declared } from "./declared.ts";
+import type { Taken } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Loader } from "./loader.ts";
 import { type AppRun, type Lane, Task, Vnode } from "./model.ts";
@@ -70,9 +71,9 @@ export class Serving {
     return vnode !== undefined && this.#parts.loader.arrive(vnode, changes);
   }
 
-  arrived(partition: Partition): readonly Row[] {
+  arrived(partition: Partition, most: number): Taken {
     const vnode = this.#loading(partition);
-    return vnode === undefined ? [] : this.#parts.loader.arrived(vnode);
+    return vnode === undefined ? { unreadable: [], isAll: true } : this.#parts.loader.arrived(vnode, most);
   }
 
   loaded(now: Instant, partition: Partition): void {

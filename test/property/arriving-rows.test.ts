@@ -1,12 +1,13 @@
 /**
  * Rows that come from another owner, pages mixed with changes, give what the disk would: the same rows in the order of their
- * keys. Broken once on purpose: a deletion that is not heeded; rows left in the order in which they came.
+ * keys, however many are taken at a time. Broken once on purpose: a deletion that is not heeded; rows left in the order in which they came.
  */
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { keyText, type Row, type RowChange } from "../../ring/store.ts";
 import { ArrivingRows } from "../../ring/tasks/arriving.ts";
+import type { TaskRow } from "../../ring/tasks/read-row.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import { KIND, positionKey, readPosition, taskChange } from "../../ring/tasks/rows.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
@@ -14,7 +15,7 @@ import { mintId } from "../../ring/tasks/task-id.ts";
 describe("rows that arrive", () => {
   test("P1: are the last ones written under each key, in the order of the keys, tasks first", () => {
     fc.assert(
-      fc.property(fc.array(change, { maxLength: 60 }), (changes) => {
+      fc.property(fc.array(change, { maxLength: 60 }), fc.integer({ min: 1, max: 80 }), (changes, most) => {
         const rows = new ArrivingRows();
         const disk = new Map<string, Row>();
         for (const each of changes) {
@@ -25,7 +26,7 @@ describe("rows that arrive", () => {
         }
         const stored = [...disk.values()].sort((left, right) => Buffer.compare(left.key, right.key));
         const isTask = ({ key }: Row): boolean => key[0] === KIND.task;
-        const whole = rows.whole();
+        const whole = wholeOf(rows, most);
         expect(whole.rows).toEqual(stored.filter((row) => !isTask(row)));
         expect(whole.tasks.map((task) => ("position" in task ? task.position.sequence : undefined))).toEqual(
           stored.filter(isTask).map(({ key }) => readPosition(key).sequence),
@@ -38,14 +39,14 @@ describe("rows that arrive", () => {
     const rows = new ArrivingRows();
     const bad = { key: positionKey(KIND.task, { generation: 1, opens: 1, sequence: 7 }), value: Uint8Array.of(9) };
     rows.add(bad);
-    expect(rows.whole()).toEqual({ tasks: [], rows: [bad] });
+    expect(wholeOf(rows)).toEqual({ tasks: [], rows: [bad] });
   });
 
   test("P5: nothing that is kept is a view of what came", () => {
     const message = new Uint8Array(4_096).fill(7);
     const rows = new ArrivingRows();
     rows.add({ key: Uint8Array.of(KIND.result, 1), value: message.subarray(10, 20) });
-    expect(rows.whole().rows[0]?.value.buffer.byteLength).toBe(10);
+    expect(wholeOf(rows).rows[0]?.value.buffer.byteLength).toBe(10);
   });
 
   test("P5: nor of a Buffer, whose slices are views", () => {
@@ -56,12 +57,28 @@ describe("rows that arrive", () => {
     const record = { bytes: wire, start: 0, end: wire.length };
     message.set(taskChange(readPosition(task), HEADER, record, false).change().value as Uint8Array, 100);
     rows.add({ key: task, value: message.subarray(100, 116 + wire.length) });
-    const { rows: others, tasks } = rows.whole();
+    const { rows: others, tasks } = wholeOf(rows);
     expect(others[0]?.value.buffer.byteLength).toBe(10);
     expect(tasks[0]?.record.bytes.buffer.byteLength).toBe(wire.length);
     expect([...(tasks[0]?.record.wire ?? [])]).toEqual([...wire]);
   });
 });
+
+/** All of them, `most` at a time. */
+function wholeOf(
+  rows: ArrivingRows,
+  most = Number.POSITIVE_INFINITY,
+): { tasks: readonly TaskRow[]; rows: readonly Row[] } {
+  const whole: { tasks: TaskRow[]; rows: Row[] } = { tasks: [], rows: [] };
+  for (let isAll = false; !isAll; ) {
+    const some = rows.take(most);
+    expect(some.tasks.length + some.rows.length).toBeLessThanOrEqual(most);
+    whole.tasks.push(...some.tasks);
+    whole.rows.push(...some.rows);
+    isAll = some.isAll;
+  }
+  return whole;
+}
 
 const ID = mintId({ wallMs: 1_700_000_000_000, random: Math.random, app: "alpha", key: "k" });
 const wire = encodeRecord({ app: "alpha", type: "bump", key: "k", id: ID });

@@ -22,7 +22,7 @@ import {
   setAdopter,
   setPlace,
 } from "../../ring/transition.ts";
-import { hasFailover, nextVoters, setVoters, voterTarget } from "../../ring/voters.ts";
+import { hasFailover, nextVoters, setVoters, votersAreDue, voterTarget } from "../../ring/voters.ts";
 import { commit, founded, name, newcomer, owned, ringOf, stage, statusOf, transferred, voted } from "./ring-changes.ts";
 
 describe("founding", () => {
@@ -219,6 +219,16 @@ describe("voters", () => {
       expect(voterTarget(document.members)).toBe(target);
       expect(document.voters.length).toBe(target);
     });
+  });
+
+  test("a member that joins votes before its first partition comes", () => {
+    const document = commit(stage(ringOf("ab"), { type: "join", member: newcomer("c") }));
+    expect(document.members.map(({ status }) => status)).toEqual(["valid", "valid", "joining"]);
+    let next = document;
+    for (let epoch = 0; epoch < 2; epoch++)
+      next = setVoters(next, nextVoters(next, { live: all(next), answered: all(next) }));
+    expect(next.voters).toEqual(["a", "b", "c"]);
+    expect(votersAreDue(next)).toBe(false);
   });
 
   test("one voter comes per epoch, and only one that has answered", () => {
