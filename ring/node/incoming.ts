@@ -11,6 +11,8 @@
  *     the one that its sender knew: following that one would drop the copy.
  * I6  Of several adopted directories with rows of one partition the newest comes first: it knows what has become of the rows of
  *     the others, which its owner may have absorbed and run (hosting.ts, H6).
+ * I7  Handoffs that come at the same time come from one node, which lets them cut over together: of two that consent one after the other the
+ *     second waits for both decisions, with all its keys. One that takes long holds up nobody.
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
@@ -40,6 +42,7 @@ interface Arrival {
   whole: boolean;
   /** I5: the epoch that its sender knew, and what is not acknowledged before. */
   plannedAt: number;
+  readonly begunAt: Instant;
   readonly owed: { readonly sequence: number; readonly complete: boolean }[];
   lastProgress: Instant;
 }
@@ -169,6 +172,8 @@ export class Incoming {
     } else {
       if (document.next[partition] !== this.#here.self || document.owners[partition] !== from)
         return wait("the receiver knows another plan");
+      if ([...this.#arrivals.values()].some((other) => this.#goesAlone(other, from)))
+        return wait("the receiver takes those of another node first");
       const room = this.#hosting.expect(partition, { history: document.history, generation: id.generation, opens: 0 });
       if (room !== "ready")
         return wait(
@@ -186,10 +191,16 @@ export class Incoming {
       hash: 0,
       whole: false,
       plannedAt: 0,
+      begunAt: this.#here.now,
       owed: [],
       lastProgress: this.#here.now,
     });
     this.#here.send(from, { type: "transfer-begin", transfer: id });
+  }
+
+  /** I7 */
+  #goesAlone({ from, stranded, begunAt }: Arrival, sender: NodeName): boolean {
+    return stranded === undefined && from !== sender && this.#here.now - begunAt < ALONE_MS;
   }
 
   /** I6 */
@@ -300,4 +311,6 @@ function keyOf(id: TransferId): string {
 }
 
 const STALL_MS = 30_000;
+/** I7: longer than most partitions take. */
+const ALONE_MS = 2_000;
 const TELL_EVERY_MS = 500;

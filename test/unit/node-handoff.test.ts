@@ -1,8 +1,8 @@
 /** How partitions move between nodes: hosting, outgoing and incoming against each other, and against bad moments. */
 
 import { describe, expect, test } from "vitest";
-import type { NodeName } from "../../ring/ids.ts";
-import type { TransferMessage } from "../../ring/node/messages.ts";
+import type { Epoch, NodeName, Partition } from "../../ring/ids.ts";
+import type { TransferId, TransferMessage } from "../../ring/node/messages.ts";
 import { sealChange } from "../../ring/node/rows.ts";
 import { handedOver, MOVED, PLANNED } from "./node-handed.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
@@ -274,6 +274,26 @@ describe("a handoff", () => {
     expect(a.consents[0]).toEqual({ epoch: 6, partition: 0, to: "b" });
   });
 
+  test("those of two owners come one after the other, so that they cut over apart; a slow one holds up nobody for long", () => {
+    const b = new Parts("b");
+    const plan = documentOf({ epoch: 5, owner: "a", next: "b" });
+    b.follow({
+      ...plan,
+      owners: plan.owners.map((owner, at) => (at === P1 || at === P2 ? ("c" as NodeName) : owner)),
+      next: plan.next.map((next, at) => (at <= P2 ? ("b" as NodeName) : next)),
+    });
+    const offer = (from: string, partition: Partition, nonce: number): string | undefined => {
+      b.receive(from, { type: "transfer-offer", transfer: transferOf(partition, nonce), epoch: 5 as Epoch });
+      return b.taken().find(({ to }) => to === from)?.message.type;
+    };
+    expect(offer("c", P1, 1)).toBe("transfer-begin");
+    expect(offer("a", P0, 2)).toBe("transfer-wait");
+    expect(offer("c", P2, 3)).toBe("transfer-begin");
+    b.receive("c", { type: "transfer-abort", transfer: transferOf(P2, 3), reason: "" });
+    b.tick(2_100);
+    expect(offer("a", P0, 4)).toBe("transfer-begin");
+  });
+
   test("P5: when the receiver is slower than the load, what waits for it stays bounded: submits wait instead", () => {
     const a = new Parts("a");
     a.follow(documentOf({ epoch: 4 }));
@@ -349,3 +369,10 @@ describe("commits", () => {
     expect(a.hosting.serving(P0)).toBe(true);
   });
 });
+
+function transferOf(partition: Partition, nonce: number): TransferId {
+  return { partition, kind: "handoff", generation: 1, nonce };
+}
+
+const P1 = 1 as Partition;
+const P2 = 2 as Partition;
