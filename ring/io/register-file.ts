@@ -5,9 +5,13 @@
  *
  * A voter that forgets breaks the ring's one history (P7), so a fault here is an error, never an empty or older value:
  * R1  `write` resolves after its value, or a newer one, is synced. While a write is under way only the newest waits.
- * R2  The file is replaced as a whole (`replacement.ts`: two syncs), so whatever a crash leaves is whole. A checksum that
- *     does not fit is therefore damage, not a torn write, and there is no older copy to fall back to. Two alternating
- *     slots would cost one sync, but could not tell these two cases apart, nor a copy written over the file (R3).
+ * R2  The file is replaced as a whole by one that was made beside it (`replacement.ts`: one synced write), so what bears its name is
+ *     whole. A checksum that does not fit is therefore damage, not a torn write, and there is no older copy to fall back to. Two
+ *     alternating slots could not tell these two cases apart, nor a copy written over the file (R3).
+ * R6  A value is acknowledged when it is durable beside the file, and takes its place right after that: decisions, and keys, wait
+ *     for each value. A crash in between leaves it there, and the next opening finds it. What is there and does not fit its
+ *     checksum is what a crash left of a write that nobody was told of. The next value may come before the place is taken: there are
+ *     some files beside it, each used only when its name has been synced.
  * R3  The file names its member and its own inode and birth: a copy (restored from backup) is refused (ownership rule 4).
  *     A marker made with the first write tells a lost file from one that never was. Restoring the whole disk or
  *     virtual machine cannot be seen from here.
@@ -17,13 +21,13 @@
  *     so that the ring may replace it.
  */
 
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../errors.ts";
 import type { MemberId } from "../ids.ts";
 import { isNetworkFileSystem } from "./directory.ts";
-import { isDiskFull, readFileIfThere, replaceFile, type SyncHandle } from "./files.ts";
+import { isDiskFull, readFileIfThere, replaceFile, type SyncHandle, syncDirectory } from "./files.ts";
 import { Replacement } from "./replacement.ts";
 import { ROOM_RETRY_MS } from "./room.ts";
 import { checksum } from "./store/checksum.ts";
@@ -53,24 +57,53 @@ export interface RegisterFile {
 /** `directory` must be locked. Rejects with `STORE_BROKEN` and what is wrong: damaged, lost, another member's, restored (R2, R3). */
 export async function openRegisterFile(directory: string, options: RegisterFileOptions): Promise<RegisterFile> {
   const path = join(directory, REGISTER);
-  const bytes = await readFileIfThere(path);
   const made = (await readFileIfThere(join(directory, MADE))) !== undefined;
-  if (bytes === undefined) {
-    if (made)
-      throw new RingError(
-        "STORE_BROKEN",
-        `${path} is lost: this member voted and no longer knows what; let it join as a new member`,
-      );
-    return new ReplacedFile(directory, options, { content: undefined, sequence: 0 }, made);
-  }
-  const record = decode(bytes);
-  if (record === undefined) throw new RingError("STORE_BROKEN", `${path} is damaged: its checksum does not fit`);
-  if (record.format !== FORMAT)
-    throw new RingError("STORE_BROKEN", `${path} has format ${record.format}; this program knows ${FORMAT}`);
-  if (record.memberId !== options.memberId) {
+  const record = await readRecord(path, options.memberId);
+  if (record === "torn") throw new RingError("STORE_BROKEN", `${path} is damaged: its checksum does not fit`);
+  if (record === undefined && made)
     throw new RingError(
       "STORE_BROKEN",
-      `${path} belongs to member ${record.memberId}, not to ${options.memberId}: it was copied here`,
+      `${path} is lost: this member voted and no longer knows what; let it join as a new member`,
+    );
+  const newest = record === undefined ? undefined : await takeLeftover(directory, record, options);
+  return new ReplacedFile(directory, options, newest ?? { content: undefined, sequence: 0 }, made);
+}
+
+/** R6: the newest value may lie beside the file. It takes its place, and whatever else lies there goes. */
+async function takeLeftover(
+  directory: string,
+  record: RegisterRecord,
+  { memberId, sync, log }: RegisterFileOptions,
+): Promise<RegisterRecord> {
+  const names = (await readdir(directory)).filter((name) => name.startsWith(BESIDE_PREFIX));
+  let newest = record;
+  let newestName: string | undefined;
+  for (const name of names) {
+    const found = await readRecord(join(directory, name), memberId);
+    if (found === "torn") log?.warn({ directory, name }, "a write of the register was under way when its process died");
+    else if (found !== undefined && found.sequence > newest.sequence) [newest, newestName] = [found, name];
+  }
+  if (newestName !== undefined) {
+    await rename(join(directory, newestName), join(directory, REGISTER));
+    await syncDirectory(directory, sync);
+  }
+  for (const name of names) if (name !== newestName) await rm(join(directory, name), { force: true });
+  return newest;
+}
+
+/** Undefined when nothing was ever written there. Rejects when it is not what this member wrote in this place (R3). */
+async function readRecord(path: string, memberId: MemberId): Promise<RegisterRecord | "torn" | undefined> {
+  const bytes = await readFileIfThere(path);
+  if (bytes === undefined) return undefined;
+  if (basename(path) !== REGISTER && bytes.every((byte) => byte === 0)) return undefined;
+  const record = decode(bytes);
+  if (record === undefined) return "torn";
+  if (record.format !== FORMAT)
+    throw new RingError("STORE_BROKEN", `${path} has format ${record.format}; this program knows ${FORMAT}`);
+  if (record.memberId !== memberId) {
+    throw new RingError(
+      "STORE_BROKEN",
+      `${path} belongs to member ${record.memberId}, not to ${memberId}: it was copied here`,
     );
   }
   if (await isCopy(path, record)) {
@@ -79,7 +112,7 @@ export async function openRegisterFile(directory: string, options: RegisterFileO
       `${path} is a copy of the file that was written (restored from backup, or moved by copying): the member must join as a new one`,
     );
   }
-  return new ReplacedFile(directory, options, record, made);
+  return record;
 }
 
 class ReplacedFile implements RegisterFile {
@@ -93,8 +126,11 @@ class ReplacedFile implements RegisterFile {
   /** R1: the newest value given while another is being written, and all who wait for it. */
   #next: { content: Uint8Array; readonly waiters: Waiter[] } | undefined;
   #writing: Promise<void> | undefined;
-  /** Made after a write, while nobody waits; where that failed the next write tries again. */
-  #spare: Promise<Replacement | undefined> = Promise.resolve(undefined);
+  /** Their names are durable; where there are none the next write makes one. */
+  #spares: Replacement[] = [];
+  #spareNumber = 0;
+  /** R6: what was written takes its place, one after another. */
+  #settling: Promise<void> = Promise.resolve();
 
   constructor(
     directory: string,
@@ -143,43 +179,46 @@ class ReplacedFile implements RegisterFile {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#writing;
-    await (await this.#spare)?.discard();
+    await this.#settling;
+    for (const spare of this.#spares.splice(0)) await spare.discard();
   }
 
   async #run(): Promise<void> {
     for (let next = this.#next; next !== undefined; next = this.#next) {
       this.#next = undefined;
       try {
+        if (this.#broken !== undefined) throw this.#broken;
         await this.#replace(next.content);
         for (const waiter of next.waiters) waiter.resolve();
       } catch (cause) {
-        // R4
-        this.#broken = new RingError("STORE_BROKEN", `the register file could not be written: ${String(cause)}`, {
-          cause,
-        });
+        const broken = this.#break(cause);
         const later: readonly Waiter[] = (this.#next as { readonly waiters: Waiter[] } | undefined)?.waiters ?? [];
         this.#next = undefined;
-        for (const waiter of [...next.waiters, ...later]) waiter.reject(this.#broken);
+        for (const waiter of [...next.waiters, ...later]) waiter.reject(broken);
       }
     }
     this.#writing = undefined;
   }
 
+  /** R4 */
+  #break(cause: unknown): RingError {
+    this.#broken ??= new RingError("STORE_BROKEN", `the register file could not be written: ${String(cause)}`, {
+      cause,
+    });
+    return this.#broken;
+  }
+
   async #replace(content: Uint8Array): Promise<void> {
     const { memberId, sync } = this.#options;
     const sequence = this.#sequence + 1;
-    const bytes = recordBytes(memberId, content);
-    let file = await this.#spare;
-    if (file !== undefined && file.capacity < bytes) {
-      await file.discard();
-      file = undefined;
-    }
-    file ??= await this.#prepareWhenThereIsRoom(Math.max(SPARE_BYTES, 2 * bytes));
-    const { inode, birthNs, capacity } = file;
-    await file.replace(encode({ format: FORMAT, sequence, memberId, content, inode, birthNs }));
-    this.#spare = this.#prepare(capacity).catch(() => undefined);
+    const file = await this.#spareFor(recordBytes(memberId, content));
+    const { inode, birthNs } = file;
+    await file.write(encode({ format: FORMAT, sequence, memberId, content, inode, birthNs }));
+    this.#settling = this.#settling.then(() => this.#settle(file)).catch((cause: unknown) => void this.#break(cause));
     if (!this.#made) {
       // R3: before the first value is acknowledged.
+      await this.#settling;
+      if (this.#broken !== undefined) throw this.#broken;
       await replaceFile(join(this.#directory, MADE), {
         content: async () => new Uint8Array(),
         ...(sync !== undefined && { sync }),
@@ -188,6 +227,33 @@ class ReplacedFile implements RegisterFile {
     }
     this.#sequence = sequence;
     this.#content = content;
+  }
+
+  /** R6: one sync of the directory for the place that is taken and for the names of the next files. */
+  async #settle(file: Replacement): Promise<void> {
+    await file.takePlace(join(this.#directory, REGISTER));
+    const fresh: Replacement[] = [];
+    try {
+      while (this.#spares.length + fresh.length < SPARES) fresh.push(await this.#prepare(file.capacity));
+    } catch {
+      // Of want of room the next write hears.
+    }
+    await syncDirectory(this.#directory, this.#options.sync);
+    this.#spares.push(...fresh);
+  }
+
+  async #spareFor(bytes: number): Promise<Replacement> {
+    for (let isSettled = false; ; isSettled = true) {
+      for (let file = this.#spares.shift(); file !== undefined; file = this.#spares.shift()) {
+        if (file.capacity >= bytes) return file;
+        await file.discard();
+      }
+      if (isSettled) break;
+      await this.#settling;
+    }
+    const file = await this.#prepareWhenThereIsRoom(Math.max(SPARE_BYTES, 2 * bytes));
+    await syncDirectory(this.#directory, this.#options.sync);
+    return file;
   }
 
   /** R5 */
@@ -210,7 +276,8 @@ class ReplacedFile implements RegisterFile {
   }
 
   #prepare(capacity: number): Promise<Replacement> {
-    return Replacement.prepare(join(this.#directory, REGISTER), capacity, this.#options.sync);
+    const name = `${BESIDE_PREFIX}${++this.#spareNumber}`;
+    return Replacement.prepare(join(this.#directory, name), capacity, this.#options.sync);
   }
 }
 
@@ -284,6 +351,9 @@ function decode(bytes: Uint8Array): RegisterRecord | undefined {
 /** As long as opening a store waits for room. */
 const ROOM_DEADLINE_MS = 30_000;
 const REGISTER = "register";
+const BESIDE_PREFIX = "register.new";
+/** R6: a vote and the document that follows from it are two values in a row. */
+const SPARES = 2;
 /** Empty; says that a register was written here once. */
 const MADE = "register-made";
 const MAGIC = 0x54525247;

@@ -1,22 +1,19 @@
 /**
- * The next version of a file that is often replaced as a whole, made ahead of time: its blocks are there, its identity is
- * known, and so taking the place of the version before costs one synced write, a rename and the directory's sync.
+ * The next version of a file that is often replaced as a whole, made ahead of time: its name beside the file, its blocks and its
+ * identity are there, so that making a value durable costs one synced write. It takes the file's place after that, when
+ * nobody waits any more.
  *
- * What waits for no disk is not waited for: in a node that is busy each answer of the system costs a turn of its event loop,
- * 30 ms and more, and a decision of the ring is many such files, one after another.
- *
- * N1  After `replace` resolved, a reader finds the new content; before that the old or the new, never a mixture (as
- *     `replaceFile`). Behind the content the file is padded with zeros.
- * N2  A failed sync is reported, never tried again.
+ * N1  After `write` resolved the content is durable under a name beside the file, if the directory has been synced since `prepare`.
+ *     Before that it is nothing, whole, or torn. Behind the content the file is padded with zeros.
+ * N2  A failed write is reported, never tried again, and what it left is taken away.
  */
 
-import { close, constants, fdatasync, fstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
-import { dirname } from "node:path";
-import { BESIDE, type SyncHandle } from "./files.ts";
+import { constants } from "node:fs";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import type { SyncHandle } from "./files.ts";
 
 export class Replacement {
-  readonly #path: string;
+  readonly #beside: string;
   readonly #handle: FileHandle;
   readonly #sync: SyncHandle | undefined;
   readonly capacity: number;
@@ -24,8 +21,8 @@ export class Replacement {
   readonly inode: bigint;
   readonly birthNs: bigint;
 
-  private constructor(path: string, handle: FileHandle, found: Found) {
-    this.#path = path;
+  private constructor(beside: string, handle: FileHandle, found: Found) {
+    this.#beside = beside;
     this.#handle = handle;
     this.#sync = found.sync;
     this.capacity = found.capacity;
@@ -33,56 +30,47 @@ export class Replacement {
     this.birthNs = BigInt.asUintN(64, found.birthtimeNs);
   }
 
-  /** Makes the file beside `path`, with room for `capacity` bytes. `sync`: for tests, how a file or directory is synced. */
-  static async prepare(path: string, capacity: number, sync?: SyncHandle): Promise<Replacement> {
-    const beside = `${path}${BESIDE}`;
+  /** Makes the file at `beside`, with room for `capacity` bytes. `sync`: for tests, how a file is synced. */
+  static async prepare(beside: string, capacity: number, sync?: SyncHandle): Promise<Replacement> {
     // A leftover of a crash would lend the new file its identity.
-    rmSync(beside, { force: true });
-    const blocks = openSync(beside, "wx", 0o600);
+    await rm(beside, { force: true });
+    const blocks = await open(beside, "wx", 0o600);
     try {
-      fillWithZeros(blocks, capacity);
-      const { ino, birthtimeNs } = fstatSync(blocks, { bigint: true });
+      await blocks.writeFile(new Uint8Array(capacity));
+      const { ino, birthtimeNs } = await blocks.stat({ bigint: true });
       const handle = await open(beside, constants.O_WRONLY | SYNC_FLAG);
-      // Nobody waits for the blocks either: a write that comes before they are on disk takes them along.
-      fdatasync(blocks, () => close(blocks, ignore));
-      return new Replacement(path, handle, { ino, birthtimeNs, capacity, sync });
+      // Nobody waits for the blocks: a write that comes before they are on disk takes them along.
+      letGo(blocks, blocks.datasync());
+      return new Replacement(beside, handle, { ino, birthtimeNs, capacity, sync });
     } catch (error) {
-      close(blocks, ignore);
-      rmSync(beside, { force: true }); // of a full disk a part is not to take the rest
+      letGo(blocks, Promise.resolve());
+      await rm(beside, { force: true }); // of a full disk a part is not to take the rest
       throw error;
     }
   }
 
   /** N1. At most `capacity` bytes. Once only. */
-  async replace(content: Uint8Array): Promise<void> {
-    const opening = open(dirname(this.#path), "r");
-    opening.catch(() => {}); // awaited below, unless the write fails first
+  async write(content: Uint8Array): Promise<void> {
     try {
-      await this.#write(content);
-      renameSync(`${this.#path}${BESIDE}`, this.#path);
-      const directory = await opening;
-      await (this.#sync?.(directory) ?? directory.sync());
-    } finally {
-      letGo(Promise.resolve(this.#handle));
-      letGo(opening);
+      await writeAll(this.#handle, content);
+      if (this.#sync !== undefined) await this.#sync(this.#handle);
+      else if (SYNC_FLAG === 0) await this.#handle.datasync();
+    } catch (error) {
+      await this.discard().catch(() => {}); // N2
+      throw error;
     }
   }
 
-  async #write(content: Uint8Array): Promise<void> {
-    await writeAll(this.#handle, content);
-    if (this.#sync !== undefined) await this.#sync(this.#handle);
-    else if (SYNC_FLAG === 0) await this.#handle.datasync();
+  /** The name of the file is this one's from now on; the directory is still to be synced. */
+  async takePlace(path: string): Promise<void> {
+    await rename(this.#beside, path);
+    letGo(this.#handle, Promise.resolve());
   }
 
   async discard(): Promise<void> {
+    await rm(this.#beside, { force: true });
     await this.#handle.close();
-    rmSync(`${this.#path}${BESIDE}`, { force: true });
   }
-}
-
-/** Nobody waits for a close: what was to be on disk is. */
-function letGo(handle: Promise<FileHandle>): void {
-  handle.then((opened) => opened.close()).catch(() => {});
 }
 
 interface Found {
@@ -92,16 +80,12 @@ interface Found {
   readonly sync: SyncHandle | undefined;
 }
 
-/** Without it a failed close would end the process. */
-function ignore(): void {}
-
-function fillWithZeros(file: number, bytes: number): void {
-  const zeros = new Uint8Array(bytes);
-  for (let at = 0; at < bytes; ) {
-    const written = writeSync(file, zeros, at, bytes - at, at);
-    if (written === 0) throw noRoom();
-    at += written;
-  }
+/** Nobody waits for a close, nor hears of a failed one: what was to be on disk is. */
+function letGo(handle: FileHandle, after: Promise<void>): void {
+  after
+    .catch(() => {})
+    .then(() => handle.close())
+    .catch(() => {});
 }
 
 function noRoom(): Error {

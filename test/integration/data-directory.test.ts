@@ -13,6 +13,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -28,6 +29,7 @@ import {
   waitForLock,
 } from "../../ring/io/directory.ts";
 import { openRegisterFile } from "../../ring/io/register-file.ts";
+import type { StoreLog } from "../../ring/io/store/log.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -215,14 +217,21 @@ describe("register file", () => {
 
   test("P7: values of any size take each other's place", async () => {
     const path = temporaryDirectory();
-    const again = await openRegisterFile(path, { memberId: MEMBER });
-    for (const length of [1, 100_000, 10, 1_000_000, 0, 20_000]) {
-      await again.write(new Uint8Array(length).fill(7));
-      const found = (await openRegisterFile(path, { memberId: MEMBER })).read()!;
-      expect(Buffer.compare(found, new Uint8Array(length).fill(7))).toBe(0);
+    const sizes = [1, 100_000, 10, 1_000_000, 0, 20_000];
+    for (const inOne of [true, false]) {
+      let register = await openRegisterFile(path, { memberId: MEMBER });
+      for (const length of sizes) {
+        await register.write(new Uint8Array(length).fill(7));
+        if (inOne) continue;
+        await register.close();
+        register = await openRegisterFile(path, { memberId: MEMBER });
+        expect(Buffer.compare(register.read()!, new Uint8Array(length).fill(7))).toBe(0);
+      }
+      await register.close();
+      expect(readdirSync(path).sort()).toEqual(["register", "register-made"]);
+      const last = (await openRegisterFile(path, { memberId: MEMBER })).read()!;
+      expect(Buffer.compare(last, new Uint8Array(20_000).fill(7))).toBe(0);
     }
-    await again.close();
-    expect(readdirSync(path).sort()).toEqual(["register", "register-made"]);
   });
 
   test("P7: damage anywhere in the file is an error, never an older value or none", async () => {
@@ -230,6 +239,7 @@ describe("register file", () => {
     const register = await openRegisterFile(path, { memberId: MEMBER });
     await register.write(bytes("old"));
     await register.write(bytes("new"));
+    await register.close();
     const file = join(path, "register");
     const good = readFileSync(file);
     // Every byte of the record, and some of the zeros behind it.
@@ -257,6 +267,7 @@ describe("register file", () => {
     const backup = temporaryDirectory();
     cpSync(path, backup, { recursive: true, preserveTimestamps: true });
     await register.write(bytes("new"));
+    await register.close();
     const file = join(path, "register");
     await expect(openRegisterFile(path, { memberId: "other" as MemberId })).rejects.toMatchObject({
       code: "STORE_BROKEN",
@@ -277,6 +288,72 @@ describe("register file", () => {
       message: /copy/,
     });
     renameSync(`${file}-away`, file);
+    expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("new");
+  });
+
+  test("P7: a value that was acknowledged is there when a crash comes before it has taken its place", async () => {
+    const path = temporaryDirectory();
+    let isStuck = false;
+    const sync = async (handle: FileHandle): Promise<void> => {
+      if (isStuck && (await handle.stat()).isDirectory()) await new Promise(() => {});
+      await handle.sync();
+    };
+    const register = await openRegisterFile(path, { memberId: MEMBER, sync });
+    await register.write(bytes("old"));
+    await expect.poll(() => besideIn(path).length).toBe(2);
+    isStuck = true;
+    await register.write(bytes("newer"));
+    await register.write(bytes("newest"));
+    await expect.poll(() => readFileSync(join(path, "register")).includes("newer")).toBe(true);
+    // A file whose name may not outlive a crash is not written to.
+    await expect.poll(() => besideIn(path).length).toBe(3);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    let isWritten = false;
+    void register.write(bytes("beyond")).then(() => {
+      isWritten = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(isWritten).toBe(false);
+    const reopened = await openRegisterFile(path, { memberId: MEMBER });
+    expect(text(reopened.read())).toBe("newest");
+    expect(reopened.sequence).toBe(3);
+    expect(besideIn(path)).toEqual([]);
+    await reopened.write(bytes("last"));
+    await reopened.close();
+    expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("last");
+  });
+
+  test("P7: what a crash leaves of a write that nobody was told of is passed over; a copy is not", async () => {
+    const path = temporaryDirectory();
+    const register = await openRegisterFile(path, { memberId: MEMBER });
+    await register.write(bytes("old"));
+    await register.close();
+    const good = readFileSync(join(path, "register"));
+    writeFileSync(join(path, "register.new1"), good.subarray(0, 40));
+    writeFileSync(join(path, "register.new2"), new Uint8Array(good.length));
+    const warnings: string[] = [];
+    const log: StoreLog = { error: () => {}, warn: (_, message) => void warnings.push(message) };
+    expect(text((await openRegisterFile(path, { memberId: MEMBER, log })).read())).toBe("old");
+    expect(warnings).toEqual([expect.stringContaining("under way")]);
+    expect(readdirSync(path).sort()).toEqual(["register", "register-made"]);
+    writeFileSync(join(path, "register.new1"), good);
+    await expect(openRegisterFile(path, { memberId: MEMBER })).rejects.toMatchObject({ message: /copy/ });
+  });
+
+  test("P7: a place that cannot be taken breaks it for the next write, and what was acknowledged stays", async () => {
+    const path = temporaryDirectory();
+    let failing = false;
+    const sync = async (handle: FileHandle): Promise<void> => {
+      if (failing && (await handle.stat()).isDirectory()) throw Object.assign(new Error("i/o error"), { code: "EIO" });
+      await handle.sync();
+    };
+    const register = await openRegisterFile(path, { memberId: MEMBER, sync });
+    await register.write(bytes("old"));
+    failing = true;
+    await register.write(bytes("new"));
+    await expect.poll(() => register.broken).toMatchObject({ code: "STORE_BROKEN" });
+    await expect(register.write(bytes("newer"))).rejects.toMatchObject({ code: "STORE_BROKEN" });
+    await register.close();
     expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("new");
   });
 
@@ -328,6 +405,10 @@ async function kill(holder: Holder): Promise<void> {
   const gone = once(holder.process, "exit");
   holder.process.kill("SIGKILL");
   await gone;
+}
+
+function besideIn(path: string): string[] {
+  return readdirSync(path).filter((name) => name.startsWith("register.new"));
 }
 
 function temporaryDirectory(): string {
