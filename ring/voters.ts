@@ -6,8 +6,9 @@
  * V2  A dead voter is replaced, never just removed: down members count as members, so a loss never shrinks the voter set.
  * V3  A voter that leaves is replaced, or removed when the ring needs fewer voters or nobody can take its place.
  * V5  A voter that leaves does not go before dead ones if they would keep those that stay from deciding anything.
- * V6  A member that joins votes before it owns anything: a change of voters takes more rounds than another, and would otherwise come
- *     with the first partitions, whose keys wait for it.
+ * V6  A member that joins may vote before it owns anything: a change of voters takes more rounds than another, and would otherwise come
+ *     with the first partitions, whose keys wait for it. It comes after those that own something, takes nobody's place, and only
+ *     where the others decide without it: a newcomer that dies must not stop a ring that did without it.
  * V4  Voters spread over zones, then over machines, then by name; a lopsided set is evened out one voter per epoch.
  */
 
@@ -69,7 +70,7 @@ export function nextVoters(document: RingDocument, view: VoterView): readonly No
     if (leaving.includes(going) && mayRemove(document, view, going)) return without(voters, going); // V3
   }
   if (voters.length < target) {
-    const addition = bestOf(document, voters, coming);
+    const addition = bestOf(document, voters, coming) ?? newcomerOf(document, view);
     return addition === undefined ? voters : withVoter(voters, addition);
   }
   return going === undefined ? evenedOut(document, coming) : voters;
@@ -100,14 +101,24 @@ export function setVoters(document: RingDocument, voters: readonly NodeName[]): 
       });
 }
 
-function candidatesOf(document: RingDocument, view: VoterView): readonly Member[] {
+function candidatesOf(
+  document: RingDocument,
+  view: VoterView,
+  wanted: "valid" | "joining" = "valid",
+): readonly Member[] {
   return document.members.filter(
     ({ name, status }) =>
-      (status === "valid" || status === "joining") && // V6
-      view.live.has(name) &&
-      view.answered.has(name) &&
-      !document.voters.includes(name),
+      status === wanted && view.live.has(name) && view.answered.has(name) && !document.voters.includes(name),
   );
+}
+
+/** V6 */
+function newcomerOf(document: RingDocument, view: VoterView): NodeName | undefined {
+  const { voters, members } = document;
+  const joining = members.filter(({ status }) => status === "joining");
+  const sure = voters.filter((name) => view.live.has(name) && joining.every((member) => member.name !== name));
+  if (sure.length <= (voters.length + 1) / 2) return undefined;
+  return bestOf(document, voters, candidatesOf(document, view, "joining"));
 }
 
 /** Only if nobody alive might still answer and take its place, and the voters that stay are all alive. */

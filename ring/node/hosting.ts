@@ -7,7 +7,7 @@
  *     (unexplained).
  * H5  What arrived whole is served from when the document that gives it to this node is known to be decided, also while that is on its
  *     way to the disk, since its keys wait. Should a crash forget it, what was written here meanwhile is on this disk under the new
- *     generation, which no older document drops; its former owner is sealed for that epoch, and no voter that accepted it grants
+ *     generation, which no older document of this history drops; its former owner is sealed for that epoch, and no voter that accepted it grants
  *     anything at the one before (ownership rules 9 and 13).
  * H7  What arrives goes into the engine as it comes (`loading-ahead.ts`); it is opened only with the decision.
  * H6  Older tasks start when all of them are durable here. That the ring takes them off its list ends their adoption, and

@@ -12,11 +12,12 @@
  * I6  Of several adopted directories with rows of one partition the newest comes first: it knows what has become of the rows of
  *     the others, which its owner may have absorbed and run (hosting.ts, H6).
  * I7  Handoffs that come at the same time come from one node, which lets them cut over together: of two that consent one after the other the
- *     second waits for both decisions, with all its keys. One that takes long holds up nobody.
+ *     second waits for both decisions, with all its keys. Nobody is put off for long.
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
+import { findMember } from "../draft.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row, Term } from "../store.ts";
@@ -42,7 +43,6 @@ interface Arrival {
   whole: boolean;
   /** I5: the epoch that its sender knew, and what is not acknowledged before. */
   plannedAt: number;
-  readonly begunAt: Instant;
   readonly owed: { readonly sequence: number; readonly complete: boolean }[];
   lastProgress: Instant;
 }
@@ -72,6 +72,8 @@ export class Incoming {
   /** Stranded entries whose rows are durable here, told again until the ring has removed them. */
   readonly #absorbed = new Map<string, Stranded>();
   readonly #limit: TransferLimit;
+  /** I7: since when its handoffs wait for those of another node. */
+  readonly #putOff = new Map<NodeName, Instant>();
   #tellAt: Instant | undefined;
 
   constructor(here: Here, parts: IncomingParts) {
@@ -129,6 +131,8 @@ export class Incoming {
   }
 
   follow(document: RingDocument): void {
+    for (const sender of this.#putOff.keys())
+      if (findMember(document, sender) === undefined) this.#putOff.delete(sender);
     const listed = new Set(document.stranded.map(strandedKey));
     for (const [key, entry] of this.#absorbed) {
       if (listed.has(key) && document.owners[entry.partition] === this.#here.self) {
@@ -172,8 +176,7 @@ export class Incoming {
     } else {
       if (document.next[partition] !== this.#here.self || document.owners[partition] !== from)
         return wait("the receiver knows another plan");
-      if ([...this.#arrivals.values()].some((other) => this.#goesAlone(other, from)))
-        return wait("the receiver takes those of another node first");
+      if (this.#isPutOff(from)) return wait("the receiver takes those of another node first");
       const room = this.#hosting.expect(partition, { history: document.history, generation: id.generation, opens: 0 });
       if (room !== "ready")
         return wait(
@@ -181,6 +184,7 @@ export class Incoming {
         );
     }
     const term = this.#hosting.termOf(partition);
+    if (stranded === undefined) this.#putOff.delete(from);
     this.#arrivals.set(keyOf(id), {
       id,
       from,
@@ -191,7 +195,6 @@ export class Incoming {
       hash: 0,
       whole: false,
       plannedAt: 0,
-      begunAt: this.#here.now,
       owed: [],
       lastProgress: this.#here.now,
     });
@@ -199,8 +202,13 @@ export class Incoming {
   }
 
   /** I7 */
-  #goesAlone({ from, stranded, begunAt }: Arrival, sender: NodeName): boolean {
-    return stranded === undefined && from !== sender && this.#here.now - begunAt < ALONE_MS;
+  #isPutOff(sender: NodeName): boolean {
+    const { now } = this.#here;
+    const goesAlone = ({ from, stranded }: Arrival): boolean => stranded === undefined && from !== sender;
+    if (![...this.#arrivals.values()].some(goesAlone)) return false;
+    const since = this.#putOff.get(sender) ?? now;
+    this.#putOff.set(sender, since);
+    return now - since < PUT_OFF_MS;
   }
 
   /** I6 */
@@ -311,6 +319,6 @@ function keyOf(id: TransferId): string {
 }
 
 const STALL_MS = 30_000;
-/** I7: longer than most partitions take. */
-const ALONE_MS = 2_000;
+/** I7: longer than most rings take to give a newcomer its share. */
+const PUT_OFF_MS = 2_000;
 const TELL_EVERY_MS = 500;

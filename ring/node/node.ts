@@ -280,6 +280,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       neighbours: this.#neighbours,
       member,
       version: options.version,
+      decided: () => this.#router.document,
       state: () => this.#state(),
       leaseMs: () =>
         this.#seat.leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#seat.leaseUntil - here.now)),

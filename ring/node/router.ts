@@ -86,8 +86,8 @@ export class Router {
     this.drain();
   }
 
-  /** R5 */
-  get #document(): RingDocument | undefined {
+  /** R5: the newest that is known to be decided. */
+  get document(): RingDocument | undefined {
     const { document } = this.#here;
     const foreseen = this.#foreseen;
     if (foreseen === undefined || document === undefined || foreseen.history !== document.history) return document;
@@ -99,7 +99,7 @@ export class Router {
   }
 
   submit(sink: OutcomeSink, tokens: readonly number[], records: readonly TaskRecord[]): void {
-    const document = this.#document;
+    const document = this.document;
     for (let index = 0; index < records.length; index++) {
       const record = records[index]!;
       const token = tokens[index]!;
@@ -173,7 +173,7 @@ export class Router {
       items.sort((a, b) => a.sequence - b.sequence);
       for (const item of items) {
         if (now < item.deadline) this.#route(item);
-        else item.sink.settle(item.token, this.#document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER);
+        else item.sink.settle(item.token, this.document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER);
       }
     }
     this.#sendBatches();
@@ -182,7 +182,7 @@ export class Router {
 
   #route(item: Item): void {
     const { partition } = item;
-    const owner = this.#document?.owners[partition];
+    const owner = this.document?.owners[partition];
     if (this.#queues.has(partition)) return this.#enqueue(item);
     if (owner === this.#here.self) {
       const onWay = this.#outstanding.get(partition);

@@ -3,7 +3,7 @@
  *
  * W1  The stream is ordered: applying its chunks one after another gives exactly the rows at the sender. Rows changed
  *     between the request of a page and its arrival are left out of the page: the change itself follows.
- * W2  At most `WINDOW_CHUNKS` are ahead of the receiver's disk; a remainder that is not large is not held back, since submits wait
+ * W2  At most `WINDOW_CHUNKS`, and about `WINDOW_BYTES`, are ahead of the receiver's disk; a remainder that is not large is not held back, since submits wait
  *     for it.
  */
 
@@ -58,7 +58,7 @@ export class RowStream {
   }
 
   send(transfer: Transfer): void {
-    while (transfer.backlog.length > 0 && transfer.sequence - transfer.acked < WINDOW_CHUNKS) this.#sendChunk(transfer);
+    while (transfer.backlog.length > 0 && hasRoom(transfer)) this.#sendChunk(transfer);
   }
 
   /** All that waits (W2), and that it was all. */
@@ -86,18 +86,24 @@ export class RowStream {
     const changes = transfer.backlog.splice(0, count);
     transfer.sequence++;
     transfer.changes += changes.length;
-    transfer.changesAt.set(transfer.sequence, transfer.changes);
     for (const change of changes) transfer.bytes += changesBytes(change);
+    transfer.sentAt.set(transfer.sequence, { changes: transfer.changes, bytes: transfer.bytes });
     transfer.hash = hashChanges(transfer.hash, changes);
     const { id, sequence } = transfer;
     this.#here.send(transfer.to, { type: "transfer-chunk", transfer: id, sequence, changes });
   }
 }
 
+/** W2 */
+function hasRoom({ sequence, acked, bytes, bytesAcked }: Transfer): boolean {
+  return sequence - acked < WINDOW_CHUNKS && bytes - bytesAcked < WINDOW_BYTES;
+}
+
 /** A page is read, sent, taken and written in steps of one: larger ones hold up keys that wait for something else. */
 const CHUNK_BYTES = 65_536;
 const CHUNK_ROWS = 250;
 /** Chunks sent ahead of the receiver's disk. */
-const WINDOW_CHUNKS = 8;
+const WINDOW_CHUNKS = 32;
+const WINDOW_BYTES: number = 32 * CHUNK_BYTES;
 /** Read the next page when fewer changes than this wait, and no more bytes than may leave at once. */
 const BACKLOG_LOW = 2_000;

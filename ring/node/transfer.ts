@@ -24,11 +24,12 @@ export interface Transfer {
   backlog: RowChange[];
   sequence: number;
   acked: number;
-  /** Changes sent: all of them, those up to the last chunk acknowledged, and those up to each chunk that is not. */
+  /** Sent: all, what was acknowledged, and what was sent up to each chunk that is not. */
   changes: number;
   changesAcked: number;
-  readonly changesAt: Map<number, number>;
   bytes: number;
+  bytesAcked: number;
+  readonly sentAt: Map<number, { readonly changes: number; readonly bytes: number }>;
   hash: number;
   lastProgress: Instant;
   /** When the receiver had everything but what has changed since the snapshot was read. */
@@ -77,8 +78,9 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
     acked: 0,
     changes: 0,
     changesAcked: 0,
-    changesAt: new Map(),
     bytes: 0,
+    bytesAcked: 0,
+    sentAt: new Map(),
     hash: 0,
     lastProgress: now,
     caughtUpAt: undefined,
@@ -100,8 +102,9 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
 export function acknowledge(transfer: Transfer, sequence: number): boolean {
   if (sequence > transfer.sequence || sequence <= transfer.acked) return false;
   for (let each = transfer.acked + 1; each <= sequence; each++) {
-    transfer.changesAcked = transfer.changesAt.get(each) ?? transfer.changesAcked;
-    transfer.changesAt.delete(each);
+    const sent = transfer.sentAt.get(each);
+    if (sent !== undefined) [transfer.changesAcked, transfer.bytesAcked] = [sent.changes, sent.bytes];
+    transfer.sentAt.delete(each);
   }
   transfer.acked = sequence;
   return true;

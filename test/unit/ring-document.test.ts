@@ -221,14 +221,32 @@ describe("voters", () => {
     });
   });
 
-  test("a member that joins votes before its first partition comes", () => {
+  test("a member that joins votes before its first partition comes, behind those that own something", () => {
     const document = commit(stage(ringOf("ab"), { type: "join", member: newcomer("c") }));
     expect(document.members.map(({ status }) => status)).toEqual(["valid", "valid", "joining"]);
-    let next = document;
-    for (let epoch = 0; epoch < 2; epoch++)
+    const crowded = {
+      ...document,
+      members: document.members.map((each) => ({ ...each, machine: each.name === "c" ? "2" : "1" })),
+    };
+    let next: RingDocument = crowded;
+    const voters: (readonly string[])[] = [];
+    for (let epoch = 0; epoch < 2; epoch++) {
       next = setVoters(next, nextVoters(next, { live: all(next), answered: all(next) }));
-    expect(next.voters).toEqual(["a", "b", "c"]);
+      voters.push(next.voters);
+    }
+    expect(voters).toEqual([
+      ["a", "b"],
+      ["a", "b", "c"],
+    ]);
     expect(votersAreDue(next)).toBe(false);
+  });
+
+  test("a member that joins votes only where the others decide without it", () => {
+    const document = commit(stage(ringOf("ab"), { type: "join", member: newcomer("c") }));
+    const live = new Set([name("a"), name("c")]);
+    expect(nextVoters(document, { live, answered: live })).toEqual(["a"]);
+    const three = setVoters(document, [name("a"), name("b")]);
+    expect(nextVoters(three, { live, answered: live })).toEqual(["a", "b"]);
   });
 
   test("one voter comes per epoch, and only one that has answered", () => {
