@@ -78,4 +78,4 @@ function syncHandle(handle: FileHandle): Promise<void> {
   return handle.sync();
 }
 
-export const BESIDE = ".new";
+const BESIDE = ".new";
