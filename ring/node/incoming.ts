@@ -13,6 +13,8 @@
  *     the others, which its owner may have absorbed and run (hosting.ts, H6).
  * I7  Handoffs that come at the same time come from one node, which lets them cut over together: of two that consent one after the other the
  *     second waits for both decisions, with all its keys. Nobody is put off for long.
+ * I8  Stranded rows are absorbed by an owner whose document lists them, so of a generation after theirs: one that was the owner
+ *     before them as well, and does not know yet what happened since, would drop them with its old copy.
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
@@ -170,6 +172,8 @@ export class Incoming {
     const { partition } = id;
     if (stranded !== undefined) {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");
+      if (!document.stranded.some((other) => strandedKey(other) === strandedKey(stranded)))
+        return wait("the receiver does not know of these rows"); // I8
       if (!this.#hosting.loaded(partition)) return wait("the receiver opens the partition");
       if (document.stranded.some((other) => this.#comesBefore(other, stranded)))
         return wait("newer rows of the partition come first");

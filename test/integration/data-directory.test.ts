@@ -192,6 +192,7 @@ describe("register file", () => {
     await Promise.all(writes);
     expect(text(register.read())).toBe("value 49");
     expect(register.sequence).toBe(2);
+    await register.close();
   });
 
   test("P7: after the first failed sync every write is rejected, and a value that was not synced is never shown", async () => {
@@ -212,6 +213,7 @@ describe("register file", () => {
     ]);
     await expect(register.write(bytes("three"))).rejects.toMatchObject({ code: "STORE_BROKEN" });
     expect(text(register.read())).toBe("good");
+    await register.close();
     expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("good");
   });
 

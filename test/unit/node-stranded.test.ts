@@ -45,6 +45,23 @@ describe("stranded rows", () => {
     expect(c.stored(P0)).toEqual([]);
   });
 
+  test("P1: an owner that was the owner before them too, and does not know what happened since, takes none of them", () => {
+    const since = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [strandedOn("c", 2)] });
+    const c = new Parts("c");
+    c.follow(documentOf({ epoch: 7, owner: "c", generation: 2 }));
+    const id = c.submit(P0);
+    const b = new Parts("b");
+    b.follow(documentOf({ epoch: 5, owner: "b" }));
+    c.follow(since);
+    talk(c, b);
+    expect(b.absorbed).toEqual([]);
+    b.follow(since);
+    c.tick(300);
+    talk(c, b);
+    expect(b.absorbed).toEqual([strandedOn("c", 2)]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
   test("P1: rows that come while the owner opens the partition anew are not acknowledged", () => {
     const { b, c, id } = back([AWAY, HELD]);
     for (const { message } of c.taken()) if (message.type === "transfer-offer") b.receive("c", message);
