@@ -208,8 +208,20 @@ export class Cluster implements AsyncDisposable {
   /** Every promise of the checker, and the counters. Only when at rest. */
   async verdict(): Promise<Verdict> {
     expect(await wrongCounters(this.client, this.historyDirectory)).toEqual([]);
+    const end = performance.now() + CHILDREN_MS;
+    let verdict = await this.#check();
+    // A child whose owner was away is sent again after some seconds, and no status counts it until then.
+    while (brokenIn(verdict).some(({ rule }) => rule === "child-lost") && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, CHILDREN_LOOK_MS));
+      verdict = await this.#check();
+    }
+    expect(brokenIn(verdict)).toEqual([]);
+    return verdict;
+  }
+
+  #check(): Promise<Verdict> {
     this.history.flush();
-    const verdict = await new Promise<Verdict>((resolve, reject) => {
+    return new Promise<Verdict>((resolve, reject) => {
       execFile(
         process.execPath,
         [builtFile("services/history/check.ts"), this.historyDirectory, "--json"],
@@ -219,8 +231,6 @@ export class Cluster implements AsyncDisposable {
         },
       );
     });
-    expect(verdict.rules.filter(({ counts, violations }) => counts && violations > 0)).toEqual([]);
-    return verdict;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -231,7 +241,13 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
+function brokenIn({ rules }: Verdict): Verdict["rules"] {
+  return rules.filter(({ counts, violations }) => counts && violations > 0);
+}
+
 const START_MS = 30_000;
+const CHILDREN_MS = 15_000;
+const CHILDREN_LOOK_MS = 500;
 const REST_MS = 45_000;
 const SUBMIT_MS = 30_000;
 const KEYS_TRIED = 1_000;
