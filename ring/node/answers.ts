@@ -37,8 +37,6 @@ export interface AnswerParts {
   readonly neighbours: Neighbours;
   readonly member: Omit<Member, "status">;
   readonly version: string;
-  /** The newest document that is known to be decided. */
-  decided(): RingDocument | undefined;
   state(): NodeStatus["state"];
   leaseMs(): number | undefined;
   changed(override: AppOverride): void;
@@ -142,9 +140,9 @@ export class Answers {
   }
 
   #task(asker: Asker, partition: Partition, request: TaskRequest, deadlineMs: number): void {
-    const { asks, hosting, engine, outgoing } = this.#parts;
-    // Where a task was accepted it is asked for, also before this node's disk knows of that owner.
-    const owner = (this.#parts.decided() ?? this.#ring()).owners[partition];
+    const { asks, hosting, engine } = this.#parts;
+    const document = this.#ring();
+    const owner = document.owners[partition];
     if (owner === undefined)
       throw new RingError("NO_OWNER", `partition ${partition} has no owner`, { retryAfterMs: 500 });
     if (owner !== this.#here.self) {
@@ -156,8 +154,8 @@ export class Answers {
       throw new RingError("NOT_OWNER", `partition ${partition} is not served yet: ${hosting.waitsFor(partition)}`, {
         retryAfterMs: 200,
       });
-    // What is changed during a cut-over would stay behind (outgoing.ts, O2); once consented to, the new owner may go on unheard.
-    if (!hosting.serving(partition) && (!READS.has(request.type) || outgoing.hasConsented(partition)))
+    // What is changed during a cut-over would stay behind (outgoing.ts, O2).
+    if (!READS.has(request.type) && !hosting.serving(partition))
       throw new RingError("NOT_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
     const askId = asks.expect(asker, deadlineMs);
     if (askId === undefined) return;

@@ -1,14 +1,12 @@
 /**
  * The partitions that this node serves: brings each from its rows to service, and closes it when the ring says so.
  *
- * H1  A partition is served only while the newest document known to be decided names this node as its owner at that generation.
+ * H1  A partition is served only while the newest document known names this node as its owner at that generation.
  * H2  A copy of rows is used only at the generation it was made for: opened here, arrived whole by a handoff that was
  *     consented to, or listed as stranded; anything else is dropped (consented, or given up by the ring) or quarantined
  *     (unexplained).
- * H5  What arrived whole is served from when the document that gives it to this node is known to be decided, also while that is on its
- *     way to the disk, since its keys wait. Should a crash forget it, what was written here meanwhile is on this disk under the new
- *     generation, which no older document of this history drops; its former owner is sealed for that epoch, and no voter that accepted it grants
- *     anything at the one before (ownership rules 9 and 13).
+ * H5  What arrived whole is opened and read while the document that gives it to this node is on its way to the disk: it is
+ *     served only when that document is known, as if it were sealed for it.
  * H7  What arrives goes into the engine as it comes (`loading-ahead.ts`); it is opened only with the decision.
  * H6  Older tasks start when all of them are durable here. That the ring takes them off its list ends their adoption, and
  *     until then they may come again (ownership rule 15): what has run of them stays known, and state written here wins.
@@ -366,7 +364,7 @@ export class Hosting {
 
   /** All its rows are in the engine. */
   #loaded(hosted: Hosted): void {
-    const sealed = this.#sealed.get(hosted.partition) ?? 0;
+    const sealed = Math.max(hosted.foreseenFor, this.#sealed.get(hosted.partition) ?? 0);
     this.#sealed.delete(hosted.partition);
     const sealedFor = sealed > this.#here.document!.epoch ? sealed : undefined; // it may have become known meanwhile
     hosted.phase = { type: "serving", sealedFor };

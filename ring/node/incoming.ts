@@ -11,15 +11,12 @@
  *     the one that its sender knew: following that one would drop the copy.
  * I6  Of several adopted directories with rows of one partition the newest comes first: it knows what has become of the rows of
  *     the others, which its owner may have absorbed and run (hosting.ts, H6).
- * I7  Handoffs that come at the same time come from one node, which lets them cut over together: of two that consent one after the other the
- *     second waits for both decisions, with all its keys. Nobody is put off for long.
- * I8  Stranded rows are absorbed by an owner whose document lists them, so of a generation after theirs: one that was the owner
+ * I7  Stranded rows are absorbed by an owner whose document lists them, so of a generation after theirs: one that was the owner
  *     before them as well, and does not know yet what happened since, would drop them with its old copy.
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
-import { findMember } from "../draft.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row, Term } from "../store.ts";
@@ -74,8 +71,6 @@ export class Incoming {
   /** Stranded entries whose rows are durable here, told again until the ring has removed them. */
   readonly #absorbed = new Map<string, Stranded>();
   readonly #limit: TransferLimit;
-  /** I7: since when its handoffs wait for those of another node. */
-  readonly #putOff = new Map<NodeName, Instant>();
   #tellAt: Instant | undefined;
 
   constructor(here: Here, parts: IncomingParts) {
@@ -133,8 +128,6 @@ export class Incoming {
   }
 
   follow(document: RingDocument): void {
-    for (const sender of this.#putOff.keys())
-      if (findMember(document, sender) === undefined) this.#putOff.delete(sender);
     const listed = new Set(document.stranded.map(strandedKey));
     for (const [key, entry] of this.#absorbed) {
       if (listed.has(key) && document.owners[entry.partition] === this.#here.self) {
@@ -173,14 +166,13 @@ export class Incoming {
     if (stranded !== undefined) {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");
       if (!document.stranded.some((other) => strandedKey(other) === strandedKey(stranded)))
-        return wait("the receiver does not know of these rows"); // I8
+        return wait("the receiver does not know of these rows"); // I7
       if (!this.#hosting.loaded(partition)) return wait("the receiver opens the partition");
       if (document.stranded.some((other) => this.#comesBefore(other, stranded)))
         return wait("newer rows of the partition come first");
     } else {
       if (document.next[partition] !== this.#here.self || document.owners[partition] !== from)
         return wait("the receiver knows another plan");
-      if (this.#isPutOff(from)) return wait("the receiver takes those of another node first");
       const room = this.#hosting.expect(partition, { history: document.history, generation: id.generation, opens: 0 });
       if (room !== "ready")
         return wait(
@@ -188,7 +180,6 @@ export class Incoming {
         );
     }
     const term = this.#hosting.termOf(partition);
-    if (stranded === undefined) this.#putOff.delete(from);
     this.#arrivals.set(keyOf(id), {
       id,
       from,
@@ -203,16 +194,6 @@ export class Incoming {
       lastProgress: this.#here.now,
     });
     this.#here.send(from, { type: "transfer-begin", transfer: id });
-  }
-
-  /** I7 */
-  #isPutOff(sender: NodeName): boolean {
-    const { now } = this.#here;
-    const goesAlone = ({ from, stranded }: Arrival): boolean => stranded === undefined && from !== sender;
-    if (![...this.#arrivals.values()].some(goesAlone)) return false;
-    const since = this.#putOff.get(sender) ?? now;
-    this.#putOff.set(sender, since);
-    return now - since < PUT_OFF_MS;
   }
 
   /** I6 */
@@ -323,6 +304,4 @@ function keyOf(id: TransferId): string {
 }
 
 const STALL_MS = 30_000;
-/** I7: longer than most rings take to give a newcomer its share. */
-const PUT_OFF_MS = 2_000;
 const TELL_EVERY_MS = 500;

@@ -154,7 +154,6 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         foreseen: (document) => {
           this.#share(document);
           this.#hosting.foresee(document);
-          this.#router.foresee(document);
         },
         decided: (document) => this.#follow(document),
         proposalEnded: (ending) => this.#claimant.ended(ending, random()),
@@ -280,7 +279,6 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       neighbours: this.#neighbours,
       member,
       version: options.version,
-      decided: () => this.#router.document,
       state: () => this.#state(),
       leaseMs: () =>
         this.#seat.leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#seat.leaseUntil - here.now)),

@@ -111,11 +111,6 @@ export class Outgoing implements CommitListener {
     }));
   }
 
-  /** The ring may have decided that the partition is another's. */
-  hasConsented(partition: Partition): boolean {
-    return this.#transfers.get(handoffKey(partition))?.cut === "consented";
-  }
-
   /** Overrides a handler that does not return (ownership rule 21). */
   force(partition: Partition): boolean {
     const transfer = this.#transfers.get(handoffKey(partition));

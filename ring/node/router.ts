@@ -6,13 +6,10 @@
  * R2  A forwarded task is never forwarded again (reliability rule 13): if it is not ours, its sender gets NOT_OWNER.
  * R3  Every task gets one outcome, at the latest when its deadline has passed; a link that breaks sends its tasks again
  *     (the owner deduplicates by id).
- * R5  The newest document that is known to be decided says who the owner is, also while it is on its way to the disk: the owner
- *     before it would send the task back, or hold it for nothing.
  * R4  What waits here and what is on its way is bounded by bytes as well as by tasks, and one forward holds about
  *     `FORWARD_BYTES`: however much waited for an owner, it reaches it in messages that a link takes.
  */
 
-import type { RingDocument } from "../document.ts";
 import { partitionOfHash } from "../hash.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
@@ -55,7 +52,6 @@ interface Load {
 export class Router {
   readonly #here: Here;
   readonly #local: LocalOwner;
-  #foreseen: RingDocument | undefined;
   #sequence = 0;
   #forwardId = 0;
   readonly #queued: Load = { tasks: 0, bytes: 0 };
@@ -80,26 +76,12 @@ export class Router {
     return this.#nextDrain;
   }
 
-  /** R5 */
-  foresee(document: RingDocument): void {
-    this.#foreseen = document;
-    this.drain();
-  }
-
-  /** R5: the newest that is known to be decided. */
-  get document(): RingDocument | undefined {
-    const { document } = this.#here;
-    const foreseen = this.#foreseen;
-    if (foreseen === undefined || document === undefined || foreseen.history !== document.history) return document;
-    return foreseen.epoch > document.epoch ? foreseen : document;
-  }
-
   tick(): void {
     if (this.#nextDrain !== undefined && this.#nextDrain <= this.#here.now) this.drain();
   }
 
   submit(sink: OutcomeSink, tokens: readonly number[], records: readonly TaskRecord[]): void {
-    const document = this.document;
+    const document = this.#here.document;
     for (let index = 0; index < records.length; index++) {
       const record = records[index]!;
       const token = tokens[index]!;
@@ -173,7 +155,11 @@ export class Router {
       items.sort((a, b) => a.sequence - b.sequence);
       for (const item of items) {
         if (now < item.deadline) this.#route(item);
-        else item.sink.settle(item.token, this.document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER);
+        else
+          item.sink.settle(
+            item.token,
+            this.#here.document?.owners[partition] === this.#here.self ? NOT_READY : NO_OWNER,
+          );
       }
     }
     this.#sendBatches();
@@ -182,7 +168,7 @@ export class Router {
 
   #route(item: Item): void {
     const { partition } = item;
-    const owner = this.document?.owners[partition];
+    const owner = this.#here.document?.owners[partition];
     if (this.#queues.has(partition)) return this.#enqueue(item);
     if (owner === this.#here.self) {
       const onWay = this.#outstanding.get(partition);

@@ -1,8 +1,8 @@
 /** How partitions move between nodes: hosting, outgoing and incoming against each other, and against bad moments. */
 
 import { describe, expect, test } from "vitest";
-import type { Epoch, NodeName, Partition } from "../../ring/ids.ts";
-import type { TransferId, TransferMessage } from "../../ring/node/messages.ts";
+import type { NodeName } from "../../ring/ids.ts";
+import type { TransferMessage } from "../../ring/node/messages.ts";
 import { sealChange } from "../../ring/node/rows.ts";
 import { handedOver, MOVED, PLANNED } from "./node-handed.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
@@ -272,42 +272,6 @@ describe("a handoff", () => {
     }
     expect(b.notes.filter((note) => note.startsWith("transfer-mismatch"))).toHaveLength(1);
     expect(a.consents[0]).toEqual({ epoch: 6, partition: 0, to: "b" });
-  });
-
-  test("those of two owners come one after the other, so that they cut over apart; nobody is put off for long", () => {
-    const b = new Parts("b");
-    const plan = documentOf({ epoch: 5 });
-    b.follow({
-      ...plan,
-      owners: plan.owners.map((_, at) => (at === 0 ? "a" : "c") as NodeName),
-      next: plan.next.map(() => "b" as NodeName),
-    });
-    let nonce = 0;
-    const transferOf = (partition: number): TransferId => ({
-      partition: partition as Partition,
-      kind: "handoff",
-      generation: 1,
-      nonce: ++nonce,
-    });
-    const offer = (from: string, transfer: TransferId): string | undefined => {
-      b.receive(from, { type: "transfer-offer", transfer, epoch: 5 as Epoch });
-      return b.taken().find(({ to }) => to === from)?.message.type;
-    };
-    let last = transferOf(1);
-    expect(offer("c", last)).toBe("transfer-begin");
-    const since = b.here.now;
-    // The other one begins the next before the last is over, so that one of the two places is always free.
-    for (let partition = 2; b.here.now - since < 2_000; partition++) {
-      expect(offer("a", transferOf(0))).toBe("transfer-wait");
-      const next = transferOf(partition);
-      expect(offer("c", next)).toBe("transfer-begin");
-      b.receive("c", { type: "transfer-abort", transfer: last, reason: "" });
-      last = next;
-      b.tick(500);
-    }
-    expect(offer("a", transferOf(0))).toBe("transfer-begin");
-    b.receive("a", { type: "transfer-abort", transfer: { ...transferOf(0), nonce: nonce - 1 }, reason: "" });
-    expect(offer("a", transferOf(0))).toBe("transfer-wait");
   });
 
   test("P5: when the receiver is slower than the load, what waits for it stays bounded: submits wait instead", () => {

@@ -406,29 +406,3 @@ describe("submits that wait at the new owner", () => {
     expect(Math.max(...waits)).toBeLessThan(40);
   });
 });
-
-test("P3: submits that wait at the former owner go on once the ring has decided, however long its disk takes to know", () => {
-  const scene = new Scene({ nodes: 3, apart: true });
-  scene.begin();
-  const former = scene.host(3);
-  const { step } = former;
-  const gone = former.machine!.document!.owners.indexOf(former.name) as Partition;
-  former.step = (event: NodeEvent): void => {
-    if (event.type !== "register-persisted") return step.call(former, event);
-    scene.agenda.after(SLOW_MS, () => step.call(former, event));
-  };
-  scene.ask(scene.host(1), { type: "drain", name: former.name, drain: true });
-  let longest = 0;
-  for (let turn = 0; turn < 100 && former.machine?.document?.owners[gone] === former.name; turn++) {
-    const [before, since] = [scene.accepted(), scene.agenda.now];
-    scene.submit(former, 1, () => keyIn(gone));
-    for (let waited = 0; waited < 5_000 && scene.accepted() === before; waited += 5) scene.pass(5);
-    longest = Math.max(longest, scene.agenda.now - since);
-    scene.pass(20);
-  }
-  expect(former.machine?.document?.owners[gone]).not.toBe(former.name);
-  expect(longest).toBeGreaterThan(0);
-  expect(longest).toBeLessThan(SLOW_MS);
-});
-
-const SLOW_MS = 400;

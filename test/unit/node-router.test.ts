@@ -111,48 +111,6 @@ describe("a submitted task", () => {
     expect(taken).toEqual([1, second]);
   });
 
-  test("P3: waits here for a decision that makes this node the owner, and goes to nobody before", () => {
-    admission = "wait";
-    router.foresee(documentOf({ epoch: 6, owner: "a", generation: 2 }));
-    const [own, passedOn] = [submit(), submit({ forwarded: true })];
-    expect(sent).toEqual([]);
-    expect(outcomes.size).toBe(0);
-    document = documentOf({ epoch: 6, owner: "a", generation: 2 });
-    admission = "serve";
-    router.drain();
-    expect(taken).toEqual([own, passedOn]);
-  });
-
-  test("P3: waits for such a decision behind what has gone to the owner before it", () => {
-    const first = submit();
-    router.foresee(documentOf({ epoch: 6, owner: "a", generation: 2 }));
-    const second = submit();
-    expect(taken).toEqual([]);
-    answer(0, REFUSED);
-    expect(taken).toEqual([first, second]);
-  });
-
-  test("P3: that waited for a decision goes to the owner that it names before it is on this node's disk", () => {
-    document = documentOf({ epoch: 5, owner: "a" });
-    admission = "wait";
-    submit();
-    expect(sent).toEqual([]);
-    router.foresee(documentOf({ epoch: 6, owner: "b", generation: 2 }));
-    expect(sent.map(({ to }) => to)).toEqual(["b"]);
-    expect(taken).toEqual([]);
-  });
-
-  test.each([
-    ["a later document", documentOf({ epoch: 7, owner: "b", generation: 3 })],
-    ["another history", { ...documentOf({ epoch: 1, owner: "b" }), history: 2 }],
-  ])("P7: nothing that was foreseen counts against %s", (_what, later) => {
-    router.foresee(documentOf({ epoch: 6, owner: "a", generation: 2 }));
-    document = later;
-    submit();
-    expect(sent.map(({ to }) => to)).toEqual(["b"]);
-    expect(taken).toEqual([]);
-  });
-
   test("P3: that comes back from a former owner goes before those that came later", () => {
     admission = "wait";
     document = documentOf({ epoch: 5, owner: "b" });
