@@ -13,6 +13,8 @@
  *     the others, which its owner may have absorbed and run (hosting.ts, H6).
  * I7  Stranded rows are absorbed by an owner whose document lists them, so of a generation after theirs: one that was the owner
  *     before them as well, and does not know yet what happened since, would drop them with its old copy.
+ * I8  They are absorbed while the partition is in service: what comes during a cut-over, or while its seal is in doubt, may lie here
+ *     alone when the ring has given the partition away, and this node would have said that they are absorbed.
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
@@ -167,7 +169,7 @@ export class Incoming {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");
       if (!document.stranded.some((other) => strandedKey(other) === strandedKey(stranded)))
         return wait("the receiver does not know of these rows"); // I7
-      if (!this.#hosting.loaded(partition)) return wait("the receiver opens the partition");
+      if (!this.#hosting.serving(partition)) return wait("the receiver does not serve the partition now"); // I8
       if (document.stranded.some((other) => this.#comesBefore(other, stranded)))
         return wait("newer rows of the partition come first");
     } else {
@@ -218,6 +220,8 @@ export class Incoming {
         reason: "the receiver does not know the transfer",
       });
     if (!this.#standing(arrival)) return this.#refuse(key, arrival, "the receiver opens the partition anew"); // I4
+    if (arrival.stranded !== undefined && !this.#hosting.serving(arrival.id.partition))
+      return this.#refuse(key, arrival, "the receiver hands the partition over"); // I8
     if (message.sequence <= arrival.sequence) return; // said twice
     if (arrival.whole && message.sequence > arrival.sequence + 1) return; // I3: what comes later does not make it less
     if (message.sequence !== arrival.sequence + 1)

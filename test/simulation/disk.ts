@@ -25,6 +25,8 @@ export class Disk {
   registerBusyUntil: number = 0;
   /** True time until which it has no room for what another process would write. */
   fullUntil: number = 0;
+  /** The most that it takes longer than usual. */
+  slowMs: number = 0;
   /** Which life of which process holds the lock. */
   lockedBy: string | undefined;
   readonly #partitions = new Map<Partition, StoredPartition>();

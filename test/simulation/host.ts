@@ -213,8 +213,12 @@ export class Host {
   /** As `#later`; what one disk is asked for, it does in that order. */
   #onDisk(disk: Disk, delayMs: number, run: () => void): void {
     const { now } = this.#world.agenda;
-    disk.busyUntil = Math.max(now + delayMs, disk.busyUntil + 0.001);
+    disk.busyUntil = Math.max(now + delayMs + this.#slowness(disk), disk.busyUntil + 0.001);
     this.#later(disk.busyUntil - now, run);
+  }
+
+  #slowness({ slowMs }: Disk): number {
+    return slowMs > 0 ? this.#world.random() * slowMs : 0;
   }
 
   /** What was asked of a shared store is done, whatever becomes of the asker meanwhile; while it is away it is asked again. */
@@ -336,7 +340,8 @@ export class Host {
   #onRegister(disk: Disk | undefined, run: () => void): void {
     const { agenda, random } = this.#world;
     const writeMs = random() < 0.05 ? random() * 300 : 0.2 + random() * 1.5;
-    const until = Math.max(agenda.now, disk?.registerBusyUntil ?? 0) + writeMs;
+    const slowMs = disk === undefined ? 0 : this.#slowness(disk);
+    const until = Math.max(agenda.now, disk?.registerBusyUntil ?? 0) + writeMs + slowMs;
     if (disk !== undefined) disk.registerBusyUntil = until;
     this.#later(until - agenda.now, run);
   }

@@ -16,6 +16,8 @@ export interface Weather {
   reorderMs: number;
   /** Probability that a message of a stream is said twice, the second time a little later. */
   repeat: number;
+  /** The most that anything takes longer than usual. */
+  lagMs: number;
 }
 
 export class Network {
@@ -23,7 +25,7 @@ export class Network {
   readonly #random: SeededRandom;
   readonly #cuts = new Set<string>();
   readonly #streamFree = new Map<string, number>();
-  readonly weather: Weather = { loss: 0, duplicate: 0, reorderMs: 0, repeat: 0 };
+  readonly weather: Weather = { loss: 0, duplicate: 0, reorderMs: 0, repeat: 0, lagMs: 0 };
 
   constructor(agenda: Agenda, random: SeededRandom) {
     this.#agenda = agenda;
@@ -68,6 +70,6 @@ export class Network {
   }
 
   #latency(): number {
-    return 0.1 + this.#random() * 0.9;
+    return 0.1 + this.#random() * (0.9 + this.weather.lagMs);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms] [--shared] [--trace FILE]`: seeds on all cores,
+ * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms | --storm KIND] [--shared] [--trace FILE]`: seeds on all cores,
  * violations and counts printed; with `--shared` all nodes keep their rows in one store. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
  */
 
@@ -9,13 +9,14 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { membershipRun } from "./membership-run.ts";
+import { STORMS, type StormKind } from "./storms.ts";
 import { type SimulationResult, simulate } from "./world.ts";
 
 interface Job {
   readonly seed: number;
   readonly minutes: number;
   readonly nodes: number;
-  readonly storms: boolean;
+  readonly storms: boolean | StormKind;
   readonly shared: boolean;
 }
 
@@ -29,6 +30,7 @@ async function main(): Promise<number> {
       minutes: { type: "string", default: "10" },
       nodes: { type: "string" },
       storms: { type: "boolean", default: false },
+      storm: { type: "string" },
       shared: { type: "boolean", default: false },
       trace: { type: "string" },
     },
@@ -45,7 +47,11 @@ async function main(): Promise<number> {
   const from = Number(values.from);
   const minutes = Number(values.minutes);
   const nodes = Number(values.nodes ?? "5");
-  const { storms, shared } = values;
+  const { shared } = values;
+  const kind = STORMS.find((each) => each === values.storm);
+  if (values.storm !== undefined && kind === undefined)
+    throw new Error(`no storm is called ${values.storm}: one of ${[...new Set(STORMS)].join(", ")}`);
+  const storms = kind ?? values.storms;
   if (values.trace !== undefined) {
     const file = createWriteStream(values.trace);
     const result = simulate({

@@ -12,6 +12,12 @@ describe("storms", () => {
       expect(Object.keys(faults).length).toBeGreaterThan(4);
     },
   );
+
+  test("P1: seed 2094: with everything slow, members that come back in the middle of moves lose nothing", () => {
+    const { violations, faults } = simulate({ seed: 2_094, storms: "slow" });
+    expect(violations).toEqual([]);
+    expect(Object.keys(faults)).toEqual(["slow"]);
+  });
 });
 
 test.each([1, 2])("P2: seed %i: with clean handoffs only, no task that has ended runs again", (seed) => {

@@ -1,6 +1,6 @@
 /**
  * Faults that come together: several processes at once, the whole cluster, whoever adopts the one that has just died,
- * messages between nodes said twice, a member drained and brought back, a disk that is full for a while.
+ * messages between nodes said twice, a member drained and brought back, a disk that is full for a while, everything slow.
  */
 
 import type { Host } from "./host.ts";
@@ -13,6 +13,8 @@ export const STORMS = [
   "crash-adopter",
   "crash-consent",
   "crash-consent",
+  "slow",
+  "slow",
   "stop-all",
   "repeat",
   "drain",
@@ -23,6 +25,9 @@ export const STORMS = [
   "leave",
   "weight",
 ] as const;
+
+export type StormKind = (typeof STORMS)[number];
+
 /** False if the fault is not one of these. */
 export function storm(world: World, kind: string, host: Host): boolean {
   const { agenda, random, hosts } = world;
@@ -76,6 +81,24 @@ export function storm(world: World, kind: string, host: Host): boolean {
       drain(world, host);
       return true;
     }
+    case "slow":
+      // Disks, links or both, while members go, come back and are drained: all that takes a moment else takes long.
+      if (random.chance(0.7)) for (const each of hosts) each.disk.slowMs = random.between(0, 80);
+      if (random.chance(0.7)) world.network.weather.lagMs = random.between(5, 80);
+      for (let count = 1 + random.below(3); count > 0; count--) {
+        const victim = random.pick(hosts);
+        agenda.after(random.between(0, 10_000), () => {
+          victim.crash();
+          back(victim, 12_000);
+        });
+        const drained = random.pick(hosts);
+        agenda.after(random.between(0, 15_000), () => drain(world, drained));
+      }
+      agenda.after(random.between(15_000, 30_000), () => {
+        for (const each of hosts) each.disk.slowMs = 0;
+        world.network.weather.lagMs = 0;
+      });
+      return true;
     case "repeat":
       world.network.weather.repeat = random.between(0.01, 0.2);
       agenda.after(random.between(2_000, 12_000), () => {

@@ -15,7 +15,7 @@ import { type Fact, Host, type Surroundings } from "./host.ts";
 import { Network } from "./network.ts";
 import { type SeededRandom, seededRandom } from "./random.ts";
 import { SharedStore } from "./shared-store.ts";
-import { STORMS, storm } from "./storms.ts";
+import { STORMS, type StormKind, storm } from "./storms.ts";
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -24,8 +24,8 @@ export interface SimulationOptions {
   readonly tasksPerSecond?: number;
   /** `moves`: nothing fails, but partitions move all the time. Default: true. */
   readonly faults?: boolean | "moves";
-  /** Faults that come together (`storms.ts`) in place of single ones. */
-  readonly storms?: boolean;
+  /** Faults that come together (`storms.ts`) in place of single ones: all kinds of them, or one. */
+  readonly storms?: boolean | StormKind;
   readonly ringSize?: number;
   /** All nodes keep their rows in one store; on machines of their own, but in every third seed. */
   readonly shared?: boolean;
@@ -243,17 +243,19 @@ export class World implements Surroundings {
   #fault(): void {
     if (!this.#submitting) return;
     const { random } = this;
-    if (this.#options.storms) {
+    const { storms } = this.#options;
+    if (storms !== false) {
       const isDouble = random.chance(0.3);
       this.agenda.after(isDouble ? random.between(500, 12_000) : SETTLE_MS, () => this.#fault());
       if (!isDouble) this.agenda.after(SETTLE_MS - 1, () => this.#settled());
     } else this.agenda.after(random.between(8_000, 29_000), () => this.#fault());
     const host = random.pick(this.hosts);
     const faults = this.store === undefined ? FAULTS : SHARED_FAULTS;
-    const kind = this.#options.storms ? random.pick(STORMS) : random.pick(faults);
+    const kinds = storms === true ? STORMS : storms === false ? faults : [storms];
+    const kind = random.pick(kinds);
     this.faults[kind] = (this.faults[kind] ?? 0) + 1;
     this.trace(`fault ${kind} ${host.name}`);
-    if (this.#options.storms && storm(this, kind, host)) return;
+    if (storms !== false && storm(this, kind, host)) return;
     switch (kind) {
       case "crash":
         host.crash();
@@ -332,6 +334,8 @@ export class World implements Surroundings {
     this.network.weather.reorderMs = 0;
     this.network.weather.duplicate = 0;
     this.network.weather.repeat = 0;
+    this.network.weather.lagMs = 0;
+    for (const { disk } of this.hosts) disk.slowMs = 0;
     this.whenAdopted = undefined;
     this.whenConsented = undefined;
     for (const host of this.hosts) {

@@ -158,6 +158,64 @@ describe("a partition with tasks on an absent machine", () => {
     expect(b.stored(P0)).toEqual([newer, older]);
   });
 
+  /** a is about to give the partition to b; c, with an older task of it, has come back meanwhile. */
+  function cuttingOver(): { a: Parts; b: Parts; c: Parts; older: string; moved: Parameters<Parts["follow"]>[0] } {
+    const [a, b, c] = [new Parts("a"), new Parts("b"), new Parts("c")];
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const older = c.submit(P0);
+    a.unlinked.add("c" as NodeName);
+    a.follow(documentOf({ epoch: 8, owner: "a", generation: 2, stranded: [AWAY] }));
+    b.follow(planned);
+    a.follow(planned);
+    a.unlinked.clear();
+    return { a, b, c, older, moved: documentOf({ epoch: 10, owner: "b", generation: 3, stranded: [AWAY] }) };
+  }
+
+  test("P1: an owner that has consented to give it away absorbs nothing; the new owner does", () => {
+    const { a, b, c, older, moved } = cuttingOver();
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    c.follow(planned);
+    talk(c, a);
+    expect(a.absorbed).toEqual([]);
+    for (const each of [a, b, c]) each.follow(moved);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toEqual([older]);
+  });
+
+  test("P1: nor what it has begun to take, unless it came before", () => {
+    const { a, b, c, older, moved } = cuttingOver();
+    c.follow(planned);
+    for (const { message } of c.taken()) a.receive("c", message as TransferMessage);
+    const begin = a.sent.find(({ message }) => message.type === "transfer-begin")!;
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    c.receive("a", begin.message as TransferMessage);
+    talk(c, a);
+    expect(a.absorbed).toEqual([]);
+    expect(a.stored(P0)).toEqual([]);
+    for (const each of [a, b, c]) each.follow(moved);
+    talk(c, b);
+    expect(b.stored(P0)).toEqual([older]);
+  });
+
+  test("P1: an owner that does not know what came of its consent absorbs nothing until it does", () => {
+    const { a, b, c, older, moved } = cuttingOver();
+    talk(a, b);
+    const again = new Parts("a", a.disk);
+    again.follow(planned);
+    expect(again.hosting.waitsFor(P0)).toBe("in doubt until epoch 10 is known");
+    c.follow(planned);
+    for (const { message } of c.taken()) again.receive("c", message as TransferMessage);
+    expect(again.said("transfer-wait").map(reasonOf)).toEqual(["the receiver does not serve the partition now"]);
+    talk(c, again);
+    expect(again.absorbed).toEqual([]);
+    for (const each of [again, b, c]) each.follow(moved);
+    talk(c, b);
+    expect(b.stored(P0)).toEqual([older]);
+  });
+
   test("waits while that machine is back and hands them over", () => {
     const a = new Parts("a");
     a.follow(planned);
