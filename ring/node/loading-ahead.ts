@@ -7,7 +7,7 @@
  * A2  They are loaded under the term that the first opening at the new generation gets. Whoever opens under another one, or
  *     with other older tasks about, reads the disk.
  * A3  They count only when all of them are durable here, count and hash equal (incoming.ts, I2).
- * A4  What comes after that (an owner that was forced, or absorbed something) is on the disk alone: it is read.
+ * A4  What comes after that (of handlers that an operator did not wait for) is on the disk alone: it is read.
  * A5  So is what is too much to be kept beside the partitions that are served.
  * A6  What is whole is made into tasks in steps of their own, some at a time: whoever waits for the word that it is whole, and for
  *     votes on who owns it, hears that first.
