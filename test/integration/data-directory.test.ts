@@ -302,13 +302,15 @@ describe("register file", () => {
     };
     const register = await openRegisterFile(path, { memberId: MEMBER, sync });
     await register.write(bytes("old"));
-    await expect.poll(() => besideIn(path).length).toBe(2);
+    const spares = besideIn(path).length;
+    expect(spares).toBeGreaterThan(1);
     isStuck = true;
     await register.write(bytes("newer"));
+    for (let more = spares - 2; more > 0; more--) await register.write(bytes(`${more} more`));
     await register.write(bytes("newest"));
     await expect.poll(() => readFileSync(join(path, "register")).includes("newer")).toBe(true);
     // A file whose name may not outlive a crash is not written to.
-    await expect.poll(() => besideIn(path).length).toBe(3);
+    await expect.poll(() => besideIn(path).length).toBeGreaterThanOrEqual(spares);
     await new Promise((resolve) => setTimeout(resolve, 50));
     let isWritten = false;
     void register.write(bytes("beyond")).then(() => {
@@ -318,7 +320,7 @@ describe("register file", () => {
     expect(isWritten).toBe(false);
     const reopened = await openRegisterFile(path, { memberId: MEMBER });
     expect(text(reopened.read())).toBe("newest");
-    expect(reopened.sequence).toBe(3);
+    expect(reopened.sequence).toBe(1 + spares);
     expect(besideIn(path)).toEqual([]);
     await reopened.write(bytes("last"));
     await reopened.close();
@@ -356,6 +358,7 @@ describe("register file", () => {
     await expect.poll(() => register.broken).toMatchObject({ code: "STORE_BROKEN" });
     await expect(register.write(bytes("newer"))).rejects.toMatchObject({ code: "STORE_BROKEN" });
     await register.close();
+    expect(besideIn(path)).toEqual([]);
     expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("new");
   });
 
