@@ -178,6 +178,7 @@ function showApp(output: Output, app: App): void {
           ["queued", count(app.queued)],
           ["running", count(app.running)],
           ["dead", count(app.dead)],
+          ["children", app.children === 0 ? "0" : `${count(app.children)} wait to reach their owners`],
           ["oldest wait", app.queued === 0 ? "-" : showDuration(app.oldestWaitMs)],
           ["limits", limitText(app.limits)],
         ],

@@ -260,7 +260,7 @@ async function untilIdle(stage: Stage): Promise<void> {
   let quiet = 0;
   await until(stage, "all tasks have run", IDLE_MS, async () => {
     const { apps, unreachable } = await stage.client.apps.list({}, CALL);
-    const idle = apps.every(({ queued, running }) => queued + running === 0);
+    const idle = apps.every(({ queued, running, children }) => queued + running + children === 0);
     quiet = idle && !unreachable.some((name) => stage.lab.names().includes(name)) ? quiet + 1 : 0;
     return quiet >= 3;
   });

@@ -158,6 +158,7 @@ export interface App {
   readonly queued: number;
   readonly running: number;
   readonly dead: number;
+  readonly children: number;
   readonly oldestWaitMs: number;
 }
 
@@ -197,6 +198,7 @@ export interface NodeStatus {
   readonly queued: number;
   readonly running: number;
   readonly dead: number;
+  readonly children: number;
   readonly partitions: readonly PartitionStatus[];
   readonly stranded: readonly {
     readonly member: string;

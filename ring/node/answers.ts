@@ -263,7 +263,7 @@ export class Answers {
     const views = new Map<string, AppView>();
     const add = (
       app: string,
-      counts: { queued: number; running: number; dead: number; oldestWaitMs: number },
+      counts: { queued: number; running: number; dead: number; children: number; oldestWaitMs: number },
     ): void => {
       if (views.has(app) || views.size >= limit) return;
       const found = apps.find(app as AppName);
@@ -280,8 +280,7 @@ export class Answers {
         ...counts,
       });
     };
-    for (const { app, queued, running, dead, oldestWaitMs } of engine.appViews(limit))
-      add(app, { queued, running, dead, oldestWaitMs });
+    for (const { app, ...counts } of engine.appViews(limit)) add(app, counts);
     for (const app of apps.active()) add(app, NO_COUNTS);
     for (const { app } of overrides.all()) add(app, NO_COUNTS);
     return [...views.values()];
@@ -304,6 +303,7 @@ export class Answers {
       queued: partitions.reduce((sum, view) => sum + view.queued + view.delayed, 0),
       running: partitions.reduce((sum, view) => sum + view.running, 0),
       dead: partitions.reduce((sum, view) => sum + view.dead, 0),
+      children: engine.childrenWaiting,
       stranded: (document?.stranded ?? []).map((entry) => {
         const rows = this.#parts.neighbours.loads.of(entry.member, entry.partition);
         const where = held.has(entry.member) ? ("adopter" as const) : entry.where.type;
@@ -385,7 +385,7 @@ const READS: ReadonlySet<TaskRequest["type"]> = new Set([
   "list-schedules",
   "read-state",
 ]);
-const NO_COUNTS = { queued: 0, running: 0, dead: 0, oldestWaitMs: 0 };
+const NO_COUNTS = { queued: 0, running: 0, dead: 0, children: 0, oldestWaitMs: 0 };
 const NO_LIMITS = { queued: 0, running: 0, perSecond: 0, weight: 1 };
 const LIST_LIMIT = 1_000;
 /** `Wait` requests of this node that the engine has not answered, at most; the oldest are forgotten (they time out). */

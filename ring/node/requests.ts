@@ -55,6 +55,8 @@ export interface AppView {
   readonly queued: number;
   readonly running: number;
   readonly dead: number;
+  /** Children of its tasks that wait to reach their owners. */
+  readonly children: number;
   readonly oldestWaitMs: number;
 }
 
@@ -83,6 +85,8 @@ export interface NodeStatus {
   readonly queued: number;
   readonly running: number;
   readonly dead: number;
+  /** Children of tasks here that wait to reach their owners. */
+  readonly children: number;
   /** Tasks of other members held in directories that this node adopted, and its own that wait to be handed back. */
   /** `rows`: tasks, as the member last told; absent when it never did. */
   readonly stranded: readonly {

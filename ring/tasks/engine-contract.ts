@@ -230,6 +230,9 @@ export interface TaskEngineContract {
     readonly queued: number;
     readonly running: number;
     readonly dead: number;
+    readonly children: number;
     readonly oldestWaitMs: number;
   }[];
+  /** Children that wait to reach their owners. */
+  readonly childrenWaiting: number;
 }

@@ -374,9 +374,13 @@ export class TaskEngine implements TaskEngineContract {
   }
 
   appViews(limit: number): readonly AppView[] {
-    const apps = [...this.#core.apps.values()].filter((app) => app.queued + app.dead > 0);
+    const apps = [...this.#core.apps.values()].filter((app) => app.queued + app.dead + app.outboxTasks > 0);
     apps.sort((a, b) => b.queued - a.queued || (a.name < b.name ? -1 : 1));
     return apps.slice(0, limit).map((app) => appView(this.#core, app));
+  }
+
+  get childrenWaiting(): number {
+    return this.#core.outboxTasks;
   }
 
   /** Totals of the node, for metrics and for the checks that memory stays flat. */

@@ -14,6 +14,8 @@ export interface AppView {
   readonly queued: number;
   readonly running: number;
   readonly dead: number;
+  /** Children of its tasks that wait to reach their owners. */
+  readonly children: number;
   readonly oldestWaitMs: number;
 }
 
@@ -45,6 +47,7 @@ export function appView(core: Core, app: AppRun): AppView {
     queued: app.queued,
     running: app.running,
     dead: app.dead,
+    children: app.outboxTasks,
     oldestWaitMs: oldest === undefined ? 0 : waitedMs(core.newest, oldest),
   };
 }

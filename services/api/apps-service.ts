@@ -77,6 +77,7 @@ function added(sum: messages.App | undefined, view: AppView): messages.App {
     queued: (sum?.queued ?? 0) + view.queued,
     running: (sum?.running ?? 0) + view.running,
     dead: (sum?.dead ?? 0) + view.dead,
+    children: (sum?.children ?? 0) + view.children,
     oldestWaitMs: Math.round(Math.max(sum?.oldestWaitMs ?? 0, view.oldestWaitMs)),
   };
 }

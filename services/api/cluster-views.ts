@@ -95,6 +95,7 @@ export function statusMessage(status: NodeStatus): messages.NodeStatus {
     queued: status.queued,
     running: status.running,
     dead: status.dead,
+    children: status.children,
     partitions: status.partitions.map((view) => ({
       partition: view.partition,
       queued: view.queued,

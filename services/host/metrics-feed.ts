@@ -39,7 +39,7 @@ export function feedMetrics(parts: {
   const lag = watchEventLoopLag(metrics.eventloopLagSeconds);
   feedGossipMetrics(metrics, { swim, gossip });
   const stopRing = node.onRingEvent(({ type, detail }) => {
-    const paused = type === "handoff-done" ? /paused (\d+) ms/.exec(detail)?.[1] : undefined;
+    const paused = type === "handoff-done" ? /submits waited (\d+) ms/.exec(detail)?.[1] : undefined;
     if (paused !== undefined) metrics.handoffPauseSeconds.record(Number(paused) / 1_000);
   });
   let syncs = 0;
@@ -56,9 +56,10 @@ export function feedMetrics(parts: {
     metrics.storeRows.set(stats.rows);
     metrics.storeBytes.set(stats.bytes);
     metrics.storeQuarantined.set(stats.quarantined);
-    for (const { app, queued, dead, oldestWaitMs } of appViews(200)) {
+    for (const { app, queued, dead, children, oldestWaitMs } of appViews(200)) {
       metrics.queueDepth.set(queued, app);
       metrics.deadLetters.set(dead, app);
+      metrics.childrenWaiting.set(children, app);
       metrics.queueOldestAgeSeconds.set(oldestWaitMs / 1_000, app);
     }
     metrics.handoffActive.set(node.activeTransfers(), "out");

@@ -18,6 +18,7 @@ export interface NodeMetrics {
   readonly taskRunSeconds: HistogramMetric;
   readonly attemptsRunning: Gauge;
   readonly deadLetters: Gauge;
+  readonly childrenWaiting: Gauge;
   readonly strayErrors: Counter;
   readonly handoffActive: Gauge;
   readonly handoffPauseSeconds: HistogramMetric;
@@ -73,6 +74,11 @@ export function createNodeMetrics(registry: Registry = new Registry()): NodeMetr
     taskRunSeconds: registry.histogram({ name: "task_run_seconds", help: "From started to ended." }),
     attemptsRunning: registry.gauge({ name: "attempts_running", help: "Handlers under way." }),
     deadLetters: registry.gauge({ name: "dead_letters", help: "Tasks given up and kept.", labels: ["app"] }),
+    childrenWaiting: registry.gauge({
+      name: "children_waiting",
+      help: "Children of tasks that wait to reach their owners.",
+      labels: ["app"],
+    }),
     strayErrors: registry.counter({
       name: "stray_errors_total",
       help: "Errors that escaped a handler's promise.",

@@ -40,6 +40,7 @@ export async function unrestOf(client: RingClient, away: ReadonlySet<string> = n
     const open = node.partitions.filter(({ queued, running, delayed }) => queued + running + delayed > 0);
     if (open.length > 0) return `${node.name} has tasks in ${open.length} partitions, first ${JSON.stringify(open[0])}`;
     if (node.queued + node.running > 0) return `${node.name} has ${node.queued} queued and ${node.running} running`;
+    if (node.children > 0) return `${node.children} children on ${node.name} wait to reach their owners`;
   }
   return undefined;
 }

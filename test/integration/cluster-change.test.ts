@@ -22,11 +22,13 @@ test("P2: a join and a leave under load move partitions as planned, and every ta
     20_000,
   );
   const joining = await calls.plan(CALL);
+  const measured = await pausesMeasured(cluster);
   expect(joining.staged).toHaveLength(1);
   expect(joining.members.find(({ name }) => name === "n3")).toMatchObject({ partitionsBefore: 0, partitionsAfter: 5 });
   expect(joining.moves).toHaveLength(5);
   await calls.commit(joining.planId, CALL);
   await settled(cluster, "n3", 5);
+  expect(await pausesMeasured(cluster)).toBe(measured + 5);
 
   await calls.stage({ leave: "n1" }, CALL);
   const leaving = await calls.plan(CALL);
@@ -42,6 +44,16 @@ test("P2: a join and a leave under load move partitions as planned, and every ta
   expect(verdict.rules.find(({ rule }) => rule === "clean-repeat")?.violations).toBe(0);
   expect(verdict.moves.keys).toBeGreaterThan(0);
 });
+
+/** Handoffs of which the nodes' metrics know how long keys waited. */
+async function pausesMeasured({ lab }: Cluster): Promise<number> {
+  let count = 0;
+  for (const name of lab.names()) {
+    const page = await (await fetch(`http://${lab.node(name).http}/metrics`)).text();
+    count += Number(/^taskring_handoff_pause_seconds_count (\d+)/m.exec(page)?.[1] ?? 0);
+  }
+  return count;
+}
 
 test("P8: a plan that is not the one that was shown is refused, and what is staged can be dropped", async () => {
   await using cluster = await Cluster.open({ nodes: ["n1", "n2"] });

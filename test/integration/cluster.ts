@@ -208,13 +208,7 @@ export class Cluster implements AsyncDisposable {
   /** Every promise of the checker, and the counters. Only when at rest. */
   async verdict(): Promise<Verdict> {
     expect(await wrongCounters(this.client, this.historyDirectory)).toEqual([]);
-    const end = performance.now() + CHILDREN_MS;
-    let verdict = await this.#check();
-    // A child whose owner was away is sent again after some seconds, and no status counts it until then.
-    while (brokenIn(verdict).some(({ rule }) => rule === "child-lost") && performance.now() < end) {
-      await new Promise((resolve) => setTimeout(resolve, CHILDREN_LOOK_MS));
-      verdict = await this.#check();
-    }
+    const verdict = await this.#check();
     expect(brokenIn(verdict)).toEqual([]);
     return verdict;
   }
@@ -246,8 +240,6 @@ function brokenIn({ rules }: Verdict): Verdict["rules"] {
 }
 
 const START_MS = 30_000;
-const CHILDREN_MS = 15_000;
-const CHILDREN_LOOK_MS = 500;
 const REST_MS = 45_000;
 const SUBMIT_MS = 30_000;
 const KEYS_TRIED = 1_000;

@@ -186,6 +186,7 @@ describe("Registry", () => {
       "task_wait_seconds",
       "task_run_seconds",
       "dead_letters",
+      "children_waiting",
       "handoff_active",
       "handoff_pause_seconds",
       "store_commit_seconds",

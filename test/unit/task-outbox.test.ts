@@ -84,6 +84,23 @@ function branch(world: World, fan: number, depth: number): (attempt: Attempt) =>
 
 const SMALL: Partial<EngineLimits> = { outboxPerApp: 20, outboxTasks: 100 };
 
+test("P8: children that wait to reach their owners are counted, also when nothing else of their app is left", () => {
+  const world = new World({ seed: 1, apps: catalogue() });
+  world.submit(world.record({ app: "a", type: "work", key: "parent" }));
+  world.sync();
+  const [parent] = world.running.values();
+  world.done(parent!, { children: children(world, parent!, 2) });
+  world.sync();
+  expect(world.engine.appViews(9)).toMatchObject([{ app: "a", queued: 0, running: 0, children: 2 }]);
+  expect(world.engine.childrenWaiting).toBe(2);
+  for (const child of world.outbox.splice(0)) {
+    const accepted = { type: "accepted", id: child.record.id } as const;
+    world.call((engine) => engine.childSent(world.now, child.partition as never, child.outboxId, accepted));
+  }
+  expect(world.engine.appViews(9)).toEqual([]);
+  expect(world.engine.childrenWaiting).toBe(0);
+});
+
 describe("an app whose children fill its own queue", () => {
   test("P4: goes on, while another app does not notice", () => {
     const of = new Alone({ apps: catalogue({ limits: { queued: 10 } }), limits: { ...SMALL, outboxPerApp: 200 } });

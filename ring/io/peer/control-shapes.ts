@@ -261,6 +261,7 @@ const nodeStatus = v.object({
   queued: count,
   running: count,
   dead: count,
+  children: v.optional(count, 0),
   stranded: list(
     v.object({ member: nodeName, partition, rows: v.optional(count), where: v.picklist(["adopter", "away"]) }),
     65_536,
@@ -313,6 +314,7 @@ const nodeAnswer = v.variant("type", [
         queued: count,
         running: count,
         dead: count,
+        children: v.optional(count, 0),
         oldestWaitMs: anyNumber,
       }),
       100_000,

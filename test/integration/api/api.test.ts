@@ -405,10 +405,15 @@ describe("questions", () => {
       queued: 5,
       running: 1,
       dead: 0,
+      children: 3,
       oldestWaitMs: 10,
     };
     node.answer = () => ({ type: "apps", apps: [app] });
-    expect(await call("taskring.v1.Apps", "Describe", { app: "acme" })).toMatchObject({ queued: 10, running: 2 });
+    expect(await call("taskring.v1.Apps", "Describe", { app: "acme" })).toMatchObject({
+      queued: 10,
+      running: 2,
+      children: 6,
+    });
     expect(await failure(call("taskring.v1.Apps", "Describe", { app: "other" }))).toMatchObject({
       reason: "APP_UNKNOWN",
     });

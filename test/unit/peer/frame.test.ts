@@ -173,6 +173,7 @@ const MESSAGES: readonly NodeMessage[] = [
         queued: 1,
         running: 0,
         dead: 0,
+        children: 2,
         stranded: [],
         apps: [],
         warnings: [{ code: "NO_FAILOVER", detail: "one voter" }],

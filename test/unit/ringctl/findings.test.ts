@@ -36,6 +36,7 @@ const node = (name: string, more: Partial<NodeStatus> = {}): NodeStatus => ({
   queued: 0,
   running: 0,
   dead: 0,
+  children: 0,
   stranded: [],
   warnings: [],
   adopting: [],

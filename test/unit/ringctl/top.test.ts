@@ -25,6 +25,7 @@ function node(name: string): NodeStatus {
     queued: 4,
     running: 1,
     dead: 0,
+    children: 0,
     partitions: [{ ...partition, oldestWaitMs: 1_500 }],
     stranded: [],
     apps: [],
@@ -36,7 +37,7 @@ function node(name: string): NodeStatus {
 
 function app(name: string, queued: number): App {
   const rest = { match: name, version: "1", existence: "implied", paused: false, limits: null };
-  return { app: name, ...rest, queued, running: 0, dead: 0, oldestWaitMs: 0 };
+  return { app: name, ...rest, queued, running: 0, dead: 0, children: 0, oldestWaitMs: 0 };
 }
 
 function sample(atMs: number, pages: Readonly<Record<string, string>>): TopSample {
