@@ -303,7 +303,7 @@ export class Answers {
       queued: partitions.reduce((sum, view) => sum + view.queued + view.delayed, 0),
       running: partitions.reduce((sum, view) => sum + view.running, 0),
       dead: partitions.reduce((sum, view) => sum + view.dead, 0),
-      children: engine.childrenWaiting,
+      children: engine.stats().outbox,
       stranded: (document?.stranded ?? []).map((entry) => {
         const rows = this.#parts.neighbours.loads.of(entry.member, entry.partition);
         const where = held.has(entry.member) ? ("adopter" as const) : entry.where.type;

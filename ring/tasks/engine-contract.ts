@@ -143,6 +143,20 @@ export interface PartitionView {
   readonly oldestWaitMs: number;
 }
 
+export interface EngineStats {
+  readonly apps: number;
+  readonly queuedTasks: number;
+  readonly queuedBytes: number;
+  readonly running: number;
+  readonly residents: number;
+  readonly dead: number;
+  /** Children that wait to reach their owners. */
+  readonly outbox: number;
+  readonly outboxKeptBytes: number;
+  readonly stateBytes: number;
+  readonly timers: number;
+}
+
 /** Of rows that have arrived. */
 export interface Taken {
   /** Rows that cannot be read. */
@@ -233,6 +247,6 @@ export interface TaskEngineContract {
     readonly children: number;
     readonly oldestWaitMs: number;
   }[];
-  /** Children that wait to reach their owners. */
-  readonly childrenWaiting: number;
+  /** Totals of the node, for metrics and for the checks that memory stays flat. */
+  stats(): EngineStats;
 }

@@ -17,7 +17,14 @@ import { Core } from "./core.ts";
 import { DeadLetters } from "./dead.ts";
 import { Declarations } from "./declared.ts";
 import type { AppCatalogue } from "./definition.ts";
-import type { EngineOutput, PartitionView, Taken, TaskEngineContract, TaskRequest } from "./engine-contract.ts";
+import type {
+  EngineOutput,
+  EngineStats,
+  PartitionView,
+  Taken,
+  TaskEngineContract,
+  TaskRequest,
+} from "./engine-contract.ts";
 import { expireTask } from "./expiry.ts";
 import { Lanes } from "./lanes.ts";
 import { ENGINE_LIMITS, type EngineLimits } from "./limits.ts";
@@ -32,7 +39,7 @@ import { Schedules } from "./schedules.ts";
 import { Serving } from "./serving.ts";
 import { States } from "./states.ts";
 import type { AbortReason, AttemptEnd, SubmitOutcome, TaskRecord } from "./task.ts";
-import { type AppView, appView, partitionView } from "./views.ts";
+import { type AppView, appViews, partitionView } from "./views.ts";
 import { Waiters } from "./waiters.ts";
 
 export interface TaskEngineOptions {
@@ -40,19 +47,6 @@ export interface TaskEngineOptions {
   readonly limits?: Partial<EngineLimits>;
   readonly random: Random;
   readonly wallOffsetMs?: number;
-}
-
-export interface EngineStats {
-  readonly apps: number;
-  readonly queuedTasks: number;
-  readonly queuedBytes: number;
-  readonly running: number;
-  readonly residents: number;
-  readonly dead: number;
-  readonly outbox: number;
-  readonly outboxKeptBytes: number;
-  readonly stateBytes: number;
-  readonly timers: number;
 }
 
 export class TaskEngine implements TaskEngineContract {
@@ -374,13 +368,7 @@ export class TaskEngine implements TaskEngineContract {
   }
 
   appViews(limit: number): readonly AppView[] {
-    const apps = [...this.#core.apps.values()].filter((app) => app.queued + app.dead + app.outboxTasks > 0);
-    apps.sort((a, b) => b.queued - a.queued || (a.name < b.name ? -1 : 1));
-    return apps.slice(0, limit).map((app) => appView(this.#core, app));
-  }
-
-  get childrenWaiting(): number {
-    return this.#core.outboxTasks;
+    return appViews(this.#core, limit);
   }
 
   /** Totals of the node, for metrics and for the checks that memory stays flat. */

@@ -34,7 +34,14 @@ export function partitionView(core: Core, vnode: Vnode, schedules: number): Part
   };
 }
 
-export function appView(core: Core, app: AppRun): AppView {
+/** Busiest first. */
+export function appViews(core: Core, limit: number): AppView[] {
+  const apps = [...core.apps.values()].filter((app) => app.queued + app.dead + app.outboxTasks > 0);
+  apps.sort((a, b) => b.queued - a.queued || (a.name < b.name ? -1 : 1));
+  return apps.slice(0, limit).map((app) => appView(core, app));
+}
+
+function appView(core: Core, app: AppRun): AppView {
   let oldest: Task | undefined;
   let looked = 0;
   for (const lane of app.lanes.values()) {

@@ -92,13 +92,13 @@ test("P8: children that wait to reach their owners are counted, also when nothin
   world.done(parent!, { children: children(world, parent!, 2) });
   world.sync();
   expect(world.engine.appViews(9)).toMatchObject([{ app: "a", queued: 0, running: 0, children: 2 }]);
-  expect(world.engine.childrenWaiting).toBe(2);
+  expect(world.engine.stats().outbox).toBe(2);
   for (const child of world.outbox.splice(0)) {
     const accepted = { type: "accepted", id: child.record.id } as const;
     world.call((engine) => engine.childSent(world.now, child.partition as never, child.outboxId, accepted));
   }
   expect(world.engine.appViews(9)).toEqual([]);
-  expect(world.engine.childrenWaiting).toBe(0);
+  expect(world.engine.stats().outbox).toBe(0);
 });
 
 describe("an app whose children fill its own queue", () => {
