@@ -13,6 +13,7 @@
  *     the others, which its owner may have absorbed and run (hosting.ts, H6).
  * I7  Stranded rows are absorbed by an owner whose document lists them, so of a generation after theirs: one that was the owner
  *     before them as well, and does not know yet what happened since, would drop them with its old copy.
+ * I10 And for as long as they are listed: after that the owner takes its own state for the newest.
  * I8  They are absorbed while the partition is in service: what comes during a cut-over, or while its seal is in doubt, may lie here
  *     alone when the ring has given the partition away, and this node would have said that they are absorbed.
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
@@ -44,6 +45,8 @@ interface Arrival {
   whole: boolean;
   /** I5: the epoch that its sender knew, and what is not acknowledged before. */
   plannedAt: number;
+  /** What it has said about its state (engine-contract.ts). */
+  readonly marks: Map<string, number>;
   readonly owed: { readonly sequence: number; readonly complete: boolean }[];
   lastProgress: Instant;
 }
@@ -141,7 +144,8 @@ export class Incoming {
     for (const [key, arrival] of this.#arrivals) {
       const { partition, generation } = arrival.id;
       if (arrival.stranded !== undefined) {
-        if (document.owners[partition] !== this.#here.self) this.#end(key, arrival, false);
+        if (document.owners[partition] !== this.#here.self || !listed.has(strandedKey(arrival.stranded)))
+          this.#end(key, arrival, false); // I10
       } else if (document.owners[partition] === this.#here.self) this.#end(key, arrival, true);
       else if (document.next[partition] !== this.#here.self || document.generations[partition] !== generation) {
         if (arrival.owed.length > 0) this.#refuse(key, arrival, "the plan has changed");
@@ -192,6 +196,7 @@ export class Incoming {
       hash: 0,
       whole: false,
       plannedAt: 0,
+      marks: new Map(),
       owed: [],
       lastProgress: this.#here.now,
     });
@@ -239,7 +244,10 @@ export class Incoming {
         const rows: Row[] = [];
         for (const { key: rowKey, value } of message.changes)
           if (value !== undefined) rows.push({ key: rowKey, value });
-        this.#engine.absorb(this.#here.now, partition, rows, { behind: arrival.stranded.where.type === "away" });
+        this.#engine.absorb(this.#here.now, partition, rows, {
+          behind: arrival.stranded.where.type === "away",
+          marks: arrival.marks,
+        });
       }
     }
     if (message.last !== undefined) {

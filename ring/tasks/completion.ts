@@ -6,6 +6,8 @@
  * X3  An attempt that was aborted for the node's sake (lease, handoff, shutdown) and failed is not counted.
  * X4  An attempt whose children find no room in the outbox is made again, and counts only when nothing of its app's has left it for
  *     `STILL_MS` (`hold-back.ts`, H3).
+ * X5  A task may run without its state while that is on an absent machine, together with the task's end. Once that has come, the
+ *     attempt is not made again on top of the state that its end has changed.
  */
 
 import type { AppName } from "../ids.ts";
@@ -60,6 +62,10 @@ export class Completion {
     if (type.waiting.size > 0) ring.wakeType(lane.app, type);
     if (!lane.app.listed) ring.enlist(lane.app);
     const { outcome } = end;
+    if (attempt.endedElsewhere !== undefined && !counts(attempt, end)) {
+      this.endedBefore(now, task, attempt.endedElsewhere);
+      return;
+    } // X5
     if (attempt.aborted === "timeout") {
       this.#failed(now, lane, task, type, { name: "TIMEOUT", message: `no end within ${attempt.timeoutMs} ms` });
       return;
@@ -101,11 +107,16 @@ export class Completion {
     (attempt.type as TypeRun).running--;
   }
 
-  /** The rows of a cancelled task; it must not be running. */
-  cancelled(now: Instant, task: Task): void {
-    task.endState = "cancelled";
+  /** It ended elsewhere, as is known now; it must not be running. */
+  endedBefore(now: Instant, task: Task, state: "done" | "cancelled"): void {
+    task.endState = state;
     task.failure = undefined;
     this.finish(now, task);
+  }
+
+  /** The rows of a cancelled task; it must not be running. */
+  cancelled(now: Instant, task: Task): void {
+    this.endedBefore(now, task, "cancelled");
   }
 
   /** Removes the task's row, and its place in the lane; the rest when that is durable. */
@@ -316,6 +327,11 @@ class Ended {
 }
 
 /** What is kept of an error. */
+/** What the attempt came to is taken as the end of its task. */
+function counts({ stateAway }: RunningAttempt, { outcome, stateChanges }: AttemptEnd): boolean {
+  return outcome.type === "done" && !(stateAway && stateChanges.length > 0);
+}
+
 function bounded(failure: TaskFailure): TaskFailure {
   const name = failure.name.slice(0, 128);
   const message = failure.message.slice(0, 1_024);

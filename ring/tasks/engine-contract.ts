@@ -157,6 +157,13 @@ export interface EngineStats {
   readonly timers: number;
 }
 
+/** Another directory whose rows are absorbed. */
+export interface Elsewhere {
+  readonly behind: boolean;
+  /** Kept by the caller for as long as its rows come: by key, the generation that wrote its state while there was older state. */
+  readonly marks: Map<string, number>;
+}
+
 /** Of rows that have arrived. */
 export interface Taken {
   /** Rows that cannot be read. */
@@ -199,7 +206,7 @@ export interface TaskEngineContract {
    * Rows that another directory held (adoption, return): merges them and emits the changes to write. Tasks go by position
    * (older first), or behind everything if `behind`, marked stranded; state and records already here win.
    */
-  absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void;
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): void;
   /**
    * The older tasks are all here (or, for `away`, have returned): lift `older`. With `mayComeAgain` awaited ones, durable by now,
    * only start: what comes of them again until it is called without changes nothing.

@@ -18,6 +18,7 @@ import { DeadLetters } from "./dead.ts";
 import { Declarations } from "./declared.ts";
 import type { AppCatalogue } from "./definition.ts";
 import type {
+  Elsewhere,
   EngineOutput,
   EngineStats,
   PartitionView,
@@ -232,8 +233,8 @@ export class TaskEngine implements TaskEngineContract {
     this.#proceed(now);
   }
 
-  absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void {
-    this.#serving.absorb(now, partition, rows, options);
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): void {
+    this.#serving.absorb(now, partition, rows, from);
     this.#proceed(now);
   }
 

@@ -3,6 +3,8 @@
  *
  * B1  A row that cannot be read is set aside and the rest goes on: it neither stops nor silently shortens a load.
  * B2  What is here wins over what comes: ids, state written here, dedupe records, schedules (rules 15 and 17).
+ * B5  Of state of a key the newest mark wins (states.ts, S3): what a directory says to have written while there was older state, over
+ *     that of directories that say nothing or less. Its marks come before its state.
  * B3  Older tasks go before newer ones by their position, or behind everything, marked, when their machine was away.
  * B4  What can be made of a task before its partition is in service is made as its row comes: then keys wait. It counts nowhere yet.
  */
@@ -16,7 +18,7 @@ import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { readEnded } from "./ended-row.ts";
-import type { Taken } from "./engine-contract.ts";
+import type { Elsewhere, Taken } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
@@ -34,6 +36,8 @@ import {
   readPosition,
   readResult,
   readSchedule,
+  readStateMark,
+  stateKey,
 } from "./rows.ts";
 import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
@@ -52,7 +56,7 @@ export interface LoaderOptions {
 }
 
 /** Where rows come from: this directory (nothing is written), or another one. */
-type Source = { readonly type: "here" } | { readonly type: "elsewhere"; readonly behind: boolean };
+type Source = { readonly type: "here" } | ({ readonly type: "elsewhere" } & Elsewhere);
 
 /** What is known of a vnode that is loading. */
 interface Pages {
@@ -131,8 +135,8 @@ export class Loader {
     }
   }
 
-  absorb(now: Instant, vnode: Vnode, rows: readonly Row[], options: { readonly behind: boolean }): void {
-    const source = { type: "elsewhere", behind: options.behind } as const;
+  absorb(now: Instant, vnode: Vnode, rows: readonly Row[], from: Elsewhere): void {
+    const source = { type: "elsewhere", ...from } as const;
     for (const row of rows) {
       const read = readRow(row);
       if (read !== undefined) this.#apply(now, vnode, read, source);
@@ -173,7 +177,7 @@ export class Loader {
   }
 
   #endOlder(vnode: Vnode): void {
-    for (const name of vnode.stateHere) {
+    for (const name of vnode.stateHere.keys()) {
       const [app = "", key = ""] = name.split("\0");
       this.#core.erase(vnode, keyedRow(KIND.stateHere, app, key, ""));
     }
@@ -189,6 +193,8 @@ export class Loader {
         const dead = readDead(value);
         const record = parseRecord(dead.wire, 0, dead.wire.length);
         if (isRefused(record) || vnode.known.has(record.id)) return;
+        if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
+        if (source.type === "here") goBehind(vnode, readPosition(key));
         this.#options.dead.add(
           new Dead(
             vnode,
@@ -212,7 +218,7 @@ export class Loader {
         return;
       }
       case KIND.state:
-        this.#state(vnode, row);
+        this.#state(vnode, row, source);
         return;
       case KIND.dedupe: {
         const { app, key: laneKey, name } = readKeyed(key);
@@ -257,8 +263,7 @@ export class Loader {
         const { app, key: laneKey } = readKeyed(key);
         // Written by an earlier owner: it wins over still older state here as well.
         if (source.type === "elsewhere" && vnode.older === "none") return;
-        vnode.stateHere.add(laneName(app, laneKey));
-        this.#copy(vnode, row, source);
+        this.#mark(vnode, laneName(app, laneKey), row, source);
         return;
       }
       default:
@@ -304,15 +309,34 @@ export class Loader {
     this.#options.results.add(now, done);
   }
 
-  /** State from elsewhere: what was written here while it was away wins, key by key. */
-  #state(vnode: Vnode, row: Row): void {
+  /** B5 */
+  #mark(vnode: Vnode, name: string, row: Row, source: Source): void {
+    const mark = readStateMark(row.value);
+    if (source.type === "elsewhere") source.marks.set(name, mark.generation);
+    if (mark.generation <= (vnode.stateHere.get(name)?.generation ?? 0)) return;
+    vnode.stateHere.set(name, mark);
+    this.#copy(vnode, row, source);
+    if (source.type === "here") return;
     const { app, key } = readKeyed(row.key);
-    if (vnode.stateHere.has(laneName(app, key))) {
+    for (const deleted of mark.deleted) this.#core.erase(vnode, stateKey(app, key, deleted));
+    this.#reread(vnode, app, key);
+  }
+
+  /** B5: state from elsewhere. */
+  #state(vnode: Vnode, row: Row, source: Source): void {
+    if (source.type === "here") return;
+    const { app, key } = readKeyed(row.key);
+    const name = laneName(app, key);
+    if ((vnode.stateHere.get(name)?.generation ?? 0) > (source.marks.get(name) ?? 0)) {
       this.#core.output.events.push({ type: "state-aside", app, key });
       return;
     }
     this.#core.write(vnode, row.key, row.value);
     vnode.stateHashes.add(hashKey(app, key) | 0);
+    this.#reread(vnode, app, key);
+  }
+
+  #reread(vnode: Vnode, app: string, key: string): void {
     const lane = this.#core.apps.get(app)?.lanes.get(key);
     if (lane !== undefined && lane.vnode === vnode && lane.attempt === undefined) this.#options.states.drop(lane);
   }
@@ -342,13 +366,13 @@ export class Loader {
     }
   }
 
-  /** A task that was submitted again here while its end lay elsewhere: it does not run twice. One that runs already goes on. */
+  /** A task that was submitted again here while its end lay elsewhere: it does not run twice. One that runs already goes on (completion.ts, X5). */
   #endedBefore(now: Instant, vnode: Vnode, id: string, state: "done" | "cancelled"): void {
     const known = vnode.known.get(id);
     // One whose acceptance is on its way to the disk as well: that it is told is all that is left to do for it.
-    if (!(known instanceof Task) || known.phase === "running" || known.phase === "ending") return;
-    known.endState = state;
-    this.#options.completion.finish(now, known);
+    if (!(known instanceof Task) || known.phase === "ending") return;
+    if (known.phase === "running") known.lane!.attempt!.endedElsewhere = state;
+    else this.#options.completion.endedBefore(now, known, state);
   }
 
   #copy(vnode: Vnode, row: Row, source: Source): void {

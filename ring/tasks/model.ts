@@ -16,7 +16,7 @@ import { Fifo } from "./fifo.ts";
 import { IdTable } from "./id-table.ts";
 import type { Moment } from "./moment.ts";
 import { ReadyQueue } from "./ready-queue.ts";
-import type { Position } from "./rows.ts";
+import type { Position, StateMark } from "./rows.ts";
 import type { RunningAttempt } from "./running-attempt.ts";
 import type { TaskFailure, TaskRecord, TaskState } from "./task.ts";
 import type { Timer } from "./timers.ts";
@@ -51,8 +51,8 @@ export class Vnode {
   readonly pausedKeys: Set<string> = new Set();
   /** Key hashes (as int32) that have rows of state; a false positive costs a read. */
   readonly stateHashes: Set<number> = new Set();
-  /** While older tasks are awaited or away: keys whose state here wins over what comes, as `laneName`. */
-  readonly stateHere: Set<string> = new Set();
+  /** While older tasks are awaited or away: keys whose state here wins over what comes, by `laneName`. */
+  readonly stateHere: Map<string, StateMark> = new Map();
   /** Lanes to look at again when the partition may start. */
   heldLanes: Lane[] = [];
   awayLanes: Lane[] = [];

@@ -16,6 +16,7 @@ import {
   readPosition,
   readResult,
   readSchedule,
+  readStateMark,
   readTaskHeader,
   TASK_HEADER_BYTES,
   type TaskHeader,
@@ -60,9 +61,11 @@ export function readRow(row: Row): ReadRow | undefined {
       case KIND.schedule:
         readSchedule(value);
         return isAppName(readKeyed(key).app) ? row : undefined;
+      case KIND.stateHere:
+        readStateMark(value);
+        return isAppName(readKeyed(key).app) ? row : undefined;
       case KIND.state:
       case KIND.paused:
-      case KIND.stateHere:
         return isAppName(readKeyed(key).app) ? row : undefined;
       default:
         return row; // not ours, or looked at as it is entered

@@ -174,6 +174,10 @@ export class RowReader {
     return this.#bytes.subarray(this.#at - length, this.#at);
   }
 
+  get isEnd(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
   text8(): string {
     return this.#text(this.u8());
   }

@@ -5,15 +5,16 @@
  * |---|---|---|
  * | 0x10 task | position: generation u32, opens u32, sequence u48 | header, then the wire bytes as they came |
  * | 0x20 dead | position | header, failure, then the wire bytes |
+ * | 0x28 state here | app, key | generation u32, then the names of values that were deleted |
  * | 0x30 state | app, key, name | the value |
  * | 0x40 dedupe | app, key, idempotency key | id of the first task |
  * | 0x50 result | id | how a task ended |
  * | 0x60 schedule | app, key, name | last tick and, for a run-time schedule, its spec |
  * | 0x70 outbox | position | id, then the child's wire bytes |
  * | 0x80 paused key | app, key | version only |
- * | 0x90 state here | app, key | version only |
  *
  * 0x01 is the store's or node's meta row; kinds from 0xa0 belong to pipelines.
+ * W2  Whether state here wins is said before the state itself: rows go from one directory to another in the order of their keys.
  * W1  Positions sort older terms first, so rows in key order are tasks in the order they were accepted (ownership rule 15).
  */
 
@@ -313,6 +314,29 @@ export function readId(value: Uint8Array): string {
   return versioned(value).restText();
 }
 
+/** State of a key was written while there was older state of it elsewhere, over which it wins (ownership rule 17). */
+export interface StateMark {
+  /** Of the owner that wrote it last: of several marks the newest wins. */
+  readonly generation: number;
+  /** Names of values that are not to come back from older state. */
+  readonly deleted: readonly string[];
+}
+
+export function stateMarkValue({ generation, deleted }: StateMark): Uint8Array {
+  writer.begin(5 + deleted.reduce((sum, name) => sum + 2 + textBytes(name), 0));
+  writer.u8(1).u32(generation);
+  for (const name of deleted) writer.text16(name);
+  return writer.end();
+}
+
+export function readStateMark(value: Uint8Array): StateMark {
+  const reader = versioned(value);
+  const generation = reader.u32();
+  const deleted: string[] = [];
+  while (!reader.isEnd) deleted.push(reader.text16());
+  return { generation, deleted };
+}
+
 export function versionValue(): Uint8Array {
   return writer.begin(1).u8(1).end();
 }
@@ -338,6 +362,8 @@ export function endedKey(position: Position): Uint8Array {
 export const KIND = {
   task: 0x10,
   dead: 0x20,
+  /** (app, key): state written here while the older state is away wins over it (W2; ownership rule 17). */
+  stateHere: 0x28,
   state: 0x30,
   dedupe: 0x40,
   result: 0x50,
@@ -346,8 +372,6 @@ export const KIND = {
   schedule: 0x60,
   outbox: 0x70,
   paused: 0x80,
-  /** (app, key): state written here while the older state is away wins over it (ownership rule 17). */
-  stateHere: 0x90,
 } as const;
 
 /** Bits of `TaskHeader.flags` and `DeadHeader.flags`. */

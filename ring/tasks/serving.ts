@@ -13,7 +13,7 @@ import type { AppRing } from "./app-ring.ts";
 import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { Declarations, Declared } from "./declared.ts";
-import type { Taken } from "./engine-contract.ts";
+import type { Elsewhere, Taken } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Loader } from "./loader.ts";
 import { type AppRun, type Lane, Task, Vnode } from "./model.ts";
@@ -102,10 +102,10 @@ export class Serving {
     this.#resume(now, vnode);
   }
 
-  absorb(now: Instant, partition: Partition, rows: readonly Row[], options: { readonly behind: boolean }): void {
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): void {
     const vnode = this.#parts.core.vnodeAt(partition);
     if (vnode === undefined || vnode.phase === "loading" || vnode.olderHere) return;
-    this.#parts.loader.absorb(now, vnode, rows, options);
+    this.#parts.loader.absorb(now, vnode, rows, from);
   }
 
   olderDone(now: Instant, partition: Partition, mayComeAgain: boolean): void {

@@ -2,6 +2,8 @@
  * `ctx.state` at the owner: read once when a key has something to do, kept while memory allows, written with the ack.
  *
  * S1  A lane in use is never evicted, nor one whose last write is not durable: the store would answer with older state.
+ * S3  What is written while there is older state elsewhere is marked, and by which owner: of several directories that come the
+ *     newest mark wins, in whatever order they come, and what it deleted stays deleted.
  * S2  A key without rows of state is known to have none without a read (`stateHashes`; too many hashes: every key may have some).
  */
 
@@ -10,7 +12,7 @@ import type { Row } from "../store.ts";
 import type { Core } from "./core.ts";
 import { Fifo } from "./fifo.ts";
 import { type Lane, laneName, type Vnode } from "./model.ts";
-import { KIND, keyedRow, readKeyed, stateChange, stateKey, versionValue } from "./rows.ts";
+import { KIND, keyedRow, readKeyed, stateChange, stateKey, stateMarkValue } from "./rows.ts";
 import type { AttemptEnd } from "./task.ts";
 
 /** Rows under the prefix, or `undefined` when the vnode closed first. */
@@ -171,10 +173,20 @@ export class States {
       lane.hashKnown = true;
       if (vnode.stateHashes.size < HASHES) vnode.stateHashes.add(lane.hash | 0);
     }
-    if (vnode.older !== "none" && !vnode.stateHere.has(laneName(lane.app.name, lane.key))) {
-      vnode.stateHere.add(laneName(lane.app.name, lane.key));
-      this.#core.write(vnode, keyedRow(KIND.stateHere, lane.app.name, lane.key, ""), versionValue());
-    }
+    if (vnode.older !== "none") this.#mark(lane, changes);
+  }
+
+  /** S3 */
+  #mark({ vnode, app, key }: Lane, changes: AttemptEnd["stateChanges"]): void {
+    const name = laneName(app.name, key);
+    const { generation } = vnode.term;
+    const before = vnode.stateHere.get(name);
+    const known = before?.deleted ?? [];
+    const more = changes.filter((change) => change.value === undefined && !known.includes(change.name));
+    if (before?.generation === generation && more.length === 0) return;
+    const mark = { generation, deleted: [...known, ...more.map((change) => change.name)].slice(-DELETED_NAMES) };
+    vnode.stateHere.set(name, mark);
+    this.#core.write(vnode, keyedRow(KIND.stateHere, app.name, key, ""), stateMarkValue(mark));
   }
 
   /** Forgets what is cached of a lane; it is read again when needed. */
@@ -236,5 +248,7 @@ const EMPTY: Map<string, Uint8Array> = new Map();
 /** What an idle lane costs beside its values. */
 const LANE_BYTES = 400;
 const NAME_BYTES = 128;
+/** S3: the newest ones of a key that are kept in mind. */
+const DELETED_NAMES = 256;
 /** Hashes kept per partition; above it every key may have state. */
 const HASHES = 100_000;

@@ -227,6 +227,9 @@ describe.each(ENGINES)("$name", ({ place: makePlace }) => {
     expect(await store.open(P1, { history: 1, generation: 4 })).toEqual({ history: 1, generation: 4, opens: 2 });
     expect(await store.open(P1, { history: 1, generation: 5 })).toEqual({ history: 1, generation: 5, opens: 1 });
     expect(await store.open(P1, { history: 2, generation: 1 })).toEqual({ history: 2, generation: 1, opens: 1 });
+    // A recovery leaves generations as they are, and positions know no history.
+    expect(await store.open(P2, { history: 1, generation: 4 })).toEqual({ history: 1, generation: 4, opens: 1 });
+    expect(await store.open(P2, { history: 2, generation: 4 })).toEqual({ history: 2, generation: 4, opens: 2 });
     await expect(store.open(P1, { history: 1, generation: 9 })).rejects.toMatchObject({ code: "NOT_OWNER" });
     await expect(store.open(P1, { history: 2, generation: 0 })).rejects.toMatchObject({ code: "NOT_OWNER" });
   });

@@ -42,10 +42,7 @@ export class Disk {
 
   open(partition: Partition, at: { history: number; generation: number }): Term {
     const known = this.#partitions.get(partition);
-    const opens =
-      known !== undefined && known.term.history === at.history && known.term.generation === at.generation
-        ? known.term.opens + 1
-        : 1;
+    const opens = known !== undefined && known.term.generation === at.generation ? known.term.opens + 1 : 1;
     const term = { ...at, opens };
     if (known === undefined) this.#partitions.set(partition, { term, rows: new Map(), keys: undefined });
     else known.term = term;

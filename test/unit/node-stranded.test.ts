@@ -5,7 +5,7 @@ import type { Epoch, MemberId, NodeName } from "../../ring/ids.ts";
 import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
 import { hashChanges } from "../../ring/node/stream.ts";
 import type { RowChange } from "../../ring/store.ts";
-import { KIND, keyedRow, stateKey, versionValue } from "../../ring/tasks/rows.ts";
+import { KIND, keyedRow, stateKey, stateMarkValue } from "../../ring/tasks/rows.ts";
 import { Disk } from "../simulation/disk.ts";
 import { MOVED, PLANNED } from "./node-handed.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
@@ -235,7 +235,10 @@ describe("a partition with tasks on an absent machine", () => {
   test("P1: state written since by any owner wins over what the absent machine has", () => {
     const name = keyIn(0);
     const row = { key: stateKey("alpha", name, "count"), value: Uint8Array.of(9) };
-    const mark = { key: keyedRow(KIND.stateHere, "alpha", name, ""), value: versionValue() };
+    const mark = {
+      key: keyedRow(KIND.stateHere, "alpha", name, ""),
+      value: stateMarkValue({ generation: 2, deleted: [] }),
+    };
     const b = new Parts("b");
     const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] });
     b.follow(document);

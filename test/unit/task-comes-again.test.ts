@@ -77,7 +77,9 @@ function adopting(limits: object): World {
 }
 
 function come(world: World, partition: Partition, from: World): void {
-  world.call((engine) => engine.absorb(world.now, partition, from.partitionRows(partition), { behind: false }));
+  world.call((engine) =>
+    engine.absorb(world.now, partition, from.partitionRows(partition), { behind: false, marks: new Map() }),
+  );
   world.sync();
 }
 

@@ -82,7 +82,9 @@ describe("older tasks elsewhere", () => {
       status: { waits: "OLDER_TASKS_AWAITED" },
     });
     for (let twice = 0; twice < 2; twice++)
-      world.call((engine) => engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false }));
+      world.call((engine) =>
+        engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false, marks: new Map() }),
+      );
     world.sync();
     expect(world.started).toHaveLength(0);
     world.call((engine) => engine.olderDone(world.now, partition));
@@ -104,7 +106,9 @@ describe("older tasks elsewhere", () => {
     world.generation = 2;
     world.crash("awaited");
     const comes = (): void => {
-      world.call((engine) => engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false }));
+      world.call((engine) =>
+        engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false, marks: new Map() }),
+      );
       world.sync();
     };
     comes();
@@ -143,7 +147,9 @@ describe("older tasks elsewhere", () => {
       world.crash("awaited");
       const token = world.submit(record);
       if (isDurable) world.sync();
-      world.call((engine) => engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false }));
+      world.call((engine) =>
+        engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false, marks: new Map() }),
+      );
       world.sync();
       world.call((engine) => engine.olderDone(world.now, partition));
       world.run(1_000);
@@ -163,14 +169,18 @@ describe("older tasks elsewhere", () => {
     const world = new World({ seed: 2, limits: { endedIdsPerPartition: 1 } });
     world.generation = 2;
     world.crash("away");
-    world.call((engine) => engine.absorb(world.now, partition, old.partitionRows(partition), { behind: true }));
+    world.call((engine) =>
+      engine.absorb(world.now, partition, old.partitionRows(partition), { behind: true, marks: new Map() }),
+    );
     world.sync();
     expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "running" } });
     world.done(newest(world));
     world.sync();
     for (let other = 0; other < 2; other++) endOne(world); // ids that are kept for want of better are long gone
     world.crash("away");
-    world.call((engine) => engine.absorb(world.now, partition, old.partitionRows(partition), { behind: true }));
+    world.call((engine) =>
+      engine.absorb(world.now, partition, old.partitionRows(partition), { behind: true, marks: new Map() }),
+    );
     world.run(1_000);
     expect(world.started.filter((attempt) => attempt.record.id === record.id)).toHaveLength(1);
   });
@@ -211,7 +221,10 @@ describe("older tasks elsewhere", () => {
     world.crash("away");
     for (let partition = 0; partition < RING_SIZE; partition++) {
       world.call((engine) =>
-        engine.absorb(world.now, partition as Partition, old.partitionRows(partition), { behind: true }),
+        engine.absorb(world.now, partition as Partition, old.partitionRows(partition), {
+          behind: true,
+          marks: new Map(),
+        }),
       );
     }
     world.sync();

@@ -54,7 +54,9 @@ export class TermTable {
         "NOT_OWNER",
         `partition ${partition} is held at ${termText(newest!)}, newer than ${termText(first)}`,
       );
-    const term = order === 0 ? { ...first, opens: newest!.opens + 1 } : first;
+    // Also over a recovery, which leaves generations as they were: positions know no history.
+    const opens = newest?.generation === at.generation ? newest.opens + 1 : 1;
+    const term = { ...first, opens };
     this.#terms.set(partition, term);
     this.#unsaved.add(partition);
     return term;

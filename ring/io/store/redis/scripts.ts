@@ -65,7 +65,7 @@ for item = 1, items do
     if meta then
       local mh, mg, mo = struct.unpack('>I4I4I4', meta)
       if mh > h or (mh == h and mg > g) then verdict = 1
-      elseif mh == h and mg == g then opens = mo + 1 end
+      elseif mg == g then opens = mo + 1 end
     end
     if verdict == 0 then call('HSET', key, '', struct.pack('>I4I4I4', h, g, opens) .. '0') end
     number = opens
