@@ -194,7 +194,6 @@ export class Loader {
         const record = parseRecord(dead.wire, 0, dead.wire.length);
         if (isRefused(record) || vnode.known.has(record.id)) return;
         if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
-        if (source.type === "here") goBehind(vnode, readPosition(key));
         this.#options.dead.add(
           new Dead(
             vnode,

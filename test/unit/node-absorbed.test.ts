@@ -195,7 +195,11 @@ describe("state of two stranded directories", () => {
     expect(count(again)).toBe(3);
   });
 
-  test("P1: the older one first, then the newer one: both were marked", () => {
+  test.each([
+    ["the older one first", ["a", "b", "c"]],
+    ["the newer one first", ["b", "a", "c"]],
+    ["the oldest one first", ["c", "a", "b"]],
+  ])("P1: of two that were both marked the newer one wins: %s", (_, order) => {
     const { disk, a } = second();
     const b = new Parts("b");
     b.adopted.set("c" as NodeName, disk);
@@ -213,7 +217,8 @@ describe("state of two stranded directories", () => {
     });
     const [d, a2, b2, c2] = [new Parts("d"), new Parts("a", a.disk), new Parts("b", b.disk), new Parts("c", disk)];
     d.follow(document);
-    for (const each of [a2, b2, c2]) {
+    for (const name of order) {
+      const each = [a2, b2, c2].find(({ self }) => self === name)!;
       each.follow(document);
       settle(d, each);
     }
