@@ -60,6 +60,8 @@ export interface NodeOptions {
   readonly givenFor?: number;
   /** Stage and commit the own join without an operator. */
   readonly autoJoin: boolean;
+  /** Rows of one message of a transfer, at most. Default 250. */
+  readonly chunkRows?: number;
 }
 
 export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
@@ -229,6 +231,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     });
     this.#outgoing = new Outgoing(here, {
       ...parts,
+      chunkRows: options.chunkRows,
       hooks: {
         consent: (epoch, partition, to, insist) =>
           this.#giveConsent(member.name, epoch, { type: "moves", moves: [{ partition, to }] }, insist),

@@ -58,6 +58,8 @@ export interface OutgoingParts {
   readonly commits: Commits;
   readonly limit: TransferLimit;
   readonly hooks: OutgoingHooks;
+  /** Rows of one message, at most. Default 250. */
+  readonly chunkRows?: number | undefined;
 }
 
 export class Outgoing implements CommitListener {
@@ -79,7 +81,7 @@ export class Outgoing implements CommitListener {
     this.#hosting = parts.hosting;
     this.#limit = parts.limit;
     this.#hooks = parts.hooks;
-    this.#stream = new RowStream(here, parts.hooks);
+    this.#stream = new RowStream(here, { nextReadId: parts.hooks.nextReadId, chunkRows: parts.chunkRows });
     this.#cutOver = new CutOver(here, {
       ...parts,
       sendLast: (transfer) => this.#stream.sendLast(transfer),

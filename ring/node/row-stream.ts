@@ -3,8 +3,8 @@
  *
  * W1  The stream is ordered: applying its chunks one after another gives exactly the rows at the sender. Rows changed
  *     between the request of a page and its arrival are left out of the page: the change itself follows.
- * W2  At most `WINDOW_CHUNKS`, and about `WINDOW_BYTES`, are ahead of the receiver's disk; a remainder that is not large is not held back, since submits wait
- *     for it.
+ * W2  At most `WINDOW_CHUNKS`, and about `WINDOW_BYTES`, are ahead of the receiver's disk; a remainder that is not large is not
+ *     held back, since submits wait for it.
  */
 
 import { keyText, type Row, type RowChanges } from "../store.ts";
@@ -13,13 +13,20 @@ import { isModuleKey } from "./rows.ts";
 import { changesBytes, hashChanges } from "./stream.ts";
 import { backlogFits, type Transfer } from "./transfer.ts";
 
+export interface RowStreamOptions {
+  nextReadId(): number;
+  readonly chunkRows?: number | undefined;
+}
+
 export class RowStream {
   readonly #here: Here;
   readonly #nextReadId: () => number;
+  readonly #chunkRows: number;
 
-  constructor(here: Here, { nextReadId }: { nextReadId(): number }) {
+  constructor(here: Here, { nextReadId, chunkRows = CHUNK_ROWS }: RowStreamOptions) {
     this.#here = here;
     this.#nextReadId = nextReadId;
+    this.#chunkRows = chunkRows;
   }
 
   /** Asks for the next page, unless one is being read or enough waits to be sent. */
@@ -28,7 +35,7 @@ export class RowStream {
     const readId = this.#nextReadId();
     transfer.reading = { readId, touched: new Set() };
     const { source: directory, id, cursor } = transfer;
-    const request = { partition: id.partition, rowLimit: CHUNK_ROWS, byteLimit: CHUNK_BYTES };
+    const request = { partition: id.partition, rowLimit: this.#chunkRows, byteLimit: CHUNK_BYTES };
     this.#here.emit({
       type: "read",
       readId,
@@ -81,7 +88,7 @@ export class RowStream {
 
   #sendChunk(transfer: Transfer): void {
     let count = 0;
-    for (let bytes = 0; count < transfer.backlog.length && count < CHUNK_ROWS && bytes < CHUNK_BYTES; count++)
+    for (let bytes = 0; count < transfer.backlog.length && count < this.#chunkRows && bytes < CHUNK_BYTES; count++)
       bytes += changesBytes(transfer.backlog[count]!);
     const changes = transfer.backlog.splice(0, count);
     transfer.sequence++;
@@ -104,6 +111,6 @@ const CHUNK_BYTES = 65_536;
 const CHUNK_ROWS = 250;
 /** Chunks sent ahead of the receiver's disk. */
 const WINDOW_CHUNKS = 32;
-const WINDOW_BYTES: number = 32 * CHUNK_BYTES;
+const WINDOW_BYTES: number = WINDOW_CHUNKS * CHUNK_BYTES;
 /** Read the next page when fewer changes than this wait, and no more bytes than may leave at once. */
 const BACKLOG_LOW = 2_000;

@@ -14,6 +14,7 @@ import type { NodeMessage } from "../../ring/node/messages.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
 import { NODE_ROWS } from "../../ring/node/overrides.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
+import type { RowGroup } from "../../ring/store.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
 import type { Attempt } from "../../ring/tasks/task.ts";
 import type { Agenda } from "./agenda.ts";
@@ -27,6 +28,7 @@ export interface Surroundings {
   readonly agenda: Agenda;
   readonly network: Network;
   readonly random: SeededRandom;
+  readonly chunkRows: number;
   /** Attempts of one app at once on one node. */
   readonly running: number;
   /** Absent: each host keeps its rows on its own disk. */
@@ -79,6 +81,8 @@ export class Host {
   #storeAnsweredAt = 0;
   /** Of the newest register value that was given to the own disk. */
   #registerSequence = 0;
+  /** Commits on their way to a disk. */
+  readonly #underWay = new Set<() => void>();
   syncFails = false;
   exited: string | undefined;
   upSince: number = 0;
@@ -163,6 +167,7 @@ export class Host {
       random,
       leaseMs: LEASE_MS,
       autoJoin: true,
+      chunkRows: this.#world.chunkRows,
       ...(this.#world.store === undefined ? {} : { sharedStore: true }),
       ...(this.disk.givenFor === undefined ? {} : { givenFor: this.disk.givenFor }),
     });
@@ -178,6 +183,13 @@ export class Host {
   /** The process is gone, with everything not synced. */
   crash(): void {
     if (!this.up) return;
+    // What is on its way to a disk may get there although nobody hears of it, from the first of it on.
+    if (this.#underWay.size > 0 && this.#world.random.chance(0.5))
+      for (const apply of this.#underWay) {
+        apply();
+        if (this.#world.random.chance(0.3)) break;
+      }
+    this.#underWay.clear();
     this.#world.observe({ type: "life-over", node: this.name, life: this.life });
     this.machine = undefined;
     this.#pausedUntil = 0;
@@ -215,6 +227,17 @@ export class Host {
     const { now } = this.#world.agenda;
     disk.busyUntil = Math.max(now + delayMs + this.#slowness(disk), disk.busyUntil + 0.001);
     this.#later(disk.busyUntil - now, run);
+  }
+
+  #commit(disk: Disk, groups: readonly RowGroup[], run: () => void): void {
+    const apply = (): void => {
+      if (disk === this.disk || disk.lockedBy === this.#holder()) disk.commit(groups);
+    };
+    this.#underWay.add(apply);
+    this.#onDisk(disk, 0.2 + this.#world.random() * 1.5, () => {
+      this.#underWay.delete(apply);
+      run();
+    });
   }
 
   #slowness({ slowMs }: Disk): number {
@@ -390,7 +413,7 @@ export class Host {
       case "swim":
         return this.#swim(effect.effect);
       case "commit":
-        return this.#onDisk(this.disk, 0.2 + random() * 1.5, () => {
+        return this.#commit(this.disk, effect.groups, () => {
           if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
           this.step({ type: "committed", group: effect.group, refused: this.disk.commit(effect.groups) });
         });
@@ -407,7 +430,7 @@ export class Host {
       case "commit-adopted": {
         const disk = this.#adopted.get(effect.member);
         if (disk === undefined) return;
-        return this.#onDisk(disk, 0.2 + random() * 1.5, () => {
+        return this.#commit(disk, effect.groups, () => {
           if (this.#adopted.get(effect.member) !== disk || this.#refusedFor(effect.member, disk)) return;
           disk.commit(effect.groups);
           this.step({ type: "adopted-committed", writeId: effect.writeId });

@@ -59,6 +59,8 @@ export class World implements Surroundings {
   readonly agenda: Agenda = new Agenda();
   readonly random: SeededRandom;
   readonly running: number;
+  /** Few in every second seed: so that much happens in the middle of a transfer. */
+  readonly chunkRows: number;
   readonly store: SharedStore | undefined;
   readonly network: Network;
   readonly hosts: Host[] = [];
@@ -92,6 +94,7 @@ export class World implements Surroundings {
       ...options,
     };
     this.running = this.#options.running;
+    this.chunkRows = options.seed % 2 === 1 ? 3 : 250;
     this.#onTrace = options.onTrace;
     this.random = seededRandom(options.seed);
     this.store = this.#options.shared ? new SharedStore(() => this.agenda.now) : undefined;
