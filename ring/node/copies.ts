@@ -6,7 +6,7 @@
  * Y2  Rows of a shared store stay where they are.
  */
 
-import type { RingDocument } from "../document.ts";
+import type { RingDocument, Stranded } from "../document.ts";
 import type { Partition } from "../ids.ts";
 import type { Term } from "../store.ts";
 import type { Copy } from "./effects.ts";
@@ -128,7 +128,12 @@ export class Copies {
 
 /** Whether this node's own directory holds the partition's rows as stranded. */
 export function isStrandedHere(document: RingDocument | undefined, here: Here, partition: Partition): boolean {
-  return document?.stranded.some((entry) => entry.partition === partition && entry.member === here.self) ?? false;
+  return document?.stranded.some((entry) => entry.partition === partition && liesIn(entry, here)) ?? false;
+}
+
+/** The rows of the entry are in this node's own directory. */
+export function liesIn({ member, memberId }: Stranded, here: Here): boolean {
+  return member === here.self && memberId === here.memberId;
 }
 
 /** The owner of that generation gave no consent: its own rows are the ones that count, and the ring lists them. */

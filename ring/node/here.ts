@@ -1,13 +1,15 @@
 /** What the parts of a node machine may use of the whole: who and when it is, the ring, and the way out. */
 
 import type { RingDocument } from "../document.ts";
-import type { NodeName } from "../ids.ts";
+import type { MemberId, NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { NodeEffect } from "./effects.ts";
 import type { NodeMessage } from "./messages.ts";
 
 export interface Here {
   readonly self: NodeName;
+  /** Made with the data directory: a namesake with another one is another member (ownership rule 4). */
+  readonly memberId: MemberId;
   /** Of the step under way. */
   readonly now: Instant;
   readonly document: RingDocument | undefined;

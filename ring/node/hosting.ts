@@ -19,7 +19,7 @@ import type { Partition } from "../ids.ts";
 import type { Row, RowChange, Term } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import type { AttemptEnd } from "../tasks/task.ts";
-import { Copies, isCopyOf, isStrandedHere, isTakenByForce } from "./copies.ts";
+import { Copies, isCopyOf, isStrandedHere, isTakenByForce, liesIn } from "./copies.ts";
 import type { Copy } from "./effects.ts";
 import type { Here } from "./here.ts";
 import { LoadingAhead, setAside } from "./loading-ahead.ts";
@@ -209,7 +209,7 @@ export class Hosting {
     const hosted = this.#hosted.get(partition);
     if (hosted?.older !== "awaited" || hosted.olderHere || !this.loaded(partition)) return;
     const listed = this.#here.document!.stranded.filter((entry) => entry.partition === partition);
-    if (!listed.every((entry) => inPlace(entry, this.#here) || isHere(entry))) return;
+    if (!listed.every((entry) => liesIn(entry, this.#here) || isHere(entry))) return;
     hosted.olderHere = true;
     this.#engine.olderDone(this.#here.now, partition, true);
   }
@@ -404,16 +404,11 @@ export class Hosting {
 function olderOf(document: RingDocument, here: Here, partition: Partition): Older {
   let older: Older = "none";
   for (const entry of document.stranded) {
-    if (entry.partition !== partition || inPlace(entry, here)) continue;
+    if (entry.partition !== partition || liesIn(entry, here)) continue; // its own lie where they are needed
     if (entry.where.type === "adopter") return "awaited";
     older = "away";
   }
   return older;
-}
-
-/** The node's own stranded rows of a partition that it owns again lie where they are needed. */
-function inPlace(entry: Stranded, here: Here): boolean {
-  return entry.member === here.self;
 }
 
 /** The ring means to give the partition to this node. */

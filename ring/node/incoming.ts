@@ -25,6 +25,7 @@ import type { Instant } from "../machine.ts";
 import type { Row, Term } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import type { Commits } from "./commits.ts";
+import { liesIn } from "./copies.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import type { TransferId, TransferMessage } from "./messages.ts";
@@ -136,7 +137,7 @@ export class Incoming {
     const listed = new Set(document.stranded.map(strandedKey));
     for (const [key, entry] of this.#absorbed) {
       if (listed.has(key) && document.owners[entry.partition] === this.#here.self) {
-        if (entry.member !== this.#here.self || this.#hosting.loaded(entry.partition)) continue;
+        if (!liesIn(entry, this.#here) || this.#hosting.loaded(entry.partition)) continue;
       }
       this.#absorbed.delete(key);
     }
@@ -210,7 +211,7 @@ export class Incoming {
       other.generation > entry.generation &&
       other.where.type === "adopter" &&
       entry.where.type === "adopter" &&
-      other.member !== this.#here.self &&
+      !liesIn(other, this.#here) &&
       !this.#absorbed.has(strandedKey(other))
     );
   }

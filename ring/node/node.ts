@@ -23,6 +23,7 @@ import type { AppSource } from "./app-source.ts";
 import { Asks } from "./asks.ts";
 import { Claimant } from "./claimant.ts";
 import { Commits } from "./commits.ts";
+import { liesIn } from "./copies.ts";
 import { Desk } from "./desk.ts";
 import type { Copy, NodeEffect, NodeEvent } from "./effects.ts";
 import type { Here } from "./here.ts";
@@ -105,6 +106,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#liveness = liveness;
     const here: Here & { now: Instant; document: RingDocument | undefined } = {
       self: member.name,
+      memberId: member.id,
       now: 0,
       document: undefined,
       ...(options.sharedStore === true ? { sharedStore: true } : {}),
@@ -239,7 +241,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         nonce: () => (options.register.starts + 1) * NONCES_PER_START + ++this.#nonce,
         holds: (entry) =>
           entry.member === member.name
-            ? entry.memberId === member.id
+            ? liesIn(entry, here)
               ? { type: "own" }
               : undefined
             : this.#adoption.holds(entry),
@@ -579,11 +581,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   #settleInPlace(): void {
     const { document, self } = this.#here;
     for (const entry of document?.stranded ?? []) {
-      const mine =
-        entry.member === self &&
-        entry.memberId === this.#options.member.id &&
-        document?.owners[entry.partition] === self;
-      if (mine && this.#hosting.loaded(entry.partition)) this.#incoming.settle(entry);
+      const isHere = liesIn(entry, this.#here) && document?.owners[entry.partition] === self;
+      if (isHere && this.#hosting.loaded(entry.partition)) this.#incoming.settle(entry);
     }
   }
 

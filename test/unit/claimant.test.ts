@@ -55,6 +55,7 @@ class World {
   constructor(document: RingDocument) {
     this.#here = {
       self: a,
+      memberId: "id-here" as never,
       now: 0,
       document,
       emit: () => {},

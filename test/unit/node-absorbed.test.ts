@@ -245,6 +245,29 @@ describe("state of two stranded directories", () => {
   });
 });
 
+describe("a member whose directory was lost, and that came back with an empty one", () => {
+  const lost: Stranded = { ...strandedOn("a", 1), memberId: "id-of-before" as MemberId };
+
+  test("does not take what lies in the lost one for its own: state there is away", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 9, owner: "a", generation: 2, stranded: [lost] }));
+    a.allowStarts(true);
+    a.submit(P0, K);
+    expect(a.started[0]?.stateAway).toBe(true);
+  });
+
+  test("takes handoffs of its partitions", () => {
+    const [a, b] = [new Parts("a"), new Parts("b")];
+    for (const each of [a, b]) each.unlinked.add("a" as NodeName);
+    b.follow(documentOf({ epoch: 8, owner: "b", generation: 2, stranded: [lost] }));
+    const document = documentOf({ epoch: 9, owner: "b", next: "a", generation: 2, stranded: [lost] });
+    const transfer = { partition: P0, kind: "handoff", generation: 2, nonce: 1 } as const;
+    a.follow(document);
+    a.receive("b", { type: "transfer-offer", transfer, epoch: document.epoch });
+    expect(a.said("transfer-begin")).toHaveLength(1);
+  });
+});
+
 describe("rows that come again", () => {
   test("a dead letter that was retried and done does not come back", () => {
     const c = new Parts("c");

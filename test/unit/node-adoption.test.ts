@@ -41,6 +41,7 @@ beforeEach(() => {
   live = new Set(["a", "b"] as NodeName[]);
   const here = {
     self: "a" as NodeName,
+    memberId: "id-a" as MemberId,
     get now() {
       return now;
     },

@@ -17,6 +17,7 @@ beforeEach(() => {
   answered = [];
   asks = new Asks({
     self: "a" as NodeName,
+    memberId: "id-a" as never,
     now: 1_000,
     document: undefined,
     emit: (effect) => void answered.push(effect),

@@ -40,6 +40,7 @@ function begin(self: NodeName, first: RingDocument): void {
   liveness = new Liveness(self);
   const here = {
     self,
+    memberId: "id-here" as never,
     get now() {
       return now;
     },

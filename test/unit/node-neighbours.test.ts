@@ -29,6 +29,7 @@ function begin(document = DOCUMENT): {
   const liveness = new Liveness(A);
   const here = {
     self: A,
+    memberId: "id-here" as never,
     now: 1_000,
     document,
     emit: (_effect: NodeEffect) => {},

@@ -35,6 +35,7 @@ export class Parts {
   readonly outgoing: Outgoing;
   readonly here: {
     readonly self: NodeName;
+    readonly memberId: MemberId;
     now: number;
     document: RingDocument | undefined;
     emit(effect: NodeEffect): void;
@@ -72,6 +73,7 @@ export class Parts {
     this.engine.setWallOffset(1_700_000_000_000);
     this.here = {
       self: this.self,
+      memberId: disk.memberId,
       now: 1_000,
       document: undefined,
       emit: (effect) => void this.#effects.push(effect),

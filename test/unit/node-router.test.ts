@@ -31,6 +31,7 @@ beforeEach(() => {
   token = 0;
   const here = {
     self: "a" as NodeName,
+    memberId: "id-a" as never,
     get now() {
       return now;
     },

@@ -351,6 +351,7 @@ function other(): Other {
 function hereOf(self: NodeName, effects: NodeEffect[]): Here & { now: number } {
   return {
     self,
+    memberId: "id-here" as never,
     now: 1_000,
     document: ring,
     sharedStore: true,

@@ -84,6 +84,7 @@ function make(options: { readonly shared?: boolean; readonly givenFor?: number }
   const effects: NodeEffect[] = [];
   const here = {
     self,
+    memberId: "id-here" as never,
     now: 1_000,
     document: { ...founded, epoch: 3 as Epoch, members: [...founded.members, second] } as Here["document"],
     ...(options.shared === false ? {} : { sharedStore: true }),
