@@ -239,7 +239,7 @@ export class Incoming {
     arrival.changes += message.changes.length;
     arrival.hash = hashChanges(arrival.hash, message.changes);
     const { partition } = arrival.id;
-    if (message.changes.length > 0) {
+    if (message.changes.length > 0 || message.last !== undefined) {
       if (arrival.stranded === undefined) for (const change of message.changes) this.#commits.add(partition, change);
       else {
         const rows: Row[] = [];
@@ -248,6 +248,7 @@ export class Incoming {
         this.#engine.absorb(this.#here.now, partition, rows, {
           behind: arrival.stranded.where.type === "away",
           marks: arrival.marks,
+          isLast: message.last !== undefined,
         });
       }
     }

@@ -309,7 +309,8 @@ export class Outgoing implements CommitListener {
   /** Tasks that are about to be absorbed, or that lie where the partition is to go. Those of an absent machine find the new owner as well. */
   #comesFirst(entry: Stranded, transfer: Transfer): boolean {
     if (entry.partition !== transfer.id.partition) return false;
-    return entry.where.type === "adopter" || entry.member === transfer.to || this.#here.linked(entry.member);
+    if (entry.where.type === "adopter") return true;
+    return isMember(this.#here.document!, entry) && (entry.member === transfer.to || this.#here.linked(entry.member));
   }
 
   #advance(transfer: Transfer): void {
@@ -435,3 +436,8 @@ const GATHER_MS = 200;
 const RETRY_MS = 250;
 const STALL_MS = 10_000;
 const OFFER_MS = 3_000;
+
+/** Not a namesake with another directory (ownership rule 4). */
+function isMember(document: RingDocument, { member, memberId }: Stranded): boolean {
+  return document.members.some(({ name, id }) => name === member && id === memberId);
+}

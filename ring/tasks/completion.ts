@@ -62,8 +62,8 @@ export class Completion {
     if (type.waiting.size > 0) ring.wakeType(lane.app, type);
     if (!lane.app.listed) ring.enlist(lane.app);
     const { outcome } = end;
-    if (attempt.endedElsewhere !== undefined && !counts(attempt, end)) {
-      this.endedBefore(now, task, attempt.endedElsewhere);
+    if (task.endedElsewhere !== undefined && !counts(attempt, end)) {
+      this.endedBefore(now, task, task.endedElsewhere);
       return;
     } // X5
     if (attempt.aborted === "timeout") {
@@ -218,6 +218,7 @@ export class Completion {
   }
 
   #failed(now: Instant, lane: Lane, task: Task, type: TypeRun, failure: TaskFailure, retryAfterMs?: number): void {
+    if (task.endedElsewhere !== undefined) return this.endedBefore(now, task, task.endedElsewhere); // X5
     task.attempts = Math.min(task.attempts + 1, 65_535);
     task.failure = failure;
     const most = task.record.maxAttempts > 0 ? task.record.maxAttempts : type.type.attempts;
@@ -239,6 +240,7 @@ export class Completion {
 
   /** No room for its children. */
   #turnedDown(now: Instant, lane: Lane, task: Task, type: TypeRun): void {
+    if (task.endedElsewhere !== undefined) return this.endedBefore(now, task, task.endedElsewhere); // X5
     const { app } = task;
     const seen = this.#turned.get(task);
     const afterMs = Math.max(type.type.backoff.maxMs, ROOM_MS);
@@ -326,12 +328,17 @@ class Ended {
   }
 }
 
-/** What is kept of an error. */
-/** What the attempt came to is taken as the end of its task. */
-function counts({ stateAway }: RunningAttempt, { outcome, stateChanges }: AttemptEnd): boolean {
-  return outcome.type === "done" && !(stateAway && stateChanges.length > 0);
+/** What the attempt came to is taken as the end of its task, if nothing else is wrong with it. */
+function counts({ stateAway, aborted }: RunningAttempt, { outcome, stateChanges }: AttemptEnd): boolean {
+  return (
+    aborted !== "timeout" &&
+    aborted !== "deadline" &&
+    outcome.type === "done" &&
+    !(stateAway && stateChanges.length > 0)
+  );
 }
 
+/** What is kept of an error. */
 function bounded(failure: TaskFailure): TaskFailure {
   const name = failure.name.slice(0, 128);
   const message = failure.message.slice(0, 1_024);

@@ -162,6 +162,8 @@ export interface Elsewhere {
   readonly behind: boolean;
   /** Kept by the caller for as long as its rows come: by key, the generation that wrote its state while there was older state. */
   readonly marks: Map<string, number>;
+  /** Nothing comes after these rows. */
+  readonly isLast?: boolean;
 }
 
 /** Of rows that have arrived. */

@@ -3,8 +3,7 @@
  *
  * B1  A row that cannot be read is set aside and the rest goes on: it neither stops nor silently shortens a load.
  * B2  What is here wins over what comes: ids, state written here, dedupe records, schedules (rules 15 and 17).
- * B5  Of state of a key the newest mark wins (states.ts, S3): what a directory says to have written while there was older state, over
- *     that of directories that say nothing or less. Its marks come before its state.
+ * B5  Rows of one directory may come again, whole or in part, until the ring has taken it off its list.
  * B3  Older tasks go before newer ones by their position, or behind everything, marked, when their machine was away.
  * B4  What can be made of a task before its partition is in service is made as its row comes: then keys wait. It counts nowhere yet.
  */
@@ -12,7 +11,7 @@
 import { hashKey } from "../hash.ts";
 import { isAppName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
-import type { Row, RowChange } from "../store.ts";
+import { keyText, type Row, type RowChange } from "../store.ts";
 import { ArrivingRows } from "./arriving.ts";
 import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
@@ -21,11 +20,13 @@ import { readEnded } from "./ended-row.ts";
 import type { Elsewhere, Taken } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
+import { OlderState } from "./older-state.ts";
 import type { Outbox } from "./outbox.ts";
 import { isPaused, type ReadRow, readRow, type TaskRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
 import {
+  comparePositions,
   FLAG,
   KIND,
   keyedRow,
@@ -36,8 +37,6 @@ import {
   readPosition,
   readResult,
   readSchedule,
-  readStateMark,
-  stateKey,
 } from "./rows.ts";
 import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
@@ -70,11 +69,13 @@ export class Loader {
   readonly #options: LoaderOptions;
   readonly #core: Core;
   readonly #pages: Map<Vnode, Pages> = new Map();
+  readonly #olderState: OlderState;
   readonly #arriving: Map<Vnode, ArrivingRows> = new Map();
 
   constructor(options: LoaderOptions) {
     this.#options = options;
     this.#core = options.core;
+    this.#olderState = new OlderState(options.core, options.states);
   }
 
   /** Keeps the rows; gives back those that cannot be read (B1). */
@@ -141,6 +142,7 @@ export class Loader {
       const read = readRow(row);
       if (read !== undefined) this.#apply(now, vnode, read, source);
     }
+    if (from.isLast === true) this.#olderState.keep(vnode, from.marks);
     vnode.readsFromGroup = this.#core.group;
   }
 
@@ -177,11 +179,8 @@ export class Loader {
   }
 
   #endOlder(vnode: Vnode): void {
-    for (const name of vnode.stateHere.keys()) {
-      const [app = "", key = ""] = name.split("\0");
-      this.#core.erase(vnode, keyedRow(KIND.stateHere, app, key, ""));
-    }
-    vnode.stateHere.clear();
+    this.#olderState.end(vnode);
+    vnode.childrenHere.clear();
   }
 
   #apply(now: Instant, vnode: Vnode, row: ReadRow, source: Source): void {
@@ -217,7 +216,7 @@ export class Loader {
         return;
       }
       case KIND.state:
-        this.#state(vnode, row, source);
+        if (source.type === "elsewhere") this.#olderState.take(vnode, row, source.marks);
         return;
       case KIND.dedupe: {
         const { app, key: laneKey, name } = readKeyed(key);
@@ -259,10 +258,8 @@ export class Loader {
         return;
       }
       case KIND.stateHere: {
-        const { app, key: laneKey } = readKeyed(key);
-        // Written by an earlier owner: it wins over still older state here as well.
-        if (source.type === "elsewhere" && vnode.older === "none") return;
-        this.#mark(vnode, laneName(app, laneKey), row, source);
+        if (source.type === "here") this.#olderState.load(vnode, row);
+        else if (vnode.older !== "none") this.#olderState.mark(vnode, row, source.marks);
         return;
       }
       default:
@@ -273,7 +270,9 @@ export class Loader {
   #absorbTask(now: Instant, vnode: Vnode, row: TaskRow, isBehind: boolean): void {
     const { record } = row;
     const known = vnode.known.get(record.id);
-    if (known !== undefined) return this.#known(now, known); // B2
+    if (known instanceof Dead && comparePositions(known, row.position) < 0)
+      this.#options.dead.remove(known); // it has been retried since, which gave it a later place
+    else if (known !== undefined) return this.#known(now, known); // B2
     // Submitted again elsewhere while its end lay here: it does not run twice.
     if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
     const task = taskOfRow(this.#core, now, vnode, row);
@@ -300,44 +299,14 @@ export class Loader {
     const app = this.#appNamed(result.app);
     if (app === undefined) return;
     if (result.state === "done" || result.state === "cancelled") this.#endedBefore(now, vnode, id, result.state);
-    if (vnode.known.has(id)) return;
+    const known = vnode.known.get(id);
+    if (known instanceof Task && known.phase === "running") this.#copy(vnode, row, source);
+    if (known !== undefined) return;
     this.#copy(vnode, row, source);
     const endedAt = now - Math.max(0, this.#core.wallMs(now) - result.endedAtMs);
     const done = new Done(vnode, app, id, vnode.known.hash(id));
     Object.assign(done, result, { app, endedAt, hasRow: true });
     this.#options.results.add(now, done);
-  }
-
-  /** B5 */
-  #mark(vnode: Vnode, name: string, row: Row, source: Source): void {
-    const mark = readStateMark(row.value);
-    if (source.type === "elsewhere") source.marks.set(name, mark.generation);
-    if (mark.generation <= (vnode.stateHere.get(name)?.generation ?? 0)) return;
-    vnode.stateHere.set(name, mark);
-    this.#copy(vnode, row, source);
-    if (source.type === "here") return;
-    const { app, key } = readKeyed(row.key);
-    for (const deleted of mark.deleted) this.#core.erase(vnode, stateKey(app, key, deleted));
-    this.#reread(vnode, app, key);
-  }
-
-  /** B5: state from elsewhere. */
-  #state(vnode: Vnode, row: Row, source: Source): void {
-    if (source.type === "here") return;
-    const { app, key } = readKeyed(row.key);
-    const name = laneName(app, key);
-    if ((vnode.stateHere.get(name)?.generation ?? 0) > (source.marks.get(name) ?? 0)) {
-      this.#core.output.events.push({ type: "state-aside", app, key });
-      return;
-    }
-    this.#core.write(vnode, row.key, row.value);
-    vnode.stateHashes.add(hashKey(app, key) | 0);
-    this.#reread(vnode, app, key);
-  }
-
-  #reread(vnode: Vnode, app: string, key: string): void {
-    const lane = this.#core.apps.get(app)?.lanes.get(key);
-    if (lane !== undefined && lane.vnode === vnode && lane.attempt === undefined) this.#options.states.drop(lane);
   }
 
   /** Entered as its page comes, so that the outbox decides what is kept of it, and no page is. False: it cannot be read. */
@@ -347,6 +316,10 @@ export class Loader {
       const wire = readOutbox(row.value);
       const record = parseRecord(wire, 0, wire.length);
       if (isRefused(record)) return false;
+      if (vnode.older !== "none") {
+        if (vnode.childrenHere.has(keyText(row.key))) return true; // B5
+        vnode.childrenHere.add(keyText(row.key));
+      }
       this.#copy(vnode, row, source);
       goBehind(vnode, position);
       this.#options.outbox.load(vnode, position, record);
@@ -368,9 +341,10 @@ export class Loader {
   /** A task that was submitted again here while its end lay elsewhere: it does not run twice. One that runs already goes on (completion.ts, X5). */
   #endedBefore(now: Instant, vnode: Vnode, id: string, state: "done" | "cancelled"): void {
     const known = vnode.known.get(id);
+    if (known instanceof Dead) this.#options.dead.remove(known);
     // One whose acceptance is on its way to the disk as well: that it is told is all that is left to do for it.
     if (!(known instanceof Task) || known.phase === "ending") return;
-    if (known.phase === "running") known.lane!.attempt!.endedElsewhere = state;
+    if (known.phase === "running") known.endedElsewhere = state;
     else this.#options.completion.endedBefore(now, known, state);
   }
 

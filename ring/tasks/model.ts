@@ -53,6 +53,8 @@ export class Vnode {
   readonly stateHashes: Set<number> = new Set();
   /** While older tasks are awaited or away: keys whose state here wins over what comes, by `laneName`. */
   readonly stateHere: Map<string, StateMark> = new Map();
+  /** Meanwhile: rows of children that were taken, which may come again. */
+  readonly childrenHere: Set<string> = new Set();
   /** Lanes to look at again when the partition may start. */
   heldLanes: Lane[] = [];
   awayLanes: Lane[] = [];
@@ -181,6 +183,8 @@ export class Lane {
   hashKnown = false;
   /** The group of its last write: until that is durable the store would give older state. */
   stateGroup = -1;
+  /** Rises when rows of it come from elsewhere: a read of before does not count. */
+  stateChanged = 0;
   /** Neighbours in the list of idle lanes that keep their state. */
   older: Lane | undefined = undefined;
   newer: Lane | undefined = undefined;
@@ -229,6 +233,8 @@ export class Task implements Position {
   failure: TaskFailure | undefined = undefined;
   result: Uint8Array | undefined = undefined;
   waits: string | undefined = undefined;
+  /** As rows of another directory say, which came while it ran (completion.ts, X5). */
+  endedElsewhere: "done" | "cancelled" | undefined = undefined;
 
   constructor(
     vnode: Vnode,

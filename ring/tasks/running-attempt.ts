@@ -21,8 +21,6 @@ export class RunningAttempt implements Attempt {
   timeoutMs = 0;
   deadline: number | undefined = undefined;
   stateAway = false;
-  /** Rows of an absent directory came meanwhile, in which the task has ended. */
-  endedElsewhere: "done" | "cancelled" | undefined = undefined;
   aborted: AbortReason | undefined = undefined;
   declare resident?: string;
 

@@ -4,6 +4,7 @@
  * S1  A lane in use is never evicted, nor one whose last write is not durable: the store would answer with older state.
  * S3  What is written while there is older state elsewhere is marked, and by which owner: of several directories that come the
  *     newest mark wins, in whatever order they come, and what it deleted stays deleted.
+ * S4  Rows that come from elsewhere make what is cached, and what is being read, void: it is read again.
  * S2  A key without rows of state is known to have none without a read (`stateHashes`; too many hashes: every key may have some).
  */
 
@@ -87,8 +88,10 @@ export class States {
 
   /** Reads the lane's state, then calls back; the lane waits meanwhile. */
   readLane(lane: Lane, then: (now: Instant) => void): void {
+    const { stateChanged } = lane;
     this.read(lane.vnode, stateKey(lane.app.name, lane.key, ""), lane.stateGroup, (now, rows) => {
       if (rows === undefined || lane.phase === "gone") return;
+      if (lane.stateChanged !== stateChanged) return this.readLane(lane, then); // S4
       const state = new Map<string, Uint8Array>();
       let bytes = 0;
       for (const [name, value] of stateOf(rows)) {
@@ -149,25 +152,26 @@ export class States {
   apply(lane: Lane, changes: AttemptEnd["stateChanges"]): void {
     const { vnode } = lane;
     let { state } = lane;
-    if (state === undefined || state === EMPTY) {
+    if (state === EMPTY) {
       state = new Map();
-      if (lane.state === undefined) this.#set(lane, state, 0);
-      else lane.state = state;
+      lane.state = state;
     }
     let grown = 0;
     for (let index = 0; index < changes.length; index++) {
       const { name, value } = changes[index] as { readonly name: string; readonly value: Uint8Array | undefined };
-      const before = state.get(name);
+      const before = state?.get(name);
       if (before !== undefined) grown -= name.length + before.length;
-      if (value === undefined) state.delete(name);
+      if (value === undefined) state?.delete(name);
       else {
         grown += name.length + value.length;
-        state.set(name, value);
+        state?.set(name, value);
       }
       this.#core.change(vnode, stateChange(lane.app.name, lane.key, name, value));
     }
-    lane.stateBytes += grown;
-    this.#bytes += grown;
+    if (state !== undefined) {
+      lane.stateBytes += grown;
+      this.#bytes += grown;
+    }
     lane.stateGroup = this.#core.group;
     if (!lane.hashKnown) {
       lane.hashKnown = true;
@@ -195,6 +199,12 @@ export class States {
     this.#bytes -= lane.stateBytes + LANE_BYTES;
     lane.state = undefined;
     lane.stateBytes = 0;
+  }
+
+  /** S4: also while a read or an attempt is under way. */
+  changed(lane: Lane): void {
+    lane.stateChanged++;
+    this.drop(lane);
   }
 
   /** Forgets a closed vnode's lane. */

@@ -268,6 +268,16 @@ describe("a member whose directory was lost, and that came back with an empty on
   });
 });
 
+test.each(["a", "c"])("a lost directory of a namesake does not hold handoffs up: to %s", (to) => {
+  const lost: Stranded = { ...strandedOn("a", 1), memberId: "id-of-before" as MemberId };
+  const b = new Parts("b");
+  b.follow(documentOf({ epoch: 8, owner: "b", generation: 2, stranded: [lost] }));
+  b.follow(documentOf({ epoch: 9, owner: "b", next: to, generation: 2, stranded: [lost] }));
+  b.tick(300);
+  b.tick(1_000);
+  expect(b.said("transfer-offer")).toHaveLength(1);
+});
+
 describe("rows that come again", () => {
   test("a dead letter that was retried and done does not come back", () => {
     const c = new Parts("c");

@@ -1,0 +1,352 @@
+/** What comes of other directories while tasks run, late, in part or in any order: what is cached, what runs again, whose state wins. */
+
+import { describe, expect, test } from "vitest";
+import { KIND, keyedRow, stateKey, stateMarkValue } from "../../ring/tasks/rows.ts";
+import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import { A, newest } from "./task-looks.ts";
+
+const types = [taskType("work"), taskType("plain", { state: "none" }), taskType("fresh", { onAway: "fresh" })];
+const apps = () => catalogue({ types });
+const one = (n: number) => Uint8Array.of(n);
+
+/** An old owner that left state of key k, names `count`=9 and `old`=1. */
+function left(): World {
+  const old = new World({ seed: 1, apps: apps() });
+  old.submit(old.record({ app: "a", type: "work", key: "k" }));
+  old.sync();
+  old.done(newest(old), {
+    stateChanges: [
+      { name: "count", value: one(9) },
+      { name: "old", value: one(1) },
+    ],
+  });
+  old.sync();
+  return old;
+}
+const P = partitionOf(new World({ seed: 1 }).record({ app: "a", type: "work", key: "k" }).hash);
+const marks = () => new Map<string, number>();
+function state(world: World) {
+  return Object.fromEntries(
+    [
+      ...(
+        world.ask("a", "k", { type: "read-state", app: A, key: "k" }) as unknown as { values: Map<string, Uint8Array> }
+      ).values,
+    ].map(([n, v]) => [n, v[0]]),
+  );
+}
+function onDisk(world: World) {
+  const prefix = stateKey("a", "k", "");
+  return Object.fromEntries(
+    world
+      .partitionRows(P)
+      .filter(({ key }) => prefix.every((b, i) => key[i] === b))
+      .map(({ key, value }) => [new TextDecoder().decode(key.subarray(prefix.length)), value[0]]),
+  );
+}
+function away(generation = 2): World {
+  const world = new World({ seed: 2, apps: apps() });
+  world.generation = generation;
+  world.crash("away");
+  return world;
+}
+function absorb(world: World, rows: ReturnType<World["partitionRows"]>, m = marks(), behind = true, isLast = true) {
+  const from = { behind, marks: m, isLast };
+  world.call((engine) => engine.absorb(world.now, P, rows, from));
+}
+
+describe("what is cached of a key", () => {
+  test("P1: state that comes while a fresh handler runs that writes none is not ignored by the next", () => {
+    const old = left();
+    const world = away();
+    world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+    world.sync();
+    const running = newest(world);
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    world.done(running); // no state written
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, P));
+    world.submit(world.record({ app: "a", type: "work", key: "k" }));
+    world.sync();
+    expect(onDisk(world)).toEqual({ count: 9, old: 1 });
+    expect(newest(world).state.get("count")).toEqual(one(9));
+  });
+
+  test("P1: the same with a handler that never touches state, on a lane that knows it has none", () => {
+    const old = left();
+    const world = away();
+    world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+    world.sync();
+    world.done(newest(world));
+    world.submit(world.record({ app: "a", type: "plain", key: "k" }));
+    world.sync();
+    const running = newest(world);
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    world.done(running);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, P));
+    world.submit(world.record({ app: "a", type: "work", key: "k" }));
+    world.sync();
+    expect(newest(world).state.get("count")).toEqual(one(9));
+  });
+
+  test("what is cached is what is on the disk after a fresh handler has written", () => {
+    const old = left();
+    const world = away();
+    world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+    world.sync();
+    const running = newest(world);
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    world.done(running, { stateChanges: [{ name: "count", value: one(1) }] });
+    world.sync();
+    world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+    world.sync();
+    expect(Object.fromEntries([...newest(world).state].map(([n, v]) => [n, v[0]]))).toEqual(onDisk(world));
+  });
+
+  test("P1: a read under way does not bring back what was there before rows came", () => {
+    const world = away(3);
+    const c = stateKey("a", "k", "count");
+    absorb(world, [{ key: c, value: one(1) }]); // of the oldest directory
+    world.sync();
+    world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+    world.closeGroup();
+    world.onSync = () => {};
+    world.syncUpTo(world.group); // durable: the lane asks for its state
+    expect(world.reads).toHaveLength(1);
+    // It is read now, and heard of after the next rows have come.
+    const read = world.reads.shift()!;
+    const m = marks();
+    absorb(
+      world,
+      [
+        { key: keyedRow(KIND.stateHere, "a", "k", ""), value: stateMarkValue({ generation: 2, deleted: [] }) },
+        { key: c, value: one(2) },
+      ],
+      m,
+    );
+    world.call((engine) => engine.stateLoaded(world.now, read.readId, [{ key: c, value: one(1) }]));
+    world.sync();
+    expect(onDisk(world)).toEqual({ count: 2 });
+    expect(newest(world).state.get("count")).toEqual(one(2));
+  });
+});
+
+describe("a task that ended elsewhere, as is heard while it runs, does not run again", () => {
+  function ended(keyed: boolean, result?: Uint8Array) {
+    const old = new World({ seed: 1, apps: apps() });
+    const record = old.record({ app: "a", type: "work", key: "k", ...(keyed ? { idempotencyKey: "i" } : {}) });
+    old.submit(record);
+    old.sync();
+    old.end(newest(old), { type: "done", result }, { stateChanges: [{ name: "count", value: one(1) }] });
+    old.sync();
+    return { old, record };
+  }
+  function runs(world: World, id: string) {
+    return world.started.filter((each) => each.record.id === id).length;
+  }
+
+  test.each([false, true])("P2: after a timeout (keyed %s)", (keyed) => {
+    const { old, record } = ended(keyed);
+    const world = away();
+    world.submit(record);
+    world.sync();
+    const running = newest(world);
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    world.advance(30_001);
+    expect(world.aborted).toHaveLength(1);
+    world.done(running);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, P));
+    world.run(5_000);
+    expect(runs(world, record.id)).toBe(1);
+  });
+
+  test("past its deadline", () => {
+    const old = new World({ seed: 1, apps: apps() });
+    const record = old.record({ app: "a", type: "work", key: "k", deadlineMs: 5_000 });
+    old.submit(record);
+    old.sync();
+    old.done(newest(old));
+    old.sync();
+    const world = away();
+    world.submit(record);
+    world.sync();
+    const running = newest(world);
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    world.advance(5_001);
+    world.done(running);
+    world.sync();
+    expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "done" } });
+  });
+
+  test("P2: with a result that is too long", () => {
+    const { old, record } = ended(true);
+    const world = away();
+    world.submit(record);
+    world.sync();
+    const running = newest(world);
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    world.end(running, { type: "done", result: new Uint8Array(5_000_000) });
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, P));
+    world.run(5_000);
+    expect(runs(world, record.id)).toBe(1);
+  });
+
+  test.each([false, true])("P2: after a restart while it runs (keyed %s)", (keyed) => {
+    const { old, record } = ended(keyed);
+    const world = away();
+    world.submit(record);
+    world.sync();
+    absorb(world, old.partitionRows(P));
+    world.sync(); // all is durable: the entry goes, and the old directory with it
+    world.call((engine) => engine.olderDone(world.now, P));
+    world.sync();
+    world.crash("none");
+    world.run(1_000);
+    expect(runs(world, record.id)).toBe(1);
+  });
+});
+
+describe("of several directories", () => {
+  /** c has T dead; a absorbed that, retried it, and it was done. */
+  test.each([
+    ["older first", false],
+    ["newer first", true],
+  ])("a dead letter that was retried and done: %s", (_, newerFirst) => {
+    for (const keyed of [false, true]) {
+      const c = new World({ seed: 1, apps: apps() });
+      const record = c.record({ app: "a", type: "work", key: "k", ...(keyed ? { idempotencyKey: "i" } : {}) });
+      c.submit(record);
+      c.sync();
+      c.end(newest(c), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+      c.sync();
+      const a = new World({ seed: 2, apps: apps() });
+      a.generation = 2;
+      a.crash("awaited");
+      absorb(a, c.partitionRows(P), marks(), false);
+      a.sync();
+      a.call((engine) => engine.olderDone(a.now, P, true));
+      a.request("a", "k", { type: "retry-dead", ids: [record.id] });
+      a.sync();
+      a.done(newest(a), { stateChanges: [{ name: "count", value: one(1) }] });
+      a.sync();
+      const d = away(3);
+      for (const each of newerFirst ? [a, c] : [c, a]) {
+        absorb(d, each.partitionRows(P));
+        d.sync();
+      }
+      d.call((engine) => engine.olderDone(d.now, P));
+      d.sync();
+      expect(d.ask("a", "k", { type: "list-dead", limit: 9 })).toMatchObject({ statuses: [] });
+    }
+  });
+
+  test.each([
+    ["older first", false],
+    ["newer first", true],
+  ])("a dead letter that was retried and is queued again: %s", (_, newerFirst) => {
+    const c = new World({ seed: 1, apps: apps() });
+    const record = c.record({ app: "a", type: "work", key: "k" });
+    c.submit(record);
+    c.sync();
+    c.end(newest(c), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+    c.sync();
+    const a = new World({ seed: 2, apps: apps() });
+    a.generation = 2;
+    a.crash("awaited");
+    absorb(a, c.partitionRows(P), marks(), false);
+    a.sync();
+    a.request("a", "k", { type: "retry-dead", ids: [record.id] });
+    a.sync();
+    const d = away(3);
+    for (const each of newerFirst ? [a, c] : [c, a]) {
+      absorb(d, each.partitionRows(P));
+      d.sync();
+    }
+    d.call((engine) => engine.olderDone(d.now, P));
+    d.sync();
+    expect(d.ask("a", "k", { type: "list-dead", limit: 9 })).toMatchObject({ statuses: [] });
+  });
+
+  test.each([
+    ["a first", true],
+    ["b first", false],
+  ])("P1: an owner that died between mark and state of a directory: %s", (_, aFirst) => {
+    const c = left();
+    const a = new World({ seed: 2, apps: apps() });
+    a.generation = 2;
+    a.crash("awaited");
+    absorb(a, c.partitionRows(P), marks(), false);
+    a.sync();
+    a.call((engine) => engine.olderDone(a.now, P, true));
+    a.submit(a.record({ app: "a", type: "work", key: "k" }));
+    a.sync();
+    expect(newest(a).state.get("count")).toEqual(one(9));
+    a.done(newest(a), { stateChanges: [{ name: "count", value: one(10) }] });
+    a.sync();
+    // b absorbs c whole, then of a only the first chunk, which ends between marks and state; it dies.
+    const b = away(3);
+    absorb(b, c.partitionRows(P));
+    b.sync();
+    const rows = a.partitionRows(P);
+    absorb(
+      b,
+      rows.filter(({ key }) => key[0]! < KIND.state),
+      marks(),
+      true,
+      false,
+    );
+    b.sync();
+    const d = away(4);
+    for (const each of aFirst ? [a, b] : [b, a]) {
+      absorb(d, each.partitionRows(P));
+      d.sync();
+    }
+    absorb(d, c.partitionRows(P));
+    d.sync();
+    expect(state(d)).toEqual({ count: 10, old: 1 });
+  });
+
+  test("P1: what a directory said of its state is known after a restart of who absorbed it", () => {
+    const c = left();
+    const a = new World({ seed: 2, apps: apps() });
+    a.generation = 2;
+    a.crash("awaited");
+    absorb(a, c.partitionRows(P), marks(), false);
+    a.sync();
+    a.call((engine) => engine.olderDone(a.now, P, true));
+    a.submit(a.record({ app: "a", type: "work", key: "k" }));
+    a.sync();
+    a.done(newest(a), { stateChanges: [{ name: "count", value: one(10) }] });
+    a.sync();
+    const d = away(3);
+    absorb(d, a.partitionRows(P));
+    d.sync();
+    d.crash("away");
+    absorb(d, c.partitionRows(P));
+    d.sync();
+    expect(state(d)).toEqual({ count: 10, old: 1 });
+  });
+});
+
+test("a child that comes twice is counted once", () => {
+  const old = new World({ seed: 1, apps: apps() });
+  old.submit(old.record({ app: "a", type: "work", key: "k" }));
+  old.sync();
+  const child = old.record({ app: "a", type: "work", key: "z" });
+  old.done(newest(old), { children: [{ id: child.id, wire: child.bytes.slice(child.start, child.end) }] as never });
+  old.sync();
+  expect(old.engine.stats().outbox).toBe(1);
+  const world = away();
+  absorb(world, old.partitionRows(P));
+  absorb(world, old.partitionRows(P)); // the link broke: all of them again
+  world.sync();
+  expect(world.engine.stats().outbox).toBe(1);
+});
