@@ -70,9 +70,13 @@ export class Copies {
     return "ready";
   }
 
-  /** A handoff broke off: the rows that came are nobody's. */
+  /**
+   * A handoff broke off: the rows that came are nobody's, unless the ring lists them. Then it gave the partition to this node, and
+   * took it away by force, in documents that this node did not see one by one.
+   */
   unexpect(partition: Partition): void {
-    if (this.#incoming.delete(partition) && !this.#isHosted(partition)) this.drop(partition);
+    if (!this.#incoming.delete(partition) || this.#isHosted(partition)) return;
+    if (!isStrandedHere(this.#here.document, this.#here, partition)) this.drop(partition);
   }
 
   /** The partition is opened; true if its rows were arriving. */

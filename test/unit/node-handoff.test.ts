@@ -213,6 +213,26 @@ describe("a handoff", () => {
     expect(again.stored(P0)).toEqual(ids);
   });
 
+  test("P1: a copy that arrived whole stays when the ring made it this node's and took it away by force, unseen", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    const id = a.submit(P0);
+    const b = new Parts("b");
+    for (const each of [b, a]) each.follow(PLANNED);
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    a.follow(MOVED);
+    expect(a.stored(P0)).toEqual([]);
+    const taken = documentOf({ epoch: 7, owner: "a", generation: 3, stranded: [strandedOn("b", 2)] });
+    for (const each of [a, b]) each.follow(taken);
+    expect(b.dropped).toEqual([]);
+    talk(b, a);
+    expect(a.absorbed).toEqual([strandedOn("b", 2)]);
+    expect(a.stored(P0)).toEqual([id]);
+    b.follow(documentOf({ epoch: 8, owner: "a", generation: 3 }));
+    expect(b.dropped).toEqual([P0]);
+  });
+
   test("a partial copy is set aside when its partition becomes this node's own by force", () => {
     const a = new Parts("a");
     a.follow(documentOf({ epoch: 4 }));
