@@ -387,7 +387,7 @@ export class World implements Surroundings {
         const askId = 1_000_000 + asked.size;
         asked.set(askId, key);
         const request = { type: "task", partition, request: { type: "read-state", app, key: name } } as const;
-        this.hosts.find((host) => host.up)?.step({ type: "ask", askId, request, deadlineMs: 5_000 });
+        this.hosts.find((host) => host.up && !host.paused)?.step({ type: "ask", askId, request, deadlineMs: 5_000 });
       }
       this.agenda.runUntil(this.agenda.now + 5_500);
     }
