@@ -22,6 +22,7 @@ import type { RegisterEffect } from "../register/events.ts";
 import { compareDocuments, type RegisterMessage } from "../register/messages.ts";
 import { Register } from "../register/register.ts";
 import type { Term } from "../store.ts";
+import { type CopyFor, copyFor } from "./copies.ts";
 import type { Directory, LockResult } from "./effects.ts";
 import type { Here } from "./here.ts";
 import type { Giving } from "./messages.ts";
@@ -108,6 +109,10 @@ export class Adoption {
     const holding = this.#holdings.get(entry.member);
     if (holding === undefined || holding.memberId !== entry.memberId) return undefined;
     return { type: "adopted", member: entry.member };
+  }
+
+  copyFor(entry: Stranded): CopyFor {
+    return copyFor(this.#holdings.get(entry.member)?.copies.get(entry.partition), entry);
   }
 
   /** The link to a member on this machine broke, or membership holds it dead: its process may be gone. */

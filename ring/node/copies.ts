@@ -61,7 +61,7 @@ export class Copies {
       return "clearing";
     }
     if (this.#terms.has(partition)) {
-      if (isStrandedHere(this.#here.document, this.#here, partition)) return "busy";
+      if (this.#isListed(this.#here.document, partition)) return "busy";
       this.drop(partition);
       return "clearing";
     }
@@ -76,7 +76,7 @@ export class Copies {
    */
   unexpect(partition: Partition): void {
     if (!this.#incoming.delete(partition) || this.#isHosted(partition)) return;
-    if (!isStrandedHere(this.#here.document, this.#here, partition)) this.drop(partition);
+    if (!this.#isListed(this.#here.document, partition)) this.drop(partition);
   }
 
   /** The partition is opened; true if its rows were arriving. */
@@ -93,11 +93,15 @@ export class Copies {
 
   /** A copy without the right to be served: kept while it is listed as stranded, else dropped. */
   discard(partition: Partition, document: RingDocument): void {
-    if (isStrandedHere(document, this.#here, partition) || this.#dropping.has(partition)) return;
+    if (this.#isListed(document, partition) || this.#dropping.has(partition)) return;
     const copy = this.#terms.get(partition);
     if (copy !== undefined && copy.history < document.history)
       this.#here.emit({ type: "quarantine", partition, why: "of an older history of the ring" });
     this.drop(partition);
+  }
+
+  #isListed(document: RingDocument | undefined, partition: Partition): boolean {
+    return isStrandedHere(document, this.#here, { partition, copy: this.#terms.get(partition) });
   }
 
   drop(partition: Partition): void {
@@ -131,9 +135,27 @@ export class Copies {
 }
 
 /** Whether this node's own directory holds the partition's rows as stranded. */
-export function isStrandedHere(document: RingDocument | undefined, here: Here, partition: Partition): boolean {
-  return document?.stranded.some((entry) => entry.partition === partition && liesIn(entry, here)) ?? false;
+export function isStrandedHere(
+  document: RingDocument | undefined,
+  here: Here,
+  { partition, copy }: { readonly partition: Partition; readonly copy: Term | undefined },
+): boolean {
+  const lists = (entry: Stranded): boolean => entry.partition === partition && liesIn(entry, here);
+  return (
+    document?.stranded.some((entry) => lists(entry) && (copy === undefined || copyFor(copy, entry) !== "none")) ?? false
+  );
 }
+
+/**
+ * Whether the copy is what the entry lists: opened at its generation, or arrived for it, if all of it came, which a row of it says.
+ * One of an earlier ownership is not: the member became the owner by force, and never knew.
+ */
+export function copyFor(copy: Term | undefined, { generation }: Stranded): CopyFor {
+  if (copy?.generation === generation) return "opened";
+  return copy?.opens === 0 && copy.generation + 1 === generation ? "arrived" : "none";
+}
+
+export type CopyFor = "opened" | "arrived" | "none";
 
 /** The rows of the entry are in this node's own directory. */
 export function liesIn({ member, memberId }: Stranded, here: Here): boolean {

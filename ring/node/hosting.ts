@@ -19,7 +19,7 @@ import type { Partition } from "../ids.ts";
 import type { Row, RowChange, Term } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import type { AttemptEnd } from "../tasks/task.ts";
-import { Copies, isCopyOf, isStrandedHere, isTakenByForce, liesIn } from "./copies.ts";
+import { Copies, type CopyFor, copyFor, isCopyOf, isStrandedHere, isTakenByForce, liesIn } from "./copies.ts";
 import type { Copy } from "./effects.ts";
 import type { Here } from "./here.ts";
 import { LoadingAhead, setAside } from "./loading-ahead.ts";
@@ -214,6 +214,11 @@ export class Hosting {
     this.#engine.olderDone(this.#here.now, partition, true);
   }
 
+  /** Its rows are here: what else lies under its partition is of an earlier ownership. */
+  copyFor(entry: Stranded): CopyFor {
+    return copyFor(this.#copies.get(entry.partition), entry);
+  }
+
   /** A cut-over begins or ends: submits of the partition wait meanwhile. */
   park(partition: Partition, parked: boolean): void {
     const hosted = this.#hosted.get(partition);
@@ -288,7 +293,7 @@ export class Hosting {
     else if (this.#ahead.serves(partition, generation, hosted.older)) return this.#open(hosted);
     if (this.#copies.isDropping(partition)) hosted.phase = { type: "clearing" };
     else if (copy === undefined || isCopyOf(copy, document.history, generation)) this.#open(hosted);
-    else if (!arrived && isStrandedHere(document, this.#here, partition)) this.#open(hosted);
+    else if (!arrived && isStrandedHere(document, this.#here, { partition, copy })) this.#open(hosted);
     else if (isForced) this.#clear(hosted);
     else {
       const readId = this.#nextReadId();

@@ -245,6 +245,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
               ? { type: "own" }
               : undefined
             : this.#adoption.holds(entry),
+        copyFor: (entry) => (liesIn(entry, here) ? this.#hosting : this.#adoption).copyFor(entry),
       },
     });
     this.#stopping = new Stopping(here, {

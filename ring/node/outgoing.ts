@@ -21,6 +21,7 @@ import type { Row, RowChanges } from "../store.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import { votersAreDue } from "../voters.ts";
 import type { CommitListener, Commits } from "./commits.ts";
+import type { CopyFor } from "./copies.ts";
 import { CutOver } from "./cut-over.ts";
 import type { Directory } from "./effects.ts";
 import type { Here } from "./here.ts";
@@ -28,6 +29,7 @@ import type { Hosting } from "./hosting.ts";
 import type { TransferMessage } from "./messages.ts";
 import type { TransferView } from "./requests.ts";
 import { RowStream } from "./row-stream.ts";
+import { splitRows } from "./rows.ts";
 import {
   acknowledge,
   changesBehind,
@@ -50,6 +52,8 @@ export interface OutgoingHooks {
   nonce(): number;
   /** Of a member's directory that this node holds. */
   holds(entry: Stranded): Directory | undefined;
+  /** Of a directory that is held: whether it has the rows that the entry lists, or others of its partition. */
+  copyFor(entry: Stranded): CopyFor;
 }
 
 export interface OutgoingParts {
@@ -210,8 +214,8 @@ export class Outgoing implements CommitListener {
         transfer.phase = "snapshot";
         transfer.reason = "sending rows";
         transfer.lastProgress = this.#here.now;
-        if (this.#here.sharedStore !== true) return this.#stream.read(transfer);
-        transfer.scanned = true; // O3
+        if (this.#hasRows(transfer)) return this.#stream.read(transfer);
+        transfer.scanned = true;
         return this.#advance(transfer);
       case "transfer-ack":
         if (!acknowledge(transfer, message.sequence)) return;
@@ -237,7 +241,10 @@ export class Outgoing implements CommitListener {
   rows(readId: number, rows: readonly Row[], next: Uint8Array | undefined): boolean {
     for (const transfer of this.#transfers.values()) {
       if (transfer.reading?.readId !== readId) continue;
-      this.#stream.arrived(transfer, rows, next);
+      const { stranded, cursor } = transfer;
+      // Of a copy that did not arrive whole nothing is the member's.
+      const isPartial = stranded !== undefined && cursor === undefined && this.#isPartial(stranded, rows);
+      this.#stream.arrived(transfer, isPartial ? [] : rows, isPartial ? undefined : next);
       this.#advance(transfer);
       return true;
     }
@@ -277,6 +284,15 @@ export class Outgoing implements CommitListener {
     transfer.sentAhead = undefined; // of the group that was refused
     if (transfer.phase !== "waiting" && transfer.cut !== "consented")
       this.#restart(transfer, "the store knows a newer owner");
+  }
+
+  #hasRows({ stranded }: Transfer): boolean {
+    if (this.#here.sharedStore === true) return false; // O3
+    return stranded === undefined || this.#hooks.copyFor(stranded) !== "none";
+  }
+
+  #isPartial(entry: Stranded, firstRows: readonly Row[]): boolean {
+    return this.#hooks.copyFor(entry) === "arrived" && splitRows(firstRows).node.arrivedFor !== entry.generation;
   }
 
   #add(wish: TransferWish): Transfer {

@@ -7,6 +7,7 @@ import type { RingDocument, Stranded } from "../../ring/document.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { Epoch, MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
 import { Commits } from "../../ring/node/commits.ts";
+import { copyFor } from "../../ring/node/copies.ts";
 import type { Directory, NodeEffect } from "../../ring/node/effects.ts";
 import { Hosting } from "../../ring/node/hosting.ts";
 import { Incoming } from "../../ring/node/incoming.ts";
@@ -101,6 +102,11 @@ export class Parts {
         holds: (entry): Directory | undefined => {
           if (entry.member === this.self) return { type: "own" };
           return this.adopted.has(entry.member) ? { type: "adopted", member: entry.member } : undefined;
+        },
+        copyFor: (entry) => {
+          if (entry.member === this.self) return this.hosting.copyFor(entry);
+          const copies = this.adopted.get(entry.member)?.copies() ?? [];
+          return copyFor(copies.find(({ partition }) => partition === entry.partition)?.term, entry);
         },
       },
     });

@@ -133,6 +133,65 @@ describe("stranded rows", () => {
   });
 });
 
+describe("an owner by force that never knew of it", () => {
+  /** c was the owner at generation 1 and handed the partition on, but was down before it could drop its copy. */
+  function older(): { disk: Disk; c: Parts } {
+    const disk = new Disk("c" as NodeName, "id-c" as MemberId);
+    const c = new Parts("c", disk);
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    c.submit(P0);
+    return { disk, c };
+  }
+
+  test("P1: brings nothing back of an earlier ownership", () => {
+    const { disk } = older();
+    const [b, c] = [new Parts("b"), new Parts("c", disk)];
+    const document = documentOf({ epoch: 9, owner: "b", generation: 5, stranded: [strandedOn("c", 4)] });
+    for (const each of [b, c]) each.follow(document);
+    talk(c, b);
+    expect(b.absorbed).toEqual([strandedOn("c", 4)]);
+    expect(b.stored(P0)).toEqual([]);
+    expect(c.dropped).toEqual([P0]);
+  });
+
+  test("P1: nor does its adopter", () => {
+    const { disk } = older();
+    const entry = strandedOn("c", 4, { type: "adopter", adopter: "a" as NodeName });
+    const document = documentOf({ epoch: 9, owner: "b", generation: 5, stranded: [entry] });
+    const [a, b] = [new Parts("a"), new Parts("b")];
+    a.adopted.set("c" as NodeName, disk);
+    for (const each of [b, a]) each.follow(document);
+    talk(a, b);
+    expect(b.absorbed).toEqual([entry]);
+    expect(b.stored(P0)).toEqual([]);
+  });
+
+  test("P1: nor what of a handoff had come when its owner died", () => {
+    const [a, b, c] = [new Parts("a"), new Parts("b"), new Parts("c")];
+    a.follow(documentOf({ epoch: 4 }));
+    a.submit(P0);
+    for (const each of [b, a]) each.follow(PLANNED);
+    for (let turn = 0; turn < 4; turn++) {
+      for (const { message } of a.taken()) if (!("last" in message)) b.receive("a", message as TransferMessage);
+      for (const { message } of b.taken()) a.receive("b", message as TransferMessage);
+    }
+    expect(b.stored(P0)).toHaveLength(1);
+    const document = documentOf({ epoch: 9, owner: "c", generation: 3, stranded: [strandedOn("b", 2)] });
+    for (const each of [c, b]) each.follow(document);
+    talk(b, c);
+    expect(c.absorbed).toEqual([strandedOn("b", 2)]);
+    expect(c.stored(P0)).toEqual([]);
+  });
+
+  test("P1: nor does it go on from there when it is the owner again", () => {
+    const { disk } = older();
+    const c = new Parts("c", disk);
+    c.follow(documentOf({ epoch: 9, owner: "c", generation: 6, stranded: [strandedOn("c", 4)] }));
+    expect(c.hosting.serving(P0)).toBe(true);
+    expect(c.stored(P0)).toEqual([]);
+  });
+});
+
 describe("a partition with tasks on an absent machine", () => {
   const AWAY = strandedOn("c", 1);
   const planned = documentOf({ epoch: 9, owner: "a", next: "b", generation: 2, stranded: [AWAY] });
