@@ -54,6 +54,22 @@ function absorb(world: World, rows: ReturnType<World["partitionRows"]>, m = mark
   world.call((engine) => engine.absorb(world.now, P, rows, from));
 }
 
+/** The next owner, which absorbed all of that and ran a task while the ring still listed it: count is 10, and marked. */
+function wentOn(from: World): World {
+  const a = new World({ seed: 2, apps: apps() });
+  a.generation = 2;
+  a.crash("awaited");
+  absorb(a, from.partitionRows(P), marks(), false);
+  a.sync();
+  a.call((engine) => engine.olderDone(a.now, P, true));
+  a.submit(a.record({ app: "a", type: "work", key: "k" }));
+  a.sync();
+  expect(newest(a).state.get("count")).toEqual(one(9));
+  a.done(newest(a), { stateChanges: [{ name: "count", value: one(10) }] });
+  a.sync();
+  return a;
+}
+
 describe("what is cached of a key", () => {
   test("P1: state that comes while a fresh handler runs that writes none is not ignored by the next", () => {
     const old = left();
@@ -280,17 +296,7 @@ describe("of several directories", () => {
     ["b first", false],
   ])("P1: an owner that died between mark and state of a directory: %s", (_, aFirst) => {
     const c = left();
-    const a = new World({ seed: 2, apps: apps() });
-    a.generation = 2;
-    a.crash("awaited");
-    absorb(a, c.partitionRows(P), marks(), false);
-    a.sync();
-    a.call((engine) => engine.olderDone(a.now, P, true));
-    a.submit(a.record({ app: "a", type: "work", key: "k" }));
-    a.sync();
-    expect(newest(a).state.get("count")).toEqual(one(9));
-    a.done(newest(a), { stateChanges: [{ name: "count", value: one(10) }] });
-    a.sync();
+    const a = wentOn(c);
     // b absorbs c whole, then of a only the first chunk, which ends between marks and state; it dies.
     const b = away(3);
     absorb(b, c.partitionRows(P));
@@ -316,16 +322,7 @@ describe("of several directories", () => {
 
   test("P1: what a directory said of its state is known after a restart of who absorbed it", () => {
     const c = left();
-    const a = new World({ seed: 2, apps: apps() });
-    a.generation = 2;
-    a.crash("awaited");
-    absorb(a, c.partitionRows(P), marks(), false);
-    a.sync();
-    a.call((engine) => engine.olderDone(a.now, P, true));
-    a.submit(a.record({ app: "a", type: "work", key: "k" }));
-    a.sync();
-    a.done(newest(a), { stateChanges: [{ name: "count", value: one(10) }] });
-    a.sync();
+    const a = wentOn(c);
     const d = away(3);
     absorb(d, a.partitionRows(P));
     d.sync();
