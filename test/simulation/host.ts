@@ -177,7 +177,13 @@ export class Host {
     this.step({ type: "start", wallOffsetMs: WALL_START - this.#offset });
     if (this.#world.store !== undefined) this.#renew(this.#world.store);
     const seeds = options.seeds.filter((seed) => seed !== this.address).map((host) => ({ host, port: 7946 }));
-    if (seeds.length > 0) this.step({ type: "swim", event: { type: "join", addresses: seeds } });
+    if (seeds.length > 0) this.#join(seeds);
+  }
+
+  /** As the program: again for as long as it has no company. */
+  #join(seeds: readonly { readonly host: string; readonly port: number }[]): void {
+    if (this.machine!.members().length < 2) this.step({ type: "swim", event: { type: "join", addresses: seeds } });
+    this.#later(JOIN_EVERY_MS, () => this.#join(seeds));
   }
 
   /** The process is gone, with everything not synced. */
@@ -686,4 +692,6 @@ export class Host {
 }
 
 const LEASE_MS = 5_000;
+/** Of the program (`services/host/node-host.ts`). */
+const JOIN_EVERY_MS = 1_000;
 const WALL_START = 1_700_000_000_000;
