@@ -122,11 +122,13 @@ function strandedOf(value: unknown, ringSize: number, nameOf: (name: unknown, wh
   const fields = recordOf(value, "stranded");
   const where = recordOf(fields.where, "stranded.where");
   if (where.type !== "away" && where.type !== "adopter") throw invalid("stranded.where has an unknown type");
+  if (fields.byForce !== undefined && fields.byForce !== true) throw invalid("stranded has a byForce that is not true");
   return {
     partition: wholeOf(fields.partition, "stranded.partition", 0, ringSize - 1) as Partition,
     member: nameOf(fields.member, "stranded.member"),
     memberId: textOf(fields.memberId, "stranded.memberId", ID_LENGTH_LIMIT) as MemberId,
     generation: wholeOf(fields.generation, "stranded.generation", 0, U32_MOST),
+    ...(fields.byForce === true ? { byForce: true } : {}),
     where:
       where.type === "away"
         ? { type: "away" }

@@ -27,8 +27,8 @@ export interface EncodedDocument {
   /** [partition, member index] of planned transfers. */
   readonly next: readonly (readonly [number, number])[];
   readonly generations: readonly number[];
-  /** [partition, member index, member id, generation, adopter's index or -1] */
-  readonly stranded: readonly (readonly [number, number, string, number, number])[];
+  /** [partition, member index, member id, generation, adopter's index or -1, and 1 where that ownership began by force] */
+  readonly stranded: readonly StrandedRow[];
   readonly staged: readonly StagedChange[];
   readonly applied: readonly string[];
 }
@@ -50,19 +50,18 @@ export function encodeDocument(document: RingDocument): EncodedDocument {
     owners: document.owners.map(indexOf),
     next,
     generations: document.generations,
-    stranded: document.stranded.map((entry) => [
-      entry.partition,
-      indexOf(entry.member),
-      entry.memberId,
-      entry.generation,
-      entry.where.type === "adopter" ? indexOf(entry.where.adopter) : NOBODY,
-    ]),
+    stranded: document.stranded.map(({ partition, member, memberId, generation, where, byForce }) => {
+      const adopter = where.type === "adopter" ? indexOf(where.adopter) : NOBODY;
+      const row = [partition, indexOf(member), memberId, generation, adopter] as const;
+      return byForce === true ? [...row, 1] : row;
+    }),
     staged: document.staged,
     applied: document.applied,
   };
 }
 
 type MemberRow = readonly [string, string, number, number, string, string, string, 1?];
+type StrandedRow = readonly [number, number, string, number, number, 1?];
 
 function rowOf({ name, id, status, weight, machine, directory, zone = "", unwell }: Member): MemberRow {
   const index = MEMBER_STATUSES.indexOf(status);
@@ -124,9 +123,16 @@ function memberOf(row: readonly unknown[]): Unchecked<Member> {
 }
 
 function strandedOf(row: readonly unknown[], nameAt: (index: unknown) => unknown): Unchecked<Stranded> {
-  const [partition, member, memberId, generation, adopter] = row;
+  const [partition, member, memberId, generation, adopter, byForce] = row;
   const where = adopter === NOBODY ? { type: "away" } : { type: "adopter", adopter: nameAt(adopter) };
-  return { partition, member: nameAt(member), memberId, generation, where };
+  return {
+    partition,
+    member: nameAt(member),
+    memberId,
+    generation,
+    ...(byForce === undefined ? {} : { byForce: byForce === 1 ? true : byForce }),
+    where,
+  };
 }
 
 function listOf(value: unknown, what: string, limit: number): readonly unknown[] {

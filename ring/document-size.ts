@@ -55,7 +55,7 @@ const TEXT_BYTES = 3;
 const NUMBER_BYTES = 5;
 /** Field names, heads, status, weight and zone. */
 const MEMBER_BYTES = 160;
-/** Field names, heads, partition, generation and type. */
-const STRANDED_BYTES = 88;
+/** Field names, heads, partition, generation, force and type. */
+const STRANDED_BYTES = 97;
 /** Field names, type, two names and a zone. */
 const STAGED_BYTES = 320;

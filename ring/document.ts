@@ -35,6 +35,8 @@ export interface Stranded {
   readonly member: NodeName;
   readonly memberId: MemberId;
   readonly generation: number;
+  /** That ownership began by force: what a handoff had brought before it, whole or not, is not what its owner had. */
+  readonly byForce?: true;
   /** `adopter`: a peer has opened the directory, the new owner waits for the older tasks. `away`: the new owner starts at once. */
   readonly where: { readonly type: "adopter"; readonly adopter: NodeName } | { readonly type: "away" };
 }

@@ -8,7 +8,7 @@
  * N3  Owners, next owners, voters and those who hold stranded entries are members; a next owner is not the owner.
  * N4  Down and exiting members own nothing and nothing is planned for them.
  * N5  An owner changed by force leaves a stranded entry at its old generation, unless it was removed. Rings with a
- *     shared store pass `sharedStore`.
+ *     shared store pass `sharedStore`. That its ownership began by force is said only if the one before was listed.
  */
 
 import type { RingDocument } from "./document.ts";
@@ -97,9 +97,16 @@ function checkPartition(
   const old = next.members.find((member) => member.name === before);
   if (!isForced || options.sharedStore === true || old === undefined) return [];
   const wasId = previous.members.find((member) => member.name === before)?.id;
-  const isListed = next.stranded.some(
+  const listed = next.stranded.find(
     (entry) => entry.partition === partition && entry.member === before && entry.generation === generation,
   );
+  const wasForced = previous.stranded.some(
+    (entry) => entry.partition === partition && entry.generation === generation - 1,
+  );
+  if (listed?.byForce === true && !wasForced)
+    return [`N5: partition ${partition} came to ${before} by a handoff, and its entry says by force`];
   const isRemoved = old.id !== wasId || (old.status === "exiting" && previous.voters.includes(old.name));
-  return isListed || isRemoved ? [] : [`N5: partition ${partition} was taken from ${before} and nothing is stranded`];
+  return listed !== undefined || isRemoved
+    ? []
+    : [`N5: partition ${partition} was taken from ${before} and nothing is stranded`];
 }

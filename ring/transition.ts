@@ -4,7 +4,8 @@
  *
  * Each takes the document of epoch e and returns that of e+1, or the same object when there is nothing to change.
  * T1  A partition changes owner by a cut-over that was planned in `next`, or by force because its owner is gone.
- * T2  By force the old owner's copy is listed as stranded, at the generation at which it owned it, unless the store is shared.
+ * T2  By force the old owner's copy is listed as stranded, at the generation at which it owned it, unless the store is shared; with
+ *     a word whether that ownership began by force itself, as it did when the one before it is listed too.
  * T3  A stranded entry goes only by `removeStranded`, or with its member by force-remove.
  * T4  A leaving member that dies is exiting, not down: the operator's word stands, and it is retired when nothing of it is
  *     stranded any more. So a committed leave completes after any fault, or waits visibly for the return of its disk.
@@ -88,15 +89,18 @@ export function takeDown(draft: Draft, names: readonly NodeName[], options: Down
 export function force(draft: Draft, options: DownOptions): void {
   const owners = [...draft.owners];
   const generations = [...draft.generations];
+  const forced = new Set(draft.stranded.map(({ partition, generation }) => `${partition} ${generation}`));
   for (const partition of reclaim(draft)) {
     const owner = owners[partition];
     const member = owner === undefined ? undefined : findMember(draft, owner);
     if (!options.keepStranded || member === undefined) continue;
+    const generation = generations[partition] as number;
     draft.stranded.push({
       partition,
       member: member.name,
       memberId: member.id,
-      generation: generations[partition] as number,
+      generation,
+      ...(forced.has(`${partition} ${generation - 1}`) ? { byForce: true } : {}),
       where: whereabouts(draft, member.name, options.adopters),
     });
   }

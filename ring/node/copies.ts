@@ -148,11 +148,12 @@ export function isStrandedHere(
 
 /**
  * Whether the copy is what the entry lists: opened at its generation, or arrived for it, if all of it came, which a row of it says.
- * One of an earlier ownership is not: the member became the owner by force, and never knew.
+ * One of an earlier ownership is not, nor is one that arrived before the member became the owner by force, and never knew: the
+ * owner that had sent it may have gone on.
  */
-export function copyFor(copy: Term | undefined, { generation }: Stranded): CopyFor {
+export function copyFor(copy: Term | undefined, { generation, byForce }: Stranded): CopyFor {
   if (copy?.generation === generation) return "opened";
-  return copy?.opens === 0 && copy.generation + 1 === generation ? "arrived" : "none";
+  return byForce !== true && copy?.opens === 0 && copy.generation + 1 === generation ? "arrived" : "none";
 }
 
 export type CopyFor = "opened" | "arrived" | "none";

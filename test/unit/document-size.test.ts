@@ -70,6 +70,7 @@ function largest(shape: Shape): RingDocument {
     member: name(index),
     memberId: members[index % members.length]!.id,
     generation: 0xffff_ffff,
+    byForce: true,
     where: shape.where === "away" ? { type: "away" } : { type: "adopter", adopter: name(index + 1) },
   });
   const perEntry = mostBytes({ ...document, stranded: [entry(0)] }) - mostBytes(document);

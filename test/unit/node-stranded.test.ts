@@ -183,6 +183,21 @@ describe("an owner by force that never knew of it", () => {
     expect(c.stored(P0)).toEqual([]);
   });
 
+  test("P1: nor what had come whole, where its owner may have gone on", () => {
+    const [a, b, c] = [new Parts("a"), new Parts("b"), new Parts("c")];
+    a.follow(documentOf({ epoch: 4 }));
+    a.submit(P0);
+    for (const each of [b, a]) each.follow(PLANNED);
+    talk(a, b);
+    expect(a.consents).toHaveLength(1);
+    const entry = { ...strandedOn("b", 2), byForce: true } as const;
+    const document = documentOf({ epoch: 9, owner: "c", generation: 3, stranded: [entry] });
+    for (const each of [c, b]) each.follow(document);
+    talk(b, c);
+    expect(c.absorbed).toEqual([entry]);
+    expect(c.stored(P0)).toEqual([]);
+  });
+
   test("P1: nor does it go on from there when it is the owner again", () => {
     const { disk } = older();
     const c = new Parts("c", disk);

@@ -5,6 +5,7 @@
 import { describe, expect, test } from "vitest";
 import type { RingDocument, StagedChange } from "../../ring/document.ts";
 import { validateDocument } from "../../ring/document-check.ts";
+import { decodeDocument, encodeDocument } from "../../ring/document-codec.ts";
 import { asOneChange } from "../../ring/draft.ts";
 import { recoverRing } from "../../ring/founding.ts";
 import type { Epoch, MemberId, NodeName, Partition } from "../../ring/ids.ts";
@@ -118,6 +119,19 @@ describe("failover", () => {
     expect(both.stranded.every((entry) => entry.where.type === "away")).toBe(true);
     const same = markDown(ringOf("abcde"), [name("a"), name("c")], { adopters, keepStranded: true });
     expect(same.stranded.every((entry) => entry.where.type === "away")).toBe(true);
+  });
+
+  test("P1: an entry says whether its ownership began by force: whole copies of handoffs before that are of no account", () => {
+    const once = markDown(ringOf("abcd"), [name("c")], { keepStranded: true });
+    expect(once.stranded.filter(({ byForce }) => byForce)).toEqual([]);
+    const twice = markDown(once, [name("b")], { keepStranded: true });
+    const first = new Set(once.stranded.map(({ partition }) => partition));
+    const later = twice.stranded.slice(once.stranded.length);
+    expect(new Set(later.map(({ partition, byForce }) => first.has(partition) === (byForce === true)))).toEqual(
+      new Set([true]),
+    );
+    expect(new Set(later.map(({ byForce }) => byForce))).toEqual(new Set([true, undefined]));
+    expect(decodeDocument(encodeDocument(twice))).toEqual(twice);
   });
 
   test("with a shared store nothing is stranded", () => {

@@ -52,6 +52,7 @@ const stranded = v.object({
   member: nodeName,
   memberId: word,
   generation: count,
+  byForce: v.optional(v.literal(true)),
   where: v.variant("type", [
     v.object({ type: v.literal("adopter"), adopter: nodeName }),
     v.object({ type: v.literal("away") }),

@@ -319,5 +319,5 @@ function readLast(reader: WireReader): NonNullable<Chunk["last"]> {
 const STATES: readonly TaskState[] = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"];
 const ID_BYTES = 32;
 const PARTITIONS_MOST = 4_096;
-/** A control message is a vote for the largest document at most (`document-size.ts`): its stranded entries are 15 items each. */
+/** A control message is a vote for the largest document at most (`document-size.ts`): its stranded entries are 17 items each. */
 const CONTROL = { dialect: "modern", blobByteLimit: 4 * 1024 * 1024, itemLimit: 700_000 } as const;
