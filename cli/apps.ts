@@ -72,12 +72,27 @@ export function describeKey({ args, settings, output, flags }: CommandRun): Prom
       ],
       lines: (paint) => [
         ...keyLines(reply, paint),
-        ...(state ?? []).map(
-          ({ name, ...value }) =>
-            `${paint("state", "dim")}  ${name} = ${"value" in value ? JSON.stringify(value.value) : `${value.valueBase64} (base64)`}`,
-        ),
+        ...(state ?? []).map(({ name, ...value }) => `${paint("state", "dim")}  ${name} = ${valueText(value)}`),
       ],
     });
+    return undefined;
+  });
+}
+
+export function showAside({ args, settings, output, flags }: CommandRun): Promise<undefined> {
+  const [app = "", key = ""] = args;
+  const drop = flags.drop === true;
+  return askNode(settings, async ({ client, call }) => {
+    const values = await client.tasks.readAside({ app, key, drop }, call);
+    const items = values.map(({ name, origin, value }) => ({ name, origin, ...shownValue(value) }));
+    output.show({
+      kind: "AsideValue",
+      items,
+      extra: { app, key, dropped: drop },
+      lines: (paint) => (items.length === 0 ? [] : tableLines(ASIDE_COLUMNS, items, paint)),
+    });
+    if (items.length === 0) output.remark(`nothing of key ${key} of ${app} is kept aside`);
+    else if (drop) output.remark(`dropped ${count(items.length)} values`);
     return undefined;
   });
 }
@@ -219,7 +234,14 @@ function keyLines(reply: KeyReply, paint: Paint): readonly string[] {
   );
 }
 
-function shownValue(bytes: Uint8Array): { readonly value: unknown } | { readonly valueBase64: string } {
+type ShownValue = { readonly value: unknown } | { readonly valueBase64: string };
+type AsideItem = { readonly name: string; readonly origin: string } & ShownValue;
+
+function valueText(shown: ShownValue): string {
+  return "value" in shown ? JSON.stringify(shown.value) : `${shown.valueBase64} (base64)`;
+}
+
+function shownValue(bytes: Uint8Array): ShownValue {
   const value = decoded(bytes);
   return "result" in value ? { value: value.result } : { valueBase64: value.resultBase64 };
 }
@@ -251,6 +273,11 @@ const APP_COLUMNS: readonly Column<App>[] = [
   { title: "VERSION", text: (row) => row.version || "-" },
 ];
 
+const ASIDE_COLUMNS: readonly Column<AsideItem>[] = [
+  { title: "NAME", text: (row) => row.name, tint: () => "strong" },
+  { title: "ORIGIN", text: (row) => row.origin },
+  { title: "VALUE", text: valueText, widest: 80 },
+];
 const SCHEDULE_COLUMNS: readonly Column<Schedule>[] = [
   { title: "APP", text: (row) => row.app },
   { title: "NAME", text: (row) => row.name, tint: () => "strong" },

@@ -53,6 +53,15 @@ function declareApps(program: Command, declare: Declare): void {
       .option("--state", "and its durable state"),
     async () => (await import("./apps.ts")).describeKey,
   );
+  declare(
+    key
+      .command("aside")
+      .description("its state that came back too late from a machine that was away: newer state won")
+      .argument("<app>")
+      .argument("<key>")
+      .option("--drop", "forget it"),
+    async () => (await import("./apps.ts")).showAside,
+  );
   for (const action of ["pause", "resume"] as const)
     declare(
       key

@@ -332,6 +332,12 @@ export class Answers {
         code: "STATE_AWAY",
         detail: `${name} is away with the tasks and state of ${away.filter((entry) => entry.member === name).length} partitions`,
       });
+    const { count, first } = this.#parts.engine.asideKeys();
+    if (first !== undefined)
+      warnings.push({
+        code: "STATE_ASIDE",
+        detail: `state of ${count} keys that came back too late is kept aside, such as of key ${first.key} of ${first.app}: look at it with \`ringctl key aside\``,
+      });
     return [...warnings, ...this.#parts.adoption.warnings()];
   }
 

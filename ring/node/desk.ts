@@ -5,7 +5,7 @@
 
 import type { NodeName, Partition } from "../ids.ts";
 import type { Row } from "../store.ts";
-import type { TaskAnswer, TaskEngineContract } from "../tasks/engine-contract.ts";
+import type { TaskAnswer, TaskEngineContract, TaskEvent } from "../tasks/engine-contract.ts";
 import type { TaskRecord } from "../tasks/task.ts";
 import type { Commits } from "./commits.ts";
 import type { Here } from "./here.ts";
@@ -112,7 +112,7 @@ export class Desk {
     }
     if (output.starts.length > 0) this.#here.emit({ type: "start", attempts: output.starts.splice(0) });
     for (const { attemptId, reason } of output.aborts.splice(0)) this.#here.emit({ type: "abort", attemptId, reason });
-    if (output.events.length > 0) this.#here.emit({ type: "task-events", events: output.events.splice(0) });
+    if (output.events.length > 0) this.#tell(output.events.splice(0));
   }
 
   /** Outcomes of the step, one effect for each client. */
@@ -124,6 +124,17 @@ export class Desk {
       sink.outcomes = [];
     }
     this.#touched.length = 0;
+  }
+
+  #tell(events: readonly TaskEvent[]): void {
+    this.#here.emit({ type: "task-events", events });
+    const aside = events.filter((event) => event.type === "state-aside");
+    const [first] = aside;
+    if (first !== undefined)
+      this.#here.note(
+        "state-aside",
+        `${aside.length} keys, such as ${first.key} of ${first.app}: state that came back gave way to what was written meanwhile, and is kept aside`,
+      );
   }
 
   #outbox(partition: Partition): OutboxSink {

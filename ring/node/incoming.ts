@@ -16,6 +16,7 @@
  * I10 And for as long as they are listed: after that the owner takes its own state for the newest.
  * I8  They are absorbed while the partition is in service: what comes during a cut-over, or while its seal is in doubt, may lie here
  *     alone when the ring has given the partition away, and this node would have said that they are absorbed.
+ * I11 What was absorbed is not called durable while older state that is to give way to it is still looked up (older-state.ts, M3).
  * I4  Nothing is acknowledged of what came before the partition was closed or opened anew: it may never reach the disk.
  */
 
@@ -247,6 +248,7 @@ export class Incoming {
           if (value !== undefined) rows.push({ key: rowKey, value });
         this.#engine.absorb(this.#here.now, partition, rows, {
           behind: arrival.stranded.where.type === "away",
+          generation: arrival.stranded.generation,
           marks: arrival.marks,
           isLast: message.last !== undefined,
         });
@@ -266,6 +268,9 @@ export class Incoming {
     this.#commits.whenSynced(() => {
       if (this.#arrivals.get(key) !== arrival) return;
       if (!this.#standing(arrival)) return this.#refuse(key, arrival, "the receiver opens the partition anew"); // I4
+      const replacing = arrival.stranded === undefined ? 0 : this.#engine.replacing(partition);
+      if (replacing > (complete ? 0 : REPLACING_MOST))
+        return this.#refuse(key, arrival, "the receiver sets older state aside"); // I11
       this.#acknowledge(arrival, sequence, complete);
       if (!complete) return;
       if (arrival.stranded === undefined) return this.#hosting.arrived(arrival.id.partition);
@@ -319,3 +324,5 @@ function keyOf(id: TransferId): string {
 
 const STALL_MS = 30_000;
 const TELL_EVERY_MS = 500;
+/** Keys of one partition. */
+const REPLACING_MOST = 1_000;

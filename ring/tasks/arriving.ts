@@ -61,7 +61,11 @@ function arrived({ key, value }: Row): Arrived {
   const task = key[0] === KIND.task ? readRow({ key, value }) : undefined;
   if (task !== undefined && "record" in task) return { task };
   // Slices of a Buffer would be views (D2).
-  return { row: { key: new Uint8Array(key), value: key[0] === KIND.state ? NO_VALUE : new Uint8Array(value) } };
+  return { row: { key: new Uint8Array(key), value: isState(key) ? NO_VALUE : new Uint8Array(value) } };
+}
+
+function isState(key: Uint8Array): boolean {
+  return key[0] === KIND.state || key[0] === KIND.stateAside;
 }
 
 function bytesOf(arrived: Arrived | undefined): number {

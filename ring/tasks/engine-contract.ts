@@ -15,6 +15,7 @@ import type { ErrorCode } from "../errors.ts";
 import type { AppName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Row, RowChange, Term } from "../store.ts";
+import type { AsideValue } from "./state-rows.ts";
 import type { AbortReason, Attempt, AttemptEnd, SubmitOutcome, TaskRecord, TaskState, TaskStatus } from "./task.ts";
 import type { Written } from "./written.ts";
 
@@ -53,7 +54,7 @@ export type TaskEvent =
       readonly waitMs: number;
       readonly runMs: number;
     }
-  /** A returning copy of a key's state was not taken: the state written here meanwhile wins (ownership rule 17). */
+  /** A returning copy of a key's state is kept aside: the state written without it meanwhile wins (ownership rule 17). */
   | { readonly type: "state-aside"; readonly app: string; readonly key: string };
 
 /** What may be asked of one partition's vnode. Names and fields follow the gRPC calls. */
@@ -95,7 +96,9 @@ export type TaskRequest =
       readonly taskId?: string;
     }
   | { readonly type: "list-schedules"; readonly app?: string; readonly limit: number }
-  | { readonly type: "read-state"; readonly app: AppName; readonly key: string };
+  | { readonly type: "read-state"; readonly app: AppName; readonly key: string }
+  /** Values of the key that gave way to newer ones; with `drop` they are gone afterwards. */
+  | { readonly type: "read-aside"; readonly app: AppName; readonly key: string; readonly drop: boolean };
 
 export type TaskAnswer =
   | { readonly type: "task"; readonly status: TaskStatus }
@@ -104,6 +107,7 @@ export type TaskAnswer =
   | { readonly type: "key"; readonly key: KeyView }
   | { readonly type: "schedules"; readonly schedules: readonly ScheduleView[] }
   | { readonly type: "state"; readonly values: ReadonlyMap<string, Uint8Array> }
+  | { readonly type: "aside"; readonly values: readonly AsideValue[] }
   | { readonly type: "ok" }
   | { readonly type: "refused"; readonly code: ErrorCode; readonly detail: string };
 
@@ -160,6 +164,8 @@ export interface EngineStats {
 /** Another directory whose rows are absorbed. */
 export interface Elsewhere {
   readonly behind: boolean;
+  /** Of the ownership that left them. */
+  readonly generation: number;
   /** Kept by the caller for as long as its rows come: by key, the generation that wrote its state while there was older state. */
   readonly marks: Map<string, number>;
   /** Nothing comes after these rows. */
@@ -209,6 +215,8 @@ export interface TaskEngineContract {
    * (older first), or behind everything if `behind`, marked stranded; state and records already here win.
    */
   absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): void;
+  /** Keys whose state here is looked up, to give way to what was absorbed: none of the rows may be called durable before. */
+  replacing(partition: Partition): number;
   /**
    * The older tasks are all here (or, for `away`, have returned): lift `older`. With `mayComeAgain` awaited ones, durable by now,
    * only start: what comes of them again until it is called without changes nothing.
@@ -247,6 +255,8 @@ export interface TaskEngineContract {
   // Views.
   view(partition: Partition): PartitionView | undefined;
   queuedOf(app: AppName): number;
+  /** Keys with state that is kept aside; of a partition 1,000 at most are counted. */
+  asideKeys(): { readonly count: number; readonly first?: { readonly app: string; readonly key: string } };
   /** Busiest first, at most `limit`. */
   appViews(limit: number): readonly {
     readonly app: string;

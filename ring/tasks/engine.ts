@@ -40,7 +40,7 @@ import { Schedules } from "./schedules.ts";
 import { Serving } from "./serving.ts";
 import { States } from "./states.ts";
 import type { AbortReason, AttemptEnd, SubmitOutcome, TaskRecord } from "./task.ts";
-import { type AppView, appViews, partitionView } from "./views.ts";
+import { type AppView, appViews, asideKeys, partitionView } from "./views.ts";
 import { Waiters } from "./waiters.ts";
 
 export interface TaskEngineOptions {
@@ -238,6 +238,10 @@ export class TaskEngine implements TaskEngineContract {
     this.#proceed(now);
   }
 
+  replacing(partition: Partition): number {
+    return this.#serving.replacing(partition);
+  }
+
   olderDone(now: Instant, partition: Partition, mayComeAgain = false): void {
     this.#serving.olderDone(now, partition, mayComeAgain);
     this.#proceed(now);
@@ -370,6 +374,10 @@ export class TaskEngine implements TaskEngineContract {
 
   appViews(limit: number): readonly AppView[] {
     return appViews(this.#core, limit);
+  }
+
+  asideKeys(): ReturnType<TaskEngineContract["asideKeys"]> {
+    return asideKeys(this.#core);
   }
 
   /** Totals of the node, for metrics and for the checks that memory stays flat. */

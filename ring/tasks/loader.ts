@@ -20,7 +20,7 @@ import { readEnded } from "./ended-row.ts";
 import type { Elsewhere, Taken } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
-import { OlderState } from "./older-state.ts";
+import { noteAside, OlderState } from "./older-state.ts";
 import type { Outbox } from "./outbox.ts";
 import { isPaused, type ReadRow, readRow, type TaskRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
@@ -83,7 +83,7 @@ export class Loader {
     const pages = this.#pagesOf(vnode);
     const unreadable: Row[] = [];
     for (const row of rows) {
-      if (row.key[0] === KIND.state) this.#hashState(vnode, row, unreadable);
+      if (row.key[0] === KIND.state || row.key[0] === KIND.stateAside) this.#hashState(vnode, row, unreadable);
       else if (row.key[0] === KIND.outbox) {
         if (!this.#child(vnode, row, HERE)) unreadable.push(row);
       } else {
@@ -216,8 +216,14 @@ export class Loader {
         return;
       }
       case KIND.state:
-        if (source.type === "elsewhere") this.#olderState.take(vnode, row, source.marks);
+        if (source.type === "elsewhere") this.#olderState.take(vnode, row, source);
         return;
+      case KIND.stateAside: {
+        const { app, key: laneKey } = readKeyed(key);
+        noteAside(vnode, laneName(app, laneKey));
+        this.#copy(vnode, row, source);
+        return;
+      }
       case KIND.dedupe: {
         const { app, key: laneKey, name } = readKeyed(key);
         const known = dedupeName(app, laneKey, name);
@@ -259,7 +265,7 @@ export class Loader {
       }
       case KIND.stateHere: {
         if (source.type === "here") this.#olderState.load(vnode, row);
-        else if (vnode.older !== "none") this.#olderState.mark(vnode, row, source.marks);
+        else if (vnode.older !== "none") this.#olderState.mark(vnode, row, source);
         return;
       }
       default:
@@ -332,7 +338,8 @@ export class Loader {
   #hashState(vnode: Vnode, row: Row, unreadable: Row[]): void {
     try {
       const { app, key } = readKeyed(row.key);
-      vnode.stateHashes.add(hashKey(app, key) | 0);
+      if (row.key[0] === KIND.stateAside) noteAside(vnode, laneName(app, key));
+      else vnode.stateHashes.add(hashKey(app, key) | 0);
     } catch {
       unreadable.push(row);
     }

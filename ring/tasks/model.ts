@@ -15,9 +15,11 @@ import type { AppDefinition, AppLimits, AppOverride, TaskType } from "./definiti
 import { Fifo } from "./fifo.ts";
 import { IdTable } from "./id-table.ts";
 import type { Moment } from "./moment.ts";
+import type { Replacing } from "./older-state.ts";
 import { ReadyQueue } from "./ready-queue.ts";
-import type { Position, StateMark } from "./rows.ts";
+import type { Position } from "./rows.ts";
 import type { RunningAttempt } from "./running-attempt.ts";
+import type { StateMark } from "./state-rows.ts";
 import type { TaskFailure, TaskRecord, TaskState } from "./task.ts";
 import type { Timer } from "./timers.ts";
 import { Written } from "./written.ts";
@@ -53,6 +55,10 @@ export class Vnode {
   readonly stateHashes: Set<number> = new Set();
   /** While older tasks are awaited or away: keys whose state here wins over what comes, by `laneName`. */
   readonly stateHere: Map<string, StateMark> = new Map();
+  /** Of these what is here is being looked up, to give way. */
+  readonly replacing: Map<string, Replacing> = new Map();
+  /** Keys with state that gave way and is kept aside, some of them, by `laneName`. */
+  readonly aside: Set<string> = new Set();
   /** Meanwhile: rows of children that were taken, which may come again. */
   readonly childrenHere: Set<string> = new Set();
   /** Lanes to look at again when the partition may start. */

@@ -6,15 +6,25 @@
  *     that of directories that say nothing or less.
  * M2  A directory's marks come before its state (rows.ts, W2), and count from then on; they are written when all of it has come:
  *     on a disk a mark speaks only for state that is there.
- * M3  What a mark says to be deleted goes, whichever directory it came from.
+ * M3  It wins as a whole: values of the older state that it does not name go, whichever directory came first.
+ * M4  What gives way to state that was written without it is kept aside, for the operator (ownership rule 17).
  */
 
 import { hashKey } from "../hash.ts";
-import type { Row } from "../store.ts";
+import { keyText, type Row } from "../store.ts";
 import type { Core } from "./core.ts";
+import type { Elsewhere } from "./engine-contract.ts";
 import { laneName, type Vnode } from "./model.ts";
-import { KIND, keyedRow, readKeyed, readStateMark, stateKey, stateMarkValue } from "./rows.ts";
+import { KIND, keyedRow, readKeyed, stateKey } from "./rows.ts";
+import { asideKey, readStateMark, type StateMark, stateMarkValue } from "./state-rows.ts";
 import type { States } from "./states.ts";
+
+/** What is here of a key is looked up, to give way to what a directory brings meanwhile (M3). */
+export interface Replacing {
+  readonly mark: StateMark;
+  readonly rows: Row[];
+  readonly origin: string;
+}
 
 export class OlderState {
   readonly #core: Core;
@@ -31,26 +41,37 @@ export class OlderState {
     vnode.stateHere.set(laneName(app, key), readStateMark(row.value));
   }
 
-  /** A mark of another directory, which has said `marks` so far. */
-  mark(vnode: Vnode, row: Row, marks: Map<string, number>): void {
+  /** A mark of another directory. */
+  mark(vnode: Vnode, row: Row, { marks, generation }: Elsewhere): void {
     const { app, key } = readKeyed(row.key);
     const name = laneName(app, key);
     const mark = readStateMark(row.value);
     marks.set(name, mark.generation);
     if (mark.generation <= (vnode.stateHere.get(name)?.generation ?? 0)) return; // M1
     vnode.stateHere.set(name, mark);
-    for (const deleted of mark.deleted) this.#core.erase(vnode, stateKey(app, key, deleted)); // M3
-    this.#reread(vnode, app, key);
+    if (!this.#states.mayHave(vnode, hashKey(app, key))) return;
+    const replacing: Replacing = { mark, rows: [], origin: String(generation) };
+    vnode.replacing.set(name, replacing);
+    this.#states.read(vnode, stateKey(app, key, ""), -1, (_now, found) => {
+      const isLast = vnode.replacing.get(name) === replacing;
+      if (isLast) vnode.replacing.delete(name);
+      if (found !== undefined) this.#replace(vnode, { app, key }, { ...replacing, found, isLast });
+    });
+    this.#reread(vnode, app, key); // behind that
   }
 
   /** A value of another directory. */
-  take(vnode: Vnode, row: Row, marks: ReadonlyMap<string, number>): void {
+  take(vnode: Vnode, row: Row, { marks, generation }: Elsewhere): void {
     const { app, key } = readKeyed(row.key);
     const name = laneName(app, key);
-    if ((vnode.stateHere.get(name)?.generation ?? 0) > (marks.get(name) ?? 0)) {
-      this.#core.output.events.push({ type: "state-aside", app, key });
+    const mark = marks.get(name) ?? 0;
+    const replacing = vnode.replacing.get(name);
+    if (replacing?.mark.generation === mark) {
+      replacing.rows.push(row);
       return;
-    } // M1
+    }
+    const here = vnode.stateHere.get(name);
+    if ((here?.generation ?? 0) > mark) return this.#giveWay(vnode, here, row, String(generation)); // M1
     this.#core.write(vnode, row.key, row.value);
     vnode.stateHashes.add(hashKey(app, key) | 0);
     this.#reread(vnode, app, key);
@@ -70,13 +91,59 @@ export class OlderState {
     vnode.stateHere.clear();
   }
 
+  /** M3. Unless the key was written here meanwhile, or newer state came: then that wins over both. */
+  #replace(
+    vnode: Vnode,
+    { app, key }: { readonly app: string; readonly key: string },
+    { mark, rows, origin, found, isLast }: Replacing & { readonly found: readonly Row[]; readonly isLast: boolean },
+  ): void {
+    const here = vnode.stateHere.get(laneName(app, key));
+    if (!isLast || here !== mark) {
+      for (const row of rows) this.#giveWay(vnode, here, row, origin);
+      return;
+    }
+    const brought = new Map(rows.map((row) => [keyText(row.key), row]));
+    const { generation, opens } = vnode.term;
+    for (const row of found) {
+      const other = brought.get(keyText(row.key));
+      if (other !== undefined && isSame(other.value, row.value)) continue;
+      this.#giveWay(vnode, mark, row, `${generation}.${opens}`);
+      if (other === undefined) this.#core.erase(vnode, new Uint8Array(row.key));
+    }
+    for (const { key: at, value } of rows) this.#core.write(vnode, at, value);
+    vnode.readsFromGroup = this.#core.group;
+    this.#reread(vnode, app, key);
+  }
+
+  /** M4 */
+  #giveWay(vnode: Vnode, winner: StateMark | undefined, { key: at, value }: Row, origin: string): void {
+    if (winner?.fresh !== true) return;
+    const { app, key, name } = readKeyed(at);
+    this.#core.write(vnode, asideKey(app, key, { origin, name }), new Uint8Array(value));
+    if (noteAside(vnode, laneName(app, key))) this.#core.output.events.push({ type: "state-aside", app, key });
+  }
+
   #reread(vnode: Vnode, app: string, key: string): void {
     const lane = this.#core.apps.get(app)?.lanes.get(key);
     if (lane !== undefined && lane.vnode === vnode) this.#states.changed(lane);
   }
 }
 
+/** True if it is new. Only so many are kept in mind. */
+export function noteAside(vnode: Vnode, name: string): boolean {
+  if (vnode.aside.has(name) || vnode.aside.size >= ASIDE_KEYS) return false;
+  vnode.aside.add(name);
+  return true;
+}
+
+function isSame(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === right.length && left.every((byte, index) => byte === right[index]);
+}
+
 function markKey(name: string): Uint8Array {
   const [app = "", key = ""] = name.split("\0");
   return keyedRow(KIND.stateHere, app, key, "");
 }
+
+/** Of one partition. */
+const ASIDE_KEYS = 1_000;

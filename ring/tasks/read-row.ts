@@ -16,11 +16,11 @@ import {
   readPosition,
   readResult,
   readSchedule,
-  readStateMark,
   readTaskHeader,
   TASK_HEADER_BYTES,
   type TaskHeader,
 } from "./rows.ts";
+import { readAside, readStateMark } from "./state-rows.ts";
 import type { TaskRecord } from "./task.ts";
 
 export interface TaskRow {
@@ -63,6 +63,9 @@ export function readRow(row: Row): ReadRow | undefined {
         return isAppName(readKeyed(key).app) ? row : undefined;
       case KIND.stateHere:
         readStateMark(value);
+        return isAppName(readKeyed(key).app) ? row : undefined;
+      case KIND.stateAside:
+        readAside(row);
         return isAppName(readKeyed(key).app) ? row : undefined;
       case KIND.state:
       case KIND.paused:

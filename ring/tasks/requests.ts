@@ -21,6 +21,7 @@ import { dedupeName, type Results } from "./results.ts";
 import { FLAG, KIND, keyedRow, positionKey, readDead, stateKey, versionValue } from "./rows.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Schedules } from "./schedules.ts";
+import { asideOf, asidePrefix } from "./state-rows.ts";
 import { type States, stateOf } from "./states.ts";
 import { statusOf, waitsOf } from "./status.ts";
 import type { TaskStatus } from "./task.ts";
@@ -93,6 +94,9 @@ export class Requests {
         return;
       case "read-state":
         this.#readState(vnode, request, requestId);
+        return;
+      case "read-aside":
+        this.#readAside(vnode, request, requestId);
         return;
     }
   }
@@ -334,6 +338,19 @@ export class Requests {
     this.#options.states.read(vnode, stateKey(request.app, request.key, ""), lane?.stateGroup ?? -1, (_now, rows) => {
       if (rows === undefined) return this.#moved(requestId, vnode);
       this.#answer(requestId, { type: "state", values: stateOf(rows) });
+    });
+  }
+
+  #readAside(vnode: Vnode, { app, key, drop }: Extract<TaskRequest, { type: "read-aside" }>, requestId: number): void {
+    this.#options.states.read(vnode, asidePrefix(app, key), -1, (_now, rows) => {
+      if (rows === undefined) return this.#moved(requestId, vnode);
+      const values = asideOf(rows);
+      if (!drop || rows.length === 0) return this.#answer(requestId, { type: "aside", values });
+      for (const row of rows) this.#core.erase(vnode, new Uint8Array(row.key));
+      vnode.aside.delete(laneName(app, key));
+      this.#core.afterwards(vnode, (closed) =>
+        closed ? this.#moved(requestId, vnode) : this.#answer(requestId, { type: "aside", values }),
+      );
     });
   }
 

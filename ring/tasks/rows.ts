@@ -5,8 +5,9 @@
  * |---|---|---|
  * | 0x10 task | position: generation u32, opens u32, sequence u48 | header, then the wire bytes as they came |
  * | 0x20 dead | position | header, failure, then the wire bytes |
- * | 0x28 state here | app, key | generation u32, then the names of values that were deleted |
+ * | 0x28 state here | app, key | generation u32, u8: 1 if it was written without the older state |
  * | 0x30 state | app, key, name | the value |
+ * | 0x38 state aside | app, key, origin and name | the value |
  * | 0x40 dedupe | app, key, idempotency key | id of the first task |
  * | 0x50 result | id | how a task ended |
  * | 0x60 schedule | app, key, name | last tick and, for a run-time schedule, its spec |
@@ -314,29 +315,6 @@ export function readId(value: Uint8Array): string {
   return versioned(value).restText();
 }
 
-/** State of a key was written while there was older state of it elsewhere, over which it wins (ownership rule 17). */
-export interface StateMark {
-  /** Of the owner that wrote it last: of several marks the newest wins. */
-  readonly generation: number;
-  /** Names of values that are not to come back from older state. */
-  readonly deleted: readonly string[];
-}
-
-export function stateMarkValue({ generation, deleted }: StateMark): Uint8Array {
-  writer.begin(5 + deleted.reduce((sum, name) => sum + 2 + textBytes(name), 0));
-  writer.u8(1).u32(generation);
-  for (const name of deleted) writer.text16(name);
-  return writer.end();
-}
-
-export function readStateMark(value: Uint8Array): StateMark {
-  const reader = versioned(value);
-  const generation = reader.u32();
-  const deleted: string[] = [];
-  while (!reader.isEnd) deleted.push(reader.text16());
-  return { generation, deleted };
-}
-
 export function versionValue(): Uint8Array {
   return writer.begin(1).u8(1).end();
 }
@@ -365,6 +343,8 @@ export const KIND = {
   /** (app, key): state written here while the older state is away wins over it (W2; ownership rule 17). */
   stateHere: 0x28,
   state: 0x30,
+  /** (app, key, origin and name): values that gave way to newer state, for the operator (ownership rule 17). */
+  stateAside: 0x38,
   dedupe: 0x40,
   result: 0x50,
   /** Ids of tasks that ended in one commit and left nothing else. */

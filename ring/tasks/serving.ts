@@ -108,6 +108,10 @@ export class Serving {
     this.#parts.loader.absorb(now, vnode, rows, from);
   }
 
+  replacing(partition: Partition): number {
+    return this.#parts.core.vnodeAt(partition)?.replacing.size ?? 0;
+  }
+
   olderDone(now: Instant, partition: Partition, mayComeAgain: boolean): void {
     const vnode = this.#parts.core.vnodeAt(partition);
     if (vnode === undefined || vnode.older === "none") return;

@@ -3,7 +3,7 @@
  *
  * S1  A lane in use is never evicted, nor one whose last write is not durable: the store would answer with older state.
  * S3  What is written while there is older state elsewhere is marked, and by which owner: of several directories that come the
- *     newest mark wins, in whatever order they come, and what it deleted stays deleted.
+ *     newest mark wins, in whatever order they come, and of the key that it speaks for as a whole (older-state.ts).
  * S4  Rows that come from elsewhere make what is cached, and what is being read, void: it is read again.
  * S2  A key without rows of state is known to have none without a read (`stateHashes`; too many hashes: every key may have some).
  */
@@ -13,7 +13,8 @@ import type { Row } from "../store.ts";
 import type { Core } from "./core.ts";
 import { Fifo } from "./fifo.ts";
 import { type Lane, laneName, type Vnode } from "./model.ts";
-import { KIND, keyedRow, readKeyed, stateChange, stateKey, stateMarkValue } from "./rows.ts";
+import { KIND, keyedRow, readKeyed, stateChange, stateKey } from "./rows.ts";
+import { stateMarkValue } from "./state-rows.ts";
 import type { AttemptEnd } from "./task.ts";
 
 /** Rows under the prefix, or `undefined` when the vnode closed first. */
@@ -80,10 +81,14 @@ export class States {
   /** Known without a read? Then `lane.state` is set. */
   known(lane: Lane): boolean {
     if (lane.state !== undefined) return true;
-    const { stateHashes } = lane.vnode;
-    if (stateHashes.has(lane.hash | 0) || stateHashes.size >= HASHES) return false;
-    this.#set(lane, EMPTY, 0); // S2
+    if (this.mayHave(lane.vnode, lane.hash)) return false;
+    this.#set(lane, EMPTY, 0);
     return true;
+  }
+
+  /** S2 */
+  mayHave({ stateHashes }: Vnode, hash: number): boolean {
+    return stateHashes.has(hash | 0) || stateHashes.size >= HASHES;
   }
 
   /** Reads the lane's state, then calls back; the lane waits meanwhile. */
@@ -177,18 +182,15 @@ export class States {
       lane.hashKnown = true;
       if (vnode.stateHashes.size < HASHES) vnode.stateHashes.add(lane.hash | 0);
     }
-    if (vnode.older !== "none") this.#mark(lane, changes);
+    if (vnode.older !== "none") this.#mark(lane);
   }
 
   /** S3 */
-  #mark({ vnode, app, key }: Lane, changes: AttemptEnd["stateChanges"]): void {
+  #mark({ vnode, app, key }: Lane): void {
     const name = laneName(app.name, key);
     const { generation } = vnode.term;
-    const before = vnode.stateHere.get(name);
-    const known = before?.deleted ?? [];
-    const more = changes.filter((change) => change.value === undefined && !known.includes(change.name));
-    if (before?.generation === generation && more.length === 0) return;
-    const mark = { generation, deleted: [...known, ...more.map((change) => change.name)].slice(-DELETED_NAMES) };
+    if (vnode.stateHere.get(name)?.generation === generation) return;
+    const mark = { generation, fresh: !vnode.olderHere };
     vnode.stateHere.set(name, mark);
     this.#core.write(vnode, keyedRow(KIND.stateHere, app.name, key, ""), stateMarkValue(mark));
   }
@@ -258,7 +260,5 @@ const EMPTY: Map<string, Uint8Array> = new Map();
 /** What an idle lane costs beside its values. */
 const LANE_BYTES = 400;
 const NAME_BYTES = 128;
-/** S3: the newest ones of a key that are kept in mind. */
-const DELETED_NAMES = 256;
 /** Hashes kept per partition; above it every key may have state. */
 const HASHES = 100_000;

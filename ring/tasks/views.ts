@@ -5,7 +5,7 @@
 import type { Instant } from "../machine.ts";
 import { mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
-import type { PartitionView } from "./engine-contract.ts";
+import type { PartitionView, TaskEngineContract } from "./engine-contract.ts";
 import { holdsBack } from "./hold-back.ts";
 import type { AppRun, Task, Vnode } from "./model.ts";
 
@@ -57,6 +57,20 @@ function appView(core: Core, app: AppRun): AppView {
     children: app.outboxTasks,
     oldestWaitMs: oldest === undefined ? 0 : waitedMs(core.newest, oldest),
   };
+}
+
+/** State that gave way to newer state. */
+export function asideKeys(core: Core): ReturnType<TaskEngineContract["asideKeys"]> {
+  let count = 0;
+  let first: string | undefined;
+  for (const vnode of core.vnodes) {
+    if (vnode === undefined || vnode.aside.size === 0) continue;
+    count += vnode.aside.size;
+    first ??= vnode.aside.keys().next().value;
+  }
+  if (first === undefined) return { count };
+  const [app = "", key = ""] = first.split("\0");
+  return { count, first: { app, key } };
 }
 
 /** Some task could go on here: one runs, or a ready lane's app may start (looks at the oldest tasks only). */

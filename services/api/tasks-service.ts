@@ -1,6 +1,7 @@
 /** `taskring.v1.Tasks`, all but the stream: each call is a question to the key's or the task's owner. */
 
 import type * as messages from "../../proto/messages.ts";
+import type { ReadAsideRequest } from "../../proto/state-messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import { type NodeName, type Partition, parseAppName } from "../../ring/ids.ts";
 import type { RingNode } from "../../ring/node/port.ts";
@@ -183,6 +184,12 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
           deadlineMs,
         });
         return { values: Object.fromEntries(values) };
+      },
+      ReadAside: async (request: ReadAsideRequest, { deadlineMs }) => {
+        const { app, key, partition } = placeOfKey(node, request);
+        const asked = { type: "read-aside", app, key, drop: request.drop === true } as const;
+        const { values } = await askTask(node, { partition, request: asked }, "aside", { deadlineMs });
+        return { values };
       },
     },
     streaming: { Watch: watch },

@@ -1,6 +1,7 @@
 /** Following and repairing tasks: `Tasks` without the submits. */
 
 import type * as messages from "../../proto/messages.ts";
+import type { AsideValue, ReadAsideReply, ReadAsideRequest } from "../../proto/state-messages.ts";
 import type { TaskState } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
 import type { Caller, CallOptions } from "./caller.ts";
@@ -81,6 +82,12 @@ export class TaskCalls {
       options,
     );
     return new Map(Object.entries(values));
+  }
+
+  /** What gave way to newer state of the key; with `drop` it is gone afterwards. `decodeResult` reads each value. */
+  async readAside(at: ReadAsideRequest, options?: CallOptions): Promise<readonly AsideValue[]> {
+    const { values } = await this.#caller.unary<ReadAsideReply>(TASKS, "ReadAside", at, options);
+    return values;
   }
 }
 

@@ -51,6 +51,8 @@ export class World {
   readonly aborted: { readonly attemptId: number; readonly reason: string }[] = [];
   readonly outcomes: Map<number, SubmitOutcome> = new Map();
   readonly answers: Map<number, TaskAnswer> = new Map();
+  /** Keys of which it was said that state of them was set aside. */
+  readonly toldAside: string[] = [];
   readonly events: { readonly type: string; readonly id: string; readonly outcome: string }[] = [];
   readonly outbox: { readonly partition: Partition; readonly outboxId: number; readonly record: TaskRecord }[] = [];
   reads: { readonly partition: number; readonly prefix: Uint8Array; readonly readId: number }[] = [];
@@ -221,7 +223,9 @@ export class World {
       if (this.answers.has(requestId)) throw new Error(`request ${requestId} has two answers`);
       this.answers.set(requestId, answer);
     }
-    for (const event of output.events) if (event.type === "ended") this.events.push(event);
+    for (const event of output.events)
+      if (event.type === "ended") this.events.push(event);
+      else if (event.type === "state-aside") this.toldAside.push(event.key);
     for (const task of output.outbox) this.outbox.push(task);
     for (const read of output.stateReads) this.reads.push(read);
     const starts = [...output.starts];

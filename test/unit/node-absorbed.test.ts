@@ -8,7 +8,8 @@ import { hashChanges } from "../../ring/node/stream.ts";
 import type { RowChange } from "../../ring/store.ts";
 import { parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
-import { KIND, keyedRow, stateKey, stateMarkValue } from "../../ring/tasks/rows.ts";
+import { KIND, keyedRow, stateKey } from "../../ring/tasks/rows.ts";
+import { stateMarkValue } from "../../ring/tasks/state-rows.ts";
 import type { Attempt, AttemptEnd } from "../../ring/tasks/task.ts";
 import { Disk } from "../simulation/disk.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk, taskRecord } from "./node-parts.ts";
@@ -148,7 +149,7 @@ describe("state of two stranded directories", () => {
     const row = { key: stateKey("alpha", K, "count"), value: Uint8Array.of(9) };
     const mark = {
       key: keyedRow(KIND.stateHere, "alpha", K, ""),
-      value: stateMarkValue({ generation: 2, deleted: [] }),
+      value: stateMarkValue({ generation: 2, fresh: true }),
     };
     const b = new Parts("b");
     const newer = strandedOn("a", 2);
@@ -225,6 +226,36 @@ describe("state of two stranded directories", () => {
     expect(told(d)).toEqual(["a", "b", "c"]);
     d.follow(documentOf({ epoch: 8, owner: "d", generation: 4 }));
     expect(count(d)).toBe(3);
+  });
+
+  test("P1: that the newer one is absorbed is said when the older one has given way to it", () => {
+    const newer = strandedOn("a", 2);
+    const b = new Parts("b");
+    b.follow(documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [AWAY, newer] }));
+    const transfer = (stranded: Stranded, nonce: number, changes: readonly RowChange[]): void => {
+      b.receive(stranded.member, {
+        type: "transfer-offer",
+        transfer: id(stranded, nonce),
+        epoch: 9 as Epoch,
+        stranded,
+      });
+      b.receive(stranded.member, whole(id(stranded, nonce), 1, changes, hashChanges(0, changes), changes.length));
+    };
+    transfer(AWAY, 1, [{ key: stateKey("alpha", K, "count"), value: Uint8Array.of(1) }]);
+    expect(count(b)).toBe(1);
+    const mark = {
+      key: keyedRow(KIND.stateHere, "alpha", K, ""),
+      value: stateMarkValue({ generation: 2, fresh: false }),
+    };
+    const rows = [mark, { key: stateKey("alpha", K, "sum"), value: Uint8Array.of(7) }];
+    b.delayed.add("read");
+    transfer(newer, 2, rows);
+    expect(count(b)).toBe(1);
+    expect(told(b)).toEqual(["c"]);
+    b.release("read");
+    transfer(newer, 3, rows);
+    expect(told(b)).toEqual(["a", "c"]);
+    expect(count(b)).toBeUndefined();
   });
 
   test("P1: state that was deleted since does not come back from the older one", () => {

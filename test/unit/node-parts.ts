@@ -223,7 +223,9 @@ export class Parts {
     for (const { outcome } of output.outcomes.splice(0)) this.outcomes.push(outcome.type);
     for (const { partition, prefix, readId } of output.stateReads.splice(0)) {
       const { rows } = this.disk.page({ partition, prefix, rowLimit: 1_000, byteLimit: 1e9 });
-      this.engine.stateLoaded(this.here.now, readId, rows);
+      const heard = (): void => this.engine.stateLoaded(this.here.now, readId, rows);
+      if (this.delayed.has("read")) this.#waiting.push(heard);
+      else heard();
     }
     this.started.push(...output.starts.splice(0));
     output.aborts.length = 0;

@@ -5,7 +5,8 @@ import type { Epoch, MemberId, NodeName } from "../../ring/ids.ts";
 import type { NodeMessage, TransferMessage } from "../../ring/node/messages.ts";
 import { hashChanges } from "../../ring/node/stream.ts";
 import type { RowChange } from "../../ring/store.ts";
-import { KIND, keyedRow, stateKey, stateMarkValue } from "../../ring/tasks/rows.ts";
+import { KIND, keyedRow, stateKey } from "../../ring/tasks/rows.ts";
+import { stateMarkValue } from "../../ring/tasks/state-rows.ts";
 import { Disk } from "../simulation/disk.ts";
 import { MOVED, PLANNED } from "./node-handed.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
@@ -311,7 +312,7 @@ describe("a partition with tasks on an absent machine", () => {
     const row = { key: stateKey("alpha", name, "count"), value: Uint8Array.of(9) };
     const mark = {
       key: keyedRow(KIND.stateHere, "alpha", name, ""),
-      value: stateMarkValue({ generation: 2, deleted: [] }),
+      value: stateMarkValue({ generation: 2, fresh: true }),
     };
     const b = new Parts("b");
     const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [AWAY, strandedOn("a", 2)] });

@@ -78,7 +78,11 @@ function adopting(limits: object): World {
 
 function come(world: World, partition: Partition, from: World): void {
   world.call((engine) =>
-    engine.absorb(world.now, partition, from.partitionRows(partition), { behind: false, marks: new Map() }),
+    engine.absorb(world.now, partition, from.partitionRows(partition), {
+      behind: false,
+      generation: 1,
+      marks: new Map(),
+    }),
   );
   world.sync();
 }

@@ -1,7 +1,8 @@
 /** What comes of other directories while tasks run, late, in part or in any order: what is cached, what runs again, whose state wins. */
 
 import { describe, expect, test } from "vitest";
-import { KIND, keyedRow, stateKey, stateMarkValue } from "../../ring/tasks/rows.ts";
+import { KIND, keyedRow, stateKey } from "../../ring/tasks/rows.ts";
+import { stateMarkValue } from "../../ring/tasks/state-rows.ts";
 import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
 import { A, newest } from "./task-looks.ts";
 
@@ -50,7 +51,7 @@ function away(generation = 2): World {
   return world;
 }
 function absorb(world: World, rows: ReturnType<World["partitionRows"]>, m = marks(), behind = true, isLast = true) {
-  const from = { behind, marks: m, isLast };
+  const from = { behind, generation: 1, marks: m, isLast };
   world.call((engine) => engine.absorb(world.now, P, rows, from));
 }
 
@@ -138,7 +139,7 @@ describe("what is cached of a key", () => {
     absorb(
       world,
       [
-        { key: keyedRow(KIND.stateHere, "a", "k", ""), value: stateMarkValue({ generation: 2, deleted: [] }) },
+        { key: keyedRow(KIND.stateHere, "a", "k", ""), value: stateMarkValue({ generation: 2, fresh: true }) },
         { key: c, value: one(2) },
       ],
       m,
@@ -147,6 +148,101 @@ describe("what is cached of a key", () => {
     world.sync();
     expect(onDisk(world)).toEqual({ count: 2 });
     expect(newest(world).state.get("count")).toEqual(one(2));
+  });
+});
+
+describe("state that was written without the older one, which was away", () => {
+  /** Wrote count=1 without what `left` has. */
+  function fresh(): World {
+    const world = away();
+    world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+    world.sync();
+    expect(newest(world).state.size).toBe(0);
+    world.done(newest(world), { stateChanges: [{ name: "count", value: one(1) }] });
+    world.sync();
+    return world;
+  }
+  function aside(world: World, drop = false) {
+    const answer = world.ask("a", "k", { type: "read-aside", app: A, key: "k", drop });
+    const { values } = answer as unknown as { values: { name: string; origin: string; value: Uint8Array }[] };
+    return values.map(({ name, origin, value }) => `${origin} ${name}=${value[0]}`);
+  }
+
+  test.each([
+    ["older first", false],
+    ["newer first", true],
+  ])("wins as a whole, and the older one is kept aside: %s", (_, newerFirst) => {
+    const [old, since] = [left(), fresh()];
+    const world = away(3);
+    for (const each of newerFirst ? [since, old] : [old, since]) {
+      absorb(world, each.partitionRows(P));
+      world.sync();
+    }
+    world.call((engine) => engine.olderDone(world.now, P));
+    world.sync();
+    expect(state(world)).toEqual({ count: 1 });
+    const origin = newerFirst ? "1" : "3.2";
+    expect(aside(world)).toEqual([`${origin} count=9`, `${origin} old=1`]);
+    expect(world.toldAside).toEqual(["k"]);
+    world.crash("none");
+    expect(world.engine.asideKeys()).toEqual({ count: 1, first: { app: "a", key: "k" } });
+    expect(aside(world, true)).toHaveLength(2);
+    expect(aside(world)).toEqual([]);
+    expect(world.engine.asideKeys()).toEqual({ count: 0 });
+    expect(state(world)).toEqual({ count: 1 });
+  });
+
+  test("wins here as well, and what is kept aside goes where the partition goes", () => {
+    const world = fresh();
+    absorb(world, left().partitionRows(P));
+    world.sync();
+    expect(aside(world)).toEqual(["1 count=9", "1 old=1"]);
+    const next = away(3);
+    absorb(next, world.partitionRows(P));
+    next.sync();
+    expect(aside(next)).toEqual(["1 count=9", "1 old=1"]);
+    expect(next.engine.asideKeys().count).toBe(1);
+  });
+
+  test("a key written here while the older state is looked up wins over both", () => {
+    const world = away(3);
+    absorb(world, left().partitionRows(P));
+    world.sync();
+    world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+    world.sync();
+    const running = newest(world);
+    absorb(world, fresh().partitionRows(P));
+    expect(world.engine.replacing(P)).toBe(1);
+    world.done(running, { stateChanges: [{ name: "count", value: one(2) }] });
+    world.sync();
+    expect(world.engine.replacing(P)).toBe(0);
+    expect(state(world)).toEqual({ count: 2, old: 1 });
+    expect(aside(world)).toEqual(["1 count=1"]);
+  });
+
+  test("what the older state alone had went into the newer one is not kept aside", () => {
+    const c = left();
+    const a = wentOn(c);
+    const world = away(3);
+    absorb(world, c.partitionRows(P));
+    world.sync();
+    absorb(world, a.partitionRows(P));
+    world.sync();
+    expect(state(world)).toEqual({ count: 10, old: 1 });
+    expect(aside(world)).toEqual([]);
+  });
+
+  test("P1: values that come in two attempts of a transfer are all there", () => {
+    const since = wentOn(left());
+    const rows = since.partitionRows(P);
+    const world = away(3);
+    absorb(world, left().partitionRows(P));
+    world.sync();
+    const cut = rows.findIndex(({ key }) => key[0] === KIND.state);
+    absorb(world, rows.slice(0, cut), marks(), true, false); // marks alone, then the link breaks
+    absorb(world, rows);
+    world.sync();
+    expect(state(world)).toEqual({ count: 10, old: 1 });
   });
 });
 
@@ -318,6 +414,29 @@ describe("of several directories", () => {
     absorb(d, c.partitionRows(P));
     d.sync();
     expect(state(d)).toEqual({ count: 10, old: 1 });
+  });
+
+  test("P1: nor one that died before the older state gave way to what that brought", () => {
+    const c = left();
+    const a = wentOn(c);
+    a.submit(a.record({ app: "a", type: "work", key: "k" }));
+    a.sync();
+    a.done(newest(a), { stateChanges: [{ name: "old", value: undefined }] });
+    a.sync();
+    const b = away(3);
+    absorb(b, c.partitionRows(P));
+    b.sync();
+    absorb(b, a.partitionRows(P), marks(), true, false);
+    b.closeGroup();
+    b.onSync = () => {};
+    b.syncUpTo(b.group);
+    expect(b.reads).toHaveLength(1); // it dies before that is answered
+    const d = away(4);
+    for (const each of [b, a]) {
+      absorb(d, each.partitionRows(P));
+      d.sync();
+    }
+    expect(state(d)).toEqual({ count: 10 });
   });
 
   test("P1: what a directory said of its state is known after a restart of who absorbed it", () => {

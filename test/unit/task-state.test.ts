@@ -83,7 +83,11 @@ describe("older tasks elsewhere", () => {
     });
     for (let twice = 0; twice < 2; twice++)
       world.call((engine) =>
-        engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false, marks: new Map() }),
+        engine.absorb(world.now, partition, old.partitionRows(partition), {
+          behind: false,
+          generation: 1,
+          marks: new Map(),
+        }),
       );
     world.sync();
     expect(world.started).toHaveLength(0);
@@ -107,7 +111,11 @@ describe("older tasks elsewhere", () => {
     world.crash("awaited");
     const comes = (): void => {
       world.call((engine) =>
-        engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false, marks: new Map() }),
+        engine.absorb(world.now, partition, old.partitionRows(partition), {
+          behind: false,
+          generation: 1,
+          marks: new Map(),
+        }),
       );
       world.sync();
     };
@@ -148,7 +156,11 @@ describe("older tasks elsewhere", () => {
       const token = world.submit(record);
       if (isDurable) world.sync();
       world.call((engine) =>
-        engine.absorb(world.now, partition, old.partitionRows(partition), { behind: false, marks: new Map() }),
+        engine.absorb(world.now, partition, old.partitionRows(partition), {
+          behind: false,
+          generation: 1,
+          marks: new Map(),
+        }),
       );
       world.sync();
       world.call((engine) => engine.olderDone(world.now, partition));
@@ -170,7 +182,11 @@ describe("older tasks elsewhere", () => {
     world.generation = 2;
     world.crash("away");
     world.call((engine) =>
-      engine.absorb(world.now, partition, old.partitionRows(partition), { behind: true, marks: new Map() }),
+      engine.absorb(world.now, partition, old.partitionRows(partition), {
+        behind: true,
+        generation: 1,
+        marks: new Map(),
+      }),
     );
     world.sync();
     expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "running" } });
@@ -179,7 +195,11 @@ describe("older tasks elsewhere", () => {
     for (let other = 0; other < 2; other++) endOne(world); // ids that are kept for want of better are long gone
     world.crash("away");
     world.call((engine) =>
-      engine.absorb(world.now, partition, old.partitionRows(partition), { behind: true, marks: new Map() }),
+      engine.absorb(world.now, partition, old.partitionRows(partition), {
+        behind: true,
+        generation: 1,
+        marks: new Map(),
+      }),
     );
     world.run(1_000);
     expect(world.started.filter((attempt) => attempt.record.id === record.id)).toHaveLength(1);
@@ -223,6 +243,7 @@ describe("older tasks elsewhere", () => {
       world.call((engine) =>
         engine.absorb(world.now, partition as Partition, old.partitionRows(partition), {
           behind: true,
+          generation: 1,
           marks: new Map(),
         }),
       );

@@ -149,6 +149,7 @@ const taskRequest = v.variant("type", [
   v.object({ type: v.literal("schedule"), app: appName, key: text, name: word, action, taskId: v.optional(id) }),
   v.object({ type: v.literal("list-schedules"), app: v.optional(text), limit }),
   v.object({ type: v.literal("read-state"), app: appName, key: text }),
+  v.object({ type: v.literal("read-aside"), app: appName, key: text, drop: v.boolean() }),
 ]);
 const nodeRequest = v.variant("type", [
   v.object({ type: v.literal("task"), partition, request: taskRequest }),
@@ -235,6 +236,7 @@ const taskAnswer = v.variant("type", [
     ),
   }),
   v.object({ type: v.literal("state"), values: stateValues }),
+  v.object({ type: v.literal("aside"), values: list(v.object({ origin: word, name: text, value: bytes }), 10_000) }),
   ok,
   v.object({ type: v.literal("refused"), code: errorCode, detail: text }),
 ]);
