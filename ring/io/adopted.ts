@@ -54,9 +54,15 @@ export class AdoptedDirectories implements AsyncDisposable {
     const adopted = this.#held.get(name);
     if (adopted === undefined) return;
     this.#held.delete(name);
-    await adopted.register.close();
-    await adopted.store?.[Symbol.asyncDispose]();
-    await adopted.directory.release();
+    try {
+      await adopted.register.close();
+    } finally {
+      try {
+        await adopted.store?.[Symbol.asyncDispose]();
+      } finally {
+        await adopted.directory.release();
+      }
+    }
   }
 
   async page(name: NodeName, request: PageRequest): Promise<RowPage> {
@@ -101,6 +107,7 @@ export class AdoptedDirectories implements AsyncDisposable {
         store = await openEmbeddedStore({
           directory: directory.storePath,
           log: this.#log,
+          mustExist: bytes !== undefined, // a store is there before the register's first value
           roomDeadlineMs: 0, // the lock is tried for again and again
         });
       const copies = ((await store?.partitions()) ?? []).filter(({ partition }) => partition < PARTITION_MOST);

@@ -28,10 +28,16 @@ export interface OwnStoreParts {
   readonly owns: (partition: Partition, generation: number) => boolean;
 }
 
+type CommitEffect = Extract<NodeEffect, { type: "commit" }>;
+/** A commit, and the partitions whose rows are no longer wanted. */
+type Asked = Pick<CommitEffect, "group" | "groups"> & { readonly left: readonly Partition[] };
+
 export class OwnStore {
   readonly #parts: OwnStoreParts;
   readonly #room: Room;
   #full = false;
+  /** Partitions that were to be dropped or set aside since the commit under way was asked for. */
+  readonly #gone = new Set<Partition>();
   /** Partitions being set aside: not dropped before. */
   readonly #leaving = new Map<Partition, Promise<unknown>>();
 
@@ -74,38 +80,44 @@ export class OwnStore {
    * A full disk is no fault: nothing was written. From now on new tasks are refused; what was let in before goes into the
    * reserve, or it would hold up the commits behind it, which make room. With the reserve used up it is tried again.
    */
-  commit(
-    effect: Extract<NodeEffect, { type: "commit" }>,
-    options: { readonly fromReserve: boolean } = { fromReserve: false },
-  ): void {
+  commit({ group, groups }: CommitEffect): void {
+    this.#gone.clear();
+    this.#commit({ group, groups, left: [] }, { fromReserve: false });
+  }
+
+  #commit({ group, groups, left }: Asked, options: { readonly fromReserve: boolean }): void {
     const { store, step, failed } = this.#parts;
     const begunAt = performance.now();
-    store.commit(effect.groups, options).then(
+    store.commit(groups, options).then(
       ({ refused }: CommitResult) => {
         this.#parts.onCommit?.(performance.now() - begunAt);
-        step({
-          type: "committed",
-          group: effect.group,
-          refused: refused.map((index) => effect.groups[index]!.partition),
-        });
+        step({ type: "committed", group, refused: [...left, ...refused.map((index) => groups[index]!.partition)] });
       },
       (error: unknown) => {
         if (!isWantOfRoom(error) || this.#parts.isClosed()) return failed(error);
         this.watchDisk();
-        const again = (): void => this.commit(effect, { fromReserve: true });
+        const again = (): void => this.#commit(this.#without({ group, groups, left }), { fromReserve: true });
         if (options.fromReserve) setTimeout(again, ROOM_RETRY_MS).unref();
         else again();
       },
     );
   }
 
+  /** What was to be dropped or set aside meanwhile may be gone: rows of it would bring it back. */
+  #without({ group, groups, left }: Asked): Asked {
+    const gone = groups.map(({ partition }) => partition).filter((partition) => this.#gone.has(partition));
+    return { group, groups: groups.filter(({ partition }) => !gone.includes(partition)), left: [...left, ...gone] };
+  }
+
   async drop(partition: Partition): Promise<void> {
+    this.#gone.add(partition);
     await this.#leaving.get(partition);
     await this.#room.until(`dropping partition ${partition}`, () => this.#parts.store.drop(partition));
   }
 
   /** What cannot be set aside is not dropped either. */
   setAside(partition: Partition, why: string): void {
+    this.#gone.add(partition);
     const { store, log } = this.#parts;
     const done = this.#room
       .until(`setting partition ${partition} aside`, () => store.quarantine(partition, why))

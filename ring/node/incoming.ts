@@ -29,6 +29,7 @@ import type { Commits } from "./commits.ts";
 import { liesIn } from "./copies.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
+import { setAside } from "./loading-ahead.ts";
 import type { TransferId, TransferMessage } from "./messages.ts";
 import { arrivedChange } from "./rows.ts";
 import { hashChanges } from "./stream.ts";
@@ -246,12 +247,13 @@ export class Incoming {
         const rows: Row[] = [];
         for (const { key: rowKey, value } of message.changes)
           if (value !== undefined) rows.push({ key: rowKey, value });
-        this.#engine.absorb(this.#here.now, partition, rows, {
+        const unreadable = this.#engine.absorb(this.#here.now, partition, rows, {
           behind: arrival.stranded.where.type === "away",
           generation: arrival.stranded.generation,
           marks: arrival.marks,
           isLast: message.last !== undefined,
         });
+        setAside(this.#here, partition, unreadable);
       }
     }
     if (message.last !== undefined) {

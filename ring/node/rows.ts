@@ -1,11 +1,11 @@
-/** Rows that the node machine itself keeps beside a module's, in the same partition: kinds below 0x10. */
+/** Rows that the node machine itself keeps beside a module's, in the same partition: kinds below 0x08. */
 
 import type { Row, RowChange } from "../store.ts";
 
 const SEAL = 0x02;
 const ARRIVED = 0x03;
 /** First row kind that belongs to vnode modules. */
-const FIRST_MODULE_KIND = 0x10;
+const FIRST_MODULE_KIND = 0x08;
 
 /** Consent to give the partition up in ring epoch `epoch` and no other (ownership rule 13). */
 export function sealChange(epoch: number): RowChange {

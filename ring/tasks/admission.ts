@@ -4,6 +4,7 @@
  * A1  Exactly one outcome per token; `accepted` only when the row is durable, `duplicate` only when the first one's is (E1).
  * A2  What is admitted is bounded: per app (its share of the partitions), per node in tasks and bytes. A child gets twice its app's
  *     share: it is already promised, and refusing it would only keep it waiting at its parent's owner.
+ * A3  While older tasks are awaited, one with an idempotency key waits for them: the first one with that key may be among them.
  */
 
 import type { ErrorCode } from "../errors.ts";
@@ -67,6 +68,10 @@ export class Admission {
         this.#duplicateOf(vnode, first, token);
         return;
       }
+    }
+    if (this.#mayBeAwaited(vnode, record)) {
+      this.#park(vnode, { record, token, origin });
+      return;
     }
     let app = core.apps.get(record.app);
     if (app === undefined) {
@@ -182,7 +187,7 @@ export class Admission {
     this.#accepted.length = 0;
   }
 
-  /** The partition's rows are all here: decides the submits that came meanwhile. */
+  /** The partition's rows, or its older tasks, are all here: decides the submits that came meanwhile. */
   loaded(now: Instant, vnode: Vnode): void {
     const parked = this.#parked.get(vnode) ?? [];
     this.#parked.delete(vnode);
@@ -202,9 +207,15 @@ export class Admission {
     }
   }
 
+  /** A3. Those behind one that waits keep their order. */
+  #mayBeAwaited(vnode: Vnode, record: TaskRecord): boolean {
+    if (vnode.older !== "awaited" || vnode.olderHere) return false;
+    return record.idempotencyKey !== undefined || this.#parked.has(vnode);
+  }
+
   #park(vnode: Vnode, submit: Parked): void {
     if (this.#parkedCount >= this.#core.limits.parkedSubmits) {
-      this.#refuse(submit.token, "QUEUE_FULL", `partition ${vnode.partition} is being loaded`, RETRY_MS);
+      this.#refuse(submit.token, "QUEUE_FULL", `partition ${vnode.partition} waits for its tasks`, RETRY_MS);
       return;
     }
     this.#parkedCount++;

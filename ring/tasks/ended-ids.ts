@@ -10,14 +10,14 @@
 import type { Core } from "./core.ts";
 import { type EndedId, EndedWriter, readEnded } from "./ended-row.ts";
 import { Fifo } from "./fifo.ts";
-import type { Task, Vnode } from "./model.ts";
+import type { Vnode } from "./model.ts";
 import { endedKey, type Position, readPosition } from "./rows.ts";
 
 interface EndedRow {
   /** Its key is made again when it is erased: a view of it would keep the slab that it was cut from. */
   readonly position: Position;
   readonly count: number;
-  /** Of rows that were read; of those written here the table of plain ends knows. */
+  /** Of rows that were read; of those written here the tables know (plain-ends.ts, ended-table.ts). */
   readonly ids: readonly string[] | undefined;
 }
 
@@ -31,10 +31,10 @@ export class EndedIds {
     this.#core = core;
   }
 
-  add(task: Task): void {
-    const ends = this.#of(task.vnode);
-    if (ends.pending.count === 0) this.#open.add(task.vnode);
-    ends.pending.add(task.id, task.endState === "cancelled" ? "cancelled" : "done");
+  add(vnode: Vnode, id: string, state: EndedId["state"]): void {
+    const ends = this.#of(vnode);
+    if (ends.pending.count === 0) this.#open.add(vnode);
+    ends.pending.add(id, state);
   }
 
   /** Before the commit that holds the ends is closed (W1). */

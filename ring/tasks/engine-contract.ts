@@ -212,9 +212,10 @@ export interface TaskEngineContract {
   }[];
   /**
    * Rows that another directory held (adoption, return): merges them and emits the changes to write. Tasks go by position
-   * (older first), or behind everything if `behind`, marked stranded; state and records already here win.
+   * (older first), or behind everything if `behind`, marked stranded; state and records already here win. A row that cannot be read
+   * is kept as it came, and returned.
    */
-  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): void;
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): readonly Row[];
   /** Keys whose state here is looked up, to give way to what was absorbed: none of the rows may be called durable before. */
   replacing(partition: Partition): number;
   /**

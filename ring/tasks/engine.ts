@@ -233,9 +233,10 @@ export class TaskEngine implements TaskEngineContract {
     this.#proceed(now);
   }
 
-  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): void {
-    this.#serving.absorb(now, partition, rows, from);
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): readonly Row[] {
+    const unreadable = this.#serving.absorb(now, partition, rows, from);
     this.#proceed(now);
+    return unreadable;
   }
 
   replacing(partition: Partition): number {

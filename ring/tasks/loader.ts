@@ -21,13 +21,12 @@ import type { Elsewhere, Taken } from "./engine-contract.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
 import { noteAside, OlderState } from "./older-state.ts";
+import { OlderTasks } from "./older-tasks.ts";
 import type { Outbox } from "./outbox.ts";
-import { isPaused, type ReadRow, readRow, type TaskRow } from "./read-row.ts";
+import { isPaused, type ReadRow, readRow, type TaskRow, unreadKey, unreadRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
 import {
-  comparePositions,
-  FLAG,
   KIND,
   keyedRow,
   readDead,
@@ -70,12 +69,14 @@ export class Loader {
   readonly #core: Core;
   readonly #pages: Map<Vnode, Pages> = new Map();
   readonly #olderState: OlderState;
+  readonly #olderTasks: OlderTasks;
   readonly #arriving: Map<Vnode, ArrivingRows> = new Map();
 
   constructor(options: LoaderOptions) {
     this.#options = options;
     this.#core = options.core;
     this.#olderState = new OlderState(options.core, options.states);
+    this.#olderTasks = new OlderTasks(options);
   }
 
   /** Keeps the rows; gives back those that cannot be read (B1). */
@@ -136,14 +137,18 @@ export class Loader {
     }
   }
 
-  absorb(now: Instant, vnode: Vnode, rows: readonly Row[], from: Elsewhere): void {
+  /** Gives back those that cannot be read, which are kept as they came (B1). */
+  absorb(now: Instant, vnode: Vnode, rows: readonly Row[], from: Elsewhere): readonly Row[] {
     const source = { type: "elsewhere", ...from } as const;
+    const unreadable: Row[] = [];
     for (const row of rows) {
-      const read = readRow(row);
-      if (read !== undefined) this.#apply(now, vnode, read, source);
+      if (this.#take(now, vnode, row, source)) continue;
+      unreadable.push(row);
+      this.#core.write(vnode, unreadKey(from.generation, row.key), row.value);
     }
     if (from.isLast === true) this.#olderState.keep(vnode, from.marks);
     vnode.readsFromGroup = this.#core.group;
+    return unreadable;
   }
 
   /** Older tasks are here: from now on nothing wins over anything. */
@@ -183,9 +188,17 @@ export class Loader {
     vnode.childrenHere.clear();
   }
 
+  /** A row of another directory. False: it cannot be read. */
+  #take(now: Instant, vnode: Vnode, row: Row, source: Source): boolean {
+    if (row.key[0] === KIND.outbox) return this.#child(vnode, row, source);
+    const read = KINDS.has(row.key[0]) ? readRow(row) : undefined;
+    if (read !== undefined) this.#apply(now, vnode, read, source);
+    return read !== undefined;
+  }
+
   #apply(now: Instant, vnode: Vnode, row: ReadRow, source: Source): void {
     if ("record" in row)
-      return source.type === "elsewhere" ? this.#absorbTask(now, vnode, row, source.behind) : undefined;
+      return source.type === "elsewhere" ? this.#olderTasks.absorb(now, vnode, row, source.behind) : undefined;
     const { key, value } = row;
     switch (key[0]) {
       case KIND.dead: {
@@ -238,7 +251,12 @@ export class Loader {
       case KIND.ended:
         this.#copy(vnode, row, source);
         this.#options.results.readEnded(vnode, key, value);
-        for (const { id, state } of readEnded(value)) this.#endedBefore(now, vnode, id, state);
+        for (const { id, state } of readEnded(value))
+          this.#olderTasks.endedBefore(now, vnode, {
+            id,
+            state,
+            ...(source.type === "here" ? { at: readPosition(key) } : {}),
+          });
         return;
       case KIND.schedule: {
         const { app, key: laneKey, name } = readKeyed(key);
@@ -263,6 +281,14 @@ export class Loader {
         this.#copy(vnode, row, source);
         return;
       }
+      case KIND.unread: {
+        const unread = unreadRow(row);
+        if (unread === undefined) return;
+        const from = { behind: true, marks: new Map<string, number>(), generation: unread.generation };
+        if (this.#take(now, vnode, unread.row, { type: "elsewhere", ...from })) this.#core.erase(vnode, key);
+        else this.#copy(vnode, row, source);
+        return;
+      }
       case KIND.stateHere: {
         if (source.type === "here") this.#olderState.load(vnode, row);
         else if (vnode.older !== "none") this.#olderState.mark(vnode, row, source);
@@ -273,38 +299,19 @@ export class Loader {
     }
   }
 
-  #absorbTask(now: Instant, vnode: Vnode, row: TaskRow, isBehind: boolean): void {
-    const { record } = row;
-    const known = vnode.known.get(record.id);
-    if (known instanceof Dead && comparePositions(known, row.position) < 0)
-      this.#options.dead.remove(known); // it has been retried since, which gave it a later place
-    else if (known !== undefined) return this.#known(now, known); // B2
-    // Submitted again elsewhere while its end lay here: it does not run twice.
-    if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
-    const task = taskOfRow(this.#core, now, vnode, row);
-    task.flags |= FLAG.deduped | (isBehind ? FLAG.stranded : 0);
-    if (!isBehind) placeTask(task, row.position);
-    vnode.known.set(task);
-    vnode.arrivals.push(task);
-    this.#core.countQueued(task, 1);
-    this.#core.writeTask(now, task);
-    this.#core.accepting.push(task); // enters its lane when it is durable here
-  }
-
-  /** Submitted here as well: what came of it has to be known for as long as its row may come again. */
-  #known(now: Instant, known: Task | Done | Dead): void {
-    if (!(known instanceof Task) || (known.flags & FLAG.deduped) !== 0) return;
-    if (known.phase === "ending" || known.phase === "ended") return;
-    known.flags |= FLAG.deduped;
-    this.#core.writeTask(now, known);
-  }
-
   #result(now: Instant, vnode: Vnode, row: Row, source: Source): void {
     const id = decoder.decode(row.key.subarray(1));
     const result = readResult(row.value);
     const app = this.#appNamed(result.app);
     if (app === undefined) return;
-    if (result.state === "done" || result.state === "cancelled") this.#endedBefore(now, vnode, id, result.state);
+    if (result.state === "done" || result.state === "cancelled") {
+      const here = vnode.known.get(id);
+      if (here instanceof Task && here.phase !== "ending" && here.phase !== "ended") {
+        here.result = result.result;
+        here.attempts = result.attempts;
+      }
+      this.#olderTasks.endedBefore(now, vnode, { id, state: result.state });
+    }
     const known = vnode.known.get(id);
     if (known instanceof Task && known.phase === "running") this.#copy(vnode, row, source);
     if (known !== undefined) return;
@@ -345,16 +352,6 @@ export class Loader {
     }
   }
 
-  /** A task that was submitted again here while its end lay elsewhere: it does not run twice. One that runs already goes on (completion.ts, X5). */
-  #endedBefore(now: Instant, vnode: Vnode, id: string, state: "done" | "cancelled"): void {
-    const known = vnode.known.get(id);
-    if (known instanceof Dead) this.#options.dead.remove(known);
-    // One whose acceptance is on its way to the disk as well: that it is told is all that is left to do for it.
-    if (!(known instanceof Task) || known.phase === "ending") return;
-    if (known.phase === "running") known.endedElsewhere = state;
-    else this.#options.completion.endedBefore(now, known, state);
-  }
-
   #copy(vnode: Vnode, row: Row, source: Source): void {
     if (source.type === "elsewhere") this.#core.write(vnode, row.key, row.value);
   }
@@ -366,6 +363,7 @@ export class Loader {
 
 /** Of one partition, apart from its tasks. */
 const ARRIVING_BYTES = 16 * 1024 * 1024;
+const KINDS: ReadonlySet<number | undefined> = new Set(Object.values(KIND));
 const HERE: Source = { type: "here" };
 const NOTHING_LEFT: Taken = { unreadable: [], isAll: true };
 const decoder = new TextDecoder();

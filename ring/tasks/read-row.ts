@@ -29,6 +29,22 @@ export interface TaskRow {
   readonly record: TaskRecord;
 }
 
+/** Kept for whoever can read it: a newer version. */
+export function unreadKey(generation: number, key: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(UNREAD_BYTES + key.length);
+  bytes[0] = KIND.unread;
+  new DataView(bytes.buffer).setUint32(1, generation);
+  bytes.set(key, UNREAD_BYTES);
+  return bytes;
+}
+
+/** Undefined: it is no such row. */
+export function unreadRow({ key, value }: Row): { readonly generation: number; readonly row: Row } | undefined {
+  if (key[0] !== KIND.unread || key.length <= UNREAD_BYTES) return undefined;
+  const generation = new DataView(key.buffer, key.byteOffset).getUint32(1);
+  return { generation, row: { key: key.subarray(UNREAD_BYTES), value } };
+}
+
 export type ReadRow = TaskRow | Row;
 
 export function isPaused(row: ReadRow): boolean {
@@ -77,3 +93,6 @@ export function readRow(row: Row): ReadRow | undefined {
     return undefined;
   }
 }
+
+/** Kind and generation. */
+const UNREAD_BYTES = 5;

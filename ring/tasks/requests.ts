@@ -241,12 +241,13 @@ export class Requests {
       const dead = vnode.known.get(id);
       if (!(dead instanceof Dead) || dead.retrying) continue;
       this.#options.dead.remove(dead);
-      if (dead.idempotencyKey !== undefined) {
-        // Dropped by an operator: the same submit may come again as a new task.
-        vnode.dedupe.delete(dedupeName(dead.app.name, dead.key, dead.idempotencyKey));
-        this.#core.erase(vnode, keyedRow(KIND.dedupe, dead.app.name, dead.key, dead.idempotencyKey));
-      }
       count++;
+      if (dead.idempotencyKey === undefined) continue;
+      // Dropped by an operator: the same submit may come again as a new task.
+      const name = dedupeName(dead.app.name, dead.key, dead.idempotencyKey);
+      if (vnode.dedupe.get(name) !== dead.id) continue;
+      vnode.dedupe.delete(name);
+      this.#core.erase(vnode, keyedRow(KIND.dedupe, dead.app.name, dead.key, dead.idempotencyKey));
     }
     this.#counted(vnode, requestId, count, count > 0);
   }

@@ -14,6 +14,7 @@
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import { EndedIds } from "./ended-ids.ts";
+import { EndedTable } from "./ended-table.ts";
 import type { Fifo } from "./fifo.ts";
 import { Heaviest } from "./heaviest.ts";
 import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts";
@@ -22,7 +23,9 @@ import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
 
 export class Results {
   readonly #core: Core;
-  readonly #plain: PlainEnds = new PlainEnds();
+  /** Of ends that are remembered no longer. */
+  readonly #older: EndedTable;
+  readonly #plain: PlainEnds;
   readonly #ids: EndedIds;
   #results = 0;
   #deduped = 0;
@@ -33,6 +36,8 @@ export class Results {
 
   constructor(core: Core) {
     this.#core = core;
+    this.#older = new EndedTable(core.limits.endedIdsPerNode);
+    this.#plain = new PlainEnds(this.#older);
     this.#mostBytes = new Heaviest(core.apps, (app) => app.resultBytes);
     this.#mostDeduped = new Heaviest(core.apps, (app) => app.deduped.size);
     this.#mostEnds = new Heaviest(core.apps, endsOf);
@@ -75,7 +80,7 @@ export class Results {
   /** The row that says how a task ended, if it needs one; in the same step as the row of the task goes. */
   write(now: Instant, task: Task): void {
     if (!needsRow(task)) {
-      this.#ids.add(task);
+      this.#ids.add(task.vnode, task.id, task.endState === "cancelled" ? "cancelled" : "done");
       return;
     }
     const { record } = task;
@@ -134,7 +139,7 @@ export class Results {
   /** Whether an id that is not in `vnode.known` has ended, and how; for the submit path. */
   plainState(vnode: Vnode, id: string, hash: number): "done" | "cancelled" | undefined {
     const row = this.#plain.find(vnode, id, hash);
-    return row < 0 ? this.#ids.stateOf(vnode, id) : this.#plain.stateAt(row);
+    return row >= 0 ? this.#plain.stateAt(row) : (this.#older.find(id, hash) ?? this.#ids.stateOf(vnode, id));
   }
 
   /** Ends of a vnode that have no object, for lists. */
@@ -232,12 +237,22 @@ export class Results {
     }
     if (vnode.phase === "closed" || vnode.known.get(done.id) !== done) return;
     vnode.known.delete(done);
-    if (done.idempotencyKey !== undefined)
-      vnode.dedupe.delete(dedupeName(done.app.name, done.key, done.idempotencyKey));
+    this.#outlive(done);
+    const name =
+      done.idempotencyKey === undefined ? undefined : dedupeName(done.app.name, done.key, done.idempotencyKey);
+    const isItsOwn = name !== undefined && vnode.dedupe.get(name) === done.id;
+    if (isItsOwn) vnode.dedupe.delete(name);
     if (!done.hasRow || vnode.phase === "held") return; // K1
     this.#core.erase(vnode, resultKey(done.id));
-    if (done.idempotencyKey !== undefined)
+    if (isItsOwn && done.idempotencyKey !== undefined)
       this.#core.erase(vnode, keyedRow(KIND.dedupe, done.app.name, done.key, done.idempotencyKey));
+  }
+
+  /** Its id is known for as long as those of tasks without a result. */
+  #outlive({ vnode, id, idHash, state, deduped, hasRow }: Done): void {
+    if (deduped || (state !== "done" && state !== "cancelled")) return;
+    this.#older.add(id, idHash, state);
+    if (hasRow && vnode.phase !== "held") this.#ids.add(vnode, id, state);
   }
 
   /** Drops the bytes of the app's oldest end that has any. False: none has. */

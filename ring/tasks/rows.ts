@@ -3,6 +3,7 @@
  *
  * | kind | key | value |
  * |---|---|---|
+ * | 0x08 paused key | app, key | version only |
  * | 0x10 task | position: generation u32, opens u32, sequence u48 | header, then the wire bytes as they came |
  * | 0x20 dead | position | header, failure, then the wire bytes |
  * | 0x28 state here | app, key | generation u32, u8: 1 if it was written without the older state |
@@ -12,9 +13,9 @@
  * | 0x50 result | id | how a task ended |
  * | 0x60 schedule | app, key, name | last tick and, for a run-time schedule, its spec |
  * | 0x70 outbox | position | id, then the child's wire bytes |
- * | 0x80 paused key | app, key | version only |
+ * | 0x90 unread | generation u32, its key | what came of another directory and cannot be read |
  *
- * 0x01 is the store's or node's meta row; kinds from 0xa0 belong to pipelines.
+ * Kinds below 0x08 are the node's (`ring/node/rows.ts`).
  * W2  Whether state here wins is said before the state itself: rows go from one directory to another in the order of their keys.
  * W1  Positions sort older terms first, so rows in key order are tasks in the order they were accepted (ownership rule 15).
  */
@@ -338,6 +339,8 @@ export function endedKey(position: Position): Uint8Array {
 }
 
 export const KIND = {
+  /** Before the tasks, so that none of them starts before it is known that its key is paused. */
+  paused: 0x08,
   task: 0x10,
   dead: 0x20,
   /** (app, key): state written here while the older state is away wins over it (W2; ownership rule 17). */
@@ -351,7 +354,8 @@ export const KIND = {
   ended: 0x58,
   schedule: 0x60,
   outbox: 0x70,
-  paused: 0x80,
+  /** Rows of other directories that cannot be read here, under the generation they came of and their own key. */
+  unread: 0x90,
 } as const;
 
 /** Bits of `TaskHeader.flags` and `DeadHeader.flags`. */

@@ -28,6 +28,8 @@ export interface Schedule extends Wakes {
   readonly ticks: Ticks;
   paused: boolean;
   lastTickMs: number;
+  /** Made here without a row: where it stood elsewhere may still come. */
+  isNew: boolean;
   firedAtMs: number | undefined;
   firing: string | undefined;
   timer: Timer<Wake> | undefined;
@@ -135,7 +137,12 @@ export class Schedules {
     const known = this.#byVnode.get(vnode)?.get(name);
     if (known !== undefined) {
       // One that has not fired here goes on from where it stood elsewhere, so that missed ticks are seen.
-      known.lastTickMs = known.firedAtMs === undefined ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
+      known.lastTickMs =
+        known.isNew && known.firedAtMs === undefined ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
+      if (known.declared && known.isNew) known.paused ||= row.paused;
+      if (known.lastTickMs === row.lastTickMs)
+        known.firing ??= firingId(known.app.name, known.spec, { tickMs: row.lastTickMs, byHand: false });
+      known.isNew = false;
       this.#write(known);
       this.#arm(now, known);
     } else if (row.spec === undefined) this.#keepRow(vnode, name, row);
@@ -243,6 +250,7 @@ export class Schedules {
       declared: from.declared,
       paused: from.paused,
       lastTickMs: from.lastTickMs ?? this.#core.wallMs(now),
+      isNew: from.lastTickMs === undefined,
       firedAtMs: undefined,
       timer: undefined,
       firing:

@@ -102,10 +102,10 @@ export class Serving {
     this.#resume(now, vnode);
   }
 
-  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): void {
+  absorb(now: Instant, partition: Partition, rows: readonly Row[], from: Elsewhere): readonly Row[] {
     const vnode = this.#parts.core.vnodeAt(partition);
-    if (vnode === undefined || vnode.phase === "loading" || vnode.olderHere) return;
-    this.#parts.loader.absorb(now, vnode, rows, from);
+    if (vnode === undefined || vnode.phase === "loading" || vnode.olderHere) return [];
+    return this.#parts.loader.absorb(now, vnode, rows, from);
   }
 
   replacing(partition: Partition): number {
@@ -118,6 +118,7 @@ export class Serving {
     vnode.olderHere = mayComeAgain;
     if (!mayComeAgain) this.#parts.loader.olderDone(vnode);
     this.#resume(now, vnode);
+    if (vnode.phase !== "loading") this.#parts.admission.loaded(now, vnode);
   }
 
   close(now: Instant, partition: Partition): void {

@@ -178,6 +178,7 @@ export class States {
       this.#bytes += grown;
     }
     lane.stateGroup = this.#core.group;
+    if (state === undefined) vnode.readsFromGroup = this.#core.group; // nothing keeps the lane in memory until then
     if (!lane.hashKnown) {
       lane.hashKnown = true;
       if (vnode.stateHashes.size < HASHES) vnode.stateHashes.add(lane.hash | 0);

@@ -196,6 +196,7 @@ export class StreamSession {
           if (this.#mintedSeqs.size > 0 && this.#mintedSeqs.delete(seq)) this.#minted.push({ seq, taskId: outcome.id });
           break;
         case "duplicate":
+          this.#mintedSeqs.delete(seq);
           this.#duplicates.push({ seq, taskId: outcome.id, state: stateNumber(outcome.state) });
           this.#window.settle(seq, seq);
           break;

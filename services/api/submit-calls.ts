@@ -100,6 +100,7 @@ function submitAll(
         }
         if (missing > 0) return;
         clearTimeout(timer);
+        node.forget(origin);
         resolve(found);
       },
     };

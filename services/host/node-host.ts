@@ -130,7 +130,15 @@ export async function startHost(options: HostOptions): Promise<Host> {
       )
     : undefined;
   const store: NodeStore =
-    shared?.store ?? opened.use(await openEmbeddedStore({ directory: directory.storePath, log }));
+    shared?.store ??
+    opened.use(
+      // A store is there before the register's first value: one that is gone since was lost, with what it had acknowledged.
+      await openEmbeddedStore({
+        directory: directory.storePath,
+        log,
+        mustExist: registerFile.read() !== undefined,
+      }),
+    );
   const adopted = opened.use(new AdoptedDirectories(log, shared?.store));
   const held = shared === undefined ? await store.partitions() : [];
   const copies = held.filter(({ partition }) => partition < PARTITION_MOST);

@@ -194,11 +194,11 @@ export class OutgoingLink {
   }
 
   #flush(): void {
-    const { frameBytes, aheadBytes } = this.#options.limits;
+    const { frameBytes, aheadBytes, messageBytes } = this.#options.limits;
     while (this.#state.type === "up" && !this.#queue.empty) {
       const { stream, ahead } = this.#state.dial;
       if (ahead.bytes >= aheadBytes || ahead.frames >= FRAMES_AHEAD) return; // L2
-      const frame = joinFrame(this.#queue.take(frameBytes));
+      const frame = joinFrame(this.#queue.take({ byteTarget: frameBytes, byteMost: messageBytes }));
       ahead.frames += 1;
       ahead.bytes += frame.length;
       stream.write(frame, () => {

@@ -18,7 +18,7 @@ export interface Encoded {
 
 export class SendQueue {
   readonly #byteLimit: number;
-  #urgent: Buffer[] = [];
+  readonly #urgent = new Fifo<Buffer>();
   readonly #usual = new Fifo<Buffer>();
   /** The transfer whose turn is next comes first. */
   readonly #bulk = new Map<number, Fifo<Buffer>>();
@@ -33,7 +33,7 @@ export class SendQueue {
   }
 
   get empty(): boolean {
-    return this.#urgent.length === 0 && this.#usual.size === 0 && this.#bulk.size === 0;
+    return this.#urgent.size === 0 && this.#usual.size === 0 && this.#bulk.size === 0;
   }
 
   /** False when there is no room. Urgent messages may take a tenth more than the limit: a full queue must not cost a lease. */
@@ -51,12 +51,16 @@ export class SendQueue {
     return true;
   }
 
-  /** Messages for one frame of about `byteTarget` (one at least). */
-  take(byteTarget: number): Buffer[] {
-    const taken = this.#urgent;
-    this.#urgent = [];
+  /** Messages for one frame of about `byteTarget`, and never more than `byteMost` (one message at least). */
+  take({ byteTarget, byteMost }: { readonly byteTarget: number; readonly byteMost: number }): Buffer[] {
+    const taken: Buffer[] = [];
     let bytes = 0;
-    for (const message of taken) bytes += message.length;
+    for (let next = this.#urgent.peek(); next !== undefined; next = this.#urgent.peek()) {
+      if (taken.length > 0 && bytes + next.length > byteTarget) return this.#left(taken, bytes); // Q1
+      this.#urgent.shift();
+      taken.push(next);
+      bytes += next.length;
+    }
     const usualTarget = this.#bulk.size === 0 ? byteTarget : byteTarget / 2; // Q2
     for (let next = this.#usual.peek(); next !== undefined; next = this.#usual.peek()) {
       if (taken.length > 0 && bytes + next.length > usualTarget) break;
@@ -68,18 +72,23 @@ export class SendQueue {
     for (const [transfer, rows] of this.#bulk) {
       if (bytes >= byteTarget && !isFirst) break;
       isFirst = false;
+      if (taken.length > 0 && bytes + rows.peek()!.length > byteMost) break;
       const next = rows.shift()!;
       taken.push(next);
       bytes += next.length;
       this.#bulk.delete(transfer);
       if (rows.size > 0) this.#bulk.set(transfer, rows); // Q3: and so it comes again in this very loop
     }
+    return this.#left(taken, bytes);
+  }
+
+  #left(taken: Buffer[], bytes: number): Buffer[] {
     this.#bytes -= bytes;
     return taken;
   }
 
   clear(): void {
-    this.#urgent = [];
+    this.#urgent.clear();
     this.#usual.clear();
     this.#bulk.clear();
     this.#bytes = 0;

@@ -244,9 +244,9 @@ export class Journal {
     this.#active = this.#begin(this.#batches, SEGMENT_BYTES);
     const file = this.#files[segment % 2]!;
     this.#checkpoint = this.#apply(overlay, segment).then(async () => {
-      this.#frozen = undefined;
       if (overlay.bytes.length === SEGMENT_BYTES) this.#spare = overlay.bytes;
-      else await this.#answer(file.shrink(SEGMENT_BYTES));
+      else await this.#answer(file.shrink(SEGMENT_BYTES)); // before the next segment but one begins in that file
+      this.#frozen = undefined;
     });
     this.#checkpoint.catch((error: unknown) => {
       if (this.#isPatient) this.#options.onBroken(error);

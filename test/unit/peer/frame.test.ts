@@ -331,8 +331,8 @@ describe("the send queue", () => {
     expect(queue.push({ bytes: bytes(3, 45), urgent: true })).toBe(true);
     expect(queue.push({ bytes: bytes(4, 45), urgent: true })).toBe(false);
     expect(queue.bytes).toBe(105);
-    expect(queue.take(50).map((taken) => taken[0])).toEqual([3]);
-    expect(queue.take(50).map((taken) => taken[0])).toEqual([1]);
+    expect(queue.take({ byteTarget: 50, byteMost: 1_000 }).map((taken) => taken[0])).toEqual([3]);
+    expect(queue.take({ byteTarget: 50, byteMost: 1_000 }).map((taken) => taken[0])).toEqual([1]);
     expect(queue.empty).toBe(true);
     expect(queue.bytes).toBe(0);
   });
@@ -347,7 +347,7 @@ describe("the send queue", () => {
     push(31, 3);
     queue.push({ bytes: Buffer.alloc(20, 9), urgent: true });
     const frames: (number | undefined)[][] = [];
-    while (!queue.empty) frames.push(queue.take(200).map((taken) => taken[0]));
+    while (!queue.empty) frames.push(queue.take({ byteTarget: 200, byteMost: 1_000 }).map((taken) => taken[0]));
     expect(frames).toEqual([
       [9, 1, 2, 11, 21, 31],
       [3, 4, 12, 22, 13],
@@ -360,7 +360,7 @@ describe("the send queue", () => {
       const queue = new SendQueue(10_000);
       queue.push({ bytes: Buffer.alloc(10, 1), urgent: false, bulk: 1 });
       queue.push({ bytes: Buffer.alloc(900, 2), urgent });
-      expect(queue.take(200).map((taken) => taken[0])).toEqual([2, 1]);
+      expect(queue.take({ byteTarget: 200, byteMost: 1_000 }).map((taken) => taken[0])).toEqual([2, 1]);
     }
   });
 });

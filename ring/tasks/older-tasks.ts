@@ -1,0 +1,108 @@
+/**
+ * Tasks of other directories, beside those that were accepted here meanwhile: the same task may have been submitted to both owners.
+ *
+ * T1  An id that is known here is not taken a second time; one that waits here takes the place that it had there, before all that was
+ *     accepted there after it (promise P3).
+ * T2  What ended elsewhere does not run here, unless it runs already (completion.ts, X5).
+ * T3  Its idempotency key counts with the task: the record's own row comes later.
+ */
+
+import type { Instant } from "../machine.ts";
+import type { Completion } from "./completion.ts";
+import type { Core } from "./core.ts";
+import type { DeadLetters } from "./dead.ts";
+import type { EndedId } from "./ended-row.ts";
+import type { Lanes } from "./lanes.ts";
+import { Dead, Task, type Vnode } from "./model.ts";
+import type { TaskRow } from "./read-row.ts";
+import { dedupeName, type Results } from "./results.ts";
+import { comparePositions, FLAG, idValue, KIND, keyedRow, type Position } from "./rows.ts";
+import type { TaskRecord } from "./task.ts";
+import { placeTask, taskOfRow } from "./task-of-row.ts";
+
+export interface OlderTasksOptions {
+  readonly core: Core;
+  readonly lanes: Lanes;
+  readonly results: Results;
+  readonly dead: DeadLetters;
+  readonly completion: Completion;
+}
+
+/** `at`: where the vnode's own directory has it. */
+export interface Ended extends EndedId {
+  readonly at?: Position;
+}
+
+export class OlderTasks {
+  readonly #options: OlderTasksOptions;
+  readonly #core: Core;
+
+  constructor(options: OlderTasksOptions) {
+    this.#options = options;
+    this.#core = options.core;
+  }
+
+  /** A queued task. `isBehind`: it joins at the end, its machine was away. */
+  absorb(now: Instant, vnode: Vnode, row: TaskRow, isBehind: boolean): void {
+    const { record } = row;
+    const known = vnode.known.get(record.id);
+    if (known instanceof Dead && comparePositions(known, row.position) < 0)
+      this.#options.dead.remove(known); // it has been retried since, which gave it a later place
+    else if (known !== undefined) {
+      if (known instanceof Task) this.#known(now, known, isBehind ? undefined : row); // T1
+      return;
+    }
+    // Submitted again elsewhere while its end lay here: it does not run twice.
+    if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
+    const task = taskOfRow(this.#core, now, vnode, row);
+    task.flags |= FLAG.deduped | (isBehind ? FLAG.stranded : 0);
+    if (!isBehind) placeTask(task, row.position);
+    vnode.known.set(task);
+    vnode.arrivals.push(task);
+    this.#core.countQueued(task, 1);
+    this.#core.writeTask(now, task);
+    if (record.idempotencyKey !== undefined) this.#dedupe(vnode, record, record.idempotencyKey);
+    this.#core.accepting.push(task); // enters its lane when it is durable here
+  }
+
+  /** T2 */
+  endedBefore(now: Instant, vnode: Vnode, { id, state, at }: Ended): void {
+    const known = vnode.known.get(id);
+    if (!(known instanceof Task || known instanceof Dead)) return;
+    // Accepted again by this very owner once its end was forgotten: that is another task.
+    if (at?.generation === known.generation && comparePositions(at, known) < 0) return;
+    if (known instanceof Dead) this.#options.dead.remove(known);
+    // One whose acceptance is on its way to the disk as well: that it is told is all that is left to do for it.
+    else if (known.phase === "running") known.endedElsewhere = state;
+    else if (known.phase !== "ending") this.#options.completion.endedBefore(now, known, state);
+  }
+
+  /** Submitted here as well: what came of it has to be known for as long as its row may come again. */
+  #known(now: Instant, known: Task, older: TaskRow | undefined): void {
+    if (known.phase === "ending" || known.phase === "ended") return;
+    const goesBefore = older !== undefined && wasBefore(known, older);
+    if (!goesBefore && (known.flags & FLAG.deduped) !== 0) return;
+    known.flags |= FLAG.deduped;
+    if (goesBefore) {
+      this.#core.eraseTask(known);
+      placeTask(known, older.position);
+    }
+    this.#core.writeTask(now, known);
+    if (goesBefore && known.lane !== undefined) this.#options.lanes.insert(now, known.lane, []);
+  }
+
+  /** T3 */
+  #dedupe(vnode: Vnode, { app, key, id }: TaskRecord, idempotencyKey: string): void {
+    const name = dedupeName(app, key, idempotencyKey);
+    if (vnode.dedupe.has(name)) return;
+    vnode.dedupe.set(name, id);
+    this.#core.write(vnode, keyedRow(KIND.dedupe, app, key, idempotencyKey), idValue(id));
+  }
+}
+
+/** T1. A delayed task takes its place when it is due, and one that came behind keeps that place. */
+function wasBefore(known: Task, { position, header }: TaskRow): boolean {
+  if (known.phase !== "accepting" && known.phase !== "queued") return false;
+  if ((known.flags & FLAG.stranded) !== 0 || (header.flags & FLAG.delayed) !== 0) return false;
+  return comparePositions(position, known) < 0;
+}

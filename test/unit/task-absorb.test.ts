@@ -1,0 +1,422 @@
+/** Review A: what survives absorption and restart. Each test fails on the reviewed code. */
+
+import { describe, expect, test } from "vitest";
+import { hashKey } from "../../ring/hash.ts";
+import { KIND } from "../../ring/tasks/rows.ts";
+import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import { A, newest } from "./task-looks.ts";
+
+const one = (n: number) => Uint8Array.of(n);
+const marks = () => new Map<string, number>();
+
+function owner(options: {
+  older: "awaited" | "away";
+  generation?: number;
+  apps?: ReturnType<typeof catalogue>;
+  limits?: object;
+}): World {
+  const world = new World({
+    seed: 2,
+    ...(options.apps === undefined ? {} : { apps: options.apps }),
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
+  });
+  world.generation = options.generation ?? 2;
+  world.crash(options.older);
+  return world;
+}
+
+function absorb(
+  world: World,
+  partition: number,
+  rows: ReturnType<World["partitionRows"]>,
+  behind: boolean,
+  isLast = true,
+  m = marks(),
+) {
+  world.call((engine) =>
+    engine.absorb(world.now, partition as never, rows, { behind, generation: 1, marks: m, isLast }),
+  );
+}
+
+const runs = (world: World, id: string) => world.started.filter(({ record }) => record.id === id).length;
+
+describe("1: result of a task that was submitted again", () => {
+  test.each([false, true])("P1: the result that it ended with is told (idempotency key: %s)", (keyed) => {
+    const old = new World({ seed: 1 });
+    const record = old.record({ app: "a", type: "work", key: "k", ...(keyed ? { idempotencyKey: "i" } : {}) });
+    old.submit(record);
+    old.sync();
+    old.end(newest(old), { type: "done", result: one(42) });
+    old.sync(); // durable; the answer is lost with the process
+    const p = partitionOf(record.hash);
+    const world = owner({ older: "awaited" });
+    world.submit(record); // the client tries again, at the new owner
+    world.sync();
+    absorb(world, p, old.partitionRows(p), false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.sync();
+    expect(runs(world, record.id)).toBe(0);
+    expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({
+      status: { state: "done", result: one(42) },
+    });
+  });
+});
+
+describe("2: schedules", () => {
+  const every = (misfire: "once" | "skip" = "once") => ({
+    name: "poll",
+    every: { type: "interval" as const, everyMs: 86_400_000 },
+    taskType: "plain",
+    key: "feed",
+    payload: one(1),
+    misfire,
+  });
+  const p = partitionOf(hashKey("a", "feed"));
+
+  test("P2: a tick that fired here is not fired again when the directory of an older owner returns", () => {
+    const types = [taskType("plain", { state: "none", timeoutMs: 7 * 86_400_000 })];
+    const apps = catalogue({ names: ["a"], schedules: [every()], types });
+    const old = new World({ seed: 1, apps });
+    old.run(1_000); // declared, its row is written; then its machine is away
+    const world = owner({ older: "away", apps });
+    world.now = old.now;
+    world.wallMs = old.wallMs;
+    world.crash("away");
+    for (let day = 0; day < 2; day++) {
+      world.run(86_400_000);
+      for (const attempt of [...world.running.values()]) world.end(attempt, { type: "done", result: one(7) });
+      world.sync();
+    }
+    expect(world.started).toHaveLength(2);
+    world.run(2 * 3_600_000); // results are kept for an hour
+    world.crash("away"); // this node restarts
+    world.run(1_000);
+    expect(world.started).toHaveLength(2);
+    absorb(world, p, old.partitionRows(p), true); // the machine is back
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(1_000);
+    const ids = world.started.map(({ record }) => record.id);
+    expect(ids).toEqual([...new Set(ids)]); // on the reviewed code the second day's firing is there twice
+    expect(ids).toHaveLength(2);
+  });
+
+  test("P1: a declared schedule that an operator paused stays paused after a failover", () => {
+    const apps = catalogue({ names: ["a"], schedules: [{ ...every(), every: { type: "interval", everyMs: 1_000 } }] });
+    const old = new World({ seed: 1, apps });
+    expect(old.ask("a", "feed", { type: "schedule", app: A, key: "feed", name: "poll", action: "pause" })).toEqual({
+      type: "ok",
+    });
+    const world = owner({ older: "awaited", apps });
+    absorb(world, p, old.partitionRows(p), false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(10_000);
+    expect(world.ask("a", "feed", { type: "list-schedules", limit: 9 })).toMatchObject({
+      schedules: [{ paused: true }],
+    });
+    expect(world.started).toHaveLength(0);
+  });
+
+  test("rule 19: a firing that came from the dead owner and still runs is waited for", () => {
+    const apps = catalogue({ names: ["a"], schedules: [{ ...every(), every: { type: "interval", everyMs: 1_000 } }] });
+    const old = new World({ seed: 1, apps });
+    old.run(1_500);
+    expect(old.started).toHaveLength(1);
+    const rows = old.partitionRows(p);
+    const world = owner({ older: "awaited", apps });
+    world.now = old.now;
+    world.wallMs = old.wallMs;
+    world.crash("awaited");
+    absorb(world, p, rows, false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    old.crash(); // the control: had it only restarted
+    old.run(5_000);
+    expect(old.engine.view(p)?.queued).toBe(1);
+    world.run(5_000);
+    expect(world.started).toHaveLength(1);
+    // As after a restart: none waits beside the one that runs.
+    expect(world.engine.view(p)?.queued).toBe(1);
+  });
+});
+
+describe("3: ids that memory forgot before the disk did", () => {
+  function again(): { world: World; record: ReturnType<World["record"]>; token: number } {
+    const world = new World({ seed: 1, limits: { resultsPerApp: 10 } });
+    const record = world.record({ app: "a", type: "work", key: "k" });
+    world.submit(record);
+    world.sync();
+    world.done(newest(world));
+    world.sync();
+    for (let other = 0; other < 12; other++) {
+      world.submit(world.record({ app: "a", type: "work", key: "k" }));
+      world.sync();
+      world.done(newest(world));
+      world.sync();
+    }
+    const token = world.submit(record);
+    world.sync();
+    return { world, record, token };
+  }
+
+  test("P2: a submit that is repeated is a duplicate while its id is on disk (guarantees.md: the last 4,096)", () => {
+    const { world, record, token } = again();
+    expect(world.outcomes.get(token)).toMatchObject({ type: "duplicate" });
+    expect(runs(world, record.id)).toBe(1);
+  });
+
+  test("P1: what was accepted is not dropped at the next start", () => {
+    const { world, record, token } = again();
+    if (world.outcomes.get(token)?.type !== "accepted") return;
+    world.crash();
+    world.run(1_000);
+    expect(runs(world, record.id)).toBe(3); // done once, cut off by the crash once, and now
+  });
+
+  test("P1: a dead letter is not dropped at the next start", () => {
+    const { world, record, token } = again();
+    if (world.outcomes.get(token)?.type !== "accepted") return;
+    world.end(newest(world), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+    world.sync();
+    expect(world.ask("a", "k", { type: "list-dead", limit: 9 })).toMatchObject({ statuses: [{ id: record.id }] });
+    world.crash();
+    expect(world.ask("a", "k", { type: "list-dead", limit: 9 })).toMatchObject({ statuses: [{ id: record.id }] });
+  });
+
+  test("P2: the id of a task that had a result is as good as others", () => {
+    const world = new World({ seed: 1, limits: { resultsPerApp: 10 } });
+    const records = Array.from({ length: 12 }, () => {
+      const record = world.record({ app: "a", type: "work", key: "k" });
+      world.submit(record);
+      world.sync();
+      world.end(newest(world), { type: "done", result: one(1) });
+      world.sync();
+      return record;
+    });
+    const token = world.submit(records[0]!);
+    world.sync();
+    expect(world.outcomes.get(token)).toMatchObject({ type: "duplicate" });
+  });
+});
+
+describe("3b: the same with the limits as they are", () => {
+  test("P2, P1: 10,200 ends later, in eight partitions, of which each keeps 4,096 ids on disk", () => {
+    const world = new World({ seed: 1 });
+    const record = world.record({ app: "a", type: "plain", key: "k" });
+    world.submit(record);
+    world.sync();
+    world.done(newest(world));
+    world.sync();
+    for (let other = 0; other < 10_200; other += 50) {
+      for (let each = 0; each < 50; each++)
+        world.submit(world.record({ app: "a", type: "plain", key: `key-${other + each}` }));
+      world.sync();
+      for (const attempt of [...world.running.values()]) world.done(attempt);
+      world.sync();
+    }
+    const token = world.submit(record);
+    world.sync();
+    const { type } = world.outcomes.get(token)!;
+    world.crash();
+    world.run(1_000);
+    const after = world.submit(record);
+    world.sync();
+    // Reviewed code: "accepted", then as if it had never been ("duplicate" of one that is done).
+    expect([type, world.outcomes.get(after)?.type]).toEqual(["duplicate", "duplicate"]);
+  });
+});
+
+describe("4: order", () => {
+  test("P3: a task submitted again at the new owner keeps its place before later ones of the old owner", () => {
+    const old = new World({ seed: 1 });
+    old.call((engine) => engine.allowStarts(old.now, false));
+    const [first, second] = [0, 1].map(() => old.record({ app: "a", type: "work", key: "k" }));
+    for (const record of [first!, second!]) {
+      const token = old.submit(record);
+      old.sync();
+      expect(old.outcomes.get(token)).toMatchObject({ type: "accepted" });
+    }
+    const p = partitionOf(first!.hash);
+    const world = owner({ older: "awaited" });
+    world.submit(first!); // delivered again
+    world.sync();
+    absorb(world, p, old.partitionRows(p), false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.sync();
+    world.done(newest(world));
+    world.sync();
+    expect(world.started.map(({ record }) => record.id)).toEqual([first!.id, second!.id]);
+  });
+});
+
+describe("5: idempotency keys", () => {
+  test("P2: the end of an older task does not take the record of the task that has the key now", () => {
+    const old = new World({ seed: 1 });
+    const record = old.record({ app: "a", type: "work", key: "k", idempotencyKey: "i" });
+    old.submit(record);
+    old.sync();
+    old.done(newest(old));
+    old.sync();
+    const p = partitionOf(record.hash);
+    const world = owner({ older: "away" });
+    world.now = old.now;
+    world.wallMs = old.wallMs + 23 * 3_600_000;
+    world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+    const second = world.record({ app: "a", type: "work", key: "k", idempotencyKey: "i", delayMs: 12 * 3_600_000 });
+    world.submit(second);
+    world.sync();
+    absorb(world, p, old.partitionRows(p), true);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(2 * 3_600_000);
+    const token = world.submit(world.record({ app: "a", type: "work", key: "k", idempotencyKey: "i" }));
+    world.sync();
+    expect(world.outcomes.get(token)).toMatchObject({ type: "duplicate", id: second.id });
+  });
+
+  test("P2: a task that has come counts for its idempotency key before the record's own row comes", () => {
+    const old = new World({ seed: 1 });
+    old.call((engine) => engine.allowStarts(old.now, false));
+    const record = old.record({ app: "a", type: "work", key: "k", idempotencyKey: "i" });
+    old.submit(record);
+    old.sync();
+    const p = partitionOf(record.hash);
+    const world = owner({ older: "awaited" });
+    const rows = old.partitionRows(p);
+    const m = marks();
+    absorb(
+      world,
+      p,
+      rows.filter(({ key }) => key[0] === KIND.task),
+      false,
+      false,
+      m,
+    );
+    world.sync();
+    const token = world.submit(world.record({ app: "a", type: "work", key: "k", idempotencyKey: "i" }));
+    world.sync();
+    expect(world.outcomes.get(token)).toMatchObject({ type: "duplicate", id: record.id });
+  });
+});
+
+describe("6: paused keys", () => {
+  test("P1: tasks of a key that was paused do not start before the row that says so has come", () => {
+    const old = new World({ seed: 1 });
+    old.ask("a", "k", { type: "key", app: A, key: "k", action: "pause" });
+    const record = old.record({ app: "a", type: "plain", key: "k" });
+    old.submit(record);
+    old.sync();
+    const p = partitionOf(record.hash);
+    const world = owner({ older: "away" });
+    const rows = old.partitionRows(p);
+    const m = marks();
+    absorb(
+      world,
+      p,
+      rows.filter(({ key }) => key[0] === KIND.task),
+      true,
+      false,
+      m,
+    ); // a chunk of 250 rows
+    world.sync();
+    absorb(
+      world,
+      p,
+      rows.filter(({ key }) => key[0] !== KIND.task),
+      true,
+      true,
+      m,
+    );
+    world.sync();
+    expect(world.started).toHaveLength(0);
+  });
+});
+
+describe("7: state", () => {
+  const apps = () => catalogue({ types: [taskType("work"), taskType("fresh", { onAway: "fresh" })] });
+  test.each(["accepted before", "delayed"])(
+    "P1: the next task of a key sees what the last one wrote, though its lane's cache was void: %s",
+    (how) => {
+      const old = new World({ seed: 1, apps: apps() });
+      old.submit(old.record({ app: "a", type: "work", key: "k" }));
+      old.sync();
+      old.done(newest(old), { stateChanges: [{ name: "count", value: one(9) }] });
+      old.sync();
+      const p = partitionOf(hashKey("a", "k"));
+      const world = owner({ older: "away", apps: apps() });
+      const delayMs = 1_000;
+      if (how === "delayed") {
+        world.submit(world.record({ app: "a", type: "fresh", key: "k", delayMs }));
+        world.sync();
+      }
+      world.submit(world.record({ app: "a", type: "fresh", key: "k" }));
+      world.sync();
+      const running = newest(world);
+      absorb(world, p, old.partitionRows(p), true);
+      world.sync();
+      if (how !== "delayed") {
+        world.submit(world.record({ app: "a", type: "fresh", key: "k" })); // its commit is under way
+      }
+      const before = world.group;
+      world.done(running, { stateChanges: [{ name: "count", value: one(10) }] }); // in the next commit
+      if (how === "delayed") world.advance(delayMs);
+      else world.syncUpTo(before);
+      world.answerReads(); // the store answers with what is durable
+      world.sync();
+      expect(world.started).toHaveLength(2);
+      expect(newest(world).state.get("count")).toEqual(one(10));
+    },
+  );
+});
+
+describe("9: cancelling", () => {
+  test("a task that was cancelled while it ran without its state does not run again", () => {
+    const world = owner({ older: "away" });
+    const record = world.record({ app: "a", type: "work", key: "k" });
+    const p = partitionOf(record.hash);
+    world.submit(record);
+    world.sync();
+    const running = newest(world);
+    expect(world.ask("a", "k", { type: "cancel", id: record.id })).toMatchObject({ status: { waits: "CANCELLING" } });
+    expect(world.aborted).toMatchObject([{ reason: "cancelled" }]);
+    world.end(running, { type: "state-away" } as never); // its next step asked for state
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(1_000);
+    expect(runs(world, record.id)).toBe(1);
+  });
+});
+
+describe("8: a row that cannot be read", () => {
+  test("reliability 3: is set aside loudly when it is absorbed, and neither stops nor silently shortens it", () => {
+    const old = new World({ seed: 1 });
+    old.call((engine) => engine.allowStarts(old.now, false));
+    const record = old.record({ app: "a", type: "work", key: "k" });
+    old.submit(record);
+    old.sync();
+    const p = partitionOf(record.hash);
+    // Of a later version, which this one does not know.
+    const rows = old.partitionRows(p).map((row) => {
+      const value = row.value.slice();
+      value[0] = 2;
+      return { key: row.key, value };
+    });
+    const world = owner({ older: "awaited" });
+    let told: unknown;
+    const events: unknown[] = [];
+    world.call((engine) => {
+      told = engine.absorb(world.now, p, rows, { behind: false, generation: 1, marks: marks(), isLast: true });
+      events.push(...engine.output.events);
+    });
+    world.sync();
+    const kept = world.partitionRows(p).length > 0;
+    expect({ told: told !== undefined, events: events.length > 0, kept }).not.toEqual({
+      told: false,
+      events: false,
+      kept: false,
+    });
+  });
+});
