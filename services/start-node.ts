@@ -12,7 +12,8 @@ import type { PipeSpan } from "../pipe/span.ts";
 import { RingError } from "../ring/errors.ts";
 import { isRingSize, isWeight, isZone } from "../ring/limits.ts";
 import type { App } from "./app.ts";
-import { type Endpoint, type HostOptions, startHost } from "./host/node-host.ts";
+import type { Endpoint } from "./host/endpoint.ts";
+import { type HostOptions, startHost } from "./host/node-host.ts";
 
 export interface NodeOptions {
   readonly apps: readonly App[];

@@ -7,10 +7,8 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { lookup } from "node:dns/promises";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { errorTextOf } from "../../pipe/token.ts";
-import { RingError } from "../../ring/errors.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { type NodeName, parseNodeName, type RingId } from "../../ring/ids.ts";
 import { AdoptedDirectories, PARTITION_MOST } from "../../ring/io/adopted.ts";
@@ -35,6 +33,7 @@ import { Catalogue } from "../apps/catalogue.ts";
 import { type HttpServer, startHttp } from "../http/server.ts";
 import { createNodeMetrics } from "../metrics/node-metrics.ts";
 import { createRunner } from "../runner/runner.ts";
+import { type Endpoint, portOf, resolveEndpoint } from "./endpoint.ts";
 import { health } from "./health.ts";
 import { tellHealth } from "./health-tag.ts";
 import { httpApi } from "./http-api.ts";
@@ -44,12 +43,6 @@ import { feedMetrics } from "./metrics-feed.ts";
 import { Opened } from "./opened.ts";
 import { openPipes } from "./pipes.ts";
 import { openSpans, type SpanOptions } from "./span-export.ts";
-
-export interface Endpoint {
-  readonly host: string;
-  /** 0: the system chooses. */
-  readonly port: number;
-}
 
 export interface HostOptions extends SpanOptions {
   readonly name: string;
@@ -374,19 +367,6 @@ export async function startHost(options: HostOptions): Promise<Host> {
       return ended;
     },
   };
-}
-
-function portOf(address: string): number {
-  return Number(address.slice(address.lastIndexOf(":") + 1));
-}
-
-async function resolveEndpoint(endpoint: Endpoint): Promise<Endpoint> {
-  try {
-    const { address } = await lookup(endpoint.host);
-    return { host: address, port: endpoint.port };
-  } catch (error) {
-    throw new RingError("INVALID_ARGUMENT", `--join ${endpoint.host}: the name does not resolve`, { cause: error });
-  }
 }
 
 const VERSION = "0.1.0";

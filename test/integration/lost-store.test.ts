@@ -13,15 +13,15 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test("P1: a store that is gone is a fault to report, not a fresh start", async () => {
   const lines: string[] = [];
-  const any = { host: "127.0.0.1", port: 0 };
+  const bind = { host: "127.0.0.1", port: 0 };
   const options = {
     apps: [defineApp("shop", { tasks: { later: task(() => undefined) } })],
     name: "a1",
     data: join(folder, "a1"),
     join: [],
-    grpc: any,
-    http: any,
-    gossip: any,
+    grpc: bind,
+    http: bind,
+    gossip: bind,
     logLevel: "info",
     logTo: (line: string) => void lines.push(line),
   };

@@ -47,6 +47,8 @@ beforeEach(() => {
     shared: false,
     full: false,
     open: () => call("open", TERM),
+    commit: (groups: readonly { readonly partition: number }[]) =>
+      call(`commit ${groups.map(({ partition }) => partition).join(" ")}`, { refused: [] }),
     drop: () => call("drop", undefined),
     quarantine: () => call("quarantine", undefined),
     stats: () => ({ rows: 0, bytes: 0, commits: 0, syncs: 0, quarantined: 0 }),
@@ -114,6 +116,21 @@ describe("a full disk", () => {
     await perform([{ type: "quarantine", partition: P0, why: "not of this generation" }, DROP], 1_600);
     expect(calls).toEqual(["quarantine", "quarantine", "quarantine", "drop"]);
     expect(events.at(-1)).toEqual({ type: "dropped", directory: { type: "own" }, partition: 0 });
+  });
+
+  test.each([
+    ["dropped", DROP],
+    ["set aside", { type: "quarantine", partition: P0, why: "not of this generation" } as const],
+  ])("P2: what it has put off brings nothing back of a partition that was %s meanwhile", async (_, goes) => {
+    const groups = [P0, 3 as Partition].map((partition) => ({ partition, term: TERM, changes: [] }));
+    refusals = 2;
+    await perform([{ type: "commit", group: 1, groups }], 100);
+    await perform([goes], 100);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(calls.filter((each) => each.startsWith("commit"))).toEqual(["commit 0 3", "commit 0 3", "commit 3"]);
+    expect(events.filter(({ type }) => type === "committed")).toEqual([{ type: "committed", group: 1, refused: [P0] }]);
+    await perform([{ type: "commit", group: 2, groups }], 100);
+    expect(calls.at(-1)).toBe("commit 0 3");
   });
 
   test("ends with the node: nothing is tried any more", async () => {

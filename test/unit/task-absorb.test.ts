@@ -1,7 +1,8 @@
-/** Review A: what survives absorption and restart. Each test fails on the reviewed code. */
+/** What other directories and earlier lives leave: results, schedules, ids, order, idempotency keys, paused keys, what cannot be read. */
 
 import { describe, expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
+import { unreadKey } from "../../ring/tasks/read-row.ts";
 import { KIND } from "../../ring/tasks/rows.ts";
 import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
 import { A, newest } from "./task-looks.ts";
@@ -40,7 +41,7 @@ function absorb(
 
 const runs = (world: World, id: string) => world.started.filter(({ record }) => record.id === id).length;
 
-describe("1: result of a task that was submitted again", () => {
+describe("the result of a task that was submitted again", () => {
   test.each([false, true])("P1: the result that it ended with is told (idempotency key: %s)", (keyed) => {
     const old = new World({ seed: 1 });
     const record = old.record({ app: "a", type: "work", key: "k", ...(keyed ? { idempotencyKey: "i" } : {}) });
@@ -63,7 +64,7 @@ describe("1: result of a task that was submitted again", () => {
   });
 });
 
-describe("2: schedules", () => {
+describe("schedules", () => {
   const every = (misfire: "once" | "skip" = "once") => ({
     name: "poll",
     every: { type: "interval" as const, everyMs: 86_400_000 },
@@ -142,7 +143,7 @@ describe("2: schedules", () => {
   });
 });
 
-describe("3: ids that memory forgot before the disk did", () => {
+describe("ids that memory forgot before the disk did", () => {
   function again(): { world: World; record: ReturnType<World["record"]>; token: number } {
     const world = new World({ seed: 1, limits: { resultsPerApp: 10 } });
     const record = world.record({ app: "a", type: "work", key: "k" });
@@ -201,7 +202,7 @@ describe("3: ids that memory forgot before the disk did", () => {
   });
 });
 
-describe("3b: the same with the limits as they are", () => {
+describe("the same with the limits as they are", () => {
   test("P2, P1: 10,200 ends later, in eight partitions, of which each keeps 4,096 ids on disk", () => {
     const world = new World({ seed: 1 });
     const record = world.record({ app: "a", type: "plain", key: "k" });
@@ -223,12 +224,11 @@ describe("3b: the same with the limits as they are", () => {
     world.run(1_000);
     const after = world.submit(record);
     world.sync();
-    // Reviewed code: "accepted", then as if it had never been ("duplicate" of one that is done).
     expect([type, world.outcomes.get(after)?.type]).toEqual(["duplicate", "duplicate"]);
   });
 });
 
-describe("4: order", () => {
+describe("order", () => {
   test("P3: a task submitted again at the new owner keeps its place before later ones of the old owner", () => {
     const old = new World({ seed: 1 });
     old.call((engine) => engine.allowStarts(old.now, false));
@@ -252,7 +252,7 @@ describe("4: order", () => {
   });
 });
 
-describe("5: idempotency keys", () => {
+describe("idempotency keys", () => {
   test("P2: the end of an older task does not take the record of the task that has the key now", () => {
     const old = new World({ seed: 1 });
     const record = old.record({ app: "a", type: "work", key: "k", idempotencyKey: "i" });
@@ -302,7 +302,47 @@ describe("5: idempotency keys", () => {
   });
 });
 
-describe("6: paused keys", () => {
+describe("idempotency keys while older tasks are awaited", () => {
+  function left() {
+    const old = new World({ seed: 1 });
+    const record = old.record({ app: "a", type: "work", key: "k", idempotencyKey: "i" });
+    old.submit(record);
+    old.sync();
+    old.done(newest(old));
+    old.sync();
+    return { old, record, p: partitionOf(record.hash) };
+  }
+
+  test("P2: a submit with one waits, and is a duplicate of what comes", () => {
+    const { old, record, p } = left();
+    const world = owner({ older: "awaited" });
+    const token = world.submit(world.record({ app: "a", type: "work", key: "k", idempotencyKey: "i" }));
+    world.sync();
+    expect(world.outcomes.get(token)).toBeUndefined();
+    absorb(world, p, old.partitionRows(p), false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p, true));
+    world.sync();
+    expect(world.outcomes.get(token)).toMatchObject({ type: "duplicate", id: record.id, state: "done" });
+    expect(world.started).toEqual([]);
+  });
+
+  test("P3: those that are submitted behind it stay behind it", () => {
+    const world = owner({ older: "awaited" });
+    const first = world.record({ app: "a", type: "work", key: "k", idempotencyKey: "other" });
+    const second = world.record({ app: "a", type: "work", key: "k" });
+    world.submit(first);
+    world.submit(second);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, partitionOf(first.hash)));
+    world.sync();
+    world.done(newest(world));
+    world.sync();
+    expect(world.started.map(({ record: { id } }) => id)).toEqual([first.id, second.id]);
+  });
+});
+
+describe("paused keys", () => {
   test("P1: tasks of a key that was paused do not start before the row that says so has come", () => {
     const old = new World({ seed: 1 });
     old.ask("a", "k", { type: "key", app: A, key: "k", action: "pause" });
@@ -312,30 +352,17 @@ describe("6: paused keys", () => {
     const p = partitionOf(record.hash);
     const world = owner({ older: "away" });
     const rows = old.partitionRows(p);
+    const tasks = rows.findLastIndex(({ key }) => key[0] === KIND.task) + 1;
     const m = marks();
-    absorb(
-      world,
-      p,
-      rows.filter(({ key }) => key[0] === KIND.task),
-      true,
-      false,
-      m,
-    ); // a chunk of 250 rows
+    absorb(world, p, rows.slice(0, tasks), true, false, m); // a chunk of 250 rows
     world.sync();
-    absorb(
-      world,
-      p,
-      rows.filter(({ key }) => key[0] !== KIND.task),
-      true,
-      true,
-      m,
-    );
+    absorb(world, p, rows.slice(tasks), true, true, m);
     world.sync();
     expect(world.started).toHaveLength(0);
   });
 });
 
-describe("7: state", () => {
+describe("state whose cache was void", () => {
   const apps = () => catalogue({ types: [taskType("work"), taskType("fresh", { onAway: "fresh" })] });
   test.each(["accepted before", "delayed"])(
     "P1: the next task of a key sees what the last one wrote, though its lane's cache was void: %s",
@@ -372,7 +399,7 @@ describe("7: state", () => {
   );
 });
 
-describe("9: cancelling", () => {
+describe("cancelling", () => {
   test("a task that was cancelled while it ran without its state does not run again", () => {
     const world = owner({ older: "away" });
     const record = world.record({ app: "a", type: "work", key: "k" });
@@ -390,7 +417,7 @@ describe("9: cancelling", () => {
   });
 });
 
-describe("8: a row that cannot be read", () => {
+describe("a row that cannot be read", () => {
   test("reliability 3: is set aside loudly when it is absorbed, and neither stops nor silently shortens it", () => {
     const old = new World({ seed: 1 });
     old.call((engine) => engine.allowStarts(old.now, false));
@@ -405,18 +432,29 @@ describe("8: a row that cannot be read", () => {
       return { key: row.key, value };
     });
     const world = owner({ older: "awaited" });
-    let told: unknown;
-    const events: unknown[] = [];
+    let unreadable: readonly unknown[] = [];
     world.call((engine) => {
-      told = engine.absorb(world.now, p, rows, { behind: false, generation: 1, marks: marks(), isLast: true });
-      events.push(...engine.output.events);
+      unreadable = engine.absorb(world.now, p, rows, { behind: false, generation: 1, marks: marks(), isLast: true });
     });
     world.sync();
-    const kept = world.partitionRows(p).length > 0;
-    expect({ told: told !== undefined, events: events.length > 0, kept }).not.toEqual({
-      told: false,
-      events: false,
-      kept: false,
-    });
+    expect(unreadable).toHaveLength(rows.length);
+    expect(world.partitionRows(p).map(({ value }) => value)).toEqual(rows.map(({ value }) => value));
+  });
+
+  test("P1: what could not be read is taken once it can", () => {
+    const old = new World({ seed: 1 });
+    old.call((engine) => engine.allowStarts(old.now, false));
+    const record = old.record({ app: "a", type: "work", key: "k" });
+    old.submit(record);
+    old.sync();
+    const p = partitionOf(record.hash);
+    const kept = old.partitionRows(p).map(({ key, value }) => ({ key: unreadKey(1, key), value }));
+    const world = owner({ older: "awaited" });
+    absorb(world, p, kept, false);
+    world.sync();
+    world.crash("none");
+    world.sync();
+    expect(world.started.map(({ record: { id } }) => id)).toEqual([record.id]);
+    expect(world.partitionRows(p).map(({ key }) => key[0])).not.toContain(KIND.unread);
   });
 });

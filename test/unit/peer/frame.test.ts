@@ -355,6 +355,18 @@ describe("the send queue", () => {
     expect(queue.bytes).toBe(0);
   });
 
+  test("a frame is never larger than what a peer takes, whatever the ranks of its messages", () => {
+    const queue = new SendQueue(10_000);
+    const push = (fill: number, length: number, rank: { urgent?: boolean; bulk?: number }): boolean =>
+      queue.push({ bytes: Buffer.alloc(length, fill), urgent: rank.urgent ?? false, bulk: rank.bulk });
+    for (const fill of [1, 2]) push(fill, 600, { urgent: true });
+    push(3, 900, {});
+    push(4, 300, { bulk: 1 });
+    const frames: (number | undefined)[][] = [];
+    while (!queue.empty) frames.push(queue.take({ byteTarget: 500, byteMost: 1_000 }).map((taken) => taken[0]));
+    expect(frames).toEqual([[1], [2, 4], [3]]);
+  });
+
   test("P8, Q2: large messages before them hold rows up in no frame", () => {
     for (const urgent of [false, true]) {
       const queue = new SendQueue(10_000);
