@@ -39,10 +39,17 @@ export class SerfAgent implements AsyncDisposable {
   readonly #seen = new Map<string, number>();
   #log = "";
 
+  /** With other ports if somebody took one that was free a moment before. */
   static async start(options: SerfOptions): Promise<SerfAgent> {
-    const agent = new SerfAgent(options, await freePort(), await freePort());
-    await agent.#until("the agent does not answer", async () => (await agent.members()).length > 0);
-    return agent;
+    for (let start = 1; ; start++) {
+      const agent = new SerfAgent(options, await freePort(), await freePort());
+      try {
+        await agent.#until("the agent does not answer", async () => (await agent.members()).length > 0);
+        return agent;
+      } catch (error) {
+        if (start === STARTS || !agent.log.includes("address already in use")) throw error;
+      }
+    }
   }
 
   constructor({ name, tags = {}, key, compression = true, profile = "lan" }: SerfOptions, port: number, rpc: number) {
@@ -197,6 +204,7 @@ async function freePort(): Promise<number> {
 
 const run = promisify(execFile);
 const START_MS = 15_000;
+const STARTS = 5;
 const COMMAND_MS = 20_000;
 const INSTALL_MS = 120_000;
 const POLL_MS = 50;

@@ -7,6 +7,7 @@
 
 import { uptime } from "node:os";
 import type { RingDocument } from "../document.ts";
+import { RingError } from "../errors.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import { addressText } from "../membership/address.ts";
 import type { MemberView, SwimEffect } from "../membership/events.ts";
@@ -455,7 +456,10 @@ function addressOf(host: string, tag: string | undefined): string {
 }
 
 function listen<T>(listeners: Set<(value: T) => void>, listener: (value: T) => void): () => void {
-  if (listeners.size >= LISTENER_LIMIT) return () => {};
+  if (listeners.size >= LISTENER_LIMIT)
+    throw new RingError("QUEUE_FULL", `${LISTENER_LIMIT} listen to this node already`, {
+      retryAfterMs: LISTENER_RETRY_MS,
+    });
   listeners.add(listener);
   return () => void listeners.delete(listener);
 }
@@ -465,6 +469,7 @@ const CLOCK_WATCH_MS = 1_000;
 const LAG_MS = 100;
 const RECENT_LIMIT = 1_000;
 const LISTENER_LIMIT = 1_000;
+const LISTENER_RETRY_MS = 1_000;
 const LONGEST_TIMER_MS = 60_000;
 const EXIT_INVARIANT = 70;
 const USER_EVENT_BYTES = 512;

@@ -64,37 +64,43 @@ describe("state", () => {
 });
 
 describe("older tasks elsewhere", () => {
-  test("P1: an adopting owner starts nothing before the older tasks are there, then those first (rule 15)", () => {
-    const old = new World({ seed: 1 });
-    const older = [0, 1].map(() => old.record({ app: "a", type: "work", key: "k" }));
-    for (const record of older) old.submit(record);
-    old.sync();
-    const partition = partitionOf(older[0]!.hash);
+  test.each([
+    ["once", 1],
+    ["twice", 2],
+  ])(
+    "P1: an adopting owner starts nothing before the older tasks are there, then those first (rule 15), coming %s",
+    (_, times) => {
+      const old = new World({ seed: 1 });
+      const older = [0, 1].map(() => old.record({ app: "a", type: "work", key: "k" }));
+      for (const record of older) old.submit(record);
+      old.sync();
+      const partition = partitionOf(older[0]!.hash);
 
-    const world = new World({ seed: 2 });
-    world.generation = 2;
-    world.crash("awaited");
-    const newer = world.record({ app: "a", type: "work", key: "k" });
-    const token = world.submit(newer);
-    world.sync();
-    expect(outcomeOf(world, token)).toMatchObject({ type: "accepted" });
-    expect(world.request("a", "k", { type: "get", id: newer.id })).toMatchObject({
-      status: { waits: "OLDER_TASKS_AWAITED" },
-    });
-    for (let twice = 0; twice < 2; twice++)
-      world.call((engine) =>
-        engine.absorb(world.now, partition, old.partitionRows(partition), {
-          behind: false,
-          generation: 1,
-          marks: new Map(),
-        }),
-      );
-    world.sync();
-    expect(world.started).toHaveLength(0);
-    world.call((engine) => engine.olderDone(world.now, partition));
-    for (let turn = 0; turn < 3; turn++) world.done(newest(world));
-    expect(world.started.map((attempt) => attempt.record.id)).toEqual([older[0]!.id, older[1]!.id, newer.id]);
-  });
+      const world = new World({ seed: 2 });
+      world.generation = 2;
+      world.crash("awaited");
+      const newer = world.record({ app: "a", type: "work", key: "k" });
+      const token = world.submit(newer);
+      world.sync();
+      expect(outcomeOf(world, token)).toMatchObject({ type: "accepted" });
+      expect(world.request("a", "k", { type: "get", id: newer.id })).toMatchObject({
+        status: { waits: "OLDER_TASKS_AWAITED" },
+      });
+      for (let time = 0; time < times; time++)
+        world.call((engine) =>
+          engine.absorb(world.now, partition, old.partitionRows(partition), {
+            behind: false,
+            generation: 1,
+            marks: new Map(),
+          }),
+        );
+      world.sync();
+      expect(world.started).toHaveLength(0);
+      world.call((engine) => engine.olderDone(world.now, partition));
+      for (let turn = 0; turn < 3; turn++) world.done(newest(world));
+      expect(world.started.map((attempt) => attempt.record.id)).toEqual([older[0]!.id, older[1]!.id, newer.id]);
+    },
+  );
 
   test("P2: awaited tasks start once all are here; if they come again, nothing runs again and no state goes back (rule 15)", () => {
     const old = new World({ seed: 1 });
