@@ -41,6 +41,7 @@ import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
 
 import { goBehind, placeTask, taskOfRow } from "./task-of-row.ts";
+import { deadName, Undone } from "./undone.ts";
 
 export interface LoaderOptions {
   readonly core: Core;
@@ -70,6 +71,7 @@ export class Loader {
   readonly #pages: Map<Vnode, Pages> = new Map();
   readonly #olderState: OlderState;
   readonly #olderTasks: OlderTasks;
+  readonly #undone: Undone;
   readonly #arriving: Map<Vnode, ArrivingRows> = new Map();
 
   constructor(options: LoaderOptions) {
@@ -77,6 +79,7 @@ export class Loader {
     this.#core = options.core;
     this.#olderState = new OlderState(options.core, options.states);
     this.#olderTasks = new OlderTasks(options);
+    this.#undone = new Undone(options.core);
   }
 
   /** Keeps the rows; gives back those that cannot be read (B1). */
@@ -185,11 +188,13 @@ export class Loader {
 
   #endOlder(vnode: Vnode): void {
     this.#olderState.end(vnode);
+    this.#undone.end(vnode);
     vnode.childrenHere.clear();
   }
 
   /** A row of another directory. False: it cannot be read. */
   #take(now: Instant, vnode: Vnode, row: Row, source: Source): boolean {
+    if (this.#undone.has(vnode, row.key)) return true;
     if (row.key[0] === KIND.outbox) return this.#child(vnode, row, source);
     const read = KINDS.has(row.key[0]) ? readRow(row) : undefined;
     if (read !== undefined) this.#apply(now, vnode, read, source);
@@ -205,6 +210,7 @@ export class Loader {
         const dead = readDead(value);
         const record = parseRecord(dead.wire, 0, dead.wire.length);
         if (isRefused(record) || vnode.known.has(record.id)) return;
+        if (this.#undone.has(vnode, deadName(record.id))) return;
         if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
         this.#options.dead.add(
           new Dead(
@@ -281,6 +287,10 @@ export class Loader {
         this.#copy(vnode, row, source);
         return;
       }
+      case KIND.undone:
+        if (source.type === "here" || vnode.older !== "none") this.#undone.load(vnode, row);
+        if (vnode.older !== "none") this.#copy(vnode, row, source);
+        return;
       case KIND.unread: {
         const unread = unreadRow(row);
         if (unread === undefined) return;

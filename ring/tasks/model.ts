@@ -59,6 +59,8 @@ export class Vnode {
   readonly replacing: Map<string, Replacing> = new Map();
   /** Keys with state that gave way and is kept aside, some of them, by `laneName`. */
   readonly aside: Set<string> = new Set();
+  /** What an operator undid meanwhile (undone.ts). */
+  readonly undone: Set<string> = new Set();
   /** Meanwhile: rows of children that were taken, which may come again. */
   readonly childrenHere: Set<string> = new Set();
   /** Lanes to look at again when the partition may start. */

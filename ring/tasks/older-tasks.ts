@@ -19,6 +19,7 @@ import { dedupeName, type Results } from "./results.ts";
 import { comparePositions, FLAG, idValue, KIND, keyedRow, type Position } from "./rows.ts";
 import type { TaskRecord } from "./task.ts";
 import { placeTask, taskOfRow } from "./task-of-row.ts";
+import { deadName, Undone } from "./undone.ts";
 
 export interface OlderTasksOptions {
   readonly core: Core;
@@ -36,10 +37,12 @@ export interface Ended extends EndedId {
 export class OlderTasks {
   readonly #options: OlderTasksOptions;
   readonly #core: Core;
+  readonly #undone: Undone;
 
   constructor(options: OlderTasksOptions) {
     this.#options = options;
     this.#core = options.core;
+    this.#undone = new Undone(options.core);
   }
 
   /** A queued task. `isBehind`: it joins at the end, its machine was away. */
@@ -52,6 +55,7 @@ export class OlderTasks {
       if (known instanceof Task) this.#known(now, known, isBehind ? undefined : row); // T1
       return;
     }
+    if (this.#undone.has(vnode, deadName(record.id))) return; // dropped as a dead letter since
     // Submitted again elsewhere while its end lay here: it does not run twice.
     if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
     const task = taskOfRow(this.#core, now, vnode, row);

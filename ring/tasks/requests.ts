@@ -25,6 +25,7 @@ import { asideOf, asidePrefix } from "./state-rows.ts";
 import { type States, stateOf } from "./states.ts";
 import { statusOf, waitsOf } from "./status.ts";
 import type { TaskStatus } from "./task.ts";
+import { deadName, Undone } from "./undone.ts";
 import type { Waiters } from "./waiters.ts";
 
 export interface RequestsOptions {
@@ -44,10 +45,12 @@ export interface RequestsOptions {
 export class Requests {
   readonly #options: RequestsOptions;
   readonly #core: Core;
+  readonly #undone: Undone;
 
   constructor(options: RequestsOptions) {
     this.#options = options;
     this.#core = options.core;
+    this.#undone = new Undone(options.core);
   }
 
   request(now: Instant, vnode: Vnode, request: TaskRequest, requestId: number): void {
@@ -242,6 +245,7 @@ export class Requests {
       if (!(dead instanceof Dead) || dead.retrying) continue;
       this.#options.dead.remove(dead);
       count++;
+      this.#undone.add(vnode, deadName(dead.id));
       if (dead.idempotencyKey === undefined) continue;
       // Dropped by an operator: the same submit may come again as a new task.
       const name = dedupeName(dead.app.name, dead.key, dead.idempotencyKey);
@@ -262,7 +266,8 @@ export class Requests {
     const lane = this.#core.apps.get(request.app)?.lanes.get(request.key);
     const describe = (): TaskAnswer => ({ type: "key", key: this.#keyView(now, vnode, request.app, request.key) });
     const paused = request.action === "pause";
-    if (request.action === "describe" || paused === vnode.pausedKeys.has(name)) {
+    const isKnown = paused === vnode.pausedKeys.has(name) && (paused || vnode.older === "none");
+    if (request.action === "describe" || isKnown) {
       this.#answer(requestId, describe());
       return;
     }
@@ -274,9 +279,11 @@ export class Requests {
     if (paused) {
       vnode.pausedKeys.add(name);
       this.#core.write(vnode, row, versionValue());
+      this.#undone.remove(vnode, row);
     } else {
       vnode.pausedKeys.delete(name);
       this.#core.erase(vnode, row);
+      this.#undone.add(vnode, row);
     }
     if (lane !== undefined && lane.vnode === vnode) this.#options.lanes.setPaused(now, lane, paused);
     this.#core.afterwards(vnode, (closed) =>

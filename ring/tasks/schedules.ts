@@ -19,6 +19,7 @@ import { KIND, keyedRow, type ScheduleRow, scheduleValue } from "./rows.ts";
 import { deriveId } from "./task-id.ts";
 import { type Ticks, ticksOf } from "./ticks.ts";
 import type { Timer } from "./timers.ts";
+import { Undone } from "./undone.ts";
 
 export interface Schedule extends Wakes {
   readonly vnode: Vnode;
@@ -39,6 +40,7 @@ type ScheduleRequest = Extract<TaskRequest, { readonly type: "schedule" }>;
 
 export class Schedules {
   readonly #core: Core;
+  readonly #undone: Undone;
   readonly #admission: Admission;
   readonly #byVnode: Map<Vnode, Map<string, Schedule>> = new Map();
   /** By the id of the firing that a schedule waits for (H3). */
@@ -50,6 +52,7 @@ export class Schedules {
 
   constructor(core: Core, admission: Admission) {
     this.#core = core;
+    this.#undone = new Undone(core);
     this.#admission = admission;
   }
 
@@ -117,6 +120,7 @@ export class Schedules {
     const ticks = ticksOf(app.name, spec);
     if ("refusal" in ticks) return ticks.refusal;
     if (before !== undefined) this.#forget(before);
+    this.#undone.remove(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
     this.#enter(now, vnode, app, spec, {
       declared: false,
       paused: before?.paused ?? false,
@@ -177,6 +181,7 @@ export class Schedules {
         if (schedule.declared) return "the app declares it; pause it instead";
         this.#forget(schedule);
         this.#core.erase(schedule.vnode, rowKey(schedule));
+        this.#undone.add(schedule.vnode, rowKey(schedule));
         return undefined;
     }
   }

@@ -417,6 +417,68 @@ describe("cancelling", () => {
   });
 });
 
+describe("what an operator undid while a machine was away", () => {
+  const apps = () => catalogue({ types: [taskType("work"), taskType("plain", { state: "none" })] });
+  /** Key k paused, a dead letter, and a run-time schedule. */
+  function left() {
+    const old = new World({ seed: 1, apps: apps() });
+    const record = old.record({ app: "a", type: "plain", key: "k" });
+    old.submit(record);
+    old.sync();
+    old.end(newest(old), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+    old.sync();
+    old.ask("a", "k", { type: "key", app: A, key: "k", action: "pause" });
+    const spec = { name: "s", key: "k", taskType: "plain", every: { type: "interval", everyMs: 3_600_000 } };
+    old.ask("a", "k", { type: "put-schedule", app: A, spec: { ...spec, payload: one(1), misfire: "once" } } as never);
+    return { old, record, p: partitionOf(record.hash) };
+  }
+  const paused = (world: World) =>
+    (
+      world.ask("a", "k", { type: "key", app: A, key: "k", action: "describe" }) as unknown as {
+        key: { paused: boolean };
+      }
+    ).key.paused;
+  const dead = (world: World) =>
+    (world.ask("a", "k", { type: "list-dead", limit: 9 }) as unknown as { statuses: unknown[] }).statuses.length;
+  const schedules = (world: World) =>
+    (world.ask("a", "k", { type: "list-schedules", limit: 9 }) as unknown as { schedules: unknown[] }).schedules.length;
+
+  test.each([
+    ["at once", false],
+    ["after a restart", true],
+  ])("P1: is not brought back by its rows: %s", (_, restarts) => {
+    const { old, record, p } = left();
+    const world = owner({ older: "away", apps: apps() });
+    absorb(world, p, old.partitionRows(p), true);
+    world.sync();
+    expect([paused(world), dead(world), schedules(world)]).toEqual([true, 1, 1]);
+    world.ask("a", "k", { type: "key", app: A, key: "k", action: "resume" });
+    world.ask("a", "k", { type: "drop-dead", ids: [record.id] });
+    world.ask("a", "k", { type: "schedule", app: A, key: "k", name: "s", action: "delete" });
+    if (restarts) world.crash("away");
+    absorb(world, p, old.partitionRows(p), true);
+    world.sync();
+    expect([paused(world), dead(world), schedules(world)]).toEqual([false, 0, 0]);
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.sync();
+    expect(world.partitionRows(p).map(({ key }) => key[0])).not.toContain(KIND.undone);
+  });
+
+  test("P1: a key resumed before its pause has come stays so; what was done again counts", () => {
+    const { old, p } = left();
+    const world = owner({ older: "away", apps: apps() });
+    world.ask("a", "k", { type: "key", app: A, key: "k", action: "resume" });
+    absorb(world, p, old.partitionRows(p), true);
+    world.sync();
+    expect(paused(world)).toBe(false);
+    world.ask("a", "k", { type: "key", app: A, key: "k", action: "pause" });
+    absorb(world, p, old.partitionRows(p), true);
+    world.sync();
+    world.crash("away");
+    expect(paused(world)).toBe(true);
+  });
+});
+
 describe("a row that cannot be read", () => {
   test("reliability 3: is set aside loudly when it is absorbed, and neither stops nor silently shortens it", () => {
     const old = new World({ seed: 1 });
