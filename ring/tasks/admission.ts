@@ -73,7 +73,7 @@ export class Admission {
       this.#park(vnode, { record, token, origin });
       return;
     }
-    let app = core.apps.get(record.app);
+    let app = core.appNamed(record.app);
     if (app === undefined) {
       if (core.catalogue.find(record.app) === undefined) {
         this.#refuse(
@@ -89,7 +89,7 @@ export class Admission {
       this.#refuse(token, origin === "client" ? "APP_UNKNOWN" : "APP_NOT_HERE", `app ${record.app} is not loaded here`);
       return;
     }
-    if (!app.types.has(record.type)) {
+    if (app.typeOf(record.type) === undefined) {
       this.#refuse(token, "TASK_TYPE_UNKNOWN", `app ${record.app} has no task type ${JSON.stringify(record.type)}`);
       return;
     }

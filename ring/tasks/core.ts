@@ -42,6 +42,7 @@ export class Core {
   readonly timers: TimerHeap<Wake> = new TimerHeap();
   readonly vnodes: (Vnode | undefined)[] = [];
   readonly apps: Map<string, AppRun> = new Map();
+  #recentApp: AppRun | undefined = undefined;
   readonly running: AttemptTable;
   /** Tasks whose acceptance, and tasks whose end, waits for its commit. */
   readonly accepting: Fifo<Task> = new Fifo();
@@ -104,6 +105,12 @@ export class Core {
     return this.vnodes[partitionOfHash(hash, this.ringSize)];
   }
 
+  /** As `apps.get`: tasks of one app come in runs. */
+  appNamed(name: AppName): AppRun | undefined {
+    if (this.#recentApp?.name !== name) this.#recentApp = this.apps.get(name);
+    return this.#recentApp;
+  }
+
   appOf(name: AppName): AppRun {
     const known = this.apps.get(name);
     if (known !== undefined) return known;
@@ -121,6 +128,7 @@ export class Core {
     if (found === undefined) return;
     app.limits = { ...found.definition.limits, ...found.override?.limits };
     this.shareLimits(app);
+    app.typesChanged();
     for (const [name, type] of found.definition.types) {
       const known = app.types.get(name);
       if (known !== undefined) known.type = type;
@@ -144,7 +152,10 @@ export class Core {
         app.plainEnds +
         app.results.size +
         app.deduped.size;
-      if (kept === 0 && !app.listed && app.rateTimer === undefined) this.apps.delete(app.name);
+      if (kept === 0 && !app.listed && app.rateTimer === undefined) {
+        this.apps.delete(app.name);
+        if (this.#recentApp === app) this.#recentApp = undefined;
+      }
     }
   }
 

@@ -145,8 +145,26 @@ export class AppRun {
   firstEnd = -1;
   lastEnd = -1;
 
+  /** The last one asked for: tasks of one type come in runs. */
+  #recentName: string | undefined = undefined;
+  #recent: TypeRun | undefined = undefined;
+
   constructor(name: AppName) {
     this.name = name;
+  }
+
+  /** As `types.get`. */
+  typeOf(name: string): TypeRun | undefined {
+    if (this.#recentName === name) return this.#recent;
+    this.#recent = this.types.get(name);
+    this.#recentName = name;
+    return this.#recent;
+  }
+
+  /** `types` has changed. */
+  typesChanged(): void {
+    this.#recentName = undefined;
+    this.#recent = undefined;
   }
 
   get paused(): boolean {

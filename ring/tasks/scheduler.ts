@@ -104,7 +104,7 @@ export class Scheduler {
       return false;
     }
     const { record } = task;
-    const type = app.types.get(record.type);
+    const type = app.typeOf(record.type);
     if (type === undefined) {
       lane.phase = "unknown";
       app.unknown.push(lane);
