@@ -17,7 +17,7 @@ interface EndedRow {
   /** Its key is made again when it is erased: a view of it would keep the slab that it was cut from. */
   readonly position: Position;
   readonly count: number;
-  /** Of rows that were read; of those written here the tables know (plain-ends.ts, ended-table.ts). */
+  /** Of rows that were read; of those written here the tables know (plain-ends.ts, old-ends.ts). */
   readonly ids: readonly string[] | undefined;
 }
 

@@ -43,7 +43,7 @@ export interface EngineLimits {
   /** Result and error bytes in memory, all apps. */
   readonly resultsBytes: number;
   readonly resultsMs: number;
-  /** Ids of ended tasks kept to recognise a repeated submit, on disk and (of a node) in memory; the oldest give way. */
+  /** Ids of ended tasks kept on disk to recognise a repeated submit; the oldest give way. */
   readonly endedIdsPerPartition: number;
   readonly endedIdsPerNode: number;
   /** Ids kept for deduplication (children, tasks with an idempotency key) of one app, for `dedupeMs`. */
@@ -83,7 +83,7 @@ export const ENGINE_LIMITS: EngineLimits = {
   resultsBytes: 32 * 1024 * 1024,
   resultsMs: 3_600_000,
   endedIdsPerPartition: 4_096,
-  endedIdsPerNode: 131_072,
+  endedIdsPerNode: 262_144,
   dedupePerApp: 100_000,
   dedupePerNode: 300_000,
   dedupeMs: 86_400_000,

@@ -6,9 +6,7 @@
  */
 
 import type { Instant } from "../machine.ts";
-import type { EndedTable } from "./ended-table.ts";
 import { type AppRun, Done, type Task, type Vnode } from "./model.ts";
-import { SlotTable } from "./slot-table.ts";
 
 export class PlainEnds {
   #capacity = 0;
@@ -25,13 +23,8 @@ export class PlainEnds {
   #attempts: Uint16Array = new Uint16Array(0);
   #cancelled: Uint8Array = new Uint8Array(0);
   #times: Float64Array = new Float64Array(0);
-  readonly #table = new SlotTable();
-  readonly #older: EndedTable;
-
-  /** `older`: the ids of what is dropped here go there. */
-  constructor(older: EndedTable) {
-    this.#older = older;
-  }
+  /** Open addressing: row + 1, 0 for none. */
+  #table: Int32Array = new Int32Array(0);
 
   get size(): number {
     return this.#size;
@@ -59,16 +52,16 @@ export class PlainEnds {
     app.lastEnd = row;
     app.plainEnds++;
     this.#size++;
-    this.#table.enter(row, this.#hashes);
+    this.#enter(row);
   }
 
   /** The row of an id in a vnode, or -1. */
   find(vnode: Vnode, id: string, hash: number): number {
-    const { places } = this.#table;
-    const mask = places.length - 1;
+    const table = this.#table;
+    const mask = table.length - 1;
     if (mask < 0) return -1;
     for (let at = hash & mask; ; at = (at + 1) & mask) {
-      const row = (places[at] as number) - 1;
+      const row = (table[at] as number) - 1;
       if (row < 0) return -1;
       if (this.#hashes[row] === hash && this.#vnodes[row] === vnode && this.#ids[row] === id) return row;
     }
@@ -111,9 +104,7 @@ export class PlainEnds {
   evict(app: AppRun): void {
     const row = app.firstEnd;
     if (row < 0) return;
-    this.#table.leave(row, this.#hashes);
-    if (this.#vnodes[row]?.phase !== "closed")
-      this.#older.add(this.#ids[row] as string, this.#hashes[row] as number, this.stateAt(row));
+    this.#leave(row);
     app.firstEnd = this.#next[row] as number;
     if (app.firstEnd < 0) app.lastEnd = -1;
     app.plainEnds--;
@@ -122,6 +113,28 @@ export class PlainEnds {
     this.#vnodes[row] = undefined;
     this.#next[row] = this.#free;
     this.#free = row;
+  }
+
+  #enter(row: number): void {
+    const mask = this.#table.length - 1;
+    let at = (this.#hashes[row] as number) & mask;
+    while (this.#table[at] !== 0) at = (at + 1) & mask;
+    this.#table[at] = row + 1;
+  }
+
+  #leave(row: number): void {
+    const table = this.#table;
+    const mask = table.length - 1;
+    let at = (this.#hashes[row] as number) & mask;
+    while (table[at] !== row + 1) at = (at + 1) & mask;
+    // Rows behind the gap move up, so that no search stops short of them.
+    for (let next = (at + 1) & mask; table[next] !== 0; next = (next + 1) & mask) {
+      const home = (this.#hashes[(table[next] as number) - 1] as number) & mask;
+      if (((next - home) & mask) < ((next - at) & mask)) continue;
+      table[at] = table[next] as number;
+      at = next;
+    }
+    table[at] = 0;
   }
 
   #grow(): void {
@@ -133,8 +146,8 @@ export class PlainEnds {
     this.#attempts = grown(this.#attempts, new Uint16Array(capacity));
     this.#cancelled = grown(this.#cancelled, new Uint8Array(capacity));
     this.#times = grown(this.#times, new Float64Array(capacity * 3));
-    this.#table.reset(capacity * 4);
-    for (let row = 0; row < before; row++) if (this.#ids[row] !== undefined) this.#table.enter(row, this.#hashes);
+    this.#table = new Int32Array(capacity * 4);
+    for (let row = 0; row < before; row++) if (this.#ids[row] !== undefined) this.#enter(row);
     for (let row = capacity - 1; row >= before; row--) {
       this.#next[row] = this.#free;
       this.#free = row;

@@ -14,18 +14,17 @@
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import { EndedIds } from "./ended-ids.ts";
-import { EndedTable } from "./ended-table.ts";
 import type { Fifo } from "./fifo.ts";
 import { Heaviest } from "./heaviest.ts";
 import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts";
+import { OldEnds } from "./old-ends.ts";
 import { PlainEnds } from "./plain-ends.ts";
 import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
 
 export class Results {
   readonly #core: Core;
-  /** Of ends that are remembered no longer. */
-  readonly #older: EndedTable;
-  readonly #plain: PlainEnds;
+  readonly #plain: PlainEnds = new PlainEnds();
+  readonly #old: OldEnds = new OldEnds();
   readonly #ids: EndedIds;
   #results = 0;
   #deduped = 0;
@@ -36,8 +35,6 @@ export class Results {
 
   constructor(core: Core) {
     this.#core = core;
-    this.#older = new EndedTable(core.limits.endedIdsPerNode);
-    this.#plain = new PlainEnds(this.#older);
     this.#mostBytes = new Heaviest(core.apps, (app) => app.resultBytes);
     this.#mostDeduped = new Heaviest(core.apps, (app) => app.deduped.size);
     this.#mostEnds = new Heaviest(core.apps, endsOf);
@@ -107,6 +104,7 @@ export class Results {
     if (!needsRow(task) && task.failure === undefined) {
       task.vnode.known.delete(task);
       this.#plain.add(task, this.#core.wallMs(now));
+      this.#old.add(task.id, task.idHash, task.endState === "cancelled" ? "cancelled" : "done");
       this.#bound(task.app);
       if (task.app.plainEnds % 64 === 0) this.#expire(now, task.app, 128);
       return;
@@ -139,7 +137,7 @@ export class Results {
   /** Whether an id that is not in `vnode.known` has ended, and how; for the submit path. */
   plainState(vnode: Vnode, id: string, hash: number): "done" | "cancelled" | undefined {
     const row = this.#plain.find(vnode, id, hash);
-    return row >= 0 ? this.#plain.stateAt(row) : (this.#older.find(id, hash) ?? this.#ids.stateOf(vnode, id));
+    return row >= 0 ? this.#plain.stateAt(row) : (this.#old.find(id, hash) ?? this.#ids.stateOf(vnode, id));
   }
 
   /** Ends of a vnode that have no object, for lists. */
@@ -251,7 +249,7 @@ export class Results {
   /** Its id is known for as long as those of tasks without a result. */
   #outlive({ vnode, id, idHash, state, deduped, hasRow }: Done): void {
     if (deduped || (state !== "done" && state !== "cancelled")) return;
-    this.#older.add(id, idHash, state);
+    this.#old.add(id, idHash, state);
     if (hasRow && vnode.phase !== "held") this.#ids.add(vnode, id, state);
   }
 
