@@ -144,6 +144,12 @@ function applyJoin(draft: Draft, newcomer: Omit<Member, "status">): void {
         : `is the name of another member, which is ${known.status}; force-remove that one first`;
     throw new RingError("INVALID_ARGUMENT", `${newcomer.name} ${detail}`);
   }
+  // What the former one owned would go on with this one, at its generation, as if nobody had gone.
+  if (draft.owners.includes(newcomer.name))
+    throw new RingError(
+      "INVALID_ARGUMENT",
+      `the member of that name is still to be removed: commit that before another ${newcomer.name} joins`,
+    );
   if (draft.members.some((member) => member.id === newcomer.id)) {
     throw new RingError("INVALID_ARGUMENT", `the directory of ${newcomer.name} belongs to another member`);
   }

@@ -3,24 +3,24 @@
 import type { Member, RingDocument, StagedChange } from "../document.ts";
 import { findMember } from "../draft.ts";
 import { RingError } from "../errors.ts";
-import type { AppName, NodeName, Partition } from "../ids.ts";
+import type { NodeName, Partition } from "../ids.ts";
 import { commitPlan, planOf } from "../plan.ts";
 import { clearStaged, stageChange } from "../staging.ts";
-import type { AppDefinition, AppOverride } from "../tasks/definition.ts";
 import type { TaskAnswer, TaskEngineContract, TaskRequest } from "../tasks/engine-contract.ts";
 import { hasFailover } from "../voters.ts";
 import type { Adoption } from "./adoption.ts";
+import type { AppSettings } from "./app-settings.ts";
 import type { AppSource } from "./app-source.ts";
 import type { Asker, Asks } from "./asks.ts";
 import type { Claimant } from "./claimant.ts";
+import { liesIn } from "./copies.ts";
 import { type Gathering, merged } from "./gathering.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Neighbours } from "./neighbours.ts";
 import type { Outgoing } from "./outgoing.ts";
-import type { AppAction, Overrides } from "./overrides.ts";
-import type { AppView, NodeAnswer, NodeRequest, NodeStatus } from "./requests.ts";
+import type { NodeAnswer, NodeRequest, NodeStatus } from "./requests.ts";
 import type { TransferLimit } from "./transfer.ts";
 
 export interface AnswerParts {
@@ -30,7 +30,7 @@ export interface AnswerParts {
   readonly claimant: Claimant;
   readonly outgoing: Outgoing;
   readonly limit: TransferLimit;
-  readonly overrides: Overrides;
+  readonly settings: AppSettings;
   readonly apps: AppSource;
   readonly liveness: Liveness;
   readonly adoption: Adoption;
@@ -39,7 +39,6 @@ export interface AnswerParts {
   readonly version: string;
   state(): NodeStatus["state"];
   leaseMs(): number | undefined;
-  changed(override: AppOverride): void;
 }
 
 export class Answers {
@@ -48,7 +47,8 @@ export class Answers {
   #requestId = 0;
   readonly #requests = new Map<
     number,
-    { readonly type: "one"; readonly askId: number } | { readonly type: "gather"; readonly gathering: Gathering }
+    | { readonly type: "one"; readonly askId: number; readonly partition: Partition }
+    | { readonly type: "gather"; readonly gathering: Gathering }
   >();
 
   constructor(here: Here, parts: AnswerParts) {
@@ -116,9 +116,12 @@ export class Answers {
         case "transfer-limit":
           return asks.answer(asker, this.#limitTransfers(request));
         case "app":
-          return this.#app(asker, request, options.deadlineMs);
+          return this.#parts.settings.change(asker, request, {
+            document: this.#ring(),
+            deadlineMs: options.deadlineMs,
+          });
         case "list-apps":
-          return asks.answer(asker, { type: "apps", apps: this.#apps(request.limit) });
+          return asks.answer(asker, { type: "apps", apps: this.#parts.settings.views(request.limit) });
       }
     } catch (error) {
       if (!(error instanceof RingError)) throw error;
@@ -132,7 +135,11 @@ export class Answers {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
     this.#requests.delete(requestId);
-    if (request.type === "one") return this.#parts.asks.settle(request.askId, taskAnswer(answer));
+    if (request.type === "one")
+      return this.#parts.asks.settle(
+        request.askId,
+        this.#notFoundHere(request.partition, answer) ?? taskAnswer(answer),
+      );
     const { gathering } = request;
     gathering.answers.push(answer);
     if (--gathering.missing === 0)
@@ -157,12 +164,29 @@ export class Answers {
     // What is changed during a cut-over would stay behind (outgoing.ts, O2).
     if (!READS.has(request.type) && !hosting.serving(partition))
       throw new RingError("NOT_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
+    if (!READS.has(request.type) && !this.#holdsLease()) throw noLease(partition);
     const askId = asks.expect(asker, deadlineMs);
     if (askId === undefined) return;
     const requestId = ++this.#requestId;
-    this.#requests.set(requestId, { type: "one", askId });
+    this.#requests.set(requestId, { type: "one", askId, partition });
     if (this.#requests.size > REQUEST_MEMORY) this.#requests.delete(this.#requests.keys().next().value!);
     engine.request(this.#here.now, partition, request, requestId);
+  }
+
+  /** What this node does not know may be known to its successor, or lie on the disk of an earlier owner. */
+  #notFoundHere(partition: Partition, answer: TaskAnswer): NodeAnswer | undefined {
+    if (answer.type !== "refused" || answer.code !== "TASK_NOT_FOUND") return undefined;
+    if (!this.#holdsLease()) return refusalOf(noLease(partition));
+    const away = this.#here.document?.stranded.find(
+      (entry) => entry.partition === partition && !liesIn(entry, this.#here),
+    );
+    if (away === undefined) return undefined;
+    const detail = `not among the tasks here, but older ones of partition ${partition} lie on the disk of ${away.member}`;
+    return { type: "refused", code: "STATE_AWAY", detail, retryAfterMs: 1_000 };
+  }
+
+  #holdsLease(): boolean {
+    return (this.#parts.leaseMs() ?? 0) > 0;
   }
 
   #gather(asker: Asker, request: TaskRequest): void {
@@ -171,7 +195,12 @@ export class Answers {
     const limit = "limit" in request ? request.limit : LIST_LIMIT;
     const paged = request.type === "list-dead";
     const gathering: Gathering = { asker, limit, paged, missing: partitions.length, answers: [] };
-    if (partitions.length === 0) return asks.answer(asker, { type: "task", answer: { type: "tasks", statuses: [] } });
+    if (partitions.length === 0)
+      return asks.answer(asker, {
+        type: "task",
+        answer:
+          request.type === "list-schedules" ? { type: "schedules", schedules: [] } : { type: "tasks", statuses: [] },
+      });
     for (const partition of partitions) {
       const requestId = ++this.#requestId;
       this.#requests.set(requestId, { type: "gather", gathering });
@@ -241,49 +270,6 @@ export class Answers {
       throw new RingError("NOT_FOUND", `no transfer of partition ${request.force} waits for handlers here`);
     outgoing.pump();
     return { type: "ok" };
-  }
-
-  #app(asker: Asker, request: Extract<NodeRequest, { type: "app" }>, deadlineMs: number): void {
-    const { asks, overrides, apps, changed } = this.#parts;
-    const home = this.#ring().owners[overrides.homeOf(request.app, this.#ring().ringSize)];
-    if (home !== this.#here.self) {
-      if (home === undefined)
-        throw new RingError("NO_OWNER", "the app's home partition has no owner", { retryAfterMs: 500 });
-      if (asker.type === "peer")
-        throw new RingError("NOT_OWNER", `${home} owns the app's home partition`, { retryAfterMs: 50 });
-      return asks.forward(asker, home, request, deadlineMs);
-    }
-    const override = overrides.next(request.app, request.action as AppAction, definitionOf(apps, request.app));
-    changed(override);
-    asks.answer(asker, { type: "ok" });
-  }
-
-  #apps(limit: number): readonly AppView[] {
-    const { apps, engine, overrides } = this.#parts;
-    const views = new Map<string, AppView>();
-    const add = (
-      app: string,
-      counts: { queued: number; running: number; dead: number; children: number; oldestWaitMs: number },
-    ): void => {
-      if (views.has(app) || views.size >= limit) return;
-      const found = apps.find(app as AppName);
-      const override = overrides.get(app as AppName);
-      if (found === undefined && override === undefined) return;
-      const { definition } = found ?? {};
-      views.set(app, {
-        app,
-        match: definition?.match ?? "",
-        version: definition?.version ?? "",
-        existence: override?.existence ?? "implied",
-        paused: override?.paused ?? false,
-        limits: { ...NO_LIMITS, ...definition?.limits, ...override?.limits },
-        ...counts,
-      });
-    };
-    for (const { app, ...counts } of engine.appViews(limit)) add(app, counts);
-    for (const app of apps.active()) add(app, NO_COUNTS);
-    for (const { app } of overrides.all()) add(app, NO_COUNTS);
-    return [...views.values()];
   }
 
   #status(): NodeStatus {
@@ -359,6 +345,10 @@ function committedAlone(
   return { ...commitPlan(alone, planOf(alone).id, keep), staged: document.staged };
 }
 
+function noLease(partition: Partition): RingError {
+  return new RingError("NO_LEASE", `this node may not own partition ${partition} any more`, { retryAfterMs: 500 });
+}
+
 function taskAnswer(answer: TaskAnswer): NodeAnswer {
   return answer.type === "refused" ? answer : { type: "task", answer };
 }
@@ -372,17 +362,6 @@ function refusalOf(error: RingError): NodeAnswer {
   };
 }
 
-/** Also of a deleted app: it may be created again. */
-function definitionOf(apps: AppSource, app: AppName): AppDefinition | undefined {
-  const found = apps.find(app);
-  if (found !== undefined) return found.definition;
-  for (const definition of apps.definitions()) {
-    const { match } = definition;
-    if (match === app || (match.endsWith("*") && app.startsWith(match.slice(0, -1)))) return definition;
-  }
-  return undefined;
-}
-
 const READS: ReadonlySet<TaskRequest["type"]> = new Set([
   "get",
   "wait",
@@ -391,8 +370,6 @@ const READS: ReadonlySet<TaskRequest["type"]> = new Set([
   "list-schedules",
   "read-state",
 ]);
-const NO_COUNTS = { queued: 0, running: 0, dead: 0, children: 0, oldestWaitMs: 0 };
-const NO_LIMITS = { queued: 0, running: 0, perSecond: 0, weight: 1 };
 const LIST_LIMIT = 1_000;
 /** `Wait` requests of this node that the engine has not answered, at most; the oldest are forgotten (they time out). */
 const REQUEST_MEMORY = 50_000;

@@ -300,14 +300,14 @@ export class Claimant {
       if (
         member.status === "down" &&
         live.has(member.name) &&
-        this.#liveness.linked(member.name) &&
+        this.#liveness.reached(member.name) &&
         this.#returns.mayReturn(now, member.name) &&
         this.#hooks.reachesStore?.(member.name) !== false
       ) {
         attempt((current) => markReturned(current, member.name));
       }
     }
-    const isThere = (name: NodeName): boolean => live.has(name) && this.#liveness.linked(name);
+    const isThere = (name: NodeName): boolean => live.has(name) && this.#liveness.reached(name);
     for (const change of this.#wellness.changes(now, document, isThere))
       attempt((current) => setUnwell(current, change));
     attempt(retireMembers);
@@ -321,7 +321,7 @@ export class Claimant {
         live: new Set(
           names.filter((name) => live.has(name) || this.#isAwaited(name) || this.#goesLater(current, name)),
         ),
-        answered: new Set([...live].filter((name) => this.#liveness.linked(name))),
+        answered: new Set([...live].filter((name) => this.#liveness.reached(name))),
       });
       return voters === current.voters ? current : setVoters(current, voters);
     });
@@ -336,7 +336,8 @@ export class Claimant {
     const { now } = this.#here;
     return [...this.#revocable]
       .filter(
-        ([name, until]) => until > now && !this.#liveness.linked(name) && findMember(document, name)?.status !== "down",
+        ([name, until]) =>
+          until > now && !this.#liveness.reached(name) && (findMember(document, name)?.status ?? "down") !== "down",
       )
       .map(([name]) => name);
   }

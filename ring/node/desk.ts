@@ -46,8 +46,8 @@ export class Desk {
   }
 
   fromPeer(from: NodeName, forward: Forward): void {
-    const { forwardId, origin, records } = forward;
-    const sink = new ForwardSink({ from, forwardId, origin, count: records.length }, (done) =>
+    const { forwardId, epoch, origin, records } = forward;
+    const sink = new ForwardSink({ from, forwardId, epoch, origin, count: records.length }, (done) =>
       this.#here.send(from, {
         type: "forwarded",
         forwardId,

@@ -14,6 +14,8 @@ export class Liveness {
   readonly #restarting = new Map<NodeName, Instant>();
   /** Members that nothing was heard of since this node started, and when that was noticed. */
   readonly #unheard = new Map<NodeName, Instant>();
+  /** Members whose name another one uses now (ownership rule 4), and since when: they are gone, whatever is heard under it. */
+  readonly #replaced = new Map<NodeName, Instant>();
   /** Dead members whose directories a peer (or this node) holds, by its word. */
   readonly #spokenFor = new Map<NodeName, NodeName>();
 
@@ -39,6 +41,12 @@ export class Liveness {
     }
   }
 
+  /** Whether whom one hears of under the member's name is another one. */
+  replaced(now: Instant, name: NodeName, isReplaced: boolean): void {
+    if (!isReplaced) this.#replaced.delete(name);
+    else if (!this.#replaced.has(name)) this.#replaced.set(name, now);
+  }
+
   restarting(name: NodeName, until: Instant): void {
     this.#restarting.set(name, until);
   }
@@ -57,6 +65,11 @@ export class Liveness {
     return name === this.#self || this.#links.has(name);
   }
 
+  /** The member itself, and nobody else under its name, can be reached. */
+  reached(name: NodeName): boolean {
+    return this.linked(name) && !this.#replaced.has(name);
+  }
+
   links(): ReadonlySet<NodeName> {
     return this.#links;
   }
@@ -68,7 +81,7 @@ export class Liveness {
   /** May vote and own; a member stopped on purpose counts while it is waited for. */
   live(now: Instant, name: NodeName): boolean {
     if (name === this.#self) return true;
-    if (this.#spokenFor.has(name)) return false;
+    if (this.#spokenFor.has(name) || this.#replaced.has(name)) return false;
     if (this.isRestarting(now, name)) return true;
     return this.#states.get(name)?.dead !== true && (this.#states.has(name) || this.#links.has(name));
   }
@@ -84,6 +97,8 @@ export class Liveness {
    * ring that is silent for `UNHEARD_MS` counts as well. To be asked of members only.
    */
   deadSince(now: Instant, name: NodeName): Instant | undefined {
+    const replaced = this.#replaced.get(name);
+    if (replaced !== undefined && name !== this.#self) return replaced;
     if (name === this.#self || this.isRestarting(now, name) || this.#links.has(name)) return undefined;
     const state = this.#states.get(name);
     if (state !== undefined) return state.dead ? state.since : undefined;

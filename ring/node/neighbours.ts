@@ -129,7 +129,15 @@ export class Neighbours {
   follow(document: RingDocument): void {
     const tags = this.#swim.members()[0]?.tags ?? new Map<string, string>();
     this.step({ type: "set-tags", tags: new Map([...tags, ["epoch", String(document.epoch)]]) });
+    for (const member of this.#swim.members()) this.#tellApart(member);
     this.#keepLinks();
+  }
+
+  /** Another directory under a member's name is not that member (ownership rule 4). */
+  #tellApart({ name, tags }: MemberView): void {
+    const { document, now } = this.#here;
+    const [known, heard] = [document === undefined ? undefined : findMember(document, name)?.id, tags.get("id")];
+    this.#liveness.replaced(now, name, known !== undefined && heard !== undefined && known !== heard);
   }
 
   toAll(message: NodeMessage): void {
@@ -173,6 +181,7 @@ export class Neighbours {
   #notice(notice: MemberNotice): void {
     const { name } = notice.member;
     this.#liveness.notice(this.#here.now, notice);
+    this.#tellApart(notice.member);
     if (notice.type === "member-dead") this.#hooks.suspect(name);
     if (notice.type !== "member-updated") this.#here.note(notice.type, name);
     this.#keepLinks();

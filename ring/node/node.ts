@@ -14,11 +14,11 @@ import type { MemberView } from "../membership/events.ts";
 import type { Swim } from "../membership/swim.ts";
 import type { RegisterState } from "../register/messages.ts";
 import type { Row } from "../store.ts";
-import type { AppOverride } from "../tasks/definition.ts";
 import type { TaskEngineContract } from "../tasks/engine-contract.ts";
 import { passEpoch } from "../transition.ts";
 import { Adoption } from "./adoption.ts";
 import { Answers } from "./answers.ts";
+import { AppSettings } from "./app-settings.ts";
 import type { AppSource } from "./app-source.ts";
 import { Asks } from "./asks.ts";
 import { Claimant } from "./claimant.ts";
@@ -33,7 +33,7 @@ import { Liveness } from "./liveness.ts";
 import type { Giving, NodeMessage } from "./messages.ts";
 import { Neighbours } from "./neighbours.ts";
 import { Outgoing } from "./outgoing.ts";
-import { NODE_ROWS, Overrides, overrideChange } from "./overrides.ts";
+import { NODE_ROWS, Overrides } from "./overrides.ts";
 import type { NodeRequest, NodeStatus, TransferView } from "./requests.ts";
 import { type Admission, Router } from "./router.ts";
 import { Seat } from "./seat.ts";
@@ -86,6 +86,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   readonly #storeLease: StoreLease;
   readonly #soleSeat: SoleSeat;
   readonly #overrides = new Overrides();
+  readonly #settings: AppSettings;
   #effects: NodeEffect[] = [];
   #loopback: NodeMessage[] = [];
   #readId = 0;
@@ -271,6 +272,14 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
               : "the receiver cannot reach the store",
       },
     });
+    this.#settings = new AppSettings(here, {
+      overrides: this.#overrides,
+      apps,
+      engine,
+      commits: this.#commits,
+      asks: this.#asks,
+      links: () => liveness.links(),
+    });
     this.#answers = new Answers(here, {
       asks: this.#asks,
       engine,
@@ -278,7 +287,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       claimant: this.#claimant,
       outgoing: this.#outgoing,
       limit,
-      overrides: this.#overrides,
+      settings: this.#settings,
       apps,
       liveness,
       adoption: this.#adoption,
@@ -288,7 +297,6 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       state: () => this.#state(),
       leaseMs: () =>
         this.#seat.leaseUntil === undefined ? undefined : Math.max(0, Math.round(this.#seat.leaseUntil - here.now)),
-      changed: (override) => this.#overrideChanged(override, true),
     });
   }
 
@@ -528,7 +536,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       }
       case "apps":
         this.#neighbours.learnApps(from, message.loaded);
-        for (const override of message.overrides) this.#overrideChanged(override, false);
+        this.#settings.told(from, message.overrides);
         return;
       case "speaking-for":
         this.#liveness.speaks(from, message.members);
@@ -701,15 +709,6 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#seat.start();
     const { document } = this.#options.register;
     if (document !== undefined && this.#here.document === undefined) this.#follow(document);
-  }
-
-  #overrideChanged(override: AppOverride, tell: boolean): void {
-    if (!this.#overrides.learn(override)) return;
-    const { apps } = this.#options;
-    this.#commits.add(NODE_ROWS, overrideChange(override));
-    apps.override(override);
-    this.#engine.appChanged(this.#here.now, override.app);
-    if (tell) this.#neighbours.toAll({ type: "apps", loaded: apps.presence(), overrides: [override] });
   }
 
   // Rows and commits.

@@ -14,6 +14,12 @@ export const NODE_ROWS = 4_096 as Partition;
 
 export type AppAction = "create" | "delete" | "pause" | "resume" | { readonly limits: Partial<AppLimits> };
 
+export interface Numbering {
+  readonly definition: AppDefinition | undefined;
+  /** Of the app's home partition. */
+  readonly generation: number;
+}
+
 export class Overrides {
   readonly #known = new Map<AppName, AppOverride>();
 
@@ -49,14 +55,15 @@ export class Overrides {
   }
 
   /** The app's next override. Throws `APP_UNKNOWN` where there is nothing to change, `QUEUE_FULL` at the limit. */
-  next(app: AppName, action: AppAction, definition: AppDefinition | undefined): AppOverride {
+  next(app: AppName, action: AppAction, { definition, generation }: Numbering): AppOverride {
     const known = this.#known.get(app);
     if (known === undefined && this.#known.size >= OVERRIDE_LIMIT)
       throw new RingError("QUEUE_FULL", `${OVERRIDE_LIMIT} apps have settings of their own`);
     if (definition === undefined && action !== "delete")
       throw new RingError("APP_UNKNOWN", `no loaded app or template matches ${app}`);
     const base: AppOverride = known ?? { app, version: 0, existence: "implied", paused: false, limits: {} };
-    const version = base.version + 1;
+    // Two owners of the home never give the same number, also when the later one has not heard of the earlier one's change.
+    const version = Math.max(base.version, generation * VERSIONS_PER_GENERATION) + 1;
     if (action === "create") return { ...base, version, existence: "created" };
     if (action === "delete") return { ...base, version, existence: "deleted" };
     if (action === "pause" || action === "resume") return { ...base, version, paused: action === "pause" };
@@ -101,3 +108,5 @@ function checkOverride(value: unknown): AppOverride | undefined {
 const LIMIT_NAMES = ["queued", "running", "perSecond", "weight"] as const;
 const OVERRIDE_KIND = 0x10;
 const OVERRIDE_LIMIT = 100_000;
+/** Generations are u32: both fit into a safe integer. */
+const VERSIONS_PER_GENERATION = 2 ** 20;

@@ -8,6 +8,8 @@
  *     (the owner deduplicates by id).
  * R4  What waits here and what is on its way is bounded by bytes as well as by tasks, and one forward holds about
  *     `FORWARD_BYTES`: however much waited for an owner, it reaches it in messages that a link takes.
+ * R5  What a peer forwarded waits here while this node has no lease, or does not know the document yet by which the peer chose
+ *     it: refused, it would come back behind what the peer sent after it and what is taken by then (R1).
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -23,6 +25,8 @@ export interface OutcomeSink {
   settle(token: number, outcome: SubmitOutcome): void;
   /** Its tasks came from a peer. */
   readonly forwarded: boolean;
+  /** Of that peer, when it sent them. */
+  readonly epoch?: number;
   readonly origin: "client" | "child";
 }
 
@@ -176,10 +180,10 @@ export class Router {
       if (admission === "serve") this.#local.submit(partition, item.record, item.sink, item.token);
       else if (admission === "draining") item.sink.settle(item.token, DRAINING);
       else if (admission === "disk-full") item.sink.settle(item.token, DISK_FULL);
-      else if (admission === "no-lease" && item.sink.forwarded) item.sink.settle(item.token, NO_LEASE);
       else this.#enqueue(item);
       return;
     }
+    if ((item.sink.epoch ?? 0) > (this.#here.document?.epoch ?? 0)) return this.#enqueue(item); // R5
     if (item.sink.forwarded) return item.sink.settle(item.token, NOT_OWNER);
     if (owner === undefined || !this.#here.linked(owner) || isFull(this.#underWay, UNDER_WAY_LIMIT))
       return this.#enqueue(item);
@@ -284,12 +288,6 @@ const NOT_READY: SubmitOutcome = {
   retryAfterMs: 500,
 };
 const NOT_OWNER: SubmitOutcome = { type: "refused", code: "NOT_OWNER", detail: "the ring changed", retryAfterMs: 50 };
-const NO_LEASE: SubmitOutcome = {
-  type: "refused",
-  code: "NO_LEASE",
-  detail: "the owner holds no lease",
-  retryAfterMs: 200,
-};
 const DRAINING: SubmitOutcome = {
   type: "refused",
   code: "DRAINING",

@@ -31,16 +31,18 @@ export class ForwardSink implements OutcomeSink {
   readonly origin: "client" | "child";
   readonly from: NodeName;
   readonly forwardId: number;
+  readonly epoch: number;
   readonly outcomes: SubmitOutcome[];
   #missing: number;
   readonly #complete: (sink: ForwardSink) => void;
 
   constructor(
-    forward: { from: NodeName; forwardId: number; origin: "client" | "child"; count: number },
+    forward: { from: NodeName; forwardId: number; epoch: number; origin: "client" | "child"; count: number },
     complete: (sink: ForwardSink) => void,
   ) {
     this.from = forward.from;
     this.forwardId = forward.forwardId;
+    this.epoch = forward.epoch;
     this.origin = forward.origin;
     this.outcomes = new Array<SubmitOutcome>(forward.count);
     this.#missing = forward.count;

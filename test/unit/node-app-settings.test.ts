@@ -1,0 +1,89 @@
+/** revC: what was said of an app at run time reaches every node, and survives who acknowledged it. */
+
+import { expect, test } from "vitest";
+import { hashKey, partitionOfHash } from "../../ring/hash.ts";
+import { Overrides } from "../../ring/node/overrides.ts";
+import type { AppView, NodeAnswer } from "../../ring/node/requests.ts";
+import type { AppDefinition } from "../../ring/tasks/definition.ts";
+import { Scene } from "../simulation/scene.ts";
+
+function isPaused(scene: Scene, number: number): boolean | undefined {
+  let view: AppView | undefined;
+  const host = scene.host(number);
+  host.onAnswer = (_id, answer) => {
+    if (answer.type === "apps") view = answer.apps.find(({ app }) => app === "alpha");
+  };
+  scene.ask(host, { type: "list-apps", limit: 100 });
+  scene.pass(10);
+  return view?.paused;
+}
+
+/** Asks that node, and says when the answer came. */
+function ask(scene: Scene, number: number, action: "pause" | "resume" | { limits: { running: number } }): NodeAnswer[] {
+  const answers: NodeAnswer[] = [];
+  scene.host(number).onAnswer = (_id, answer) => void answers.push(answer);
+  scene.ask(scene.host(number), { type: "app", app: "alpha" as never, action });
+  return answers;
+}
+
+function homeOf(scene: Scene): number {
+  const owner = scene.document()!.owners[partitionOfHash(hashKey("alpha", ""), 8)];
+  return scene.hosts.findIndex(({ name }) => name === owner) + 1;
+}
+
+test("a pause that was acknowledged is known to every node, also to one that could not be reached by who acknowledged it", () => {
+  const scene = new Scene({ nodes: 4, apart: true });
+  scene.begin();
+  const home = homeOf(scene);
+  const [cut, other] = [1, 2, 3, 4].filter((number) => number !== home);
+  const [homeHost, cutHost] = [scene.host(home), scene.host(cut!)];
+  // Only these two cannot reach each other; they reach all others, so nobody is dead.
+  scene.network.cut(homeHost.name, cutHost.name);
+  scene.network.cut(cutHost.name, homeHost.name);
+  scene.pass(8_000);
+  const answers = ask(scene, home, "pause");
+  scene.pass(2_000);
+  expect(answers).toMatchObject([{ type: "ok" }]);
+  expect(isPaused(scene, other!)).toBe(true);
+  // The one that acknowledged it goes, for good.
+  homeHost.crash();
+  scene.network.heal();
+  scene.until(() => !(scene.document(other)?.owners.includes(homeHost.name) ?? true), 60_000);
+  scene.pass(60_000);
+  expect(isPaused(scene, cut!)).toBe(true);
+});
+
+test("two owners of an app's home that number their changes alike end in one setting everywhere", () => {
+  const [a, b] = [new Overrides(), new Overrides()];
+  const app = "alpha" as never;
+  const definition = {} as AppDefinition;
+  // b became the owner of the home before it heard of what a had acknowledged.
+  const one = a.next(app, "pause", { definition, generation: 4 });
+  const two = b.next(app, { limits: { running: 3 } }, { definition, generation: 5 });
+  a.learn(one);
+  b.learn(two);
+  a.learn(two);
+  b.learn(one);
+  expect(a.get(app)).toEqual(b.get(app));
+});
+
+test("P1: a pause that was acknowledged is still there after a crash of its only node", () => {
+  const scene = new Scene({ nodes: 1 });
+  scene.begin();
+  const host = scene.host(1);
+  const answers: NodeAnswer[] = [];
+  host.onAnswer = (_id, answer) => void answers.push(answer);
+  host.step({
+    type: "ask",
+    askId: 7,
+    request: { type: "app", app: "alpha" as never, action: "pause" },
+    deadlineMs: 1_000,
+  });
+  scene.until(() => answers.length > 0, 1_000);
+  expect(answers).toMatchObject([{ type: "ok" }]);
+  host.crash();
+  scene.pass(1_000);
+  host.start({ seeds: [host.address] });
+  scene.pass(10_000);
+  expect(isPaused(scene, 1)).toBe(true);
+});
