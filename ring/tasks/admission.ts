@@ -31,6 +31,8 @@ export class Admission {
   readonly #results: Results;
   readonly #parked: Map<Vnode, Parked[]> = new Map();
   #parkedCount = 0;
+  /** Of this step; those that do not start in it are detached. */
+  readonly #entered: Task[] = [];
   /** Apps with acceptances that no event has told of yet. */
   readonly #accepted: AppRun[] = [];
 
@@ -177,7 +179,10 @@ export class Admission {
       const { app } = task;
       if (task.token >= 0) core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.id } });
       if (app.accepted++ === 0) this.#accepted.push(app);
-      if (task.phase === "accepting") this.#lanes.enter(now, task);
+      if (task.phase === "accepting") {
+        this.#lanes.enter(now, task);
+        this.#entered.push(task);
+      }
     }
     this.#lanes.flushOlder(now);
     for (const app of this.#accepted) {
@@ -185,6 +190,12 @@ export class Admission {
       app.accepted = 0;
     }
     this.#accepted.length = 0;
+  }
+
+  /** What could start has started. A task that waits must not keep alive the message that it came in, with all the others in it. */
+  detach(): void {
+    for (const task of this.#entered) if (task.phase === "queued") task.record = detachRecord(task.record);
+    this.#entered.length = 0;
   }
 
   /** The partition's rows, or its older tasks, are all here: decides the submits that came meanwhile. */

@@ -6,7 +6,7 @@ import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import { Fifo } from "./fifo.ts";
 import { holdsBack } from "./hold-back.ts";
-import type { AppRun, TypeRun } from "./model.ts";
+import type { AppRun, Lane, TypeRun } from "./model.ts";
 
 export class AppRing {
   readonly #core: Core;
@@ -16,6 +16,25 @@ export class AppRing {
 
   constructor(core: Core) {
     this.#core = core;
+  }
+
+  /** The lane may start: it waits for its turn. */
+  queue(lane: Lane): void {
+    const { app } = lane;
+    app.ready.push(lane, lane.tasks.peek()?.record.priority ?? 0);
+    if (app.ready.size > 2 * app.queued + STALE) {
+      for (const dropped of app.ready.keep(isReady)) this.unpromise(dropped);
+      this.wakeTypes(app);
+    }
+    if (!app.listed) this.enlist(app);
+  }
+
+  /** The lane waits for a slot of its head's type. */
+  wait(lane: Lane, type: TypeRun): void {
+    lane.phase = "type-full";
+    type.waiting.push(lane);
+    if (type.waiting.size > 2 * lane.app.queued + STALE)
+      type.waiting.replace([...new Set(type.waiting.toArray().filter(isTypeFull))]);
   }
 
   /** The app whose turn it is. */
@@ -90,13 +109,24 @@ export class AppRing {
     this.enlist(app);
   }
 
+  /** Its turn has come, or it has left the queue: the slot that it was woken for is anybody's. */
+  unpromise(lane: Lane): TypeRun | undefined {
+    const { slot } = lane;
+    if (slot === undefined) return undefined;
+    lane.slot = undefined;
+    slot.promised--;
+    return slot;
+  }
+
   /** Slots of a type are free: lanes that waited for them are ready again. */
   wakeType(app: AppRun, type: TypeRun): void {
-    for (let free = type.type.concurrency - type.running; free > 0; ) {
+    for (let free = type.type.concurrency - type.running - type.promised; free > 0; ) {
       const lane = type.waiting.shift();
       if (lane === undefined) return;
       if (lane.phase !== "type-full") continue;
       lane.phase = "ready";
+      lane.slot = type;
+      type.promised++;
       app.ready.push(lane, lane.tasks.peek()?.record.priority ?? 0);
       free--;
     }
@@ -111,6 +141,16 @@ export function mayStart(app: AppRun): boolean {
   return app.definition !== undefined && !app.paused && app.running < app.limits.running;
 }
 
+function isReady(lane: Lane): boolean {
+  return lane.phase === "ready";
+}
+
+function isTypeFull(lane: Lane): boolean {
+  return lane.phase === "type-full";
+}
+
+/** Entries of lanes that wait for something else by now, or are gone, beside as many as there are tasks. */
+const STALE = 64;
 /** A rate allows bursts of a tenth of a second. */
 const BURST_SECONDS = 0.1;
 const TOKEN_ROUNDING = 1e-9;

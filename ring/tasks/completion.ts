@@ -6,6 +6,7 @@
  * X3  An attempt that was aborted for the node's sake (lease, handoff, shutdown) and failed is not counted.
  * X4  An attempt whose children find no room in the outbox is made again, and counts only when nothing of its app's has left it for
  *     `STILL_MS` (`hold-back.ts`, H3).
+ * X6  A task whose cancel was asked for while it ran is not tried again, whatever else went wrong with its attempt.
  * X5  A task may run without its state while that is on an absent machine, together with the task's end. Once that has come, the
  *     attempt is not made again on top of the state that its end has changed.
  */
@@ -20,12 +21,12 @@ import type { Lanes } from "./lanes.ts";
 import type { Lane, Task, TypeRun } from "./model.ts";
 import type { Moment } from "./moment.ts";
 import type { Outbox } from "./outbox.ts";
-import { detachRecord } from "./record.ts";
+import { detachRecord, emptyRecord } from "./record.ts";
 import type { Results } from "./results.ts";
 import { FLAG } from "./rows.ts";
 import type { RunningAttempt } from "./running-attempt.ts";
 import type { States } from "./states.ts";
-import type { AttemptEnd, TaskFailure } from "./task.ts";
+import type { AttemptEnd, TaskFailure, TaskRecord } from "./task.ts";
 
 export interface CompletionOptions {
   readonly core: Core;
@@ -176,6 +177,7 @@ export class Completion {
       if (task.endState === "dead") this.#options.dead.buried(task);
       else this.#options.results.remember(now, task);
       this.#options.onEnded(now, task);
+      if (vnode.arrivals.size > 0) task.record = GONE; // it may stand in there for long, behind one that waits
     }
   }
 
@@ -222,6 +224,7 @@ export class Completion {
   }
 
   #failed(now: Instant, lane: Lane, task: Task, type: TypeRun, failure: TaskFailure, retryAfterMs?: number): void {
+    if (task.cancelling) return this.cancelled(now, task); // X6
     if (task.endedElsewhere !== undefined) return this.endedBefore(now, task, task.endedElsewhere); // X5
     task.attempts = Math.min(task.attempts + 1, 65_535);
     task.failure = failure;
@@ -236,6 +239,7 @@ export class Completion {
 
   /** No room for another dead letter: the task goes on, slowly, and says why. */
   #tryAgainSlowly(now: Instant, lane: Lane, task: Task): void {
+    if (task.cancelling) return this.cancelled(now, task); // X6
     task.waits = "DEAD_LETTERS_FULL";
     const type = lane.app.types.get(task.record.type);
     if (type === undefined) this.#again(now, lane, task);
@@ -244,6 +248,7 @@ export class Completion {
 
   /** No room for its children. */
   #turnedDown(now: Instant, lane: Lane, task: Task, type: TypeRun): void {
+    if (task.cancelling) return this.cancelled(now, task); // X6
     if (task.endedElsewhere !== undefined) return this.endedBefore(now, task, task.endedElsewhere); // X5
     const { app } = task;
     const seen = this.#turned.get(task);
@@ -284,6 +289,7 @@ export class Completion {
 
   /** The same attempt once more: nothing was counted, nothing is written. */
   #again(now: Instant, lane: Lane, task: Task): void {
+    if (task.cancelling) return this.cancelled(now, task); // X6
     task.phase = task.attempts === 0 ? "queued" : "retrying";
     task.dueAt = 0;
     this.#options.lanes.settle(now, lane);
@@ -300,17 +306,15 @@ export class Completion {
 class Ended {
   readonly type = "ended";
   readonly #task: Task;
+  readonly taskType: string;
 
   constructor(task: Task) {
     this.#task = task;
+    this.taskType = task.record.type;
   }
 
   get app(): AppName {
     return this.#task.app.name;
-  }
-
-  get taskType(): string {
-    return this.#task.record.type;
   }
 
   get id(): string {
@@ -349,6 +353,8 @@ function bounded(failure: TaskFailure): TaskFailure {
   return failure.stack === undefined ? { name, message } : { name, message, stack: failure.stack.slice(0, 4_096) };
 }
 
+/** Of tasks that have ended: their payload is nobody's any more. */
+const GONE: TaskRecord = emptyRecord();
 export const DEADLINE_FAILURE: TaskFailure = {
   name: "DEADLINE",
   message: "the task's deadline passed before it was done",

@@ -132,7 +132,7 @@ export class Core {
     for (const [name, type] of found.definition.types) {
       const known = app.types.get(name);
       if (known !== undefined) known.type = type;
-      else app.types.set(name, { type, running: 0, waiting: new Fifo(), usesState: false });
+      else app.types.set(name, { type, running: 0, promised: 0, waiting: new Fifo(), usesState: false });
     }
     for (const name of app.types.keys())
       if (!found.definition.types.has(name) && app.types.get(name)?.running === 0) app.types.delete(name);
@@ -213,6 +213,7 @@ export class Core {
   countQueued(task: Task, sign: 1 | -1): void {
     task.vnode.queued += sign;
     task.app.queued += sign;
+    task.app.queuedBytes += sign * task.bytes;
     this.queuedTasks += sign;
     this.queuedBytes += sign * task.bytes;
   }

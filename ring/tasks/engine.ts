@@ -362,6 +362,7 @@ export class TaskEngine implements TaskEngineContract {
     core.flushAfterwards();
     this.#states.flush();
     this.#proceed(now);
+    this.#admission.detach();
   }
 
   view(partition: Partition): PartitionView | undefined {
@@ -408,9 +409,8 @@ export class TaskEngine implements TaskEngineContract {
       for (const task of this.#core.changed.splice(0)) this.#waiters.changed(now, task);
   }
 
-  #onEnded(now: Instant, task: Task): void {
-    const { id } = task;
-    if (this.#waiters.size > 0) this.#waiters.ended(now, id, this.#results.find(task.vnode, id));
+  #onEnded(now: Instant, { id, vnode }: Task): void {
+    if (this.#waiters.size > 0) this.#waiters.ended(now, id, this.#results.find(vnode, id));
     this.#schedules.ended(now, id);
   }
 

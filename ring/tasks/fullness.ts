@@ -12,5 +12,10 @@ export function fullBound(
   const { limits } = core;
   if (app.queued >= most) return "app";
   if (core.queuedTasks >= limits.queuedTasks) return "tasks";
-  return core.queuedBytes + bytes > limits.queuedBytes ? "bytes" : undefined;
+  // Of what the others leave an app may fill all but a part, so that there is always room for one that has little (promise P4).
+  const free = limits.queuedBytes - core.queuedBytes;
+  return bytes > free || app.queuedBytes + bytes > free * SHARE ? "bytes" : undefined;
 }
+
+/** An app alone fills four fifths, two a bit less than a half each, and so on. */
+const SHARE = 4;

@@ -61,6 +61,7 @@ export class Lanes {
       }
       const last = lane.tasks.last();
       if (last !== undefined && comparePositions(last, task) > 0) {
+        this.#states.rouse(lane); // not forgotten meanwhile
         this.#older.set(lane, [task]);
         return;
       }
@@ -102,11 +103,13 @@ export class Lanes {
   /** Puts tasks where their positions say, behind the head if that is running. */
   insert(now: Instant, lane: Lane, tasks: readonly Task[]): void {
     const standing = lane.tasks.toArray().filter(stands);
+    const first = lane.tasks.peek();
     const head = lane.attempt === undefined ? undefined : standing.shift();
     const all = [...standing, ...tasks].sort(comparePositions);
     lane.tasks.replace(head === undefined ? all : [head, ...all]);
     lane.ended = 0;
-    if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
+    if (waitsForHead(lane) && lane.tasks.peek() !== first) this.#retry(now, lane);
+    else if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
   }
 
   /** A task ended without having run (cancelled, past its deadline): takes it out of wherever it stands. */
@@ -123,15 +126,18 @@ export class Lanes {
       lane.tasks.replace(lane.tasks.toArray().filter(stands));
       lane.ended = 0;
     }
-    // A slot of its type was waited for by the head alone; the other phases look at the lane again when they end. But a lane with
-    // nothing left waits for nothing: it would outlive its partition, which is closed task by task.
+    // A slot of its type, its type, or its state was waited for by the head alone; the other phases look at the lane again when they
+    // end. But a lane with nothing left waits for nothing: it would outlive its partition, which is closed task by task.
     const isEmpty = lane.tasks.size === lane.ended && lane.phase !== "running";
-    if (isEmpty || (lane.phase === "type-full" && wasHead)) this.#retry(now, lane);
+    if (isEmpty || (waitsForHead(lane) && wasHead)) this.#retry(now, lane);
     else if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
   }
 
-  /** Decides what the lane waits for. Not for a lane that runs or is gone, nor for one that reads and has tasks. */
-  settle(now: Instant, lane: Lane): void {
+  /**
+   * Decides what the lane waits for. Not for a lane that runs or is gone, nor for one that reads and has tasks. One that has its
+   * turn and may start does not queue for it.
+   */
+  settle(now: Instant, lane: Lane, hasTurn = false): void {
     lane.timer = this.#core.timers.remove(lane.timer);
     let head = lane.tasks.peek();
     while (head !== undefined && !stands(head)) {
@@ -142,24 +148,24 @@ export class Lanes {
     if (head === undefined) {
       lane.phase = "idle";
       this.#states.rest(lane);
-    } else if (lane.paused) lane.phase = "paused";
+      return;
+    }
+    if (lane.paused) lane.phase = "paused";
     else if (head.dueAt > now) {
       lane.phase = "backing-off";
       lane.timer = this.#core.timers.set(head.dueAt, { type: "lane-due", lane });
     } else if (lane.phase !== "ready") {
       lane.phase = "ready";
-      lane.app.ready.push(lane, head.record.priority);
-      if (!lane.app.listed) this.#ring.enlist(lane.app);
+      if (hasTurn) return;
+      this.#ring.queue(lane);
     }
+    if (lane.state !== undefined) this.#states.spare(lane);
   }
 
   laneOf(task: Task): Lane {
     const { app, record, vnode } = task;
     const known = app.lanes.get(record.key);
-    if (known !== undefined) {
-      if (known.cached) this.#states.rouse(known);
-      return known;
-    }
+    if (known !== undefined) return known;
     const paused = vnode.pausedKeys.size > 0 && vnode.pausedKeys.has(laneName(app.name, record.key));
     const lane = new Lane(app, record.key, record.hash, vnode, paused);
     app.lanes.set(record.key, lane);
@@ -196,6 +202,11 @@ export class Lanes {
     lane.phase = "idle";
     this.settle(now, lane);
   }
+}
+
+/** For something that only its head needs. */
+function waitsForHead({ phase }: Lane): boolean {
+  return phase === "type-full" || phase === "unknown" || phase === "away";
 }
 
 function stands(task: Task): boolean {

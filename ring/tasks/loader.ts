@@ -25,7 +25,7 @@ import { OlderTasks } from "./older-tasks.ts";
 import type { Outbox } from "./outbox.ts";
 import { isPaused, type ReadRow, readRow, type TaskRow, unreadKey, unreadRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
-import { dedupeName, type Results } from "./results.ts";
+import { dedupeName, type Results, readDedupeName } from "./results.ts";
 import {
   KIND,
   keyedRow,
@@ -134,7 +134,7 @@ export class Loader {
     this.#endOlder(vnode);
     for (const [name, id] of vnode.dedupe) {
       if (vnode.known.has(id)) continue;
-      const [app = "", key = "", idempotencyKey = ""] = name.split("\0");
+      const { app, key, idempotencyKey } = readDedupeName(name);
       vnode.dedupe.delete(name);
       this.#core.erase(vnode, keyedRow(KIND.dedupe, app, key, idempotencyKey));
     }

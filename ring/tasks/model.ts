@@ -96,6 +96,8 @@ export class Vnode {
 export interface TypeRun {
   type: TaskType;
   running: number;
+  /** Lanes that were woken for a slot and have not had their turn yet. */
+  promised: number;
   /** Lanes whose head is of this type, which is at its concurrency. */
   readonly waiting: Fifo<Lane>;
   /** Seen to touch `ctx.state` (ownership rule 17). */
@@ -124,6 +126,7 @@ export class AppRun {
   queued = 0;
   /** Of partitions that are loading: not queued yet. */
   loading = 0;
+  queuedBytes = 0;
   running = 0;
   dead = 0;
   schedules = 0;
@@ -200,6 +203,8 @@ export class Lane {
   paused: boolean;
   attempt: RunningAttempt | undefined = undefined;
   timer: Timer<Wake> | undefined = undefined;
+  /** The type that it was woken for, until its turn comes. */
+  slot: TypeRun | undefined = undefined;
   /** Ended tasks that still stand in `tasks`. */
   ended = 0;
   /** `undefined`: must be read from the store before it is used. */
@@ -211,7 +216,7 @@ export class Lane {
   stateGroup = -1;
   /** Rises when rows of it come from elsewhere: a read of before does not count. */
   stateChanged = 0;
-  /** Neighbours in the list of idle lanes that keep their state. */
+  /** Neighbours in the list of lanes that do not run and keep their state. */
   older: Lane | undefined = undefined;
   newer: Lane | undefined = undefined;
   cached = false;
@@ -256,6 +261,8 @@ export class Task implements Position {
   started: Moment | undefined = undefined;
   ended: Moment | undefined = undefined;
   endState: "done" | "dead" | "cancelled" = "done";
+  /** Asked for while it ran: it is done or cancelled, and not tried again. */
+  cancelling = false;
   failure: TaskFailure | undefined = undefined;
   result: Uint8Array | undefined = undefined;
   waits: string | undefined = undefined;

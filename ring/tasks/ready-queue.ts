@@ -31,6 +31,23 @@ export class ReadyQueue<T> {
     return this.#usual.shift();
   }
 
+  /** Drops what is not wanted, and what is there twice; returns what was dropped. */
+  keep(isWanted: (item: T) => boolean): T[] {
+    const seen = new Set<T>();
+    const dropped: T[] = [];
+    for (const queue of [...this.#others.map((entry) => entry.queue), this.#usual]) {
+      const before = queue.toArray();
+      const kept = before.filter((item) => {
+        if (!isWanted(item)) dropped.push(item);
+        else if (!seen.has(item)) return seen.add(item) !== undefined;
+        return false;
+      });
+      queue.replace(kept);
+      this.#size -= before.length - kept.length;
+    }
+    return dropped;
+  }
+
   /** The lane that would come next among those of priority 0, for views. */
   peek(): T | undefined {
     return this.#usual.peek() ?? this.#others.find((entry) => entry.queue.size > 0)?.queue.peek();

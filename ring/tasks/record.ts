@@ -93,6 +93,11 @@ export function undelayedRecord(record: TaskRecord): TaskRecord {
   return now;
 }
 
+/** Of nothing. */
+export function emptyRecord(): TaskRecord {
+  return new ParsedRecord(new Uint8Array(0), 0, 0, "" as AppName, "", "", "", 0, undefined);
+}
+
 /** A copy; it is no object that can be spread. */
 function over(wire: Uint8Array, record: TaskRecord): ParsedRecord {
   const { app, type, key, id, hash, idempotencyKey } = record;

@@ -132,6 +132,7 @@ export class Requests {
     if (known.phase === "running" && attempt !== undefined) {
       this.#options.scheduler.abort(attempt, "cancelled");
       known.waits = "CANCELLING";
+      known.cancelling = true;
       this.#answer(requestId, { type: "task", status: statusOf(this.#core, now, known) });
       return;
     }

@@ -29,6 +29,8 @@ export class Residents {
   readonly #core: Core;
   readonly #residents: Map<DeclaredResident, Resident> = new Map();
   readonly #byAttempt: Map<number, Resident> = new Map();
+  /** Those that have an attempt under way, also of one that is declared no longer. */
+  readonly #busy: Set<string> = new Set();
 
   constructor(core: Core) {
     this.#core = core;
@@ -81,6 +83,7 @@ export class Residents {
       this.#stop(resident, "handoff");
       if (resident.attempt !== undefined) {
         this.#byAttempt.delete(resident.attempt.attemptId);
+        this.#busy.delete(nameOf(resident));
         this.#core.running.delete(resident.attempt);
       }
     }
@@ -89,9 +92,14 @@ export class Residents {
   ended(now: Instant, attempt: RunningAttempt): void {
     const resident = this.#byAttempt.get(attempt.attemptId);
     if (resident === undefined) return;
+    const wasFull = this.#byAttempt.size >= this.#core.limits.residents;
     this.#byAttempt.delete(attempt.attemptId);
+    this.#busy.delete(nameOf(resident));
     resident.attempt = undefined;
-    if (this.#residents.get(resident.declared) !== resident) return;
+    if (this.#residents.get(resident.declared) !== resident) {
+      this.startAll(now); // one declared anew may wait for this one, or any for its place
+      return;
+    }
     const { baseMs, maxMs } = resident.declared.backoff;
     resident.failures =
       attempt.aborted !== undefined || now - attempt.startedAt > Math.max(maxMs, CALM_MS) ? 0 : resident.failures + 1;
@@ -101,6 +109,7 @@ export class Residents {
       type: "subject",
       subject: resident,
     });
+    if (wasFull) this.startAll(now);
   }
 
   /** A paused or deleted app's residents stop. */
@@ -118,6 +127,7 @@ export class Residents {
     if (resident.attempt !== undefined || !core.startsAllowed || !resident.vnode.mayStart) return; // N1
     const app = core.appOf(resident.declared.app);
     if (app.paused || app.definition === undefined || this.#byAttempt.size >= core.limits.residents) return;
+    if (this.#busy.has(nameOf(resident))) return;
     const attempt = new RunningAttempt(
       resident.vnode,
       core.running.nextId(),
@@ -130,6 +140,7 @@ export class Residents {
     attempt.resident = resident.declared.name;
     resident.attempt = attempt;
     this.#byAttempt.set(attempt.attemptId, resident);
+    this.#busy.add(nameOf(resident));
     core.running.add(attempt);
     core.output.starts.push(attempt);
   }
@@ -145,6 +156,10 @@ export class Residents {
     attempt.aborted = reason;
     this.#core.output.aborts.push({ attemptId: attempt.attemptId, reason });
   }
+}
+
+function nameOf({ declared }: Resident): string {
+  return `${declared.app}\0${declared.name}`;
 }
 
 /** What a resident's attempt carries as its task: app, name as type and key, an id of its own. */

@@ -279,8 +279,16 @@ export class Results {
   }
 }
 
+/** Keys may hold any character, so their length tells where one ends. */
 export function dedupeName(app: string, key: string, idempotencyKey: string): string {
-  return `${app}\0${key}\0${idempotencyKey}`;
+  return `${app}\0${key.length}\0${key}${idempotencyKey}`;
+}
+
+export function readDedupeName(name: string): { app: string; key: string; idempotencyKey: string } {
+  const appEnd = name.indexOf("\0");
+  const keyAt = name.indexOf("\0", appEnd + 1) + 1;
+  const keyEnd = keyAt + Number(name.slice(appEnd + 1, keyAt - 1));
+  return { app: name.slice(0, appEnd), key: name.slice(keyAt, keyEnd), idempotencyKey: name.slice(keyEnd) };
 }
 
 function isDeduped(task: Task): boolean {

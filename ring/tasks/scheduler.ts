@@ -4,6 +4,8 @@
  * D1  One attempt per lane (E2): only a lane in phase `ready` starts, and starting makes it `running`.
  * D2  Nothing starts without the node's right to start, nor in a partition that is loading, held, closed or waits for older tasks (E3).
  * D3  In each round an app starts at most its weight's worth of tasks, so a flood of one delays another by a round (promise P4).
+ * D5  A lane that reads its state has its turn: it holds the slots of the attempt that it reads for, so that no more state is read
+ *     than may run, and an app with many keys to read takes of the reads no more than of the slots.
  * D4  An app that its own children hold back leaves the ring until they do not; the others go on.
  */
 
@@ -12,7 +14,7 @@ import { type AppRing, mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import { holdsBack } from "./hold-back.ts";
 import type { Lanes } from "./lanes.ts";
-import type { Lane } from "./model.ts";
+import type { Lane, TypeRun } from "./model.ts";
 import { NO_STATE, RunningAttempt } from "./running-attempt.ts";
 import type { States } from "./states.ts";
 
@@ -57,11 +59,13 @@ export class Scheduler {
       while (app.deficit >= 1 && app.ready.size > 0 && mayStart(app) && core.runningTasks < core.limits.running) {
         if (!this.#ring.takeToken(now, app)) break;
         const lane = app.ready.shift() as Lane;
+        const slot = this.#ring.unpromise(lane);
         if (lane.phase === "ready" && this.#start(now, lane)) app.deficit -= 1;
         else {
           this.#ring.returnToken(app);
-          if (lane.phase !== "type-full" && lane.phase !== "reading") this.#ring.wakeTypes(app);
+          if (lane.phase !== "type-full") this.#ring.wakeTypes(app);
         }
+        if (slot !== undefined && slot.waiting.size > 0) this.#ring.wakeType(app, slot); // it may not have taken it
       }
       if (core.runningTasks >= core.limits.running && app.deficit >= 1 && app.ready.size > 0 && mayStart(app)) return; // its turn goes on
       this.#ring.rotate();
@@ -92,7 +96,7 @@ export class Scheduler {
     this.#core.output.aborts.push({ attemptId: attempt.attemptId, reason });
   }
 
-  /** False: the lane waits for something else than its turn, which its phase says. */
+  /** False: the lane waits for something else than its turn, which its phase says. True: it runs, or reads in order to. */
   #start(now: Instant, lane: Lane): boolean {
     const core = this.#core;
     const { app, vnode } = lane;
@@ -112,8 +116,7 @@ export class Scheduler {
     }
     const spec = type.type;
     if (type.running >= spec.concurrency) {
-      lane.phase = "type-full";
-      type.waiting.push(lane);
+      this.#ring.wait(lane, type);
       return false;
     }
     let state: ReadonlyMap<string, Uint8Array> = NO_STATE;
@@ -123,17 +126,15 @@ export class Scheduler {
         if (type.usesState) {
           lane.phase = "away"; // rule 17
           vnode.awayLanes.push(lane);
+          if (vnode.awayLanes.length > 2 * vnode.queued + STALE)
+            vnode.awayLanes = [...new Set(vnode.awayLanes.filter((each) => each.phase === "away"))];
           return false;
         }
         stateAway = true;
       } else if (lane.state !== undefined || this.#states.known(lane)) state = lane.state ?? NO_STATE;
       else {
-        lane.phase = "reading";
-        this.#states.readLane(lane, (at) => {
-          lane.phase = "idle";
-          this.#lanes.settle(at, lane);
-        });
-        return false;
+        this.#read(lane, type);
+        return true;
       }
     }
     const started = core.moment(now);
@@ -144,6 +145,7 @@ export class Scheduler {
     attempt.stateAway = stateAway;
     attempt.timeoutMs = spec.timeoutMs;
     attempt.deadline = deadline;
+    this.#states.rouse(lane);
     lane.phase = "running"; // D1
     lane.attempt = attempt;
     task.phase = "running";
@@ -161,7 +163,41 @@ export class Scheduler {
     if (core.watched.size > 0 && core.watched.has(record.id)) core.changed.push(task);
     return true;
   }
+
+  /** D5 */
+  #read(lane: Lane, type: TypeRun): void {
+    const core = this.#core;
+    const { app } = lane;
+    this.#states.rouse(lane);
+    lane.phase = "reading";
+    core.runningTasks++;
+    app.running++;
+    type.running++;
+    this.#states.readLane(lane, (now, isHere) => {
+      core.runningTasks--;
+      app.running--;
+      type.running--;
+      if (!isHere || !this.#goOn(now, lane)) this.#ring.returnToken(app);
+      if (type.waiting.size > 0) this.#ring.wakeType(app, type); // it may have started a task of another type
+      this.#ring.enlist(app);
+    });
+  }
+
+  /** Its state is here: starts it, in the turn that it has. */
+  #goOn(now: Instant, lane: Lane): boolean {
+    const core = this.#core;
+    lane.phase = "idle";
+    this.#lanes.settle(now, lane, true);
+    if ((lane.phase as Lane["phase"]) !== "ready") return false;
+    if (core.startsAllowed && mayStart(lane.app) && core.runningTasks < core.limits.running) {
+      if (this.#start(now, lane)) return true;
+    } else this.#ring.queue(lane);
+    this.#states.spare(lane);
+    return false;
+  }
 }
 
+/** Entries of lanes that wait no longer, beside as many as there are tasks. */
+const STALE = 64;
 const LEAST_WEIGHT = 0.01;
 const MOST_WEIGHT = 1_000;

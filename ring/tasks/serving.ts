@@ -134,6 +134,10 @@ export class Serving {
     for (const attempt of core.running.values()) if (attempt.vnode === vnode) this.#orphan(attempt);
     for (const known of vnode.known.values()) {
       if (known instanceof Task) {
+        if (known.phase === "ending" && known.endState === "dead") {
+          known.app.dead--;
+          core.dead--;
+        }
         if (!isLoading) this.#forget(known); // the loader does
       } else if ("retrying" in known) {
         known.app.dead--;
@@ -209,6 +213,7 @@ export class Serving {
       }
     }
     this.#parts.core.resolve(app);
+    app.rateTimer = this.#parts.core.timers.remove(app.rateTimer); // of the rate that was
     this.#parts.lanes.appChanged(now, waiting);
     this.#parts.ring.enlist(app);
   }

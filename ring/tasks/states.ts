@@ -1,7 +1,7 @@
 /**
  * `ctx.state` at the owner: read once when a key has something to do, kept while memory allows, written with the ack.
  *
- * S1  A lane in use is never evicted, nor one whose last write is not durable: the store would answer with older state.
+ * S1  A lane that runs is never evicted, nor one whose last write is not durable: the store would answer with older state.
  * S3  What is written while there is older state elsewhere is marked, and by which owner: of several directories that come the
  *     newest mark wins, in whatever order they come, and of the key that it speaks for as a whole (older-state.ts).
  * S4  Rows that come from elsewhere make what is cached, and what is being read, void: it is read again.
@@ -48,10 +48,13 @@ export class States {
   /** The lane has nothing left to do. */
   rest(lane: Lane): void {
     if (lane.cached) return;
-    if (lane.state === undefined) {
-      this.#forget(lane);
-      return;
-    }
+    if (lane.state === undefined) this.#forget(lane);
+    else this.spare(lane);
+  }
+
+  /** The lane does not run: its state may give way, and is read again when its turn comes. */
+  spare(lane: Lane): void {
+    if (lane.cached) return;
     lane.cached = true;
     lane.older = this.#newest;
     if (this.#newest === undefined) this.#oldest = lane;
@@ -62,7 +65,7 @@ export class States {
       if (victim === undefined || victim.stateGroup > this.#core.durableGroup) return; // S1
       this.rouse(victim);
       this.drop(victim);
-      this.#forget(victim);
+      if (victim.phase === "idle") this.#forget(victim);
     }
   }
 
@@ -91,11 +94,11 @@ export class States {
     return stateHashes.has(hash | 0) || stateHashes.size >= HASHES;
   }
 
-  /** Reads the lane's state, then calls back; the lane waits meanwhile. */
-  readLane(lane: Lane, then: (now: Instant) => void): void {
+  /** Reads the lane's state, then calls back; the lane waits meanwhile. False: it is gone. */
+  readLane(lane: Lane, then: (now: Instant, isHere: boolean) => void): void {
     const { stateChanged } = lane;
     this.read(lane.vnode, stateKey(lane.app.name, lane.key, ""), lane.stateGroup, (now, rows) => {
-      if (rows === undefined || lane.phase === "gone") return;
+      if (rows === undefined || lane.phase === "gone") return then(now, false);
       if (lane.stateChanged !== stateChanged) return this.readLane(lane, then); // S4
       const state = new Map<string, Uint8Array>();
       let bytes = 0;
@@ -104,7 +107,7 @@ export class States {
         bytes += name.length + value.length;
       }
       if (lane.state === undefined) this.#set(lane, state, bytes);
-      then(now);
+      then(now, true);
     });
   }
 
@@ -260,6 +263,6 @@ export function stateOf(rows: readonly Row[]): Map<string, Uint8Array> {
 const EMPTY: Map<string, Uint8Array> = new Map();
 /** What an idle lane costs beside its values. */
 const LANE_BYTES = 400;
-const NAME_BYTES = 128;
+const NAME_BYTES = 256;
 /** Hashes kept per partition; above it every key may have state. */
 const HASHES = 100_000;

@@ -259,9 +259,9 @@ class InProcessRunner implements Runner, RunHost {
         returned = insideRun(run, handler, new ResidentView(run), undefined);
       }
       // What a handler returns is a stranger's object, too: a look at it may throw.
-      outcome = isThenable(returned) ? promiseOf(run, returned) : outcomeOfValue(returned);
+      outcome = isObject(returned) ? insideRun(run, judge, run, returned) : outcomeOfValue(returned);
     } catch (error) {
-      outcome = outcomeOfError(error);
+      outcome = insideRun(run, outcomeOfError, error, undefined);
     }
     const now = this.now();
     if (now - startedAt >= this.#watch.blockedMs) this.#watch.heldBy(run, now - startedAt);
@@ -274,8 +274,9 @@ class InProcessRunner implements Runner, RunHost {
     this.#underWay.set(run.attempt.attemptId, run);
     this.#watch.start();
     promise.then(
-      (value) => this.#settle(run, outcomeOfValue(value)),
-      (error) => this.#settle(run, outcomeOfError(error)),
+      (value) =>
+        this.#settle(run, isObject(value) ? insideRun(run, outcomeOfValue, value, undefined) : outcomeOfValue(value)),
+      (error) => this.#settle(run, insideRun(run, outcomeOfError, error, undefined)), // N4
     );
   }
 
@@ -296,7 +297,10 @@ class InProcessRunner implements Runner, RunHost {
   /** P4: it costs this attempt and nothing else. Its handler gets until its timeout to settle, so that no two overlap. */
   #strayed(run: Run, error: unknown, kind: StrayKind): void {
     const { ended } = run;
-    this.log.error({ ...namesOf(run), kind, ended, error: describe(error) }, "a stray error of a task handler");
+    this.log.error(
+      { ...namesOf(run), kind, ended, error: insideRun(run, describe, error, undefined) },
+      "a stray error of a task handler",
+    );
     this.#onStray?.({ app: run.attempt.record.app, kind, ended });
     if (ended || run.stray !== undefined) return;
     run.stray = { error };
@@ -305,7 +309,7 @@ class InProcessRunner implements Runner, RunHost {
     const graceMs =
       resident === undefined && timeoutMs > 0 ? run.startedAt + timeoutMs - this.now() : RESIDENT_GRACE_MS;
     setTimeout(
-      () => this.#settle(run, outcomeOfError(error)),
+      () => this.#settle(run, insideRun(run, outcomeOfError, error, undefined)),
       Math.max(0, Math.min(graceMs, LONGEST_TIMER_MS)),
     ).unref();
   }
@@ -325,7 +329,7 @@ class InProcessRunner implements Runner, RunHost {
 /** What the engine is told: a stray error, touched state that is away and an abort all outweigh what the handler did. */
 function outcomeOf(run: Run, settled: Outcome): Outcome {
   if (run.stateAway) return STATE_AWAY;
-  if (run.stray !== undefined) return outcomeOfError(run.stray.error);
+  if (run.stray !== undefined) return insideRun(run, outcomeOfError, run.stray.error, undefined);
   if (run.abortReason !== undefined && run.attempt.resident === undefined)
     return abortedOutcome(run.abortReason, settled);
   return settled;
@@ -352,6 +356,15 @@ function abortInside(run: Run, reason: AbortReason | "stray error"): void {
 
 function abortRun(run: Run, reason: AbortReason | "stray error"): void {
   run.abort(reason);
+}
+
+/** Inside the run: a look at what a handler returned calls its getters and its `toJSON` (N4). */
+function judge(run: Run, returned: unknown): Outcome | Promise<unknown> {
+  return isThenable(returned) ? promiseOf(run, returned) : outcomeOfValue(returned);
+}
+
+function isObject(value: unknown): boolean {
+  return (typeof value === "object" && value !== null) || typeof value === "function";
 }
 
 /** A promise of the language's own, whose `then` nobody has replaced: neither call can throw. */

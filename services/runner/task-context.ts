@@ -21,6 +21,7 @@ import type {
 import { PermanentError } from "../apps/failure.ts";
 import { makeChild } from "./child.ts";
 import { KeyState } from "./key-state.ts";
+import { describe } from "./outcome.ts";
 import { runPipeline } from "./pipeline-run.ts";
 import type { Run } from "./run.ts";
 import { outsideRuns } from "./strays.ts";
@@ -198,24 +199,45 @@ class RunLog implements TaskLog {
   }
 
   debug(message: string, fields?: object): void {
-    outsideRuns(() => this.#run.host.log.debug(this.#fields(fields), message));
+    const all = this.#fields(fields);
+    outsideRuns(() => this.#run.host.log.debug(all, message));
   }
 
   info(message: string, fields?: object): void {
-    outsideRuns(() => this.#run.host.log.info(this.#fields(fields), message));
+    const all = this.#fields(fields);
+    outsideRuns(() => this.#run.host.log.info(all, message));
   }
 
   warn(message: string, fields?: object): void {
-    outsideRuns(() => this.#run.host.log.warn(this.#fields(fields), message));
+    const all = this.#fields(fields);
+    outsideRuns(() => this.#run.host.log.warn(all, message));
   }
 
   error(message: string, fields?: object): void {
-    outsideRuns(() => this.#run.host.log.error(this.#fields(fields), message));
+    const all = this.#fields(fields);
+    outsideRuns(() => this.#run.host.log.error(all, message));
   }
 
   #fields(fields: object | undefined): object {
-    return { ...fields, ...namesOf(this.#run) };
+    return { ...plainFields(fields), ...namesOf(this.#run) };
   }
+}
+
+/** Copies made inside of the attempt: whoever writes the line must not call getters and `toJSON` of a handler's objects. */
+function plainFields(fields: object | undefined): object {
+  const plain: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields ?? {})) {
+    if (typeof value !== "object" || value === null) plain[name] = value;
+    else if (value instanceof Error) plain[name] = describe(value);
+    else {
+      try {
+        plain[name] = JSON.parse(JSON.stringify(value) ?? "null");
+      } catch (error) {
+        plain[name] = describe(error);
+      }
+    }
+  }
+  return plain;
 }
 
 /** Who a line of log, a stray error or a blocked loop belongs to. */

@@ -1,0 +1,241 @@
+/** Review D: what grows without bound, and what one app takes from another. */
+
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { describe, expect, test } from "vitest";
+import { hashKey } from "../../ring/hash.ts";
+import type { AppOverride } from "../../ring/tasks/definition.ts";
+import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
+import { encodeRecord } from "../../ring/tasks/record-encode.ts";
+import type { Attempt } from "../../ring/tasks/task.ts";
+import { mintId } from "../../ring/tasks/task-id.ts";
+import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import { A, newest, outcomeOf } from "./task-looks.ts";
+
+setFlagsFromString("--expose-gc");
+const gc = runInNewContext("gc") as () => void;
+
+function heap(): number {
+  gc();
+  gc();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
+
+describe("P5", () => {
+  test("S1: state of keys that wait for their turn is bounded", () => {
+    const KEYS = 400;
+    const world = new World({
+      seed: 1,
+      apps: catalogue({ limits: { running: 2 } }),
+      limits: { stateCacheBytes: 1_000_000 },
+    });
+    const value = new Uint8Array(100_000);
+    for (let key = 0; key < KEYS; key++) {
+      world.submit(world.record({ app: "a", type: "work", key: `k${key}` }));
+      world.sync();
+      world.done(newest(world), { stateChanges: [{ name: "n", value }] });
+      world.sync();
+    }
+    expect(world.engine.stats().stateBytes).toBeLessThan(1_200_000);
+    for (let key = 0; key < KEYS; key++) world.submit(world.record({ app: "a", type: "work", key: `k${key}` }));
+    world.sync();
+    expect(world.running.size).toBe(2);
+    // 400 keys queued, two run: 40 MB, and 100,000 queued keys of 1 MiB each would be 100 GB
+    expect(world.engine.stats().stateBytes).toBeLessThan(5_000_000);
+  });
+
+  test("P4: an app with many keys to read does not keep another's single key waiting", () => {
+    const world = new World({ seed: 1, limits: { stateReads: 8 } });
+    for (let key = 0; key < 300; key++) {
+      world.submit(world.record({ app: "a", type: "work", key: `k${key}` }));
+      world.sync();
+      world.done(newest(world), { stateChanges: [{ name: "n", value: Uint8Array.of(1) }] });
+    }
+    world.submit(world.record({ app: "b", type: "work", key: "k" }));
+    world.sync();
+    world.done(newest(world), { stateChanges: [{ name: "n", value: Uint8Array.of(1) }] });
+    world.sync();
+    world.crash();
+    world.started.length = 0;
+    for (let key = 0; key < 300; key++) world.submit(world.record({ app: "a", type: "work", key: `k${key}` }));
+    world.syncUpTo(world.group);
+    world.submit(world.record({ app: "b", type: "work", key: "k" }));
+    world.closeGroup();
+    world.syncUpTo(world.group);
+    let turns = 0;
+    while (!world.started.some((attempt) => attempt.record.app === "b") && turns++ < 1_000) {
+      world.answerReads(); // eight of them
+      for (const attempt of [...world.running.values()]) world.done(attempt);
+    }
+    expect(turns).toBeLessThan(12); // 64 attempts of app a at most are ahead, eight reads a turn
+  });
+
+  test("D1: tasks that come and are cancelled leave nothing behind in a paused app", () => {
+    const overrides = new Map<string, Partial<AppOverride>>([["a", { paused: true }]]);
+    const world = new World({
+      seed: 1,
+      apps: catalogue({ overrides }),
+      limits: { resultsPerApp: 8, endedIdsPerNode: 1_024 },
+    });
+    const round = (count: number): void => {
+      for (let each = 0; each < count; each++) {
+        const key = `k${each % 10}`;
+        const record = world.record({ app: "a", type: "plain", key });
+        world.submit(record);
+        world.sync();
+        world.ask("a", key, { type: "cancel", id: record.id });
+        world.answers.clear();
+        world.outcomes.clear();
+        world.events.length = 0;
+      }
+    };
+    round(3_000);
+    const before = heap();
+    round(20_000);
+    const grown = heap() - before;
+    expect(world.engine.stats().queuedTasks).toBe(0);
+    expect(grown / 20_000, "bytes left behind by each cancelled task").toBeLessThan(50);
+  });
+
+  test("D2: nor behind a type whose slots are taken", () => {
+    const world = new World({
+      seed: 1,
+      apps: catalogue({ types: [taskType("plain", { state: "none", concurrency: 1, timeoutMs: 86_400_000 })] }),
+      limits: { resultsPerApp: 8, endedIdsPerNode: 1_024 },
+    });
+    world.submit(world.record({ app: "a", type: "plain", key: "long" }));
+    world.sync();
+    const round = (count: number): void => {
+      for (let each = 0; each < count; each++) {
+        const key = `k${each % 10}`;
+        const record = world.record({ app: "a", type: "plain", key });
+        world.submit(record);
+        world.sync();
+        world.ask("a", key, { type: "cancel", id: record.id });
+        world.answers.clear();
+        world.outcomes.clear();
+        world.events.length = 0;
+      }
+    };
+    round(3_000);
+    const before = heap();
+    round(20_000);
+    const grown = heap() - before;
+    expect(grown / 20_000, "bytes left behind by each cancelled task").toBeLessThan(50);
+  });
+
+  test("G1: a task that waits does not keep the whole batch that it came in", () => {
+    const world = new World({ seed: 1 });
+    world.ask("a", "slow", { type: "key", app: A, key: "slow", action: "pause" });
+    const before = heap();
+    for (let batch = 0; batch < 100; batch++) {
+      // one message of a client: a payload of 1 MiB for a fast key, and a small task for a key that waits
+      const wires = [
+        { key: `fast${batch}`, payload: new Uint8Array(1_000_000) },
+        { key: "slow", payload: new Uint8Array(10) },
+      ].map((fields) =>
+        encodeRecord({
+          app: "a",
+          type: "plain",
+          ...fields,
+          id: mintId({ wallMs: world.wallMs, random: world.random, app: "a", key: fields.key }),
+        }),
+      );
+      const message = Buffer.concat(wires);
+      let at = 0;
+      for (const wire of wires) {
+        const record = parseRecord(message, at, at + wire.length);
+        if (isRefused(record)) throw new Error(record.detail);
+        at += wire.length;
+        world.submit(record);
+      }
+      world.sync();
+      for (const attempt of [...world.running.values()]) world.done(attempt);
+      world.started.length = 0;
+      world.sync();
+      world.rows.clear();
+      world.outcomes.clear();
+      world.events.length = 0;
+    }
+    const { queuedTasks, queuedBytes } = world.engine.stats();
+    expect(queuedTasks).toBe(100);
+    const grown = heap() - before;
+    expect(grown, `of ${queuedTasks} tasks with ${queuedBytes} bytes`).toBeLessThan(10_000_000);
+  });
+});
+
+describe("P5, behind a task that waits", () => {
+  test("G2: tasks that have ended do not keep their payloads", () => {
+    const world = new World({ seed: 1 });
+    world.ask("a", "slow", { type: "key", app: A, key: "slow", action: "pause" });
+    for (let count = 0; count < 200; count++) world.submit(world.record({ app: "a", type: "plain", key: "slow" }));
+    world.sync();
+    const keys = Array.from({ length: 3_000 }, (_, each) => `fast${each}`)
+      .filter((key) => partitionOf(hashKey("a", key)) === partitionOf(hashKey("a", "slow")))
+      .slice(0, 300);
+    expect(keys).toHaveLength(300);
+    const before = heap();
+    for (const key of keys) {
+      world.submit(world.record({ app: "a", type: "plain", key, payload: new Uint8Array(1_000_000) }));
+      world.sync();
+      for (const attempt of [...world.running.values()]) world.done(attempt);
+      world.started.length = 0;
+      world.sync();
+      world.rows.clear();
+      world.outcomes.clear();
+      world.events.length = 0;
+    }
+    const { queuedTasks, queuedBytes } = world.engine.stats();
+    expect(queuedTasks).toBe(200);
+    expect(heap() - before, `of ${queuedTasks} tasks with ${queuedBytes} bytes`).toBeLessThan(10_000_000);
+  });
+
+  test("S2: state of keys whose head backs off is bounded", () => {
+    const world = new World({
+      seed: 1,
+      apps: catalogue({ types: [taskType("work", { backoff: { baseMs: 3_600_000, maxMs: 3_600_000 } })] }),
+      limits: { stateCacheBytes: 1_000_000 },
+    });
+    const value = new Uint8Array(100_000);
+    for (let key = 0; key < 200; key++) {
+      world.submit(world.record({ app: "a", type: "work", key: `k${key}` }));
+      world.sync();
+      world.done(newest(world), { stateChanges: [{ name: "n", value }] });
+      world.sync();
+    }
+    for (let key = 0; key < 200; key++) {
+      world.submit(world.record({ app: "a", type: "work", key: `k${key}` }));
+      world.sync();
+      world.fail(newest(world)); // what it calls is down
+      world.sync();
+    }
+    expect(world.running.size).toBe(0);
+    expect(world.engine.stats().stateBytes).toBeLessThan(2_000_000);
+  });
+});
+
+describe("P4", () => {
+  test("B1: an app below its own limit does not fill the node's bytes for others", () => {
+    const world = new World({ seed: 1, limits: { queuedBytes: 10_000_000 } });
+    const payload = new Uint8Array(500_000);
+    for (let count = 0; count < 30; count++) world.submit(world.record({ app: "a", type: "plain", key: "k", payload }));
+    world.sync();
+    const token = world.submit(world.record({ app: "b", type: "plain", key: "k", payload }));
+    world.sync();
+    expect(outcomeOf(world, token)).toMatchObject({ type: "accepted" });
+  });
+});
+
+describe("counters", () => {
+  test("M1: a partition that closes while a dead letter is not durable yet leaves the count of dead letters right", () => {
+    const world = new World({ seed: 1 });
+    const record = world.record({ app: "a", type: "work", key: "k", maxAttempts: 1 });
+    world.submit(record);
+    world.sync();
+    const { partition } = newest(world) as Attempt;
+    world.fail(newest(world));
+    world.call((engine) => engine.close(world.now, partition));
+    expect(world.engine.stats().dead).toBe(0);
+  });
+});
