@@ -11,6 +11,7 @@ import type { ErrorCode } from "../errors.ts";
 import type { Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
+import { Detaching } from "./detaching.ts";
 import { fullBound } from "./fullness.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, Task, type Vnode } from "./model.ts";
@@ -31,13 +32,13 @@ export class Admission {
   readonly #results: Results;
   readonly #parked: Map<Vnode, Parked[]> = new Map();
   #parkedCount = 0;
-  /** Of this step; those that do not start in it are detached. */
-  readonly #entered: Task[] = [];
+  readonly #detaching: Detaching;
   /** Apps with acceptances that no event has told of yet. */
   readonly #accepted: AppRun[] = [];
 
   constructor(core: Core, lanes: Lanes, results: Results) {
     this.#core = core;
+    this.#detaching = new Detaching(core);
     this.#lanes = lanes;
     this.#results = results;
   }
@@ -158,6 +159,7 @@ export class Admission {
     }
     vnode.known.set(task);
     vnode.arrivals.push(task);
+    this.#detaching.accepted(now);
     core.countQueued(task, 1);
     core.writeTask(now, task, true);
     if (record.idempotencyKey !== undefined) {
@@ -179,10 +181,7 @@ export class Admission {
       const { app } = task;
       if (task.token >= 0) core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.id } });
       if (app.accepted++ === 0) this.#accepted.push(app);
-      if (task.phase === "accepting") {
-        this.#lanes.enter(now, task);
-        this.#entered.push(task);
-      }
+      if (task.phase === "accepting") this.#lanes.enter(now, task);
     }
     this.#lanes.flushOlder(now);
     for (const app of this.#accepted) {
@@ -190,12 +189,6 @@ export class Admission {
       app.accepted = 0;
     }
     this.#accepted.length = 0;
-  }
-
-  /** What could start has started. A task that waits must not keep alive the message that it came in, with all the others in it. */
-  detach(): void {
-    for (const task of this.#entered) if (task.phase === "queued") task.record = detachRecord(task.record);
-    this.#entered.length = 0;
   }
 
   /** The partition's rows, or its older tasks, are all here: decides the submits that came meanwhile. */

@@ -362,7 +362,6 @@ export class TaskEngine implements TaskEngineContract {
     core.flushAfterwards();
     this.#states.flush();
     this.#proceed(now);
-    this.#admission.detach();
   }
 
   view(partition: Partition): PartitionView | undefined {

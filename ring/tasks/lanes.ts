@@ -159,7 +159,7 @@ export class Lanes {
       if (hasTurn) return;
       this.#ring.queue(lane);
     }
-    if (lane.state !== undefined) this.#states.spare(lane);
+    if (lane.state !== undefined && (lane.phase !== "ready" || this.#states.isCrowded)) this.#states.spare(lane);
   }
 
   laneOf(task: Task): Lane {

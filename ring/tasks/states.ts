@@ -5,6 +5,7 @@
  * S3  What is written while there is older state elsewhere is marked, and by which owner: of several directories that come the
  *     newest mark wins, in whatever order they come, and of the key that it speaks for as a whole (older-state.ts).
  * S4  Rows that come from elsewhere make what is cached, and what is being read, void: it is read again.
+ * S5  What lanes hold that are about to run is let go only when all hold half of what they may: most run before that matters.
  * S2  A key without rows of state is known to have none without a read (`stateHashes`; too many hashes: every key may have some).
  */
 
@@ -39,6 +40,11 @@ export class States {
 
   constructor(core: Core) {
     this.#core = core;
+  }
+
+  /** S5 */
+  get isCrowded(): boolean {
+    return this.#bytes * 2 > this.#core.limits.stateCacheBytes;
   }
 
   get bytes(): number {

@@ -259,7 +259,8 @@ class InProcessRunner implements Runner, RunHost {
         returned = insideRun(run, handler, new ResidentView(run), undefined);
       }
       // What a handler returns is a stranger's object, too: a look at it may throw.
-      outcome = isObject(returned) ? insideRun(run, judge, run, returned) : outcomeOfValue(returned);
+      if (isPromise(returned)) outcome = promiseOf(run, returned);
+      else outcome = isObject(returned) ? insideRun(run, judge, run, returned) : outcomeOfValue(returned);
     } catch (error) {
       outcome = insideRun(run, outcomeOfError, error, undefined);
     }
