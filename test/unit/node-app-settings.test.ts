@@ -1,4 +1,4 @@
-/** revC: what was said of an app at run time reaches every node, and survives who acknowledged it. */
+/** What was said of an app at run time reaches every node, and survives who acknowledged it. */
 
 import { expect, test } from "vitest";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";

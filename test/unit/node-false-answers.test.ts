@@ -1,4 +1,4 @@
-/** revC: what nodes answer about tasks that they do not know about any more. */
+/** What nodes answer about tasks that they do not know about any more. */
 
 import { expect, test } from "vitest";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";

@@ -1,4 +1,4 @@
-/** revC: the machine of a member is replaced: its name comes back with an empty disk (ownership rule 4: another member). */
+/** The machine of a member is replaced: its name comes back with an empty disk (ownership rule 4: another member). */
 
 import { expect, test } from "vitest";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";

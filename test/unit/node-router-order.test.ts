@@ -1,4 +1,4 @@
-/** revC: two forwards of one partition under way to one owner, which refuses the first and takes the second. */
+/** Two forwards of one partition under way to one owner, which refuses the first and takes the second. */
 
 import { expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
@@ -78,7 +78,7 @@ function exchange(a: ReturnType<typeof node>, b: ReturnType<typeof node>): void 
 
 const records = (): TaskRecord[] => [1, 2].map(() => taskRecord(keyIn(0), 1_000));
 
-test("R1: the owner has no lease for a moment: the second submit does not overtake the first", () => {
+test("P3: the owner has no lease for a moment: the second submit does not overtake the first", () => {
   const [a, b] = [node("a", documentOf({ epoch: 5, owner: "b" })), node("b", documentOf({ epoch: 5, owner: "b" }))];
   const [first, second] = records();
   a.client([first!]);
@@ -92,7 +92,7 @@ test("R1: the owner has no lease for a moment: the second submit does not overta
   expect(b.taken).toEqual([first!.id, second!.id]);
 });
 
-test("R1: the new owner does not know its epoch yet when the first forward comes", () => {
+test("P3: the new owner does not know its epoch yet when the first forward comes", () => {
   const after = documentOf({ epoch: 6, owner: "b", generation: 2 });
   const [a, b] = [node("a", after), node("b", documentOf({ epoch: 5, owner: "c" }))];
   const [first, second] = records();

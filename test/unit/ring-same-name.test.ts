@@ -1,4 +1,4 @@
-/** revC: a member is removed by force and another one joins under its name, in one plan. */
+/** A member is removed by force and another one joins under its name, in one plan. */
 
 import { expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";

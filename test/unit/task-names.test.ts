@@ -1,4 +1,4 @@
-/** Review D: keys with NUL in them. */
+/** Keys with NUL in them. */
 
 import { expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";

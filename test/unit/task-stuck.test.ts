@@ -1,4 +1,4 @@
-/** Review D: lanes that are stuck for ever. */
+/** Lanes that are stuck for ever. */
 
 import { describe, expect, test } from "vitest";
 import type { AppName } from "../../ring/ids.ts";
@@ -13,7 +13,7 @@ const one = () =>
   });
 
 describe("type slots", () => {
-  test("T1: a lane that got the freed slot, reads its state and is paused meanwhile gives the slot on", () => {
+  test("P3, P8: a lane that got the freed slot, reads its state and is paused meanwhile gives the slot on", () => {
     const world = new World({ seed: 1, apps: one() });
     // every key has state, and none is cached: as after a restart
     for (const key of ["k0", "k1", "k2"]) {
@@ -38,7 +38,7 @@ describe("type slots", () => {
     expect(keysOf(world)).toEqual(["k0", "k2"]);
   });
 
-  test("T2: a woken lane whose head is cancelled before its turn, with a task of another type behind", () => {
+  test("P3, P8: a woken lane whose head is cancelled before its turn, with a task of another type behind", () => {
     const world = new World({
       seed: 1,
       apps: catalogue({
@@ -76,7 +76,7 @@ describe("type slots", () => {
 });
 
 describe("unknown types", () => {
-  test("U1: the head of a type that is no longer there is cancelled: the lane goes on", () => {
+  test("P3, P8: the head of a type that is no longer there is cancelled: the lane goes on", () => {
     let types = [taskType("old"), taskType("work")];
     const world = new World({
       seed: 1,
@@ -99,7 +99,7 @@ describe("unknown types", () => {
 });
 
 describe("limits changed at run time", () => {
-  test("R1: a rate that is raised or lifted takes effect at once", () => {
+  test("P4: a rate that is raised or lifted takes effect at once", () => {
     const overrides = new Map<string, Partial<AppOverride>>();
     const world = new World({ seed: 1, apps: catalogue({ overrides }) });
     overrides.set("a", { limits: { perSecond: 0.001 } });
@@ -118,7 +118,7 @@ describe("limits changed at run time", () => {
 });
 
 describe("residents", () => {
-  test("N1: a resident that waits for a place starts when there is one", () => {
+  test("P8: a resident that waits for a place starts when there is one", () => {
     const overrides = new Map<string, Partial<AppOverride>>();
     const world = new World({
       seed: 1,
@@ -136,7 +136,7 @@ describe("residents", () => {
     expect(world.started).toHaveLength(2);
   });
 
-  test("N2: of an app that is deleted and made again no two runs of its resident overlap", () => {
+  test("P2: of an app that is deleted and made again no two runs of its resident overlap", () => {
     const overrides = new Map<string, Partial<AppOverride>>();
     const world = new World({ seed: 1, apps: catalogue({ overrides, residents: ["r"], names: ["a"] }) });
     world.run(1_000);
@@ -152,7 +152,7 @@ describe("residents", () => {
 });
 
 describe("cancel", () => {
-  test("C1: a cancel that comes after the timeout's abort is not lost", () => {
+  test("P1: a cancel that comes after the timeout's abort is not lost", () => {
     const world = new World({ seed: 1, apps: catalogue({ types: [taskType("work", { timeoutMs: 1_000 })] }) });
     const record = world.record({ app: "a", type: "work", key: "k" });
     world.submit(record);
@@ -168,7 +168,7 @@ describe("cancel", () => {
     );
     expect(world.started).toHaveLength(1);
   });
-  test("C2: a cancelled attempt that is done but whose end is refused is not tried again", () => {
+  test("P1: a cancelled attempt that is done but whose end is refused is not tried again", () => {
     const world = new World({ seed: 1 });
     const record = world.record({ app: "a", type: "work", key: "k" });
     world.submit(record);

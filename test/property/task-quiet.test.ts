@@ -1,10 +1,10 @@
-/** Review D: random runs with narrow types, rates, pauses, cancels, deadlines, deletions; when all is quiet nothing is stuck and all counters are 0. */
+/** Random runs with narrow types, rates, pauses, cancels, deadlines, deletions; when all is quiet nothing is stuck and all counters are 0. */
 
 import { expect, test } from "vitest";
 import type { AppName } from "../../ring/ids.ts";
 import type { AppOverride } from "../../ring/tasks/definition.ts";
 import type { Attempt } from "../../ring/tasks/task.ts";
-import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import { catalogue, partitionOf, taskType, World } from "./task-world.ts";
 
 const FROM = Number(process.env.SEED ?? 1);
 const SEEDS = Number(process.env.SEEDS ?? 150);

@@ -1,4 +1,4 @@
-/** Review D: code of handlers that runs outside of its attempt. */
+/** Code of handlers that runs outside of its attempt. */
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { TaskHandler } from "../../services/app.ts";

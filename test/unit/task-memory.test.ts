@@ -1,4 +1,4 @@
-/** Review D: what grows without bound, and what one app takes from another. */
+/** What grows without bound, and what one app takes from another. */
 
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -23,7 +23,7 @@ function heap(): number {
 }
 
 describe("P5", () => {
-  test("S1: state of keys that wait for their turn is bounded", () => {
+  test("P5: state of keys that wait for their turn is bounded", () => {
     const KEYS = 400;
     const world = new World({
       seed: 1,
@@ -71,7 +71,7 @@ describe("P5", () => {
     expect(turns).toBeLessThan(12); // 64 attempts of app a at most are ahead, eight reads a turn
   });
 
-  test("D1: tasks that come and are cancelled leave nothing behind in a paused app", () => {
+  test("P5: tasks that come and are cancelled leave nothing behind in a paused app", () => {
     const overrides = new Map<string, Partial<AppOverride>>([["a", { paused: true }]]);
     const world = new World({
       seed: 1,
@@ -98,7 +98,7 @@ describe("P5", () => {
     expect(grown / 20_000, "bytes left behind by each cancelled task").toBeLessThan(80);
   });
 
-  test("D2: nor behind a type whose slots are taken", () => {
+  test("P5: nor behind a type whose slots are taken", () => {
     const world = new World({
       seed: 1,
       apps: catalogue({ types: [taskType("plain", { state: "none", concurrency: 1, timeoutMs: 86_400_000 })] }),
@@ -125,7 +125,7 @@ describe("P5", () => {
     expect(grown / 20_000, "bytes left behind by each cancelled task").toBeLessThan(80);
   });
 
-  test("G1: a task that waits does not keep the whole batch that it came in", () => {
+  test("P5: a task that waits does not keep the whole batch that it came in", () => {
     const world = new World({ seed: 1 });
     world.ask("a", "slow", { type: "key", app: A, key: "slow", action: "pause" });
     const before = heap();
@@ -167,7 +167,7 @@ describe("P5", () => {
 });
 
 describe("P5, behind a task that waits", () => {
-  test("G2: tasks that have ended do not keep their payloads", () => {
+  test("P5: tasks that have ended do not keep their payloads", () => {
     const world = new World({ seed: 1 });
     world.ask("a", "slow", { type: "key", app: A, key: "slow", action: "pause" });
     for (let count = 0; count < 200; count++) world.submit(world.record({ app: "a", type: "plain", key: "slow" }));
@@ -192,7 +192,7 @@ describe("P5, behind a task that waits", () => {
     expect(heap() - before, `of ${queuedTasks} tasks with ${queuedBytes} bytes`).toBeLessThan(10_000_000);
   });
 
-  test("S2: state of keys whose head backs off is bounded", () => {
+  test("P5: state of keys whose head backs off is bounded", () => {
     const world = new World({
       seed: 1,
       apps: catalogue({ types: [taskType("work", { backoff: { baseMs: 3_600_000, maxMs: 3_600_000 } })] }),
@@ -217,7 +217,7 @@ describe("P5, behind a task that waits", () => {
 });
 
 describe("P4", () => {
-  test("B1: an app below its own limit does not fill the node's bytes for others", () => {
+  test("P4: an app below its own limit does not fill the node's bytes for others", () => {
     const world = new World({ seed: 1, limits: { queuedBytes: 10_000_000 } });
     const payload = new Uint8Array(500_000);
     for (let count = 0; count < 30; count++) world.submit(world.record({ app: "a", type: "plain", key: "k", payload }));
@@ -229,7 +229,7 @@ describe("P4", () => {
 });
 
 describe("counters", () => {
-  test("M1: a partition that closes while a dead letter is not durable yet leaves the count of dead letters right", () => {
+  test("P5: a partition that closes while a dead letter is not durable yet leaves the count of dead letters right", () => {
     const world = new World({ seed: 1 });
     const record = world.record({ app: "a", type: "work", key: "k", maxAttempts: 1 });
     world.submit(record);
