@@ -30,7 +30,7 @@ export function ticksOf(app: string, spec: ScheduleSpec): Ticks | { readonly ref
     return cronTicks(
       new Cron(every.expression, {
         paused: true,
-        ...(every.timeZone === undefined ? {} : { timezone: every.timeZone }),
+        timezone: every.timeZone ?? "UTC", // whichever zone the owner's machine is set to
       }),
     );
   } catch (error) {

@@ -2,7 +2,9 @@
 
 import { describe, expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
+import type { ScheduleSpec } from "../../ring/tasks/definition.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
+import { type Ticks, ticksOf } from "../../ring/tasks/ticks.ts";
 import { catalogue, partitionOf, WALL_MS, World } from "../property/task-world.ts";
 import { A, newest } from "./task-looks.ts";
 
@@ -78,6 +80,20 @@ describe("schedules", () => {
     world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
     world.run(1);
     expect(world.started).toHaveLength(before + 1);
+  });
+
+  test("cron without a time zone is in UTC, wherever its owner stands", () => {
+    const zone = process.env.TZ;
+    process.env.TZ = "Asia/Tokyo";
+    try {
+      const every = { type: "cron", expression: "30 2 * * *" } as const;
+      const spec = { name: "nightly", key: "k", taskType: "plain", every, payload: new Uint8Array(0), misfire: "once" };
+      const ticks = ticksOf("a", spec as ScheduleSpec) as Ticks;
+      expect(new Date(ticks.next(Date.UTC(2026, 0, 1))!).toISOString()).toBe("2026-01-01T02:30:00.000Z");
+    } finally {
+      if (zone === undefined) delete process.env.TZ;
+      else process.env.TZ = zone;
+    }
   });
 
   test("made at run time they are kept, listed, paused, run by hand and deleted; cron follows its time zone", () => {
