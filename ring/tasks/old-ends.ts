@@ -1,6 +1,6 @@
 /**
  * Ids of tasks that ended, of which nothing else is remembered: so that a submit that is repeated is known again, for far longer than
- * how each task ended is of interest (ownership rule 18). At least the last 65,536 of a node.
+ * how each task ended is of interest (ownership rule 18). At least the last 32,768 of a node.
  *
  * Every submit asks, and nearly all ask in vain. So two sets of bits that a processor's cache holds answer first; the ids themselves
  * lie in the order they came, and are looked through only if the bits of one say that it may be there: once in some ten thousand times.
@@ -107,9 +107,9 @@ function wordOf(id: string, word: number): number {
   return value;
 }
 
-const GENERATION = 65_536;
+const GENERATION = 32_768;
 const FIRST = 1_024;
-/** 256 KiB for a generation: sixteen ids a line, six bits each. */
-const LINES = 4_096;
+/** 128 KiB for a generation: sixteen ids a line, six bits each. */
+const LINES = 2_048;
 const LINE_WORDS = 16;
 const TURNS = 2;

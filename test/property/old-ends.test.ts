@@ -11,7 +11,7 @@ test.each([
   ["each its own", (number: number) => Math.imul(number, 0x85ebca6b)],
   ["few for many ids", (number: number) => number % 97],
 ])(
-  "P2: it knows the last 65,536 ids at least, with how they ended, and none that never came; hashes: %s",
+  "P2: it knows the last 32,768 ids at least, with how they ended, and none that never came; hashes: %s",
   (_, hash) => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 70_000 }), { minLength: 1, maxLength: 5 }), (counts) => {
@@ -19,13 +19,13 @@ test.each([
         let next = 0;
         for (const count of counts) {
           for (const until = next + count; next < until; next++) ends.add(id(next), hash(next), stateOf(next));
-          const first = Math.max(0, next - 65_536);
+          const first = Math.max(0, next - 32_768);
           for (let look = 0; look <= 20; look++) {
             const number = Math.min(next - 1, first + Math.floor((look / 20) * (next - first)));
             expect(ends.find(id(number), hash(number))).toBe(stateOf(number));
           }
           expect(ends.find(id(next + 1), hash(next + 1))).toBeUndefined();
-          const forgotten = next - 2 * 65_536 - 1;
+          const forgotten = next - 2 * 32_768 - 1;
           if (forgotten >= 0) expect(ends.find(id(forgotten), hash(forgotten))).toBeUndefined();
         }
       }),
