@@ -29,6 +29,8 @@ export class Catalogue implements AppCatalogue {
   readonly #templates: { readonly prefix: string; readonly app: App }[] = [];
   readonly #overrides = new Map<AppName, AppOverride>();
   readonly #resolved = new Map<AppName, LoadedApp | typeof NOT_HERE>();
+  /** The last one found: attempts of one app come in runs. */
+  #recent: LoadedApp | undefined;
   readonly #cacheLimit: number;
   readonly #overrideLimit: number;
 
@@ -56,11 +58,17 @@ export class Catalogue implements AppCatalogue {
   }
 
   find(app: AppName): LoadedApp | undefined {
+    if (app === this.#recent?.name) return this.#recent;
     const known = this.#resolved.get(app);
-    if (known !== undefined) return known === NOT_HERE ? undefined : known;
+    if (known !== undefined) {
+      if (known === NOT_HERE) return undefined;
+      this.#recent = known;
+      return known;
+    }
     const loaded = this.#resolve(app);
     if (this.#resolved.size >= this.#cacheLimit) this.#resolved.clear();
     this.#resolved.set(app, loaded ?? NOT_HERE);
+    this.#recent = loaded;
     return loaded;
   }
 
@@ -92,6 +100,7 @@ export class Catalogue implements AppCatalogue {
     }
     this.#overrides.set(parseAppName(override.app), override);
     this.#resolved.delete(override.app);
+    this.#recent = undefined;
     return true;
   }
 

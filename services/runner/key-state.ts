@@ -14,7 +14,6 @@ import { decodeValue, encodeValue } from "./value.ts";
 
 export class KeyState implements TaskState {
   readonly #run: Run;
-  readonly #declaredNone: boolean;
   /** Position in `run.changes` by name; made when a scan would cost more. */
   #index: Map<string, number> | undefined = undefined;
   /** Bytes and names of the key as they would be stored; counted from the first `put` on. */
@@ -22,7 +21,6 @@ export class KeyState implements TaskState {
 
   constructor(run: Run) {
     this.#run = run;
-    this.#declaredNone = run.app.definition.types.get(run.attempt.record.type)?.state === "none";
   }
 
   get<T = unknown>(name: string): T | undefined {
@@ -68,7 +66,7 @@ export class KeyState implements TaskState {
       this.#run.stateAway = true;
       throw new RingError("STATE_AWAY", "the key's state is on a machine that is away");
     }
-    if (this.#declaredNone) {
+    if (this.#run.stateless) {
       throw new PermanentError(`ctx.state: the task type ${attempt.record.type} is declared with state: "none"`);
     }
     if (typeof name !== "string" || name.length === 0 || (name.length > 85 && Buffer.byteLength(name) > NAME_BYTES)) {

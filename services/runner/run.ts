@@ -45,6 +45,8 @@ export class Run implements AttemptEnd {
   /** Set when it ends. */
   outcome: Outcome = DONE;
   abortReason: StaleReason | undefined = undefined;
+  /** Its type is declared with `state: "none"`. */
+  stateless = false;
   /** The handler touched state that is away: the attempt comes to `state-away`, whatever else it does. */
   stateAway = false;
   /** Thrown or rejected outside the handler's own promise. */

@@ -18,11 +18,13 @@ import { Fifo } from "../../ring/tasks/fifo.ts";
 import type { AbortReason, Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
 import type { LoadedApp } from "../apps/catalogue.ts";
 import type { Progress } from "../apps/context.ts";
+import type { TaskHandler } from "../apps/shapes.ts";
 import { EndQueue } from "./end-queue.ts";
 import type { Log } from "./log.ts";
 import { SILENT } from "./log.ts";
 import { type BlockedLoop, LoopWatch } from "./loop-watch.ts";
 import { describe, type Outcome, outcomeOfError, outcomeOfValue } from "./outcome.ts";
+import { isObject, judge } from "./returned.ts";
 import { NO_CHANGES, NO_CHILDREN, Run, type RunHost } from "./run.ts";
 import { insideRun, listenForStrays, outsideRuns, type StrayKind } from "./strays.ts";
 import { Context, namesOf, ResidentView, View } from "./task-context.ts";
@@ -84,6 +86,15 @@ export function createRunner(options: RunnerOptions): Runner {
   return new InProcessRunner(options);
 }
 
+/** What runs of a type need. */
+interface Code {
+  readonly app: LoadedApp;
+  readonly type: string;
+  readonly handler: TaskHandler;
+  /** Declared with `state: "none"`. */
+  readonly stateless: boolean;
+}
+
 class InProcessRunner implements Runner, RunHost {
   readonly now: () => number;
   readonly wallNow: () => number;
@@ -105,6 +116,7 @@ class InProcessRunner implements Runner, RunHost {
   /** Ids of `#waiting`, made when an abort asks and good until it changes. */
   #waitingIds: ReadonlySet<number> | undefined = undefined;
   #resumePending = false;
+  #recent: Code | undefined = undefined;
   /** Until when, and how many, may still start in this turn of those that wait; 0 in a turn in which none waited yet. */
   #turnEnd = 0;
   #turnStarts = 0;
@@ -248,19 +260,18 @@ class InProcessRunner implements Runner, RunHost {
     try {
       let returned: unknown;
       if (resident === undefined) {
-        const handler = app.tasks.get(record.type);
-        if (handler === undefined)
+        const code = this.#codeOf(app, record.type);
+        if (code === undefined)
           return this.#missing(attempt, `app ${record.app} defines no task ${record.type}`, startedAt);
-        returned = insideRun(run, handler, new View(record, attempt.attempt), new Context(run));
+        run.stateless = code.stateless;
+        returned = insideRun(run, code.handler, new View(record, attempt.attempt), new Context(run));
       } else {
         const handler = app.residents.get(resident);
         if (handler === undefined)
           return this.#missing(attempt, `app ${record.app} defines no resident ${resident}`, startedAt);
         returned = insideRun(run, handler, new ResidentView(run), undefined);
       }
-      // What a handler returns is a stranger's object, too: a look at it may throw.
-      if (isPromise(returned)) outcome = promiseOf(run, returned);
-      else outcome = isObject(returned) ? insideRun(run, judge, run, returned) : outcomeOfValue(returned);
+      outcome = judge(run, returned);
     } catch (error) {
       outcome = insideRun(run, outcomeOfError, error, undefined);
     }
@@ -269,6 +280,16 @@ class InProcessRunner implements Runner, RunHost {
     if (isPromise(outcome)) this.#await(run, outcome);
     else this.#settle(run, outcome);
     return now;
+  }
+
+  /** Attempts of one type come in runs. */
+  #codeOf(app: LoadedApp, type: string): Code | undefined {
+    const recent = this.#recent;
+    if (recent?.app === app && recent.type === type) return recent;
+    const handler = app.tasks.get(type);
+    if (handler === undefined) return undefined;
+    this.#recent = { app, type, handler, stateless: app.definition.types.get(type)?.state === "none" };
+    return this.#recent;
   }
 
   #await(run: Run, promise: Promise<unknown>): void {
@@ -359,36 +380,10 @@ function abortRun(run: Run, reason: AbortReason | "stray error"): void {
   run.abort(reason);
 }
 
-/** Inside the run: a look at what a handler returned calls its getters and its `toJSON` (N4). */
-function judge(run: Run, returned: unknown): Outcome | Promise<unknown> {
-  return isThenable(returned) ? promiseOf(run, returned) : outcomeOfValue(returned);
-}
-
-function isObject(value: unknown): boolean {
-  return (typeof value === "object" && value !== null) || typeof value === "function";
-}
-
-/** A promise of the language's own, whose `then` nobody has replaced: neither call can throw. */
-function promiseOf(run: Run, returned: PromiseLike<unknown>): Promise<unknown> {
-  const isPlain = isPromise(returned) && returned.constructor === Promise && returned.then === PLAIN_THEN;
-  return isPlain ? returned : insideRun(run, adopt, returned, undefined);
-}
-
-async function adopt(promise: PromiseLike<unknown>): Promise<unknown> {
-  return await promise;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === "object" && value !== null && typeof (value as { readonly then?: unknown }).then === "function"
-  );
-}
-
 function monotonicNow(): number {
   return performance.now();
 }
 
-const PLAIN_THEN = Promise.prototype.then;
 const STATE_AWAY: Outcome = { type: "state-away" };
 const SLICE_MS = 10;
 const STARTED_TOGETHER = 64;
