@@ -5,7 +5,7 @@
 
 import type { Member, RingDocument } from "../document.ts";
 import { findMember } from "../draft.ts";
-import type { NodeName } from "../ids.ts";
+import type { MemberId, NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { MemberNotice, MemberView, SwimEffect, SwimEvent } from "../membership/events.ts";
 import type { Swim } from "../membership/swim.ts";
@@ -137,7 +137,7 @@ export class Neighbours {
   #tellApart({ name, tags }: MemberView): void {
     const { document, now } = this.#here;
     const [known, heard] = [document === undefined ? undefined : findMember(document, name)?.id, tags.get("id")];
-    this.#liveness.replaced(now, name, known !== undefined && heard !== undefined && known !== heard);
+    this.#liveness.replaced(now, name, known !== undefined && heard !== undefined && idTag(known) !== heard);
   }
 
   toAll(message: NodeMessage): void {
@@ -238,3 +238,10 @@ const CANDIDATE_LIMIT = 64;
 const OUTSIDE_EVERY_MS = 250;
 /** A message between nodes stays below 4 MiB. */
 const OVERRIDES_PER_MESSAGE = 5_000;
+
+/** What a node says of its member id in gossip, as its tag `id`: tags are short. */
+export function idTag(id: MemberId): string {
+  return id.slice(0, ID_TAG_LENGTH);
+}
+
+const ID_TAG_LENGTH = 16;

@@ -24,6 +24,7 @@ import type { NodeStore } from "../../ring/io/store/node-store.ts";
 import { RING_SIZE_DEFAULT, WEIGHT_DEFAULT } from "../../ring/limits.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
+import { idTag } from "../../ring/node/neighbours.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
@@ -186,7 +187,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const apps = new Catalogue(options.apps);
   const tags = new Map([
     ["role", "taskring"],
-    ["id", directory.id.slice(0, 16)],
+    ["id", idTag(directory.id)],
     ["starts", String(register.starts + 1)],
     ["v", VERSION],
     ["weight", String(member.weight)],

@@ -11,6 +11,7 @@ import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
 import type { NodeEffect, NodeEvent } from "../../ring/node/effects.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
+import { idTag } from "../../ring/node/neighbours.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
 import { NODE_ROWS } from "../../ring/node/overrides.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
@@ -144,7 +145,7 @@ export class Host {
     const apps = new SimulatedApps({ running: this.#world.running });
     this.#engineOf = new TaskEngine({ apps, random });
     const tags = new Map([
-      ["id", this.#member.id],
+      ["id", idTag(this.#member.id)],
       ["starts", String(this.life)],
     ]);
     const swim = new Swim({
