@@ -36,10 +36,11 @@ export function listApps({ settings, output, flags }: CommandRun): Promise<numbe
   });
 }
 
-export function describeApp({ args, settings, output }: CommandRun): Promise<undefined> {
+export function describeApp({ args, settings, output }: CommandRun): Promise<number> {
   return askNode(settings, async ({ client, call }) => {
-    showApp(output, await client.apps.describe(args[0] ?? "", call));
-    return undefined;
+    const app = await client.apps.describe(args[0] ?? "", call);
+    showApp(output, app);
+    return partly(output, app.unreachable ?? []);
   });
 }
 
@@ -162,9 +163,15 @@ async function keyOfSchedule(
   { client, call }: AskedNode,
   { app, name }: { readonly app: string; readonly name: string },
 ): Promise<string> {
-  const { schedules } = await client.tasks.listSchedules({ app, limit: 1_000 }, call);
+  const { schedules, unreachable } = await client.tasks.listSchedules({ app, limit: 1_000 }, call);
   const keys = schedules.filter((schedule) => schedule.name === name).map(({ key }) => key);
   const [key] = keys;
+  if (key === undefined && unreachable.length > 0)
+    throw new CliError("NO_OWNER", `no answer from ${unreachable.join(", ")}, where ${name} of ${app} may be`, {
+      exit: EXIT.unreachable,
+      hint: "pass --key to ask its owner alone",
+      retryable: true,
+    });
   if (key === undefined)
     throw new CliError("NOT_FOUND", `app ${app} has no schedule ${name}`, {
       exit: EXIT.notFound,

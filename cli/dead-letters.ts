@@ -12,14 +12,15 @@ import { limitOf, partly } from "./tasks.ts";
 export function listDead({ settings, output, flags }: CommandRun): Promise<number> {
   const limit = limitOf(String(flags.limit ?? "100"));
   return askNode(settings, async (node) => {
-    const { items, unreachable } = await collect(node, { ...appOf(flags), most: limit });
+    const { items, unreachable, more } = await collect(node, { ...appOf(flags), most: limit });
     output.show({
       kind: "Task",
       items,
-      extra: { unreachable },
+      extra: { unreachable, more },
       lines: (paint) => (items.length === 0 ? [] : tableLines(TASK_COLUMNS, items, paint)),
     });
     if (items.length === 0) output.remark("no dead letters");
+    if (more) output.remark(`the first ${count(limit)}; --limit shows more`);
     return partly(output, unreachable);
   });
 }

@@ -42,7 +42,13 @@ export function usage(message: string, hint?: string): CliError {
 /** Whatever was thrown, as what is shown. An error that nobody foresaw is INTERNAL. */
 export function cliErrorOf(error: unknown): CliError {
   if (error instanceof CliError) return error;
-  if (error instanceof RingError) return fromCode(error.code, error.message, error);
+  if (error instanceof RingError) {
+    const shown = fromCode(error.code, error.message, error);
+    if (error.taskId === undefined || !UNSURE.has(error.code)) return shown;
+    const { code, message, exit, retryable } = shown;
+    const hint = `the task may have been accepted: submit it again with --id ${error.taskId}, and it runs once`;
+    return new CliError(code, message, { exit, hint, retryable, cause: error });
+  }
   const message = error instanceof Error ? error.message : String(error);
   return fromCode("INTERNAL", message, error);
 }
@@ -57,6 +63,9 @@ function fromCode(code: string, message: string, cause?: unknown): CliError {
     cause,
   });
 }
+
+/** After these it is not known whether a submitted task was accepted. */
+const UNSURE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NO_OWNER", "DEADLINE", "CANCELLED"]);
 
 export function exitOf(code: ErrorCode): ExitCode {
   switch (code) {

@@ -3,7 +3,7 @@
 import type { PlanReply } from "../proto/messages.ts";
 import { type AskedNode, askNode, type CommandRun, pollUntil, waitMs } from "./ask-node.ts";
 import { showDuration } from "./duration.ts";
-import { CliError, EXIT } from "./exit-codes.ts";
+import { CliError, EXIT, usage } from "./exit-codes.ts";
 import type { Output, Sheet } from "./output.ts";
 import { bytes, type Column, fieldLines, percent, plural, ranges, tableLines } from "./table.ts";
 import { tintOfState } from "./tint.ts";
@@ -63,9 +63,11 @@ export function drain({ args, settings, output, flags }: CommandRun): Promise<nu
     const { client, call } = node;
     const undo = flags.undo === true;
     const [name = ""] = args;
+    const waits = flags.wait === true && !undo;
+    const waitedFor = waits ? await memberOf(node, name) : name;
     await client.cluster.drain({ node: name, undo }, call);
     const shown = name === "" ? `the node at ${node.address}` : name;
-    if (flags.wait === true && !undo) await untilEmpty(node, name, output, waitMs(settings));
+    if (waits) await untilEmpty(node, waitedFor, output, waitMs(settings));
     output.show({
       kind: "Drain",
       items: [{ node: name, address: node.address, undo, settled: flags.wait === true }],
@@ -163,15 +165,25 @@ async function untilSettled(node: AskedNode, output: Output, withinMs: number): 
   if (settled === undefined) throw lateError(withinMs);
 }
 
+/** The member that is asked for, or else the asked one; its address may be spelt otherwise than the ring does. */
+async function memberOf({ client, call, address }: AskedNode, name: string): Promise<string> {
+  if (name !== "") return name;
+  const { members } = await client.cluster.members(call);
+  const asked = members.find(({ grpcAddress }) => grpcAddress === address);
+  if (asked !== undefined) return asked.name;
+  throw usage(
+    `drain --wait: which member listens at ${address} cannot be told; nothing was changed`,
+    "name the member",
+  );
+}
+
 async function untilEmpty(node: AskedNode, name: string, output: Output, withinMs: number): Promise<void> {
   const begun = performance.now();
   const empty = await pollUntil(
     async () => {
       await untilMoved(node, output, Math.max(1, withinMs - (performance.now() - begun)));
       const { members } = await node.client.cluster.members(node.call);
-      const drained = members.find((member) =>
-        name === "" ? member.grpcAddress === node.address : member.name === name,
-      );
+      const drained = members.find((member) => member.name === name);
       return drained === undefined || drained.partitions === 0 ? true : undefined;
     },
     { withinMs, everyMs: LOOK_MS },

@@ -160,6 +160,8 @@ export interface App {
   readonly dead: number;
   readonly children: number;
   readonly oldestWaitMs: number;
+  /** Of `Describe`: members that did not answer; what they hold is not in the sums. */
+  readonly unreachable?: readonly string[];
 }
 
 export interface ListAppsReply {

@@ -107,7 +107,7 @@ export class Beliefs {
     const known = this.#members.get(alive.node);
     const self = this.#members.self;
     if (alive.node === self.name && !isLive(self)) return; // M3
-    if (this.#impossible(alive) || !this.#speaksOurs(alive, known)) return;
+    if (this.#impossible(alive, known) || !this.#speaksOurs(alive, known)) return;
     const moved = known !== undefined && !sameAddress(known.address, alive.address);
     if (moved && !this.#mayMove(now, known, alive)) {
       this.#conflict(now, known, alive);
@@ -123,7 +123,8 @@ export class Beliefs {
 
   suspect(now: Instant, accusation: Suspect): void {
     const known = this.#members.get(accusation.node);
-    if (known === undefined || accusation.incarnation < known.incarnation || this.#impossible(accusation)) return; // M4
+    if (known === undefined || accusation.incarnation < known.incarnation || this.#impossible(accusation, known))
+      return; // M4
     if (known.state.type === "suspect") {
       if (known.state.suspicion.confirm(accusation.from)) this.#parts.gossiper.spread(now, accusation);
       return;
@@ -154,7 +155,7 @@ export class Beliefs {
 
   dead(now: Instant, news: Dead): void {
     const known = this.#members.get(news.node);
-    if (known === undefined || news.incarnation < known.incarnation || this.#impossible(news)) return; // M4
+    if (known === undefined || news.incarnation < known.incarnation || this.#impossible(news, known)) return; // M4
     const left = news.from === news.node;
     if (goneSince(known) !== undefined && (known.state.type === "left" || !left)) return; // M6
     if (known.name === this.#members.self.name) {
@@ -268,8 +269,9 @@ export class Beliefs {
   }
 
   /** An incarnation that no honest node reaches; believing it would leave its owner no way to refute. */
-  #impossible({ incarnation }: { readonly incarnation: number }): boolean {
-    if (incarnation <= INCARNATION_LIMIT) return false;
+  #impossible({ incarnation }: { readonly incarnation: number }, known: MemberRecord | undefined): boolean {
+    const most = known === undefined ? INCARNATION_LIMIT : known.incarnation + INCARNATION_JUMP;
+    if (incarnation <= Math.min(INCARNATION_LIMIT, most)) return false;
     this.#parts.counters.refused++;
     return true;
   }
@@ -307,3 +309,5 @@ const CONFLICT_TOLD_EVERY_MS = 60_000;
 const CONFLICT_LIMIT = 1_024;
 /** One refutation a millisecond would take 24 days. */
 const INCARNATION_LIMIT = 0x7fff_ffff;
+/** How far a member's incarnation may be ahead of what is known: half a year of one change a second. */
+const INCARNATION_JUMP = 0x100_0000;

@@ -4,7 +4,8 @@
  * B1  At most one per member: a newer one replaces the older.
  * B2  The least sent goes first, then the longest, then the newest.
  * B3  A rumour is dropped after `retransmitLimit` sends; each receiver counts.
- * B4  Messages of the layer above ride in the room that is left; beyond a limit the oldest is dropped.
+ * B4  Beyond a limit the rumour that was heard longest ago is dropped: push/pull tells what it would have told.
+ * B5  Messages of the layer above ride in the room that is left; beyond a limit the oldest is dropped.
  */
 
 import type { NodeName } from "../ids.ts";
@@ -31,6 +32,8 @@ export class BroadcastQueue {
 
   push(message: Broadcast): void {
     const bytes = messageBytes(message);
+    this.#rumours.delete(message.node);
+    if (this.#rumours.size >= RUMOUR_LIMIT) this.#rumours.delete(this.#rumours.keys().next().value!); // B4
     this.#rumours.set(message.node, { message, bytes, order: this.#nextOrder++, sends: 0 });
   }
 
@@ -97,4 +100,6 @@ function bySendsThenLength(left: Rumour<SwimMessage>, right: Rumour<SwimMessage>
 const PART_BYTES = 2;
 const PART_LIMIT = 250;
 const USER_LIMIT = 1_024;
+/** As many as the table has members. */
+const RUMOUR_LIMIT = 8_192;
 const SHORTEST_BYTES = 38;

@@ -142,8 +142,11 @@ export class Answers {
       );
     const { gathering } = request;
     gathering.answers.push(answer);
-    if (--gathering.missing === 0)
-      this.#parts.asks.answer(gathering.asker, { type: "task", answer: merged(gathering) });
+    if (--gathering.missing > 0) return;
+    const heard = gathering.answers.filter(({ type }) => type !== "refused");
+    const missing = (gathering.away ?? 0) + gathering.answers.length - heard.length;
+    const list = merged(heard.length === 0 ? gathering : { ...gathering, answers: heard });
+    this.#parts.asks.answer(gathering.asker, { type: "task", answer: list, ...(missing === 0 ? {} : { missing }) });
   }
 
   #task(asker: Asker, partition: Partition, request: TaskRequest, deadlineMs: number): void {
@@ -194,12 +197,16 @@ export class Answers {
     const partitions = [...hosting.partitions()].filter((partition) => hosting.loaded(partition));
     const limit = "limit" in request ? request.limit : LIST_LIMIT;
     const paged = request.type === "list-dead";
-    const gathering: Gathering = { asker, limit, paged, missing: partitions.length, answers: [] };
+    const { self, document } = this.#here;
+    const owned = document?.owners.flatMap((owner, partition) => (owner === self ? [partition as Partition] : []));
+    const away = (owned ?? []).filter((partition) => !hosting.loaded(partition)).length;
+    const gathering: Gathering = { asker, limit, paged, missing: partitions.length, away, answers: [] };
     if (partitions.length === 0)
       return asks.answer(asker, {
         type: "task",
         answer:
           request.type === "list-schedules" ? { type: "schedules", schedules: [] } : { type: "tasks", statuses: [] },
+        ...(away === 0 ? {} : { missing: away }),
       });
     for (const partition of partitions) {
       const requestId = ++this.#requestId;

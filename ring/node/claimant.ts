@@ -165,6 +165,7 @@ export class Claimant {
       if (status !== "down" && before !== undefined && findMember(before, name)?.status === "down")
         this.#returns.returned(this.#here.now, name);
     }
+    this.#returns.keep((name) => findMember(document, name) !== undefined);
     this.#wellness.follow(this.#here.now, document);
     this.#late.clear();
     for (const [member, consent] of this.#consents) {

@@ -11,6 +11,8 @@ export interface Gathering {
   /** The asker goes on where a page ends, so a page may be cut by its bytes as well. */
   readonly paged: boolean;
   missing: number;
+  /** Partitions that this node owns and has not loaded: a list without them is not whole. */
+  readonly away?: number;
   readonly answers: TaskAnswer[];
 }
 

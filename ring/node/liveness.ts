@@ -28,7 +28,18 @@ export class Liveness {
     const dead = notice.type === "member-dead" || notice.type === "member-left";
     this.#unheard.delete(name);
     const known = this.#states.get(name);
-    if (known === undefined || known.dead !== dead) this.#states.set(name, { dead, since: now });
+    if (known?.dead === dead) return;
+    this.#states.delete(name); // so that those dead for longest come first
+    this.#states.set(name, { dead, since: now });
+    if (this.#states.size > 2 * STATES_MOST) this.#forgetDead();
+  }
+
+  /** Down to `STATES_MOST`. A member of the ring that is forgotten counts as unheard of. */
+  #forgetDead(): void {
+    for (const [name, { dead }] of this.#states) {
+      if (this.#states.size <= STATES_MOST) return;
+      if (dead) this.#states.delete(name);
+    }
   }
 
   link(name: NodeName, up: boolean): void {
@@ -110,3 +121,5 @@ export class Liveness {
 
 /** A ring that starts as a whole has its members linked long before this; a planned restart is over. */
 const UNHEARD_MS = 15_000;
+/** As membership's table: names that came and went for good are forgotten. */
+const STATES_MOST = 8_192;

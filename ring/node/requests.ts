@@ -32,7 +32,8 @@ export type NodeRequest =
   | { readonly type: "list-apps"; readonly limit: number };
 
 export type NodeAnswer =
-  | { readonly type: "task"; readonly answer: TaskAnswer }
+  /** `missing`: of a list, partitions that the node owns and that are not in it. */
+  | { readonly type: "task"; readonly answer: TaskAnswer; readonly missing?: number | undefined }
   | { readonly type: "node-status"; readonly status: NodeStatus }
   | { readonly type: "document"; readonly document: RingDocument }
   | {

@@ -24,7 +24,7 @@ export class Returns {
     // A suspicion breaks what was steady, also when it is refuted in time.
     const broken = type === "member-dead" || (type === "member-suspect" && known !== undefined);
     if (broken && known?.type === "new" && type === "member-suspect") known.since = now;
-    else if (broken) this.#lives.set(member.name, { type: "dead", start });
+    else if (broken) this.#died(member.name, start);
     else if (type === "member-up" && known?.type === "dead") {
       const same = start !== undefined && start === known.start;
       this.#lives.set(member.name, same ? { type: "back", since: now, start } : { type: "new", since: now });
@@ -46,6 +46,19 @@ export class Returns {
     if (life === undefined) this.#lives.set(name, { type: "new", since: now });
     else if (now - life.since >= STEADY_MOST_MS) return true;
     return now - past.last >= Math.min(MOST_MS, RESTART_WAIT_MS * 2 ** (times - 1)); // T1
+  }
+
+  /** Names that are no members of the ring are forgotten. */
+  keep(isMember: (name: NodeName) => boolean): void {
+    for (const names of [this.#restarts, this.#freezes])
+      for (const name of names.keys()) if (!isMember(name)) names.delete(name);
+  }
+
+  /** Whoever died longest ago gives way; a member of the ring among them may return when it is there. */
+  #died(name: NodeName, start: string | undefined): void {
+    this.#lives.delete(name);
+    this.#lives.set(name, { type: "dead", start });
+    if (this.#lives.size > LIVES_MOST) this.#lives.delete(this.#lives.keys().next().value!);
   }
 
   /** The ring has taken it back. */
@@ -72,6 +85,8 @@ type Life =
   | { readonly type: "back"; readonly since: Instant; readonly start: string };
 
 const MEMORY_MS = 3_600_000;
+/** As membership's table. */
+const LIVES_MOST = 8_192;
 const MOST_MS = 600_000;
 const RESTART_WAIT_MS = 4_000;
 /** Longer than the stalls that are worth riding out: a stalled disk, a suspended machine, a long collection of garbage. */

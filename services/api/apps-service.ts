@@ -53,9 +53,15 @@ export function appsHandlers(node: RingNode): Handlers {
         list(limitOf(request.limit, { fallback: 1_000, most: APPS_MOST }), deadlineMs),
       Describe: async (request: { readonly app: string }, { deadlineMs }) => {
         const app = parseAppName(request.app);
-        const found = (await list(APPS_MOST, deadlineMs)).apps.find((view) => view.app === app);
-        if (found === undefined) throw new RingError("APP_UNKNOWN", `no app ${app} is loaded, created or has tasks`);
-        return found;
+        const { apps, unreachable } = await list(APPS_MOST, deadlineMs);
+        const found = apps.find((view) => view.app === app);
+        if (found !== undefined) return { ...found, unreachable };
+        if (unreachable.length > 0)
+          throw new RingError(
+            "NO_OWNER",
+            `no answer from ${unreachable.join(", ")}, and the others know no app ${app}`,
+          );
+        throw new RingError("APP_UNKNOWN", `no app ${app} is loaded, created or has tasks`);
       },
       SetLimits: async (request: messages.SetLimitsRequest, { deadlineMs }) => {
         const limits = limitsOf(request.limits);

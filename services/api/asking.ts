@@ -51,7 +51,7 @@ export interface Gathered<T> {
   readonly unreachable: readonly { readonly name: NodeName; readonly error: RingError }[];
 }
 
-/** Asks all members (or those named) at once. One that does not answer in time is listed, never silently left out. */
+/** Asks all members (or those named) at once. One that does not answer in time, or not for all that it owns, is listed, never silently left out. */
 export async function gather<T extends NodeAnswer["type"]>(
   node: RingNode,
   request: (name: NodeName) => NodeRequest,
@@ -66,6 +66,11 @@ export async function gather<T extends NodeAnswer["type"]>(
       try {
         const answer = await ask(node, request(name), expected, { deadlineMs: options.deadlineMs, to: name });
         answers.push({ name, answer });
+        if ("missing" in answer && answer.missing !== undefined)
+          unreachable.push({
+            name,
+            error: new RingError("NO_OWNER", `${name} still opens ${answer.missing} partitions`),
+          });
       } catch (error) {
         // It is there: the caller can ask it for less.
         if (!(error instanceof RingError) || error.code === "PAYLOAD_TOO_LARGE") throw error;

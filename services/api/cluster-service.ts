@@ -72,17 +72,20 @@ export function clusterHandlers({ node, limits, keys }: ClusterOptions): Handler
       ...(paused === undefined ? {} : { paused }),
       ...(force === undefined ? {} : { force: force as Partition }),
     } as const;
-    const refusals: RingError[] = [];
+    const refusals: { readonly name: NodeName; readonly error: RingError }[] = [];
     await Promise.all(
       memberNames(node).map(async (to) => {
         const answer = await node.ask(change, { deadlineMs, to });
-        if (answer.type === "refused") refusals.push(refusal(answer));
+        if (answer.type === "refused") refusals.push({ name: to, error: refusal(answer) });
       }),
     );
     const reply = await transfers(deadlineMs);
+    // Only one member has the transfer that is forced.
+    const failed = refusals.filter(({ error }) => force === undefined || error.code !== "NOT_FOUND");
+    const [first] = failed.length > 0 ? failed : refusals;
     // A member that is away takes the setting from nobody; all refusing is an error.
-    if (refusals.length === memberNames(node).length && refusals[0] !== undefined) throw refusals[0];
-    return reply;
+    if (refusals.length === memberNames(node).length && first !== undefined) throw first.error;
+    return { ...reply, unreachable: [...new Set([...reply.unreachable, ...failed.map(({ name }) => name)])].sort() };
   }
 
   async function commit(request: { readonly planId: string }, deadlineMs: number): Promise<messages.CommitReply> {

@@ -238,6 +238,7 @@ export class NodeStream {
     this.#stream.cancel();
     this.#waits.close();
     const entries = this.#sent.filter((entry) => entry !== undefined);
+    for (const entry of entries) entry.unsure = true;
     for (const frame of this.#ready) entries.push(...frame.entries);
     if (this.#building !== undefined) entries.push(...this.#building.seal().entries);
     this.#options.onDown(error, entries);

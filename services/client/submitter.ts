@@ -13,7 +13,7 @@
 import { MESSAGE_BYTES_MOST } from "../../proto/submit-stream.ts";
 import { type ErrorCode, RingError } from "../../ring/errors.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
-import type { Entry, OutcomeTarget } from "./entry.ts";
+import { detach, type Entry, type OutcomeTarget, unsureOf } from "./entry.ts";
 import { frameBytes } from "./frame-builder.ts";
 import type { NodeStream, NodeStreamOptions } from "./node-stream.ts";
 import { RoomQueue } from "./room-queue.ts";
@@ -55,6 +55,8 @@ export class Submitter {
   /** No task that is to be told its deadline has an earlier one. */
   #earliest = Number.POSITIVE_INFINITY;
   #order = 0;
+  /** `#order` at the sweep before last, and at the last one. */
+  #swept: readonly [number, number] = [0, 0];
   #frameId = 0;
   #tasks = 0;
   #bytes = 0;
@@ -132,9 +134,7 @@ export class Submitter {
   /** A stream broke: its tasks are sent again, or fail with `fatal`. */
   streamDown(entries: readonly Entry[], fatal: RingError | undefined): void {
     const outcome: SubmitOutcome =
-      fatal === undefined
-        ? { type: "refused", code: "NO_OWNER", detail: "the connection to the node broke" }
-        : { type: "refused", code: fatal.code, detail: fatal.message };
+      fatal === undefined ? BROKEN : { type: "refused", code: fatal.code, detail: fatal.message };
     for (const entry of entries) this.#outcome(entry, outcome);
     this.#turn();
   }
@@ -179,6 +179,7 @@ export class Submitter {
       deadline: at.deadline,
       order: this.#order,
       attempts: 0,
+      unsure: false,
     };
   }
 
@@ -218,6 +219,8 @@ export class Submitter {
 
   #outcome(entry: Entry, outcome: SubmitOutcome | undefined): void {
     if (this.#closed) return;
+    // It was forwarded, perhaps, and then the link broke.
+    if (outcome?.type === "refused" && outcome.code === "NO_OWNER" && outcome !== BROKEN) entry.unsure = true;
     const bucket = entry.hash >>> 16;
     const left = (this.#underWay[bucket] as number) - 1;
     this.#underWay[bucket] = left;
@@ -298,12 +301,23 @@ export class Submitter {
   #done(entry: Entry, outcome: SubmitOutcome | undefined): void {
     this.#tasks -= 1;
     this.#bytes -= entry.end - entry.start;
-    entry.target.settled(entry, outcome);
+    entry.target.settled(entry, outcome?.type === "refused" && entry.unsure === true ? unsureOf(outcome) : outcome);
+  }
+
+  /** Who has been here since the sweep before last keeps bytes of its own, not those of a whole slab (O4). */
+  #detach(): void {
+    const [from, to] = this.#swept;
+    this.#swept = [to, this.#order];
+    if (to === from) return;
+    const late = (entry: Entry): boolean => entry.order > from && entry.order <= to;
+    for (const entry of this.#all) if (late(entry)) detach(entry);
+    for (const entries of this.#waiting.values()) for (const entry of entries) if (late(entry)) detach(entry);
   }
 
   /** Tells callers whose deadline is over. What is under way keeps its place until the node has said what became of it. */
   #expire(): void {
     const now = performance.now();
+    this.#detach();
     for (const waiter of this.#queue.late(now)) waiter.refuse(NO_ROOM);
     if (this.#earliest > now) return; // so that all are looked at only when one is late
     let earliest = Number.POSITIVE_INFINITY;
@@ -344,6 +358,7 @@ function insertInOrder(entries: Entry[], entry: Entry): void {
   entries.splice(at, 0, entry);
 }
 
+const BROKEN: SubmitOutcome = { type: "refused", code: "NO_OWNER", detail: "the connection to the node broke" };
 const NOBODY: OutcomeTarget = { settled: () => undefined };
 const LATE: SubmitOutcome = {
   type: "refused",

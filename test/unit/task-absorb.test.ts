@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
+import { keyText } from "../../ring/store.ts";
 import { unreadKey } from "../../ring/tasks/read-row.ts";
 import { KIND } from "../../ring/tasks/rows.ts";
 import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
@@ -80,7 +81,7 @@ describe("schedules", () => {
     const apps = catalogue({ names: ["a"], schedules: [every()], types });
     const old = new World({ seed: 1, apps });
     old.run(1_000); // declared, its row is written; then its machine is away
-    const world = owner({ older: "away", apps });
+    const world = owner({ older: "away", apps, limits: { endedIdsPerPartition: 1 } });
     world.now = old.now;
     world.wallMs = old.wallMs;
     world.crash("away");
@@ -91,16 +92,22 @@ describe("schedules", () => {
     }
     expect(world.started).toHaveLength(2);
     world.run(2 * 3_600_000); // results are kept for an hour
-    world.crash("away"); // this node restarts
+    for (let other = 0; other < 4; other++) {
+      world.submit(world.record({ app: "a", type: "plain", key: "feed" }));
+      world.sync();
+      world.done(newest(world));
+      world.sync();
+    }
+    world.crash("away"); // this node restarts: of the ids only the last one is left
     world.run(1_000);
-    expect(world.started).toHaveLength(2);
+    expect(world.started).toHaveLength(6);
     absorb(world, p, old.partitionRows(p), true); // the machine is back
     world.sync();
     world.call((engine) => engine.olderDone(world.now, p));
     world.run(1_000);
     const ids = world.started.map(({ record }) => record.id);
-    expect(ids).toEqual([...new Set(ids)]); // on the reviewed code the second day's firing is there twice
-    expect(ids).toHaveLength(2);
+    expect(ids).toEqual([...new Set(ids)]);
+    expect(ids).toHaveLength(6);
   });
 
   test("P1: a declared schedule that an operator paused stays paused after a failover", () => {
@@ -199,6 +206,28 @@ describe("ids that memory forgot before the disk did", () => {
     const token = world.submit(records[0]!);
     world.sync();
     expect(world.outcomes.get(token)).toMatchObject({ type: "duplicate" });
+  });
+});
+
+describe("a task that was accepted again once the end of the first was forgotten", () => {
+  test("P1: is not dropped at the next start by the row that says that the first one ended", () => {
+    const first = new World({ seed: 1 });
+    const record = first.record({ app: "a", type: "work", key: "k" });
+    first.submit(record);
+    first.sync();
+    first.done(newest(first));
+    first.sync();
+    const p = partitionOf(record.hash);
+    const ended = first.partitionRows(p).find(({ key }) => key[0] === KIND.ended)!;
+    const world = new World({ seed: 2 });
+    for (let other = 0; other < 9; other++) world.submit(world.record({ app: "a", type: "work", key: "k" }));
+    world.submit(record);
+    world.sync();
+    world.call((engine) => engine.allowStarts(world.now, false));
+    world.rows.get(p)!.set(keyText(ended.key), ended);
+    world.crash();
+    world.sync();
+    expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "queued" } });
   });
 });
 

@@ -282,7 +282,7 @@ const nodeStatus = v.object({
   adopting: list(nodeName, 4_096),
 });
 const nodeAnswer = v.variant("type", [
-  v.object({ type: v.literal("task"), answer: taskAnswer }),
+  v.object({ type: v.literal("task"), answer: taskAnswer, missing: v.optional(count) }),
   v.object({ type: v.literal("node-status"), status: nodeStatus }),
   v.object({ type: v.literal("document"), document }),
   v.object({

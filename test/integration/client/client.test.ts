@@ -263,6 +263,7 @@ test("operators' calls are there, and go to another node when one cannot be reac
   const nodes = await cluster(["n1", "n2"]);
   const ring = connect({ addresses: ["127.0.0.1:1", nodes[1]!.api.address] });
   clients.push(ring);
+  for (const { node } of nodes) node.answer = () => ({ type: "apps", apps: [] });
   expect((await ring.cluster.ring()).epoch).toBe(7);
   expect((await ring.cluster.members()).members.length).toBe(2);
   expect(await ring.apps.describe("acme").catch((error: RingError) => error.code)).toBe("APP_UNKNOWN");

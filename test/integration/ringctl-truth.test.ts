@@ -1,0 +1,118 @@
+/** Commands that say something was done which was not, against scripted nodes over real sockets. */
+
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { run } from "../../cli/run.ts";
+import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
+import { documentOf } from "./api/fake-node.ts";
+import { closeAll, cluster } from "./client/scripted-cluster.ts";
+
+let stdout = "";
+let stderr = "";
+
+beforeEach(() => {
+  stdout = "";
+  stderr = "";
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    stdout += String(text);
+    return true;
+  });
+  vi.spyOn(process.stderr, "write").mockImplementation((text) => {
+    stderr += String(text);
+    return true;
+  });
+});
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await closeAll();
+});
+
+const ok: NodeAnswer = { type: "ok" };
+const idle: NodeAnswer = { type: "transfers", transfers: [], limit: 2, paused: false };
+
+test("P8: drain --wait does not say that a node has no partitions left while it owns all of them", async () => {
+  const [n1] = await cluster(["n1", "n2"]);
+  const document = documentOf(["n1", "n2"]);
+  n1!.node.answer = (request) => {
+    if (request.type === "drain") return { type: "document", document };
+    if (request.type === "transfers") return idle;
+    return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+  };
+  const port = n1!.api.address.split(":").at(-1);
+  const exit = await run(["drain", "--wait", "--timeout", "1s", "--address", `localhost:${port}`]);
+  expect({ failed: exit > 0, stdout }).toEqual({ failed: true, stdout: "" }); // it owns 32 of 64 partitions all the time
+});
+
+test("P8: transfers pause does not exit 0 when a member refused to pause", async () => {
+  const [n1] = await cluster(["n1", "n2"]);
+  n1!.node.answer = (request: NodeRequest, to) => {
+    if (request.type === "transfer-limit")
+      return to === "n2" ? { type: "refused", code: "QUEUE_FULL", detail: "the link to n2 takes no more now" } : ok;
+    if (request.type === "transfers") return { ...idle, paused: to === "n1" } as NodeAnswer;
+    return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+  };
+  const exit = await run(["transfers", "pause", "--address", n1!.api.address, "-o", "json"]);
+  expect({ exit, unreachable: JSON.parse(stdout).unreachable }).toEqual({ exit: 8, unreachable: ["n2"] });
+});
+
+test("a schedule on a member that does not answer is not said to be unknown", async () => {
+  const [n1] = await cluster(["n1", "n2"]);
+  n1!.node.answer = (request: NodeRequest, to) => {
+    if (to === "n2") return { type: "refused", code: "NO_OWNER", detail: "n2 cannot be reached" };
+    if (request.type === "local-tasks") return { type: "task", answer: { type: "schedules", schedules: [] } };
+    return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+  };
+  const exit = await run(["cron", "run", "acme", "nightly", "--address", n1!.api.address]);
+  expect({ exit, stderr }).toMatchObject({ exit: 4 });
+});
+
+test("an app whose members did not all answer is not described as if they had", async () => {
+  const [n1] = await cluster(["n1", "n2"]);
+  const view = { app: "acme", match: "acme", version: "1", existence: "implied", paused: false, limits: {} };
+  n1!.node.answer = (request: NodeRequest, to) => {
+    if (to === "n2") return { type: "refused", code: "NO_OWNER", detail: "n2 cannot be reached" };
+    if (request.type === "list-apps")
+      return {
+        type: "apps",
+        apps: [{ ...view, queued: 0, running: 0, dead: 0, children: 0, oldestWaitMs: 0 }],
+      } as unknown as NodeAnswer;
+    return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+  };
+  const exit = await run(["app", "describe", "acme", "--address", n1!.api.address]);
+  expect({ exit, stdout }).toMatchObject({ exit: 8 });
+});
+
+test("dead letters that are cut at the limit are said to be cut", async () => {
+  const [n1] = await cluster(["n1"]);
+  const status = (index: number) => ({
+    id: index.toString(16).padStart(32, "0"),
+    app: "acme",
+    type: "t",
+    key: "k",
+    state: "dead",
+    attempts: 1,
+    partition: 0,
+    acceptedAtMs: 1,
+    endedAtMs: 2,
+  });
+  n1!.node.answer = (request: NodeRequest) => {
+    if (request.type !== "local-tasks" || request.request.type !== "list-dead")
+      return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+    const statuses = Array.from({ length: request.request.limit }, (_, index) => status(index));
+    return {
+      type: "task",
+      answer: { type: "tasks", statuses, next: statuses.at(-1)!.id },
+    } as unknown as NodeAnswer;
+  };
+  await run(["dead", "list", "--address", n1!.api.address, "-o", "json"]);
+  expect(JSON.parse(stdout).more).toBe(true);
+});
+
+test("P1: a submit whose outcome is not known names its task, so that it can be submitted again and runs once", async () => {
+  const [n1] = await cluster(["n1"]);
+  n1!.node.holding = true;
+  const exit = await run(["task", "submit", "acme", "t", "--timeout", "1s", "--address", n1!.api.address]);
+  expect(exit).toBe(4);
+  expect(n1!.node.held).toBe(1); // the node has it, and may accept it yet
+  expect(stderr).toMatch(/[0-9a-f]{32}/);
+});

@@ -1,0 +1,70 @@
+/** Lists of a node that has not loaded all that it owns, or of which a partition refuses. */
+
+import { expect, test } from "vitest";
+import type { RingDocument } from "../../ring/document.ts";
+import { foundRing } from "../../ring/founding.ts";
+import type { MemberId, NodeName, RingId } from "../../ring/ids.ts";
+import { type AnswerParts, Answers } from "../../ring/node/answers.ts";
+import type { Asker } from "../../ring/node/asks.ts";
+import type { Here } from "../../ring/node/here.ts";
+import type { NodeAnswer } from "../../ring/node/requests.ts";
+
+const self = "a" as NodeName;
+const asker: Asker = { type: "local", askId: 1 };
+
+test("P6: a list of a node that still loads a partition does not look whole", () => {
+  // Partition 1 may hold dead letters and is not loaded yet.
+  const { ask, answered } = begin({ loaded: [0] });
+  ask();
+  expect(answered([{ type: "tasks", statuses: [] }])).not.toEqual([WHOLE]);
+});
+
+test("P6: what one of many partitions refuses is not left out of a list", () => {
+  const { ask, answered } = begin({ loaded: [0, 1, 2, 3, 4, 5, 6, 7] });
+  ask();
+  const refused = { type: "refused", code: "NOT_OWNER", detail: "partition 7 is not served here" };
+  const parts = Array.from({ length: 7 }, () => ({ type: "tasks", statuses: [] }));
+  expect(answered([...parts, refused])).not.toEqual([WHOLE]);
+});
+
+test("a list over all that a node owns is whole", () => {
+  const { ask, answered } = begin({ loaded: [0, 1, 2, 3, 4, 5, 6, 7] });
+  ask();
+  expect(answered(Array.from({ length: 8 }, () => ({ type: "tasks", statuses: [] })))).toEqual([WHOLE]);
+});
+
+const WHOLE = { type: "task", answer: { type: "tasks", statuses: [] } };
+
+/** A node that owns eight partitions. Its answers may say in any way that they are not whole. */
+function begin({ loaded }: { readonly loaded: readonly number[] }) {
+  const answers: NodeAnswer[] = [];
+  const requests: number[] = [];
+  const here = { self, now: 0, document: ring(), linked: () => true, note: () => {} } as unknown as Here;
+  const node = new Answers(here, {
+    asks: { answer: (_asker: Asker, answer: NodeAnswer) => void answers.push(answer) },
+    hosting: { partitions: () => [0, 1, 2, 3, 4, 5, 6, 7], loaded: (partition: number) => loaded.includes(partition) },
+    engine: { request: (_now: number, _partition: number, _request: object, id: number) => void requests.push(id) },
+  } as unknown as AnswerParts);
+  const request = { type: "local-tasks", request: { type: "list-dead", limit: 10 } } as const;
+  return {
+    ask: () => node.ask(asker, request, { to: self, deadlineMs: 1_000 }),
+    answered: (parts: readonly object[]) => {
+      for (const [index, id] of requests.entries()) node.answered(id, parts[index] as never);
+      return answers;
+    },
+  };
+}
+
+function ring(): RingDocument {
+  return foundRing({
+    ringId: "ring-1" as RingId,
+    ringSize: 8,
+    member: {
+      name: self,
+      id: "id-a" as MemberId,
+      weight: 100,
+      machine: "m",
+      directory: "/data/a",
+    } as Parameters<typeof foundRing>[0]["member"],
+  });
+}
