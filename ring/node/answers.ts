@@ -118,6 +118,7 @@ export class Answers {
         case "app":
           return this.#parts.settings.change(asker, request, {
             document: this.#ring(),
+            holdsLease: this.#holdsLease(),
             deadlineMs: options.deadlineMs,
           });
         case "list-apps":

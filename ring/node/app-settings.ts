@@ -38,7 +38,11 @@ export class AppSettings {
   change(
     asker: Asker,
     request: Extract<NodeRequest, { type: "app" }>,
-    { document, deadlineMs }: { readonly document: RingDocument; readonly deadlineMs: number },
+    {
+      document,
+      holdsLease,
+      deadlineMs,
+    }: { readonly document: RingDocument; readonly holdsLease: boolean; readonly deadlineMs: number },
   ): void {
     const { asks, overrides, apps, commits } = this.#parts;
     const partition = overrides.homeOf(request.app, document.ringSize);
@@ -50,6 +54,9 @@ export class AppSettings {
         throw new RingError("NOT_OWNER", `${home} owns the app's home partition`, { retryAfterMs: 50 });
       return asks.forward(asker, home, request, deadlineMs);
     }
+    // The home may have another owner by now, whose next change would undo this one.
+    if (!holdsLease)
+      throw new RingError("NO_LEASE", "this node may not own the app's home partition any more", { retryAfterMs: 500 });
     const override = overrides.next(request.app, request.action as AppAction, {
       definition: definitionOf(apps, request.app),
       generation: document.generations[partition]!,

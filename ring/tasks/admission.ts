@@ -15,29 +15,24 @@ import { Detaching } from "./detaching.ts";
 import { fullBound } from "./fullness.ts";
 import type { Lanes } from "./lanes.ts";
 import { type AppRun, Dead, Done, Task, type Vnode } from "./model.ts";
+import { type Parked, ParkedSubmits } from "./parked.ts";
 import { bytesOf, detachRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
 import { FLAG, idValue, KIND, keyedRow } from "./rows.ts";
 import type { SubmitOutcome, TaskRecord, TaskState } from "./task.ts";
 
-interface Parked {
-  readonly record: TaskRecord;
-  readonly token: number;
-  readonly origin: "client" | "child";
-}
-
 export class Admission {
   readonly #core: Core;
   readonly #lanes: Lanes;
   readonly #results: Results;
-  readonly #parked: Map<Vnode, Parked[]> = new Map();
-  #parkedCount = 0;
+  readonly #parked: ParkedSubmits;
   readonly #detaching: Detaching;
   /** Apps with acceptances that no event has told of yet. */
   readonly #accepted: AppRun[] = [];
 
   constructor(core: Core, lanes: Lanes, results: Results) {
     this.#core = core;
+    this.#parked = new ParkedSubmits(core);
     this.#detaching = new Detaching(core);
     this.#lanes = lanes;
     this.#results = results;
@@ -193,39 +188,29 @@ export class Admission {
 
   /** The partition's rows, or its older tasks, are all here: decides the submits that came meanwhile. */
   loaded(now: Instant, vnode: Vnode): void {
-    const parked = this.#parked.get(vnode) ?? [];
-    this.#parked.delete(vnode);
-    this.#parkedCount -= parked.length;
-    for (const { record, token, origin } of parked) this.submit(now, vnode.partition, record, token, origin);
+    for (const { record, token, origin } of this.#parked.take(vnode))
+      this.submit(now, vnode.partition, record, token, origin);
   }
 
   /** Answers everything that waits for the closing vnode (A1). */
   close(vnode: Vnode): void {
-    const parked = this.#parked.get(vnode) ?? [];
-    this.#parked.delete(vnode);
-    this.#parkedCount -= parked.length;
-    for (const { token } of parked) this.#refuse(token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
+    for (const { token } of this.#parked.take(vnode))
+      this.#refuse(token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
     for (let index = 0; index < this.#core.accepting.size; index++) {
       const task = this.#core.accepting.at(index) as Task;
       if (task.vnode === vnode) this.#refuse(task.token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
     }
   }
 
-  /** A3. Those behind one that waits keep their order. */
+  /** A3. Those of the same key that come behind one that waits keep their order. */
   #mayBeAwaited(vnode: Vnode, record: TaskRecord): boolean {
     if (vnode.older !== "awaited" || vnode.olderHere) return false;
-    return record.idempotencyKey !== undefined || this.#parked.has(vnode);
+    return record.idempotencyKey !== undefined || this.#parked.holds(vnode, record);
   }
 
   #park(vnode: Vnode, submit: Parked): void {
-    if (this.#parkedCount >= this.#core.limits.parkedSubmits) {
+    if (!this.#parked.add(vnode, submit))
       this.#refuse(submit.token, "QUEUE_FULL", `partition ${vnode.partition} waits for its tasks`, RETRY_MS);
-      return;
-    }
-    this.#parkedCount++;
-    const parked = this.#parked.get(vnode);
-    if (parked === undefined) this.#parked.set(vnode, [submit]);
-    else parked.push(submit);
   }
 
   #duplicateOf(vnode: Vnode, id: string, token: number): void {

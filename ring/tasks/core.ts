@@ -70,6 +70,8 @@ export class Core {
   outboxBytes = 0;
   outboxApps = 0;
   dead = 0;
+  /** When a task of another directory was taken last. */
+  absorbedAt: Instant = Number.NEGATIVE_INFINITY;
   /** The newest instant told; for views, which are not told one. */
   newest: Instant = 0;
 

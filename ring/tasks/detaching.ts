@@ -37,12 +37,14 @@ export class Detaching implements Wakes {
 
   /** From the newest back. True: some have not waited that long. */
   #look({ arrivals }: Vnode, until: Instant): boolean {
+    const isMixed = this.#core.absorbedAt > this.#until; // tasks that were accepted long ago came behind those of now
     let isMore = false;
     for (let index = arrivals.size - 1; index >= 0; index--) {
       const task = arrivals.at(index)!;
       if (task.acceptedAt > until) isMore = true;
-      else if (task.acceptedAt <= this.#until) return isMore;
-      else if (task.phase !== "running" && task.phase !== "ended") task.record = detachRecord(task.record);
+      else if (task.acceptedAt <= this.#until) {
+        if (!isMixed) return isMore;
+      } else if (task.phase !== "running" && task.phase !== "ended") task.record = detachRecord(task.record);
     }
     return isMore;
   }

@@ -154,6 +154,10 @@ export class Loader {
     return unreadable;
   }
 
+  replacing(vnode: Vnode): number {
+    return this.#olderState.replacing(vnode);
+  }
+
   /** Older tasks are here: from now on nothing wins over anything. */
   olderDone(vnode: Vnode): void {
     vnode.older = "none";

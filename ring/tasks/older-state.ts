@@ -18,21 +18,34 @@ import { laneName, type Vnode } from "./model.ts";
 import { KIND, keyedRow, readKeyed, stateKey } from "./rows.ts";
 import { asideKey, readStateMark, type StateMark, stateMarkValue } from "./state-rows.ts";
 import type { States } from "./states.ts";
+import { Undone } from "./undone.ts";
 
 /** What is here of a key is looked up, to give way to what a directory brings meanwhile (M3). */
 export interface Replacing {
   readonly mark: StateMark;
   readonly rows: Row[];
   readonly origin: string;
+  /** All of the directory has come: the mark is written with what it speaks for (M2). */
+  isWhole: boolean;
 }
 
 export class OlderState {
   readonly #core: Core;
   readonly #states: States;
+  readonly #undone: Undone;
+
+  /** How much of that is not durable yet. */
+  readonly #givingWay: WeakMap<Vnode, number> = new WeakMap();
 
   constructor(core: Core, states: States) {
     this.#core = core;
+    this.#undone = new Undone(core);
     this.#states = states;
+  }
+
+  /** Keys of which it is not durable yet what wins. */
+  replacing(vnode: Vnode): number {
+    return vnode.replacing.size + (this.#givingWay.get(vnode) ?? 0);
   }
 
   /** A mark of the vnode's own directory. */
@@ -50,12 +63,15 @@ export class OlderState {
     if (mark.generation <= (vnode.stateHere.get(name)?.generation ?? 0)) return; // M1
     vnode.stateHere.set(name, mark);
     if (!this.#states.mayHave(vnode, hashKey(app, key))) return;
-    const replacing: Replacing = { mark, rows: [], origin: String(generation) };
+    const replacing: Replacing = { mark, rows: [], origin: String(generation), isWhole: false };
     vnode.replacing.set(name, replacing);
     this.#states.read(vnode, stateKey(app, key, ""), -1, (_now, found) => {
       const isLast = vnode.replacing.get(name) === replacing;
       if (isLast) vnode.replacing.delete(name);
-      if (found !== undefined) this.#replace(vnode, { app, key }, { ...replacing, found, isLast });
+      if (found === undefined || !this.#replace(vnode, { app, key }, { ...replacing, found, isLast })) return;
+      // What was written is not durable yet: until then it counts as under way (incoming.ts, I11).
+      this.#givingWay.set(vnode, (this.#givingWay.get(vnode) ?? 0) + 1);
+      this.#core.afterwards(vnode, () => void this.#givingWay.set(vnode, (this.#givingWay.get(vnode) ?? 0) - 1));
     });
     this.#reread(vnode, app, key); // behind that
   }
@@ -81,7 +97,10 @@ export class OlderState {
   keep(vnode: Vnode, marks: ReadonlyMap<string, number>): void {
     for (const [name, generation] of marks) {
       const mark = vnode.stateHere.get(name);
-      if (mark?.generation === generation) this.#core.write(vnode, markKey(name), stateMarkValue(mark));
+      if (mark?.generation !== generation) continue;
+      const replacing = vnode.replacing.get(name);
+      if (replacing?.mark === mark) replacing.isWhole = true;
+      else this.#core.write(vnode, markKey(name), stateMarkValue(mark));
     }
   }
 
@@ -91,16 +110,23 @@ export class OlderState {
     vnode.stateHere.clear();
   }
 
-  /** M3. Unless the key was written here meanwhile, or newer state came: then that wins over both. */
+  /** M3. Unless the key was written here meanwhile, or newer state came: then that wins over both. True: it has written. */
   #replace(
     vnode: Vnode,
     { app, key }: { readonly app: string; readonly key: string },
-    { mark, rows, origin, found, isLast }: Replacing & { readonly found: readonly Row[]; readonly isLast: boolean },
-  ): void {
+    {
+      mark,
+      rows,
+      origin,
+      isWhole,
+      found,
+      isLast,
+    }: Replacing & { readonly found: readonly Row[]; readonly isLast: boolean },
+  ): boolean {
     const here = vnode.stateHere.get(laneName(app, key));
     if (!isLast || here !== mark) {
       for (const row of rows) this.#giveWay(vnode, here, row, origin);
-      return;
+      return here?.fresh === true && rows.length > 0;
     }
     const brought = new Map(rows.map((row) => [keyText(row.key), row]));
     const { generation, opens } = vnode.term;
@@ -111,15 +137,19 @@ export class OlderState {
       if (other === undefined) this.#core.erase(vnode, new Uint8Array(row.key));
     }
     for (const { key: at, value } of rows) this.#core.write(vnode, at, value);
+    if (isWhole) this.#core.write(vnode, markKey(laneName(app, key)), stateMarkValue(mark));
     vnode.readsFromGroup = this.#core.group;
     this.#reread(vnode, app, key);
+    return isWhole || rows.length + found.length > 0;
   }
 
   /** M4 */
   #giveWay(vnode: Vnode, winner: StateMark | undefined, { key: at, value }: Row, origin: string): void {
     if (winner?.fresh !== true) return;
     const { app, key, name } = readKeyed(at);
-    this.#core.write(vnode, asideKey(app, key, { origin, name }), new Uint8Array(value));
+    const aside = asideKey(app, key, { origin, name });
+    if (this.#undone.has(vnode, aside)) return; // the operator has dropped it
+    this.#core.write(vnode, aside, new Uint8Array(value));
     if (noteAside(vnode, laneName(app, key))) this.#core.output.events.push({ type: "state-aside", app, key });
   }
 

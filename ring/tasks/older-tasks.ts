@@ -63,6 +63,7 @@ export class OlderTasks {
     if (!isBehind) placeTask(task, row.position);
     vnode.known.set(task);
     vnode.arrivals.push(task);
+    this.#core.absorbedAt = now;
     this.#core.countQueued(task, 1);
     this.#core.writeTask(now, task);
     if (record.idempotencyKey !== undefined) this.#dedupe(vnode, record, record.idempotencyKey);

@@ -18,11 +18,11 @@ import { Dead, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { isRefused, parseRecord, undelayedRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
-import { FLAG, KIND, keyedRow, positionKey, readDead, stateKey, versionValue } from "./rows.ts";
+import { FLAG, KIND, keyedRow, positionKey, readDead, versionValue } from "./rows.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Schedules } from "./schedules.ts";
-import { asideOf, asidePrefix } from "./state-rows.ts";
-import { type States, stateOf } from "./states.ts";
+import { StateRequests } from "./state-requests.ts";
+import type { States } from "./states.ts";
 import { statusOf, waitsOf } from "./status.ts";
 import type { TaskStatus } from "./task.ts";
 import { deadName, Undone } from "./undone.ts";
@@ -46,11 +46,13 @@ export class Requests {
   readonly #options: RequestsOptions;
   readonly #core: Core;
   readonly #undone: Undone;
+  readonly #stateRequests: StateRequests;
 
   constructor(options: RequestsOptions) {
     this.#options = options;
     this.#core = options.core;
     this.#undone = new Undone(options.core);
+    this.#stateRequests = new StateRequests(options.core, options.states);
   }
 
   request(now: Instant, vnode: Vnode, request: TaskRequest, requestId: number): void {
@@ -96,10 +98,10 @@ export class Requests {
         });
         return;
       case "read-state":
-        this.#readState(vnode, request, requestId);
+        this.#stateRequests.read(vnode, request, (answer) => this.#answerOf(requestId, vnode, answer));
         return;
       case "read-aside":
-        this.#readAside(vnode, request, requestId);
+        this.#stateRequests.aside(vnode, request, (answer) => this.#answerOf(requestId, vnode, answer));
         return;
     }
   }
@@ -342,27 +344,6 @@ export class Requests {
     );
   }
 
-  #readState(vnode: Vnode, request: { readonly app: AppName; readonly key: string }, requestId: number): void {
-    const lane = this.#core.apps.get(request.app)?.lanes.get(request.key);
-    this.#options.states.read(vnode, stateKey(request.app, request.key, ""), lane?.stateGroup ?? -1, (_now, rows) => {
-      if (rows === undefined) return this.#moved(requestId, vnode);
-      this.#answer(requestId, { type: "state", values: stateOf(rows) });
-    });
-  }
-
-  #readAside(vnode: Vnode, { app, key, drop }: Extract<TaskRequest, { type: "read-aside" }>, requestId: number): void {
-    this.#options.states.read(vnode, asidePrefix(app, key), -1, (_now, rows) => {
-      if (rows === undefined) return this.#moved(requestId, vnode);
-      const values = asideOf(rows);
-      if (!drop || rows.length === 0) return this.#answer(requestId, { type: "aside", values });
-      for (const row of rows) this.#core.erase(vnode, new Uint8Array(row.key));
-      vnode.aside.delete(laneName(app, key));
-      this.#core.afterwards(vnode, (closed) =>
-        closed ? this.#moved(requestId, vnode) : this.#answer(requestId, { type: "aside", values }),
-      );
-    });
-  }
-
   #counted(vnode: Vnode, requestId: number, count: number, wrote: boolean): void {
     if (!wrote) {
       this.#answer(requestId, { type: "count", count });
@@ -371,6 +352,11 @@ export class Requests {
     this.#core.afterwards(vnode, (closed) =>
       closed ? this.#moved(requestId, vnode) : this.#answer(requestId, { type: "count", count }),
     );
+  }
+
+  #answerOf(requestId: number, vnode: Vnode, answer: TaskAnswer | undefined): void {
+    if (answer === undefined) this.#moved(requestId, vnode);
+    else this.#answer(requestId, answer);
   }
 
   #moved(requestId: number, vnode: Vnode): void {

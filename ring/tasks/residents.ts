@@ -78,14 +78,13 @@ export class Residents {
   }
 
   close(vnode: Vnode): void {
-    for (const resident of this.#residents.values()) {
-      if (resident.vnode !== vnode) continue;
-      this.#stop(resident, "handoff");
-      if (resident.attempt !== undefined) {
-        this.#byAttempt.delete(resident.attempt.attemptId);
-        this.#busy.delete(nameOf(resident));
-        this.#core.running.delete(resident.attempt);
-      }
+    for (const resident of this.#residents.values()) if (resident.vnode === vnode) this.#stop(resident, "handoff");
+    // Also those that are declared no longer: nobody will hear of their end.
+    for (const [attemptId, resident] of this.#byAttempt) {
+      if (resident.vnode !== vnode || resident.attempt === undefined) continue;
+      this.#byAttempt.delete(attemptId);
+      this.#busy.delete(nameOf(resident));
+      this.#core.running.delete(resident.attempt);
     }
   }
 

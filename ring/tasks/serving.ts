@@ -109,7 +109,8 @@ export class Serving {
   }
 
   replacing(partition: Partition): number {
-    return this.#parts.core.vnodeAt(partition)?.replacing.size ?? 0;
+    const vnode = this.#parts.core.vnodeAt(partition);
+    return vnode === undefined ? 0 : this.#parts.loader.replacing(vnode);
   }
 
   olderDone(now: Instant, partition: Partition, mayComeAgain: boolean): void {

@@ -204,6 +204,17 @@ describe("state that was written without the older one, which was away", () => {
     expect(next.engine.asideKeys().count).toBe(1);
   });
 
+  test("what the operator has dropped of it does not come again with the directory", () => {
+    const world = fresh();
+    const old = left();
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    expect(aside(world, true)).toHaveLength(2);
+    absorb(world, old.partitionRows(P));
+    world.sync();
+    expect(aside(world)).toEqual([]);
+  });
+
   test("a key written here while the older state is looked up wins over both", () => {
     const world = away(3);
     absorb(world, left().partitionRows(P));
