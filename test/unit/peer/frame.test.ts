@@ -361,10 +361,10 @@ describe("the send queue", () => {
       queue.push({ bytes: Buffer.alloc(length, fill), urgent: rank.urgent ?? false, bulk: rank.bulk });
     for (const fill of [1, 2]) push(fill, 600, { urgent: true });
     push(3, 900, {});
-    push(4, 300, { bulk: 1 });
+    for (const fill of [4, 5]) push(fill, 300, { bulk: 1 });
     const frames: (number | undefined)[][] = [];
     while (!queue.empty) frames.push(queue.take({ byteTarget: 500, byteMost: 1_000 }).map((taken) => taken[0]));
-    expect(frames).toEqual([[1], [2, 4], [3]]);
+    expect(frames).toEqual([[1], [2, 4], [3], [5]]);
   });
 
   test("P8, Q2: large messages before them hold rows up in no frame", () => {
