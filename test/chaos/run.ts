@@ -101,6 +101,7 @@ async function runOnce(options: RunOptions): Promise<RunResult> {
     say("at rest");
     if (broken.length === 0) broken.push(...(await wrongCounters(client, historyDirectory)).slice(0, EXAMPLES));
     for (const name of lab.names()) {
+      if (!lab.names().includes(name)) continue; // it was leaving, and is gone by now
       const code = await lab.stop(name);
       if (code !== 0) broken.push(`${name} ended with exit code ${code}`);
     }
