@@ -128,12 +128,17 @@ export class Desk {
 
   #tell(events: readonly TaskEvent[]): void {
     this.#here.emit({ type: "task-events", events });
-    const aside = events.filter((event) => event.type === "state-aside");
-    const [first] = aside;
+    let first: Extract<TaskEvent, { type: "state-aside" }> | undefined;
+    let count = 0;
+    for (const event of events) {
+      if (event.type !== "state-aside") continue;
+      first ??= event;
+      count++;
+    }
     if (first !== undefined)
       this.#here.note(
         "state-aside",
-        `${aside.length} keys, such as ${first.key} of ${first.app}: state that came back gave way to what was written meanwhile, and is kept aside`,
+        `${count} keys, such as ${first.key} of ${first.app}: state that came back gave way to what was written meanwhile, and is kept aside`,
       );
   }
 

@@ -81,10 +81,6 @@ export class Completion {
         return;
       case "state-away":
         type.usesState = true;
-        if (attempt.aborted === "cancelled") {
-          this.cancelled(now, task);
-          return;
-        }
         this.#again(now, lane, task);
         return;
       case "failed":

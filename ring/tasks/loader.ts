@@ -39,7 +39,6 @@ import {
 } from "./rows.ts";
 import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
-
 import { goBehind, placeTask, taskOfRow } from "./task-of-row.ts";
 import { deadName, Undone } from "./undone.ts";
 

@@ -33,14 +33,13 @@ export class OlderState {
   readonly #core: Core;
   readonly #states: States;
   readonly #undone: Undone;
-
-  /** How much of that is not durable yet. */
+  /** How many keys have given way without that being durable yet. */
   readonly #givingWay: WeakMap<Vnode, number> = new WeakMap();
 
   constructor(core: Core, states: States) {
     this.#core = core;
-    this.#undone = new Undone(core);
     this.#states = states;
+    this.#undone = new Undone(core);
   }
 
   /** Keys of which it is not durable yet what wins. */

@@ -67,7 +67,7 @@ test("P2: what was dropped stays dropped, also when a full disk had put off a co
       return wanted.splice(0);
     },
   };
-  const log = { info: () => {}, warn: () => {}, error: (fields: object) => console.log(fields) };
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
   const driver = new NodeDriver({ name: "b" as NodeName, machine, store, log } as unknown as NodeWorld);
   cleanups.push(() => driver.close());
   const perform = (...effects: NodeEffect[]): void => {
@@ -96,7 +96,6 @@ test("P2: what was dropped stays dropped, also when a full disk had put off a co
 
   rmSync(filler); // room again
   await until("committed", 2);
-  console.log(events.at(-1));
   const found = (await store.page({ partition, rowLimit: 10, byteLimit: 1 << 24 })).rows.map(({ key }) => key[1]);
   expect({ found, copies: await store.partitions() }).toEqual({ found: [], copies: [] });
 }, 30_000);

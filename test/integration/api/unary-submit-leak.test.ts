@@ -90,7 +90,6 @@ test("P5: memory of a whole node after unary submits of tasks that are done", as
     for (let count = 0; count < 100; count++) await submit(client, record(payload));
     await ring.wait((await ring.submit({ app: "shop", type: "nothing", key: "k" })).taskId);
     const afterUnary = await held();
-    console.log({ before, afterStream, afterUnary });
     client.close();
     ring.close();
     expect(afterStream - before).toBeLessThan(15);
