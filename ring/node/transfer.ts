@@ -126,17 +126,19 @@ export function changesBehind(transfer: Transfer): number {
 }
 
 /**
- * Handoffs of one node at once, each way, unless an operator says otherwise: a thirty-second of the ring, 2 to 8, so that
- * many small partitions do not take turns for minutes. Those that begin together cut over together, and pause each other.
- * So those that wait for the ring keep their places: with others beside them they wait twice as long (measured).
+ * Handoffs of one node at once, each way, unless an operator says otherwise: a 64th of the ring, 1 to 8, so that many small
+ * partitions do not take turns for minutes. No more, since those that begin together cut over together and pause each other.
+ * So those that wait for the ring keep their places: with others beside them they wait twice as long (measured). Stranded
+ * entries pause nobody: four for each handoff, 4 to 16.
  */
 export class TransferLimit {
   #asked: number | undefined;
 
   /** How many handoffs, or stranded entries: nobody waits while those move. */
   most(kind: TransferId["kind"], document: RingDocument | undefined): number {
-    const handoffs = this.#asked ?? Math.min(8, Math.max(2, Math.floor((document?.ringSize ?? 0) / 32)));
-    return kind === "handoff" ? handoffs : 2 * handoffs;
+    const partitions = document?.ringSize ?? 0;
+    if (kind === "stranded") return this.#asked === undefined ? within(partitions / 16, 4, 16) : 2 * this.#asked;
+    return this.#asked ?? within(partitions / 64, 1, 8);
   }
 
   /** One more may begin beside these. Nobody waits for stranded rows that were absorbed but by the ring's word. */
@@ -149,6 +151,10 @@ export class TransferLimit {
   ask(transfers: number): void {
     this.#asked = transfers;
   }
+}
+
+function within(value: number, least: number, most: number): number {
+  return Math.min(most, Math.max(least, Math.floor(value)));
 }
 
 /** The other side owes the next step; the others wait for this node, or for the ring. */

@@ -30,6 +30,8 @@ export interface Surroundings {
   readonly network: Network;
   readonly random: SeededRandom;
   readonly chunkRows: number;
+  /** Handoffs of a node at once; absent: as many as the ring's size gives. */
+  readonly handoffs: number | undefined;
   /** Attempts of one app at once on one node. */
   readonly running: number;
   /** Absent: each host keeps its rows on its own disk. */
@@ -176,6 +178,10 @@ export class Host {
     this.#linksWanted = new Set();
     this.#dialing = new Set();
     this.step({ type: "start", wallOffsetMs: WALL_START - this.#offset });
+    if (this.#world.handoffs !== undefined) {
+      const request = { type: "transfer-limit", limit: this.#world.handoffs } as const;
+      this.step({ type: "ask", askId: 0, request, deadlineMs: 1_000 });
+    }
     if (this.#world.store !== undefined) this.#renew(this.#world.store);
     const seeds = options.seeds.filter((seed) => seed !== this.address).map((host) => ({ host, port: 7946 }));
     if (seeds.length > 0) this.#join(seeds);

@@ -27,6 +27,7 @@ export interface SceneOptions {
 
 export class Scene implements Surroundings {
   readonly chunkRows = 250;
+  readonly handoffs = 2;
   readonly agenda: Agenda = new Agenda();
   readonly random: SeededRandom = seededRandom(1);
   readonly network: Network = new Network(this.agenda, this.random);

@@ -61,6 +61,8 @@ export class World implements Surroundings {
   readonly running: number;
   /** Few in every second seed: so that much happens in the middle of a transfer. */
   readonly chunkRows: number;
+  /** One in every fourth seed, as a ring of 64 partitions has it, else two: so that they meet. */
+  readonly handoffs: number | undefined;
   readonly store: SharedStore | undefined;
   readonly network: Network;
   readonly hosts: Host[] = [];
@@ -95,6 +97,7 @@ export class World implements Surroundings {
     };
     this.running = this.#options.running;
     this.chunkRows = options.seed % 2 === 1 ? 3 : 250;
+    this.handoffs = options.seed % 4 === 0 ? undefined : 2;
     this.#onTrace = options.onTrace;
     this.random = seededRandom(options.seed);
     this.store = this.#options.shared ? new SharedStore(() => this.agenda.now) : undefined;

@@ -85,6 +85,7 @@ export class Parts {
     this.commits = new Commits((partition) => this.hosting.termOf(partition));
     this.hosting = new Hosting(this.here, this.engine, disk.copies(), () => ++this.#readId);
     const limit = new TransferLimit();
+    limit.ask(2);
     const parts = { engine: this.engine, hosting: this.hosting, commits: this.commits, limit };
     this.incoming = new Incoming(this.here, {
       ...parts,
