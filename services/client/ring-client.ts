@@ -129,8 +129,9 @@ export class RingClient implements AsyncDisposable {
   }
 
   /**
-   * One outcome for each task, in order; refusals do not throw, and have the task's id as `taskId`: see `submit`. Any number of
-   * tasks: waits for room as it goes.
+   * One outcome for each task, in order; refusals do not throw, and have the task's id as `taskId`: see `submit`. What is no task
+   * is refused with INVALID_ARGUMENT and an empty id. Any number of tasks: waits for room as it goes. Throws `CANCELLED` when the
+   * client has been closed before all were taken.
    */
   async submitMany(
     tasks: Iterable<SubmitTask> | AsyncIterable<SubmitTask>,
@@ -151,8 +152,13 @@ export class RingClient implements AsyncDisposable {
     for await (const task of tasks) {
       const at = { index: pushed, deadline: deadlineOf(options), bulk: true };
       pushed += 1;
-      if (this.#submitter.room) this.#submitter.push(task, target, at);
-      else await this.#submitter.pushInTurn(task, target, at);
+      try {
+        if (this.#submitter.room) this.#submitter.push(task, target, at);
+        else await this.#submitter.pushInTurn(task, target, at);
+      } catch (error) {
+        outcomes[at.index] = unreadable(error);
+        settled += 1;
+      }
     }
     if (settled < pushed) {
       await new Promise<void>((resolve) => {
@@ -295,6 +301,12 @@ export class RingClient implements AsyncDisposable {
       });
     return this.#refreshing;
   }
+}
+
+/** Its neighbours were accepted perhaps, so their outcomes are told all the same. */
+function unreadable(error: unknown): TaskOutcome {
+  if (!(error instanceof RingError) || error.code !== "INVALID_ARGUMENT") throw error;
+  return { type: "refused", code: error.code, detail: error.message, taskId: "" };
 }
 
 function deadlineOf(options: SubmitOptions): number {

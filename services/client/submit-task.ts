@@ -49,8 +49,17 @@ export class TaskEncoder {
   #headCount = 0;
   readonly #id = new IdMinter();
 
-  /** Throws `INVALID_ARGUMENT` for a task id or payload that cannot be. */
+  /** Throws `INVALID_ARGUMENT` for what cannot be a task: an id that is none, a payload without JSON form, a key that is no text. */
   encode(task: SubmitTask): EncodedTask {
+    try {
+      return this.#encode(task);
+    } catch (error) {
+      if (error instanceof RingError) throw error;
+      throw new RingError("INVALID_ARGUMENT", `the task cannot be encoded: ${String(error)}`, { cause: error });
+    }
+  }
+
+  #encode(task: SubmitTask): EncodedTask {
     const { app, type, key } = task;
     if (key === undefined || key === "" || !isPlain(task)) return this.#encodeFully(task);
     const payload = payloadBytes(task.payload);

@@ -37,6 +37,22 @@ test("a task larger than a message is refused by the client, and costs the tasks
   expect(fits[0]).not.toMatchObject({ detail: (outcomes[1] as { readonly detail: string }).detail });
 });
 
+test("P1: what is no task costs those beside it neither their place nor their outcome", async () => {
+  const [one] = await cluster(["n1"]);
+  const ring = client([one!], { pendingTasks: 2 });
+  const good = { app: "acme", type: "t", key: "k" };
+  const none = { ...good, payload: 1n };
+  const outcomes = await ring.submitMany([good, good, none, good, none]);
+  expect(outcomes.map((outcome) => outcome.type)).toEqual(["accepted", "accepted", "refused", "accepted", "refused"]);
+  expect(outcomes[2]).toMatchObject({ code: "INVALID_ARGUMENT", taskId: "" });
+  const circular: { self?: unknown } = {};
+  circular.self = circular;
+  for (const wrong of [{ payload: circular }, { key: 5 as unknown as string }, { app: undefined as unknown as string }])
+    await expect(ring.submit({ ...good, ...wrong })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  ring.close();
+  await expect(ring.submitMany([good])).rejects.toMatchObject({ code: "CANCELLED" });
+});
+
 test("a job of a queue that is larger than a message fails for good", async () => {
   const [one] = await cluster(["n1"]);
   const drain = new Drain({
