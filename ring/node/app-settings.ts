@@ -2,7 +2,8 @@
  * What operators and services say about apps at run time: decided by the owner of the app's home partition, told to all.
  *
  * G1  It is answered, and told, once it is on the disk here.
- * G2  Whoever hears of a change tells it on: who decided it may not reach all.
+ * G2  Whoever hears of a change tells it on: who decided it may not reach all. Not of very many at once, which only a newcomer
+ *     hears: those are known.
  */
 
 import type { RingDocument } from "../document.ts";
@@ -63,15 +64,15 @@ export class AppSettings {
     });
     this.#learn(override);
     commits.whenSynced(() => {
-      this.#tell(override);
+      this.#tell([override]);
       asks.answer(asker, { type: "ok" });
     }); // G1
   }
 
-  /** A peer told them: one alone because it changed (G2), all that it knows as a greeting. */
+  /** A peer told them: those that changed, or all that it knows as a greeting. */
   told(from: NodeName, overrides: readonly AppOverride[]): void {
-    for (const override of overrides)
-      if (this.#learn(override) && overrides.length === 1) this.#tell(override, { except: from });
+    const news = overrides.filter((override) => this.#learn(override));
+    if (news.length > 0 && news.length <= TOLD_ON_MOST) this.#tell(news, { except: from }); // G2
   }
 
   views(limit: number): readonly AppView[] {
@@ -112,8 +113,8 @@ export class AppSettings {
     return true;
   }
 
-  #tell(override: AppOverride, { except }: { readonly except?: NodeName } = {}): void {
-    const message = { type: "apps", loaded: this.#parts.apps.presence(), overrides: [override] } as const;
+  #tell(overrides: readonly AppOverride[], { except }: { readonly except?: NodeName } = {}): void {
+    const message = { type: "apps", loaded: this.#parts.apps.presence(), overrides } as const;
     for (const peer of this.#parts.links()) if (peer !== except) this.#here.send(peer, message);
   }
 }
@@ -129,5 +130,6 @@ function definitionOf(apps: AppSource, app: AppName): AppDefinition | undefined 
   return undefined;
 }
 
+const TOLD_ON_MOST = 100;
 const NO_COUNTS = { queued: 0, running: 0, dead: 0, children: 0, oldestWaitMs: 0 };
 const NO_LIMITS = { queued: 0, running: 0, perSecond: 0, weight: 1 };

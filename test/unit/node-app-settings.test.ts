@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
+import type { AppName } from "../../ring/ids.ts";
 import { Overrides } from "../../ring/node/overrides.ts";
 import type { AppView, NodeAnswer } from "../../ring/node/requests.ts";
 import type { AppDefinition } from "../../ring/tasks/definition.ts";
@@ -51,6 +52,17 @@ test("a pause that was acknowledged is known to every node, also to one that cou
   scene.until(() => !(scene.document(other)?.owners.includes(homeHost.name) ?? true), 60_000);
   scene.pass(60_000);
   expect(isPaused(scene, cut!)).toBe(true);
+});
+
+test("news among the many settings of a greeting is told on too: who gave them may be gone before another hears of it", () => {
+  const scene = new Scene({ nodes: 3 });
+  scene.begin();
+  const settings = { version: 9_000_000, existence: "implied", limits: {} } as const;
+  const overrides = ["alpha", "beta"].map((app) => ({ ...settings, app: app as AppName, paused: app === "alpha" }));
+  const greeting = { type: "apps", loaded: [], overrides } as const;
+  scene.host(1).step({ type: "messages", from: scene.host(2).name, messages: [greeting] });
+  scene.pass(1_000);
+  expect([1, 3].map((number) => isPaused(scene, number))).toEqual([true, true]);
 });
 
 test("two owners of an app's home that number their changes alike end in one setting everywhere", () => {
