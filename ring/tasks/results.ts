@@ -1,7 +1,8 @@
 /**
  * How ended tasks ended, for as long as that is worth remembering: for `Get` and `Wait`, and to recognise a task submitted again.
  *
- * Two windows: results (1 h, 10,000 per app), and dedupe (24 h) for children and tasks with an idempotency key. Ends with a result,
+ * Two windows: results (1 h, 10,000 per app and node: a node's share of the ring may fall to nothing before what it holds has moved,
+ * and a single key may have them all), and dedupe (24 h) for children and tasks with an idempotency key. Ends with a result,
  * an idempotency key or durable deduplication have a row of their own; of the others only the ids are on disk (`ended-ids.ts`).
  *
  * Bytes are bounded apart from identities: with more than `resultsBytes` in memory, the app that holds most loses the bytes of its
@@ -184,9 +185,8 @@ export class Results {
 
   #bound(app: AppRun): void {
     const { limits } = this.#core;
-    const most = Math.ceil(limits.resultsPerApp * this.#core.share);
     this.#mostEnds.grew(app);
-    while (endsOf(app) > most) this.#evictOldest(app);
+    while (endsOf(app) > limits.resultsPerApp) this.#evictOldest(app);
     while (this.#results + this.#plain.size > limits.resultsPerNode) this.#evictOldest(this.#mostEnds.find() ?? app); // K2
   }
 

@@ -7,6 +7,9 @@ import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import type { Attempt, AttemptEnd, Child } from "../../ring/tasks/task.ts";
 import { deriveId } from "../../ring/tasks/task-id.ts";
 
+/** What operators work on; its handlers are theirs. */
+export const OPERATED_APP = "gamma" as AppName;
+
 export class SimulatedApps implements AppSource {
   readonly #overrides = new Map<AppName, AppOverride>();
   readonly #definitions: readonly AppDefinition[];
@@ -81,10 +84,10 @@ function type(name: string): [string, TaskType] {
 }
 
 function definitionsOf(running: number): readonly AppDefinition[] {
-  return ["alpha", "beta"].map((match) => ({
+  return ["alpha", "beta", OPERATED_APP].map((match) => ({
     match,
     version: "1",
-    types: new Map([type("bump"), type("parent"), type("child")]),
+    types: new Map([type("bump"), type("parent"), type("child"), type("work"), type("fail")]),
     residents: new Map(),
     schedules: new Map(),
     limits: { queued: 100_000, running, perSecond: 0, weight: 1 },

@@ -17,7 +17,7 @@ import { NODE_ROWS } from "../../ring/node/overrides.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
 import type { RowGroup } from "../../ring/store.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
-import type { Attempt } from "../../ring/tasks/task.ts";
+import type { Attempt, AttemptEnd } from "../../ring/tasks/task.ts";
 import type { Agenda } from "./agenda.ts";
 import { handlerEnd, SimulatedApps } from "./apps.ts";
 import { Disk } from "./disk.ts";
@@ -41,6 +41,8 @@ export interface Surroundings {
   diskOf(name: NodeName): Disk | undefined;
   /** A consent is on its way: the ring is in the middle of a change. */
   consented(): void;
+  /** What the handler of an attempt comes to, where that is not the usual. */
+  endOf?(attempt: Attempt): AttemptEnd | undefined;
   /** For checkers. */
   observe(fact: Fact): void;
   outcome(origin: number, token: number, outcome: import("../../ring/tasks/task.ts").SubmitOutcome): void;
@@ -540,7 +542,7 @@ export class Host {
     this.#attempts.delete(attemptId);
     const failed = !done || this.#world.random.chance(0.02);
     this.#world.observe({ type: "attempt-end", node: this.name, attemptId, life: this.life, done: !failed });
-    const end = handlerEnd(attempt, failed);
+    const end = (failed ? undefined : this.#world.endOf?.(attempt)) ?? handlerEnd(attempt, failed);
     this.step({ type: "ended", ends: [end] });
   }
 

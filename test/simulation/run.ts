@@ -1,6 +1,6 @@
 /**
- * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms | --storm KIND] [--shared] [--trace FILE]`: seeds on all cores,
- * violations and counts printed; with `--shared` all nodes keep their rows in one store. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
+ * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms | --storm KIND] [--shared] [--operators] [--trace FILE]`: seeds on all cores,
+ * violations and counts printed; with `--shared` all nodes keep their rows in one store, with `--operators` tasks are cancelled, retried, paused and scheduled too. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
  */
 
 import { createWriteStream } from "node:fs";
@@ -18,6 +18,7 @@ interface Job {
   readonly nodes: number;
   readonly storms: boolean | StormKind;
   readonly shared: boolean;
+  readonly operators: boolean;
 }
 
 async function main(): Promise<number> {
@@ -32,6 +33,7 @@ async function main(): Promise<number> {
       storms: { type: "boolean", default: false },
       storm: { type: "string" },
       shared: { type: "boolean", default: false },
+      operators: { type: "boolean", default: false },
       trace: { type: "string" },
     },
   });
@@ -47,7 +49,7 @@ async function main(): Promise<number> {
   const from = Number(values.from);
   const minutes = Number(values.minutes);
   const nodes = Number(values.nodes ?? "5");
-  const { shared } = values;
+  const { shared, operators } = values;
   const kind = STORMS.find((each) => each === values.storm);
   if (values.storm !== undefined && kind === undefined)
     throw new Error(`no storm is called ${values.storm}: one of ${[...new Set(STORMS)].join(", ")}`);
@@ -60,6 +62,7 @@ async function main(): Promise<number> {
       nodes,
       storms,
       shared,
+      operators,
       onTrace: (line) => void file.write(`${line}\n`),
     });
     file.end();
@@ -68,7 +71,7 @@ async function main(): Promise<number> {
   }
   const seeds = Array.from({ length: Number(values.seeds) }, (_, index) => from + index);
   const cpu = process.cpuUsage();
-  const results = await runAll(seeds.map((seed) => ({ seed, minutes, nodes, storms, shared })));
+  const results = await runAll(seeds.map((seed) => ({ seed, minutes, nodes, storms, shared, operators })));
   const used = process.cpuUsage(cpu);
   report(results, (used.user + used.system) / 60_000_000, minutes);
   return results.every((result) => result.violations.length === 0) ? 0 : 1;

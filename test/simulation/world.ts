@@ -1,18 +1,21 @@
 /** A whole simulated cluster with its workload and faults, from one seed. */
 
-import type { StagedChange } from "../../ring/document.ts";
+import type { RingDocument, StagedChange } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { AppName, MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
+import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
-import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
+import type { Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
 import { Agenda } from "./agenda.ts";
+import { OPERATED_APP } from "./apps.ts";
 import { Checkers } from "./checkers.ts";
 import type { Disk } from "./disk.ts";
 import { type Fact, Host, type Surroundings } from "./host.ts";
 import { Network } from "./network.ts";
+import { Operators } from "./operators.ts";
 import { type SeededRandom, seededRandom } from "./random.ts";
 import { SharedStore } from "./shared-store.ts";
 import { STORMS, type StormKind, storm } from "./storms.ts";
@@ -31,6 +34,8 @@ export interface SimulationOptions {
   readonly shared?: boolean;
   /** Attempts of one app at once on one node. Default 64: nothing queues for long. */
   readonly running?: number;
+  /** What operators do goes on beside the plain submits (`operators.ts`). */
+  readonly operators?: boolean;
   readonly onTrace?: (line: string) => void;
 }
 
@@ -53,6 +58,7 @@ interface Wanted {
   readonly key: string;
   tries: number;
   settled: boolean;
+  readonly done: (outcome: SubmitOutcome) => void;
 }
 
 export class World implements Surroundings {
@@ -74,6 +80,12 @@ export class World implements Surroundings {
   readonly #byAddress = new Map<string, Host>();
   readonly #wanted = new Map<number, Wanted>();
   readonly #busyKeys = new Set<string>();
+  readonly #operators: Operators | undefined;
+  readonly #asked = new Map<number, (answer: NodeAnswer) => void>();
+  #askId = ASKS_FROM;
+  /** By partition: when rows of it were left on a machine that is away; and which ones those are. */
+  readonly #awaySince = new Map<number, number>();
+  readonly #away = new Set<string>();
   #token = 0;
   #hash = 0x811c9dc5;
   #accepted = 0;
@@ -93,6 +105,7 @@ export class World implements Surroundings {
       ringSize: 16,
       running: 64,
       shared: false,
+      operators: false,
       ...options,
     };
     this.running = this.#options.running;
@@ -125,7 +138,16 @@ export class World implements Surroundings {
       this.hosts.push(host);
       this.#byName.set(name, host);
       this.#byAddress.set(host.address, host);
+      host.onAnswer = (askId, answer) => {
+        this.#asked.get(askId)?.(answer);
+        this.#asked.delete(askId);
+      };
     }
+    this.#operators = this.#options.operators ? new Operators(this) : undefined;
+  }
+
+  get ringSize(): number {
+    return this.#options.ringSize;
   }
 
   run(): SimulationResult {
@@ -138,13 +160,16 @@ export class World implements Surroundings {
     }
     this.agenda.after(5_000, () => this.#submit());
     this.agenda.after(50, () => this.#sample());
+    this.agenda.after(10_000, () => this.#operators?.begin());
     if (this.#options.faults === "moves") this.agenda.after(15_000, () => this.#move());
     else if (this.#options.faults) this.agenda.after(15_000, () => this.#fault());
     const end = minutes * 60_000;
     this.agenda.runUntil(end);
     this.#submitting = false;
+    this.#operators?.stop();
     this.#heal();
     const convergedMs = this.#converge(end);
+    this.#operators?.check();
     this.#readCounters(ringSize);
     this.checkers.finish({
       partitionOf: (key) => partitionOfHash(hashKey(...(key.split("/") as [string, string])), ringSize),
@@ -188,11 +213,46 @@ export class World implements Surroundings {
 
   observe(fact: Fact): void {
     this.checkers.observe(fact);
+    if (fact.type === "attempt-start") this.#operators?.started(fact.attempt);
+    if (fact.type === "document" && this.#operators !== undefined) this.#noteAway(fact.document);
     if (fact.type === "note" && fact.what === "adoption-started") this.whenAdopted?.(this.#byName.get(fact.node)!);
     if (fact.type === "note" && fact.what === "exit") {
       const host = this.#byName.get(fact.node)!;
       this.agenda.after(this.random.between(500, 3_000), () => host.start({ seeds: this.seeds() }));
     }
+  }
+
+  #noteAway(document: RingDocument): void {
+    for (const { member, memberId, partition, generation, where } of document.stranded) {
+      const name = `${member} ${memberId} ${partition} ${generation}`;
+      if (where.type !== "away" || this.#away.has(name)) continue;
+      this.#away.add(name);
+      this.#awaySince.set(partition, this.agenda.now);
+    }
+  }
+
+  awaySince(partition: number): number {
+    return this.#awaySince.get(partition) ?? 0;
+  }
+
+  endOf(attempt: Attempt): AttemptEnd | undefined {
+    return attempt.record.app === OPERATED_APP ? this.#operators?.end(attempt) : undefined;
+  }
+
+  ask(request: NodeRequest, answered: (answer: NodeAnswer) => void): void {
+    const up = this.hosts.filter((host) => host.up && !host.paused);
+    if (up.length === 0) return;
+    const askId = ++this.#askId;
+    this.#asked.set(askId, answered);
+    this.random.pick(up).step({ type: "ask", askId, request, deadlineMs: 5_000 });
+  }
+
+  fail(what: string): void {
+    this.checkers.fail(what);
+  }
+
+  submit(record: TaskRecord, done: (outcome: SubmitOutcome) => void): void {
+    this.#try({ record, key: `${record.app}/${record.key}`, tries: 0, settled: false, done });
   }
 
   trace(line: string): void {
@@ -216,7 +276,12 @@ export class World implements Surroundings {
     const record = parseRecord(wire, 0, wire.length);
     if (isRefused(record)) throw new Error(record.detail);
     this.#busyKeys.add(lane);
-    this.#try({ record, key: lane, tries: 0, settled: false });
+    const done = (): void => {
+      this.#accepted++;
+      this.#busyKeys.delete(lane);
+      this.checkers.accepted(lane, id);
+    };
+    this.#try({ record, key: lane, tries: 0, settled: false, done });
   }
 
   #try(wanted: Wanted): void {
@@ -239,9 +304,7 @@ export class World implements Surroundings {
     if (wanted.settled) return;
     if (outcome.type === "refused") return this.agenda.after(outcome.retryAfterMs ?? 500, () => this.#try(wanted));
     wanted.settled = true;
-    this.#accepted++;
-    this.#busyKeys.delete(wanted.key);
-    this.checkers.accepted(wanted.key, wanted.record.id);
+    wanted.done(outcome);
   }
 
   // Faults.
@@ -370,7 +433,8 @@ export class World implements Surroundings {
   /** V6: what each key's state says, from its owner. Asked again while it differs: a child may have ended just now. */
   #readCounters(ringSize: number): void {
     const asked = new Map<number, string>();
-    const wrong = new Map(this.checkers.keys().map((key) => [key, "nobody answers"]));
+    const keys = this.checkers.keys().filter((key) => !key.startsWith(`${OPERATED_APP}/`)); // their handlers count nothing
+    const wrong = new Map(keys.map((key) => [key, "nobody answers"]));
     for (const host of this.hosts) {
       host.onAnswer = (askId, answer) => {
         const key = asked.get(askId);
@@ -482,6 +546,7 @@ const FAULTS = [
   "leave",
 ] as const;
 const SHARED_FAULTS = [...FAULTS, "store-cut", "store-cut", "store-away", "store-clock"] as const;
+const ASKS_FROM = 2_000_000;
 const COUNTER_ROUNDS = 3;
 const CONVERGE_MS = 120_000;
 /** Longer than anything takes that follows from a storm: its own length, a lease, a return that waits, a planned stop's grace. */

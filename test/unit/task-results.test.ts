@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import type { EngineLimits } from "../../ring/tasks/limits.ts";
 import type { Attempt, TaskRecord, TaskStatus } from "../../ring/tasks/task.ts";
-import { catalogue, partitionOf, World } from "../property/task-world.ts";
+import { catalogue, partitionOf, RING_SIZE, World } from "../property/task-world.ts";
 
 const KIB = 1024;
 
@@ -112,6 +112,14 @@ describe("results of all apps that are more than fit", () => {
     expect(repeated(world, few)).toBe(0);
     expect(repeated(world, many.slice(-61))).toBe(0);
   });
+});
+
+test("P1: what a partition remembers goes with it, however small the share of the ring is that its owner is left with", () => {
+  const world = worldOf({ resultsPerApp: 10 });
+  const before = run(world, { app: "a", count: 9, resultBytes: KIB });
+  world.call((engine) => engine.setShare(1, RING_SIZE));
+  const after = run(world, { app: "a", count: 1, resultBytes: 1 });
+  for (const record of [...before, ...after]) expect(statusOf(world, record)).toMatchObject({ state: "done" });
 });
 
 describe("a partition that has gone", () => {

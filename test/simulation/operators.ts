@@ -1,0 +1,406 @@
+/**
+ * What operators and services do besides plain submits, while a simulated cluster fails: delayed tasks, cancels, dead letters, paused
+ * keys, idempotency keys, schedules. Only what was answered counts; what was asked and not answered may have happened or not.
+ *
+ * V7   A task whose cancel or drop was acknowledged does not start any more (P1: it has ended).
+ * V8   A key whose pause was acknowledged starts nothing until somebody resumes it, and both last (P1).
+ * V9   Submits of one key with one idempotency key are one task.
+ * V10  In the end `get` says of each task what became of it: done with its result, dead, or cancelled (P1).
+ * V11  A schedule that was put fires; one that was paused or deleted does not, and both last (P1).
+ */
+
+import { hashKey, partitionOfHash } from "../../ring/hash.ts";
+import type { Partition } from "../../ring/ids.ts";
+import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
+import type { ScheduleSpec } from "../../ring/tasks/definition.ts";
+import type { TaskAnswer, TaskRequest } from "../../ring/tasks/engine-contract.ts";
+import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
+import { encodeRecord } from "../../ring/tasks/record-encode.ts";
+import type { Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
+import { mintId } from "../../ring/tasks/task-id.ts";
+import type { Agenda } from "./agenda.ts";
+import { OPERATED_APP } from "./apps.ts";
+import type { SeededRandom } from "./random.ts";
+
+export interface OperatorsWorld {
+  readonly agenda: Agenda;
+  readonly random: SeededRandom;
+  readonly ringSize: number;
+  /** To any node; not every question is answered. */
+  ask(request: NodeRequest, answered: (answer: NodeAnswer) => void): void;
+  /** Again until it is accepted, or known. */
+  submit(record: TaskRecord, settled: (outcome: SubmitOutcome) => void): void;
+  /** When rows of the partition were last left on a machine that is away: what was said there before may be unknown until it returns. */
+  awaySince(partition: number): number;
+  trace(line: string): void;
+  fail(what: string): void;
+}
+
+interface Item {
+  readonly id: string;
+  readonly key: string;
+  readonly failing: boolean;
+  accepted: boolean;
+  /** From then on its handler does well. */
+  healed: boolean;
+  /** `asked`: not acknowledged. */
+  cancel: "no" | "asked" | "done";
+  drop: "no" | "asked" | "done";
+  retry: "no" | "asked" | "done";
+  /** When its end was acknowledged. */
+  endedAt: number;
+}
+
+/** What was acknowledged last of something that is on or off; `unknown`: something was asked since. */
+interface Switch {
+  state: "on" | "off" | "unknown";
+  /** When that was acknowledged. */
+  at: number;
+  /** Not asked for anything before: an unanswered question may still be under way. */
+  notBefore: number;
+}
+
+export class Operators {
+  readonly #world: OperatorsWorld;
+  readonly #items = new Map<string, Item>();
+  readonly #paused = new Map<string, Switch>();
+  readonly #schedules = new Map<string, { readonly exists: Switch; readonly runs: Switch }>();
+  /** By key and idempotency key: the task that was accepted, and when. */
+  readonly #once = new Map<string, { readonly id: string; readonly at: number }>();
+  readonly #onceBusy = new Set<string>();
+  /** By key: when an attempt last started. */
+  readonly #started = new Map<string, number>();
+  #going = true;
+  counts: Record<string, number> = {};
+
+  constructor(world: OperatorsWorld) {
+    this.#world = world;
+    for (let index = 0; index < KEYS; index++) this.#paused.set(`k${index}`, { state: "off", at: 0, notBefore: 0 });
+    for (let index = 0; index < SCHEDULES; index++)
+      this.#schedules.set(`s${index}`, {
+        exists: { state: "off", at: 0, notBefore: 0 },
+        runs: { state: "on", at: 0, notBefore: 0 },
+      });
+  }
+
+  begin(): void {
+    this.#world.agenda.after(this.#world.random.between(100, 600), () => {
+      if (!this.#going) return;
+      this.begin();
+      this.#act();
+    });
+  }
+
+  stop(): void {
+    this.#going = false;
+  }
+
+  /** Every attempt that starts. */
+  started({ record }: Attempt): void {
+    const { now } = this.#world.agenda;
+    if (record.app !== OPERATED_APP) return;
+    this.#started.set(record.key, now);
+    const item = this.#items.get(record.id);
+    if (item !== undefined && (item.cancel === "done" || item.drop === "done") && !this.#unknownSince(item))
+      this.#world.fail(
+        `V7: ${item.id} of ${item.key} starts after it was ${item.cancel === "done" ? "cancelled" : "dropped"}`,
+      );
+    const paused = this.#paused.get(record.key);
+    if (paused?.state === "on" && paused.at >= this.#away(record.key))
+      this.#world.fail(`V8: ${record.id} of ${record.key} starts although the key was paused at ${paused.at}`);
+  }
+
+  /** What the handler of an attempt comes to. */
+  end({ attemptId, record }: Attempt): AttemptEnd {
+    const item = this.#items.get(record.id);
+    const error = { name: "Error", message: "simulated" };
+    const outcome =
+      item?.failing === true && !item.healed
+        ? ({ type: "failed", error, permanent: true } as const)
+        : ({ type: "done", result: new TextEncoder().encode(record.id) } as const);
+    return { attemptId, outcome, stateChanges: [], children: [] };
+  }
+
+  #act(): void {
+    const { random } = this.#world;
+    const kind = random.pick(ACTIONS);
+    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
+    switch (kind) {
+      case "work":
+        return this.#submit({ failing: false, delayMs: random.chance(0.5) ? random.between(1_000, 30_000) : 0 });
+      case "fail":
+        return this.#submit({ failing: true, delayMs: 0 });
+      case "once":
+        return this.#submitOnce();
+      case "cancel":
+        return this.#cancel();
+      case "retry":
+      case "drop":
+        return this.#letter(kind);
+      case "pause":
+      case "resume":
+        return this.#key(`k${random.below(KEYS)}`, kind);
+      case "put":
+      case "delete":
+      case "pause-schedule":
+      case "resume-schedule":
+        return this.#schedule(`s${random.below(SCHEDULES)}`, kind);
+    }
+  }
+
+  #submit({ failing, delayMs }: { readonly failing: boolean; readonly delayMs: number }): void {
+    const record = this.#record({ type: failing ? "fail" : "work", delayMs: Math.floor(delayMs) });
+    const item = this.#item(record, failing);
+    this.#world.submit(record, () => {
+      item.accepted = true;
+    });
+  }
+
+  #submitOnce(): void {
+    const { random, agenda } = this.#world;
+    const key = `k${random.below(KEYS)}`;
+    const idempotencyKey = `once-${random.below(ONCE_KEYS)}`;
+    const name = `${key} ${idempotencyKey}`;
+    if (this.#onceBusy.has(name)) return;
+    this.#onceBusy.add(name);
+    const record = this.#record({ type: "work", key, idempotencyKey });
+    const item = this.#item(record, false);
+    this.#world.submit(record, (outcome) => {
+      this.#onceBusy.delete(name);
+      const first = this.#once.get(name);
+      const id = outcome.type === "refused" ? "" : outcome.id;
+      item.accepted = id === item.id;
+      const isForgotten = first === undefined || first.at < this.#away(key);
+      if (!isForgotten && id !== first.id)
+        this.#world.fail(`V9: ${name} is ${id} now, was ${first.id} at ${first.at}: ${outcome.type}`);
+      if (first === undefined || id !== first.id) this.#once.set(name, { id, at: agenda.now });
+    });
+  }
+
+  #cancel(): void {
+    const item = this.#pick((each) => each.cancel === "no" && !each.failing);
+    if (item === undefined) return;
+    item.cancel = "asked";
+    this.#ask(item.key, { type: "cancel", id: item.id }, (answer) => {
+      if (answer.type === "task" && answer.status.state === "cancelled") this.#ended(item, "cancel");
+    });
+  }
+
+  #letter(kind: "retry" | "drop"): void {
+    const item = this.#pick((each) => each.failing && each.retry === "no" && each.drop === "no");
+    if (item === undefined) return;
+    item[kind] = "asked";
+    if (kind === "retry") item.healed = true;
+    const type = kind === "retry" ? "retry-dead" : "drop-dead";
+    this.#ask(item.key, { type, ids: [item.id] }, (answer) => {
+      if (answer.type !== "count") return;
+      if (answer.count === 0) item[kind] = "no";
+      else if (kind === "drop") this.#ended(item, "drop");
+      else item.retry = "done";
+    });
+  }
+
+  #ended(item: Item, how: "cancel" | "drop"): void {
+    item[how] = "done";
+    item.endedAt = this.#world.agenda.now;
+    this.#world.trace(`operator: ${how} of ${item.id} of ${item.key} is acknowledged`);
+  }
+
+  #key(key: string, action: "pause" | "resume"): void {
+    this.#turn(this.#paused.get(key)!, action === "pause", (answered) =>
+      this.#ask(key, { type: "key", app: OPERATED_APP, key, action }, (answer) => {
+        if (answer.type !== "key") return;
+        this.#world.trace(`operator: ${action} of ${key} is acknowledged`);
+        answered();
+      }),
+    );
+  }
+
+  #schedule(key: string, kind: "put" | "delete" | "pause-schedule" | "resume-schedule"): void {
+    const { exists, runs } = this.#schedules.get(key)!;
+    const turn = (target: Switch, on: boolean, request: TaskRequest): void =>
+      this.#turn(target, on, (answered) =>
+        this.#ask(key, request, (answer) => {
+          if (answer.type !== "ok") return;
+          this.#world.trace(`operator: ${kind} of ${key} is acknowledged`);
+          answered();
+        }),
+      );
+    const at = { app: OPERATED_APP, key, name: "tick" } as const;
+    if (kind === "put") {
+      const every = { type: "interval", everyMs: TICK_MS } as const;
+      const spec: ScheduleSpec = { name: "tick", every, taskType: "work", key, payload: NOTHING, misfire: "once" };
+      // It runs from then on, whatever was said of one of that name before.
+      if (exists.state !== "on" && runs.state === "on")
+        turn(exists, true, { type: "put-schedule", app: OPERATED_APP, spec });
+    } else if (kind === "delete") {
+      if (runs.state === "on") turn(exists, false, { type: "schedule", ...at, action: "delete" });
+    } else if (exists.state === "on")
+      turn(runs, kind === "resume-schedule", {
+        type: "schedule",
+        ...at,
+        action: kind === "resume-schedule" ? "resume" : "pause",
+      });
+  }
+
+  #turn(target: Switch, on: boolean, ask: (answered: () => void) => void): void {
+    const { agenda } = this.#world;
+    if (agenda.now < target.notBefore) return;
+    target.state = "unknown";
+    target.notBefore = agenda.now + UNDER_WAY_MS;
+    ask(() => {
+      target.state = on ? "on" : "off";
+      target.at = agenda.now;
+      target.notBefore = 0;
+    });
+  }
+
+  // In the end, at rest.
+
+  /** Everything is as it was acknowledged, and what waited ends. */
+  check(): void {
+    const keys = [...this.#paused].filter(([, { state }]) => state !== "unknown");
+    const describe = (key: string): TaskRequest => ({ type: "key", app: OPERATED_APP, key, action: "describe" });
+    this.#askAll(
+      keys.map(([key, { state }]) => ({ key, request: describe(key), expected: state })),
+      (answer, { key, expected }) => {
+        const paused = answer.type === "key" ? (answer.key.paused ? "on" : "off") : answer.type;
+        if (paused !== expected) this.#world.fail(`V8: pause of ${key} is ${paused}, acknowledged was ${expected}`);
+      },
+    );
+    const resume = [...this.#paused.keys()].map((key) => ({
+      key,
+      request: { type: "key", app: OPERATED_APP, key, action: "resume" } as const,
+    }));
+    for (const [, paused] of this.#paused) paused.state = "off";
+    this.#askAll(resume, () => undefined);
+    this.#world.agenda.runUntil(this.#world.agenda.now + END_MS);
+    this.#checkSchedules();
+    const tasks = [...this.#items.values()].filter(({ accepted }) => accepted);
+    this.#askAll(
+      tasks.map((item) => ({ key: item.key, request: { type: "get", id: item.id } as const, item })),
+      (answer, { item }) => this.#checkItem(item, answer),
+    );
+  }
+
+  #checkItem(item: Item, answer: TaskAnswer): void {
+    const found = answer.type === "task" ? answer.status.state : answer.type === "refused" ? answer.code : answer.type;
+    const expected = new Set<string>();
+    const isUnknown = this.#unknownSince(item);
+    if (item.cancel !== "no") for (const each of ["cancelled", "TASK_NOT_FOUND"]) expected.add(each);
+    if (item.drop !== "no") expected.add("TASK_NOT_FOUND");
+    if (item.failing && item.drop !== "done" && item.retry !== "done") expected.add("dead");
+    if (item.drop !== "done" && (item.healed || !item.failing) && (item.cancel !== "done" || isUnknown))
+      expected.add("done");
+    if (!expected.has(found))
+      this.#world.fail(`V10: ${item.id} is ${found}, expected ${[...expected].join(" or ")}: ${JSON.stringify(item)}`);
+    if (found !== "done" || answer.type !== "task") return;
+    const result = new TextDecoder().decode(answer.status.result);
+    if (result !== item.id) this.#world.fail(`V10: the result of ${item.id} is "${result}"`);
+  }
+
+  #checkSchedules(): void {
+    const { agenda } = this.#world;
+    for (const [key, { exists, runs }] of this.#schedules) {
+      if (exists.state === "unknown" || runs.state === "unknown") continue;
+      const fires = agenda.now - (this.#started.get(key) ?? Number.NEGATIVE_INFINITY) < 3 * TICK_MS;
+      const shall = exists.state === "on" && runs.state === "on";
+      if (fires !== shall)
+        this.#world.fail(
+          `V11: the schedule of ${key} ${fires ? "fires" : "does not fire"}, exists ${exists.state}, runs ${runs.state}`,
+        );
+    }
+  }
+
+  #askAll<Asked extends { readonly key: string; readonly request: TaskRequest }>(
+    list: readonly Asked[],
+    answered: (answer: TaskAnswer, asked: Asked) => void,
+  ): void {
+    const open = new Set(list);
+    for (let round = 0; round < ROUNDS && open.size > 0; round++) {
+      for (const asked of open)
+        this.#ask(asked.key, asked.request, (answer) => {
+          if (answer.type === "refused" && answer.code !== "TASK_NOT_FOUND") return;
+          if (open.delete(asked)) answered(answer, asked);
+        });
+      this.#world.agenda.runUntil(this.#world.agenda.now + DEADLINE_MS + 500);
+    }
+    for (const { request } of open) this.#world.fail(`nobody answers ${JSON.stringify(request)}`);
+  }
+
+  // Parts.
+
+  #ask(key: string, request: TaskRequest, answered: (answer: TaskAnswer) => void): void {
+    const partition = this.#partitionOf(key) as Partition;
+    this.#world.ask({ type: "task", partition, request }, (answer) => {
+      if (answer.type === "task") answered(answer.answer);
+      else if (answer.type === "refused") answered(answer);
+    });
+  }
+
+  #record(fields: { type: string; key?: string; delayMs?: number; idempotencyKey?: string }): TaskRecord {
+    const { random, agenda } = this.#world;
+    const key = fields.key ?? `k${random.below(KEYS)}`;
+    const id = mintId({ wallMs: 1_700_000_000_000 + agenda.now, random, app: OPERATED_APP, key });
+    const wire = encodeRecord({ app: OPERATED_APP, ...fields, key, id });
+    const record = parseRecord(wire, 0, wire.length);
+    if (isRefused(record)) throw new Error(record.detail);
+    return record;
+  }
+
+  #item({ id, key }: TaskRecord, failing: boolean): Item {
+    const none = { cancel: "no", drop: "no", retry: "no" } as const;
+    const item: Item = { id, key, failing, accepted: false, healed: false, ...none, endedAt: 0 };
+    this.#items.set(id, item);
+    return item;
+  }
+
+  /** Of the newest accepted ones. */
+  #pick(fits: (item: Item) => boolean): Item | undefined {
+    const list = [...this.#items.values()].slice(-RECENT).filter((item) => item.accepted && fits(item));
+    return list.length === 0 ? undefined : this.#world.random.pick(list);
+  }
+
+  /** Its end was acknowledged by an owner whose disk went away since. */
+  #unknownSince(item: Item): boolean {
+    return item.endedAt < this.#away(item.key);
+  }
+
+  #away(key: string): number {
+    return this.#world.awaySince(this.#partitionOf(key));
+  }
+
+  #partitionOf(key: string): number {
+    return partitionOfHash(hashKey(OPERATED_APP, key), this.#world.ringSize);
+  }
+}
+
+const NOTHING = new Uint8Array();
+const KEYS = 12;
+const SCHEDULES = 5;
+const ONCE_KEYS = 6;
+const RECENT = 60;
+const TICK_MS = 4_000;
+const DEADLINE_MS = 5_000;
+/** An unanswered question is answered or forgotten by then. */
+const UNDER_WAY_MS = 60_000;
+/** Tasks that waited for a paused key, and delays, are over by then. */
+const END_MS = 60_000;
+const ROUNDS = 4;
+const ACTIONS = [
+  ...["work", "work", "work", "fail", "fail", "once", "once", "cancel", "cancel", "retry", "drop"],
+  ...["pause", "resume", "resume", "put", "put", "delete", "pause-schedule", "resume-schedule"],
+] as readonly (
+  | "work"
+  | "fail"
+  | "once"
+  | "cancel"
+  | "retry"
+  | "drop"
+  | "pause"
+  | "resume"
+  | "put"
+  | "delete"
+  | "pause-schedule"
+  | "resume-schedule"
+)[];
