@@ -71,16 +71,15 @@ export class Operators {
   /** By key: when an attempt last started. */
   readonly #started = new Map<string, number>();
   #going = true;
-  counts: Record<string, number> = {};
+  /** Acknowledged, by kind. */
+  readonly counts: Record<string, number> = Object.fromEntries(ACTIONS.map((kind) => [kind, 0]));
 
   constructor(world: OperatorsWorld) {
     this.#world = world;
-    for (let index = 0; index < KEYS; index++) this.#paused.set(`k${index}`, { state: "off", at: 0, notBefore: 0 });
+    const told = (state: "on" | "off"): Switch => ({ state, at: 0, notBefore: 0 });
+    for (let index = 0; index < KEYS; index++) this.#paused.set(`k${index}`, told("off"));
     for (let index = 0; index < SCHEDULES; index++)
-      this.#schedules.set(`s${index}`, {
-        exists: { state: "off", at: 0, notBefore: 0 },
-        runs: { state: "on", at: 0, notBefore: 0 },
-      });
+      this.#schedules.set(`s${index}`, { exists: told("off"), runs: told("on") });
   }
 
   begin(): void {
@@ -101,10 +100,8 @@ export class Operators {
     if (record.app !== OPERATED_APP) return;
     this.#started.set(record.key, now);
     const item = this.#items.get(record.id);
-    if (item !== undefined && (item.cancel === "done" || item.drop === "done") && !this.#unknownSince(item))
-      this.#world.fail(
-        `V7: ${item.id} of ${item.key} starts after it was ${item.cancel === "done" ? "cancelled" : "dropped"}`,
-      );
+    if (item !== undefined && [item.cancel, item.drop].includes("done") && !this.#unknownSince(item))
+      this.#world.fail(`V7: ${JSON.stringify(item)} starts`);
     const paused = this.#paused.get(record.key);
     if (paused?.state === "on" && paused.at >= this.#away(record.key))
       this.#world.fail(`V8: ${record.id} of ${record.key} starts although the key was paused at ${paused.at}`);
@@ -114,17 +111,15 @@ export class Operators {
   end({ attemptId, record }: Attempt): AttemptEnd {
     const item = this.#items.get(record.id);
     const error = { name: "Error", message: "simulated" };
-    const outcome =
-      item?.failing === true && !item.healed
-        ? ({ type: "failed", error, permanent: true } as const)
-        : ({ type: "done", result: new TextEncoder().encode(record.id) } as const);
+    const failed = { type: "failed", error, permanent: true } as const;
+    const done = { type: "done", result: new TextEncoder().encode(record.id) } as const;
+    const outcome = item?.failing === true && !item.healed ? failed : done;
     return { attemptId, outcome, stateChanges: [], children: [] };
   }
 
   #act(): void {
     const { random } = this.#world;
     const kind = random.pick(ACTIONS);
-    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
     switch (kind) {
       case "work":
         return this.#submit({ failing: false, delayMs: random.chance(0.5) ? random.between(1_000, 30_000) : 0 });
@@ -153,6 +148,7 @@ export class Operators {
     const item = this.#item(record, failing);
     this.#world.submit(record, () => {
       item.accepted = true;
+      this.#acknowledged(failing ? "fail" : "work", record.id);
     });
   }
 
@@ -170,6 +166,7 @@ export class Operators {
       const first = this.#once.get(name);
       const id = outcome.type === "refused" ? "" : outcome.id;
       item.accepted = id === item.id;
+      this.#acknowledged("once", `${name}: ${id}`);
       const isForgotten = first === undefined || first.at < this.#away(key);
       if (!isForgotten && id !== first.id)
         this.#world.fail(`V9: ${name} is ${id} now, was ${first.id} at ${first.at}: ${outcome.type}`);
@@ -196,33 +193,36 @@ export class Operators {
       if (answer.type !== "count") return;
       if (answer.count === 0) item[kind] = "no";
       else if (kind === "drop") this.#ended(item, "drop");
-      else item.retry = "done";
+      else {
+        item.retry = "done";
+        this.#acknowledged("retry", item.id);
+      }
     });
   }
 
   #ended(item: Item, how: "cancel" | "drop"): void {
     item[how] = "done";
     item.endedAt = this.#world.agenda.now;
-    this.#world.trace(`operator: ${how} of ${item.id} of ${item.key} is acknowledged`);
+    this.#acknowledged(how, item.id);
   }
 
-  #key(key: string, action: "pause" | "resume"): void {
+  #key(key: string, action: KeyAction): void {
     this.#turn(this.#paused.get(key)!, action === "pause", (answered) =>
       this.#ask(key, { type: "key", app: OPERATED_APP, key, action }, (answer) => {
         if (answer.type !== "key") return;
-        this.#world.trace(`operator: ${action} of ${key} is acknowledged`);
+        this.#acknowledged(action, key);
         answered();
       }),
     );
   }
 
-  #schedule(key: string, kind: "put" | "delete" | "pause-schedule" | "resume-schedule"): void {
+  #schedule(key: string, kind: ScheduleAction): void {
     const { exists, runs } = this.#schedules.get(key)!;
     const turn = (target: Switch, on: boolean, request: TaskRequest): void =>
       this.#turn(target, on, (answered) =>
         this.#ask(key, request, (answer) => {
           if (answer.type !== "ok") return;
-          this.#world.trace(`operator: ${kind} of ${key} is acknowledged`);
+          this.#acknowledged(kind, key);
           answered();
         }),
       );
@@ -255,6 +255,11 @@ export class Operators {
     });
   }
 
+  #acknowledged(kind: Action, of: string): void {
+    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
+    this.#world.trace(`operator: ${kind} ${of} is acknowledged`);
+  }
+
   // In the end, at rest.
 
   /** Everything is as it was acknowledged, and what waited ends. */
@@ -268,12 +273,12 @@ export class Operators {
         if (paused !== expected) this.#world.fail(`V8: pause of ${key} is ${paused}, acknowledged was ${expected}`);
       },
     );
-    const resume = [...this.#paused.keys()].map((key) => ({
-      key,
-      request: { type: "key", app: OPERATED_APP, key, action: "resume" } as const,
-    }));
-    for (const [, paused] of this.#paused) paused.state = "off";
-    this.#askAll(resume, () => undefined);
+    for (const paused of this.#paused.values()) paused.state = "off";
+    const resume = (key: string): TaskRequest => ({ type: "key", app: OPERATED_APP, key, action: "resume" });
+    this.#askAll(
+      [...this.#paused.keys()].map((key) => ({ key, request: resume(key) })),
+      () => undefined,
+    );
     this.#world.agenda.runUntil(this.#world.agenda.now + END_MS);
     this.#checkSchedules();
     const tasks = [...this.#items.values()].filter(({ accepted }) => accepted);
@@ -387,20 +392,11 @@ const UNDER_WAY_MS = 60_000;
 /** Tasks that waited for a paused key, and delays, are over by then. */
 const END_MS = 60_000;
 const ROUNDS = 4;
-const ACTIONS = [
-  ...["work", "work", "work", "fail", "fail", "once", "once", "cancel", "cancel", "retry", "drop"],
-  ...["pause", "resume", "resume", "put", "put", "delete", "pause-schedule", "resume-schedule"],
-] as readonly (
-  | "work"
-  | "fail"
-  | "once"
-  | "cancel"
-  | "retry"
-  | "drop"
-  | "pause"
-  | "resume"
-  | "put"
-  | "delete"
-  | "pause-schedule"
-  | "resume-schedule"
-)[];
+type Action = "work" | "fail" | "once" | "cancel" | "retry" | "drop" | KeyAction | ScheduleAction;
+type KeyAction = "pause" | "resume";
+type ScheduleAction = "put" | "delete" | "pause-schedule" | "resume-schedule";
+/** As often as they stand here. */
+const ACTIONS: readonly Action[] = [
+  ...(["work", "work", "work", "fail", "fail", "once", "once", "cancel", "cancel", "retry", "drop"] as const),
+  ...(["pause", "resume", "resume", "put", "put", "delete", "pause-schedule", "resume-schedule"] as const),
+];

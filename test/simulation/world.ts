@@ -51,6 +51,8 @@ export interface SimulationResult {
   readonly epochs: number;
   readonly convergedMs: number;
   readonly faults: Readonly<Record<string, number>>;
+  /** What operators did, by kind. */
+  readonly operated: Readonly<Record<string, number>>;
 }
 
 interface Wanted {
@@ -186,6 +188,7 @@ export class World implements Surroundings {
       epochs: Math.max(...this.hosts.map((host) => host.machine?.document?.epoch ?? 0)),
       convergedMs,
       faults: this.faults,
+      operated: this.#operators?.counts ?? {},
     };
   }
 
