@@ -25,7 +25,7 @@ export function statusOf(error: unknown): StatusObject & Error {
   const { retryAfterMs } = refusal;
   const kind = ERRORS[refusal.code];
   const code = status[kind.status];
-  const message = `${refusal.code}: ${refusal.message}`.slice(0, MESSAGE_CHARACTERS);
+  const message = wellFormed(`${refusal.code}: ${refusal.message}`.slice(0, MESSAGE_CHARACTERS));
   const metadata = new Metadata();
   metadata.set(
     DETAILS_KEY,
@@ -39,6 +39,11 @@ export function statusOf(error: unknown): StatusObject & Error {
     }),
   );
   return Object.assign(new Error(message), { code, details: message, metadata });
+}
+
+/** What a caller sent is quoted, and cut anywhere: grpc-js throws at half a character, where nobody catches it. */
+function wellFormed(text: string): string {
+  return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 /** Told where the node named no delay of its own. */
