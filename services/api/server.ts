@@ -154,7 +154,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   };
 }
 
-/** Refuses a stream of somebody unknown before anything is read from it. */
+/** Refuses a stream of somebody unknown, or that cannot be opened now, before anything is read from it. */
 function guarded(
   open: (call: ServerDuplexStream<Buffer, Buffer>) => void,
   options: CallOptions,
@@ -162,11 +162,10 @@ function guarded(
   return (call) => {
     try {
       options.identify(call.metadata);
+      open(call);
     } catch (error) {
       call.emit("error", statusOf(error));
-      return;
     }
-    open(call);
   };
 }
 

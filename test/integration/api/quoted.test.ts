@@ -1,4 +1,4 @@
-/** Refusals that quote what a client sent: whatever it was, the call gets its typed error and the node goes on. */
+/** Refusals that quote what a client sent, or come before a stream is open: the call gets its typed error and the node goes on. */
 
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -67,6 +67,11 @@ test("an input that is cut in the middle of a character", async () => {
   const reason = await run([{ open: { pipeline: "p" } }, { inputs: { values: [SPLIT] } }]);
   expect(strays).toEqual([]);
   expect(reason).toBe("INVALID_ARGUMENT");
+});
+
+test("a run that is opened while the node drains is told so", async () => {
+  api.drain();
+  expect(await run([{ open: { pipeline: "p" } }])).toBe("DRAINING");
 });
 
 function run(requests: readonly object[]): Promise<string | undefined> {
