@@ -93,7 +93,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
         node,
         ...limits,
         draining: () => draining,
-        wait: (request) => waitForEnd(node, request, limits.waitMs),
+        wait: (request, gone) => waitForEnd(node, request, { mostMs: limits.waitMs, gone }),
         onBug: (error) => callOptions.onBug(STREAM_PATH, error),
         onClosed: (session) => sessions.delete(session),
       }),

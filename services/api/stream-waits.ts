@@ -13,7 +13,8 @@ import { refusalOf } from "./status.ts";
 
 export interface StreamWaitsOptions {
   readonly most: number;
-  readonly wait: (request: WaitRequest) => Promise<Task>;
+  /** `gone`: the answer is for nobody any more. */
+  readonly wait: (request: WaitRequest, gone: () => boolean) => Promise<Task>;
   /** There is something to take; once for answers that come together. */
   readonly onAnswers: () => void;
   /** Errors that are no refusals: bugs, for the log. */
@@ -26,6 +27,7 @@ export class StreamWaits {
   #answers: Waited[] = [];
   #told = false;
   #closed = false;
+  readonly #gone = (): boolean => this.#closed;
 
   constructor(options: StreamWaitsOptions) {
     this.#options = options;
@@ -76,7 +78,7 @@ export class StreamWaits {
 
   async #ask(number: number, request: WaitRequest): Promise<void> {
     try {
-      this.#answer({ number, task: encodeTask(await this.#options.wait(request)) });
+      this.#answer({ number, task: encodeTask(await this.#options.wait(request, this.#gone)) });
     } catch (error) {
       if (!(error instanceof RingError)) this.#options.onBug(error);
       const { code, message, retryAfterMs = 0 } = refusalOf(error);

@@ -126,7 +126,13 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
     unary: {
       Get: async (request: messages.TaskIdRequest, { deadlineMs }) =>
         taskMessage(await get(request.taskId, deadlineMs)),
-      Wait: (request: messages.WaitRequest) => waitForEnd(node, request, limits.waitMs),
+      Wait: (request: messages.WaitRequest, { onGone }) => {
+        let gone = false;
+        onGone(() => {
+          gone = true;
+        });
+        return waitForEnd(node, request, { mostMs: limits.waitMs, gone: () => gone });
+      },
       Cancel: async (request: messages.TaskIdRequest, { deadlineMs }) => {
         const partition = placeOfTask(node, request.taskId);
         const { answer } = await askTaskRaw(node, partition, { type: "cancel", id: request.taskId }, deadlineMs);
