@@ -1,9 +1,10 @@
 /**
  * One `Pipes.Run` stream: a run whose inputs and outputs are at the other end of it.
  *
- * S1  Inputs wait for room in the run; while more than `INPUTS_WAITING` wait nothing is read. Outputs are pulled only as the
- *     transport takes them, so a client that stops reading stops the source.
- * S2  The stream's end, however it comes, is the end of the run; a heartbeat shows a link that died without a word.
+ * S1  Inputs wait for room in the run; while more than `INPUTS_WAITING`, or `BYTES_WAITING` of them, wait nothing is read. Outputs
+ *     are pulled only as the transport takes them, so a client that stops reading stops the source.
+ * S2  The stream's end, however it comes, is the end of the run; a heartbeat shows a link that died without a word, while it is
+ *     read.
  */
 
 import type { ServerDuplexStream } from "@grpc/grpc-js";
@@ -34,6 +35,8 @@ export class PipeSession {
   readonly #engine: PipeEngine;
   #run: PipeRun<unknown, unknown> | undefined = undefined;
   #waiting = 0;
+  #waitingBytes = 0;
+  #paused = false;
   #accepted = 0;
   #sending: Promise<void> = Promise.resolve();
   #heartbeatMs = 0;
@@ -56,7 +59,7 @@ export class PipeSession {
     try {
       const request = METHOD.requestDeserialize(bytes) as RunRequest;
       if (request.open !== undefined) this.#open(request.open);
-      else if (request.inputs !== undefined) this.#inputs(request.inputs.values);
+      else if (request.inputs !== undefined) this.#inputs(request.inputs.values, bytes.length);
       else if (request.end !== undefined) this.#end();
     } catch (error) {
       this.#fail(
@@ -82,22 +85,38 @@ export class PipeSession {
     void this.#outputs(run, open.drain);
   }
 
-  #inputs(texts: readonly string[]): void {
+  #inputs(texts: readonly string[], bytes: number): void {
     const run = this.#opened();
     const values = texts.map((text) => parsed(text));
     this.#waiting += values.length;
-    if (this.#waiting > INPUTS_WAITING) this.#call.pause(); // S1
+    this.#waitingBytes += bytes;
+    this.#readOrNot();
     this.#sending = this.#sending
       .then(() => run.sendMany(values))
       .then(
         () => {
           this.#waiting -= values.length;
+          this.#waitingBytes -= bytes;
           this.#accepted += values.length;
           this.#write({ accepted: { inputs: this.#accepted } });
-          if (this.#waiting <= INPUTS_WAITING) this.#call.resume();
+          this.#readOrNot();
         },
         () => undefined, // The report says why.
       );
+  }
+
+  /** S1. What is not read cannot be heard (S2). */
+  #readOrNot(): void {
+    const full = this.#waiting > INPUTS_WAITING || this.#waitingBytes > BYTES_WAITING;
+    if (full === this.#paused) return;
+    this.#paused = full;
+    if (full) {
+      clearTimeout(this.#timer);
+      this.#call.pause();
+    } else {
+      this.#heard();
+      this.#call.resume();
+    }
   }
 
   /** The client has no more to send, or its stream is torn off, which says so a moment later. */
@@ -177,7 +196,7 @@ export class PipeSession {
   }
 
   #heard(): void {
-    if (this.#heartbeatMs === 0) return;
+    if (this.#heartbeatMs === 0 || this.#paused || this.#over) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(
       () => this.#fail(new RingError("CANCELLED", "the client has gone silent")),
@@ -211,6 +230,8 @@ function parsed(text: string): unknown {
 const METHOD = methodRun();
 /** Inputs of a stream that wait for room: twice what a client of ours keeps under way. */
 const INPUTS_WAITING = 8_192;
+/** Several of the largest messages, so that one which comes alone does not stop the stream. */
+const BYTES_WAITING = 16 * 1024 * 1024;
 const MESSAGE_CHARACTERS = 256 * 1024;
 /** Our own client says when it has no more; for others a moment, since a busy event loop hears of the tear much later than of the end. */
 const TORN_MS = 1_000;
