@@ -122,10 +122,13 @@ export class PipeSession {
   /** The client has no more to send, or its stream is torn off, which says so a moment later. */
   #half(): void {
     setTimeout(() => {
-      if (!this.#over && !this.#call.cancelled) this.#run?.end();
+      if (this.#over || this.#call.cancelled) return;
+      if (this.#run === undefined) this.#fail(new RingError("INVALID_ARGUMENT", "the stream ended before open"));
+      else this.#end();
     }, TORN_MS).unref();
   }
 
+  /** Behind the inputs that wait for room. */
   #end(): void {
     const run = this.#opened();
     this.#sending = this.#sending.then(() => run.end());

@@ -42,11 +42,13 @@ class Call extends EventEmitter {
 let call: Call;
 /** Of the run: takes what waits for room. */
 let takeAll: () => void;
+let ended: boolean;
 
 beforeEach(() => {
   vi.useFakeTimers();
   let waiting: (() => void)[] = [];
   let open = false;
+  ended = false;
   takeAll = () => {
     open = true;
     for (const taken of waiting.splice(0)) taken();
@@ -55,7 +57,9 @@ beforeEach(() => {
   const run = {
     id: "r1",
     cancel: () => undefined,
-    end: () => undefined,
+    end: () => {
+      ended = true;
+    },
     report: () => new Promise(() => undefined),
     sendMany: () => (open ? Promise.resolve() : new Promise<void>((resolve) => waiting.push(resolve))),
   };
@@ -94,4 +98,21 @@ test("a client that is not read for want of room is not taken for one that has g
   expect(call.paused).toBe(false);
   await vi.advanceTimersByTimeAsync(HEARTBEAT_MS);
   expect(call.errors).toMatchObject([{ details: expect.stringContaining("silent") }]);
+});
+
+test("P6: a client that half-closes has its run ended behind the inputs that still wait for room", async () => {
+  call.say({ open: { pipeline: "p", drain: true } });
+  for (let count = 0; count < 3; count++) call.say({ inputs: { values: ["1"] } });
+  call.emit("end");
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(ended).toBe(false);
+  takeAll();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(ended).toBe(true);
+});
+
+test("a stream that ends before a run is open is ended, too", async () => {
+  call.emit("end");
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(call.errors).toMatchObject([{ details: expect.stringContaining("INVALID_ARGUMENT") }]);
 });
