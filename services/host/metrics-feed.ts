@@ -56,11 +56,13 @@ export function feedMetrics(parts: {
     metrics.storeRows.set(stats.rows);
     metrics.storeBytes.set(stats.bytes);
     metrics.storeQuarantined.set(stats.quarantined);
+    const { queueDepth, deadLetters, childrenWaiting, queueOldestAgeSeconds } = metrics;
+    for (const gauge of [queueDepth, deadLetters, childrenWaiting, queueOldestAgeSeconds]) gauge.clear();
     for (const { app, queued, dead, children, oldestWaitMs } of appViews(200)) {
-      metrics.queueDepth.set(queued, app);
-      metrics.deadLetters.set(dead, app);
-      metrics.childrenWaiting.set(children, app);
-      metrics.queueOldestAgeSeconds.set(oldestWaitMs / 1_000, app);
+      queueDepth.add(queued, app);
+      deadLetters.add(dead, app);
+      childrenWaiting.add(children, app);
+      queueOldestAgeSeconds.raise(oldestWaitMs / 1_000, app);
     }
     metrics.handoffActive.set(node.activeTransfers(), "out");
   });

@@ -1,0 +1,64 @@
+/** The gauges that mirror the apps' queues say what is there now, and sums for those who share a label. */
+
+import { expect, test } from "vitest";
+import type { Gossip } from "../../ring/io/gossip.ts";
+import type { NodeDriver } from "../../ring/io/node.ts";
+import type { NodeStore } from "../../ring/io/store/node-store.ts";
+import type { Swim } from "../../ring/membership/swim.ts";
+import type { AppView } from "../../ring/tasks/views.ts";
+import { feedMetrics } from "../../services/host/metrics-feed.ts";
+import { BusyApps } from "../../services/metrics/busy-apps.ts";
+import { createNodeMetrics } from "../../services/metrics/node-metrics.ts";
+import { Registry } from "../../services/metrics/registry.ts";
+import type { Runner } from "../../services/runner/runner.ts";
+
+test("an app that has nothing left is not shown with what it had, and those without a name are summed", () => {
+  let views: readonly AppView[] = [];
+  const stop = (): void => undefined;
+  const counters = new Proxy({}, { get: () => 0 });
+  const metrics = createNodeMetrics(new Registry(new BusyApps({ named: 1 })));
+  metrics.tasksAccepted.add(1, "a");
+  const feed = feedMetrics({
+    node: {
+      onTaskEvents: () => stop,
+      onRingEvent: () => stop,
+      document: () => undefined,
+      members: () => [],
+      holdsLease: () => true,
+      activeTransfers: () => 0,
+    } as unknown as NodeDriver,
+    store: { stats: () => counters } as unknown as NodeStore,
+    runner: { runningCount: 0 } as Runner,
+    swim: { counters, takeRoundTrips: () => [] } as unknown as Swim,
+    gossip: { counters: { ...counters, drops: {} } } as unknown as Gossip,
+    appViews: () => views,
+    metrics,
+  });
+  const shown = (name: string): string[] =>
+    metrics.registry
+      .render()
+      .split("\n")
+      .filter((line) => line.startsWith(`taskring_${name}{`));
+  const view = (app: string, count: number): AppView => ({
+    app,
+    queued: count,
+    running: 0,
+    dead: count,
+    children: count,
+    oldestWaitMs: count * 1_000,
+  });
+  try {
+    views = [view("a", 7), view("b", 5), view("c", 3)];
+    for (const name of ["queue_depth", "dead_letters", "children_waiting"])
+      expect(shown(name)).toEqual([`taskring_${name}{app="a"} 7`, `taskring_${name}{app="other"} 8`]);
+    expect(shown("queue_oldest_age_seconds")).toEqual([
+      'taskring_queue_oldest_age_seconds{app="a"} 7',
+      'taskring_queue_oldest_age_seconds{app="other"} 5',
+    ]);
+    views = [];
+    for (const name of ["queue_depth", "dead_letters", "children_waiting", "queue_oldest_age_seconds"])
+      expect(shown(name).filter((line) => !line.endsWith(" 0"))).toEqual([]);
+  } finally {
+    feed.stop();
+  }
+});
