@@ -3,11 +3,15 @@
 import { encodeDocument } from "../../ring/document-codec.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";
 import type { NodeRequest } from "../../ring/node/requests.ts";
+import { refusal } from "../api/asking.ts";
 import type { ApiHook } from "../http/server.ts";
 
 export function httpApi(node: NodeDriver): ApiHook {
-  const ask = async (request: NodeRequest): Promise<unknown> =>
-    node.ask(request, { deadlineMs: ASK_MS, to: node.name });
+  const ask = async (request: NodeRequest): Promise<unknown> => {
+    const answer = await node.ask(request, { deadlineMs: ASK_MS, to: node.name });
+    if (answer.type === "refused") throw refusal(answer);
+    return answer;
+  };
   return (path, query) => {
     switch (path) {
       case "status":
