@@ -16,8 +16,9 @@ export function stateNumber(state: TaskState): number {
   return TASK_STATES.indexOf(stateName(state));
 }
 
-/** `undefined` for the zero value: no filter. */
+/** `undefined` for the zero value: no filter. Throws `INVALID_ARGUMENT` for a number without a name. */
 export function stateOf(name: TaskStateName): TaskState | undefined {
+  if (!TASK_STATES.includes(name)) throw new RingError("INVALID_ARGUMENT", `there is no task state ${name}`);
   return name === "TASK_STATE_UNKNOWN" ? undefined : (name.toLowerCase() as TaskState);
 }
 

@@ -69,6 +69,11 @@ async function failure(promise: Promise<unknown>): Promise<Failure> {
 
 const submit = (request: object) => call("taskring.v1.Tasks", "Submit", request);
 
+test("a task state that does not exist is the caller's mistake, not a bug of the node", async () => {
+  const found = await failure(call("taskring.v1.Tasks", "List", { state: 99 }));
+  expect(found.reason).toBe("INVALID_ARGUMENT");
+});
+
 describe("submit", () => {
   test("a task without an id gets one, and the reply names its owner and partition", async () => {
     const reply = await submit({ app: "acme", type: "mail.send", key: "k", payload: Buffer.from("hello") });
