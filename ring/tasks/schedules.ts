@@ -17,7 +17,7 @@ import { isRefused, parseRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
 import { KIND, keyedRow, type ScheduleRow, scheduleValue } from "./rows.ts";
 import { deriveId } from "./task-id.ts";
-import { type Ticks, ticksOf } from "./ticks.ts";
+import { type Ticks, ticksOf, tooLongOf } from "./ticks.ts";
 import type { Timer } from "./timers.ts";
 import { Undone } from "./undone.ts";
 
@@ -115,8 +115,8 @@ export class Schedules {
     if (before?.declared === true) return "the app declares a schedule of this name";
     if (before === undefined && app.schedules >= this.#core.limits.schedulesPerApp)
       return `app ${app.name} has ${app.schedules} schedules, its limit`;
-    if (spec.name === "" || spec.name.length > 128 || spec.key === "" || spec.key.length > 128)
-      return "name and key have 1 to 128 characters";
+    const tooLong = tooLongOf(spec, this.#core.limits.payloadBytes);
+    if (tooLong !== undefined) return tooLong;
     const ticks = ticksOf(app.name, spec);
     if ("refusal" in ticks) return ticks.refusal;
     if (before !== undefined) this.#forget(before);

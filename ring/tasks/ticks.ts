@@ -16,6 +16,14 @@ export interface Ticks {
   newest(dueMs: number, wallMs: number): number;
 }
 
+/** Why the spec cannot be kept, or its tasks not be taken. */
+export function tooLongOf(spec: ScheduleSpec, payloadBytes: number): string | undefined {
+  if (spec.name === "" || spec.name.length > 128 || spec.key === "" || spec.key.length > 128)
+    return "name and key have 1 to 128 characters";
+  if (encoder.encode(spec.taskType).length > TYPE_BYTES) return `the task type is longer than ${TYPE_BYTES} bytes`;
+  return spec.payload.length > payloadBytes ? `the payload is longer than ${payloadBytes} bytes` : undefined;
+}
+
 /** Why the spec cannot be followed, or its ticks. */
 export function ticksOf(app: string, spec: ScheduleSpec): Ticks | { readonly refusal: string } {
   const { every } = spec;
@@ -27,12 +35,12 @@ export function ticksOf(app: string, spec: ScheduleSpec): Ticks | { readonly ref
   }
   if (every.expression.length > 256) return { refusal: "the cron expression is longer than 256 characters" };
   try {
-    return cronTicks(
-      new Cron(every.expression, {
-        paused: true,
-        timezone: every.timeZone ?? "UTC", // whichever zone the owner's machine is set to
-      }),
-    );
+    const cron = new Cron(every.expression, {
+      paused: true,
+      timezone: every.timeZone ?? "UTC", // whichever zone the owner's machine is set to
+    });
+    cron.nextRun(new Date(0)); // it looks at the zone no sooner, and throws
+    return cronTicks(cron);
   } catch (error) {
     return { refusal: error instanceof Error ? error.message : "the cron expression is not valid" };
   }
@@ -55,4 +63,6 @@ function cronTicks(cron: Cron): Ticks {
 
 const LEAST_INTERVAL_MS = 100;
 const MOST_INTERVAL_MS = 366 * 86_400_000;
+/** As of any task. */
+const TYPE_BYTES = 128;
 const encoder = new TextEncoder();

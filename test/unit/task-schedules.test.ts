@@ -52,6 +52,22 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(9);
   });
 
+  test("a schedule that could not be followed or stored is refused", () => {
+    const cron = { type: "cron" as const, expression: "30 2 * * *" };
+    for (const wrong of [
+      { every: { ...cron, timeZone: "Nowhere/Else" } },
+      { every: { ...cron, timeZone: "x".repeat(300) } },
+      { taskType: "x".repeat(70_000) },
+      { payload: new Uint8Array(1024 * 1024 + 1) },
+    ]) {
+      const world = new World({ seed: 1, apps: catalogue({ names: ["a"] }) });
+      const spec: ScheduleSpec = { ...every(1_000), key: "n", ...wrong };
+      expect(world.ask("a", "n", { type: "put-schedule", app: A, spec })).toMatchObject({ code: "INVALID_ARGUMENT" });
+      world.crash();
+      expect(world.ask("a", "n", { type: "list-schedules", limit: 10 })).toMatchObject({ schedules: [] });
+    }
+  });
+
   test("firings coalesce while one waits or runs", () => {
     const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
     world.run(7_300);
