@@ -1,8 +1,9 @@
 /**
  * One `Pipes.Run` stream: a run whose inputs and outputs are at the other end of it.
  *
- * S1  Inputs wait for room in the run; while more than `INPUTS_WAITING`, or `BYTES_WAITING` of them, wait nothing is read. Outputs
- *     are pulled only as the transport takes them, so a client that stops reading stops the source.
+ * S1  Inputs wait for room in the run; while more than `INPUTS_WAITING`, or `BYTES_WAITING` of them, wait nothing is read, nor
+ *     from a client that does not read what was accepted. Outputs are pulled only as the transport takes them, so a client that
+ *     stops reading stops the source.
  * S2  The stream's end, however it comes, is the end of the run; a heartbeat shows a link that died without a word, while it is
  *     read.
  */
@@ -36,6 +37,8 @@ export class PipeSession {
   #run: PipeRun<unknown, unknown> | undefined = undefined;
   #waiting = 0;
   #waitingBytes = 0;
+  /** The transport has not taken what was written. */
+  #blocked = false;
   #paused = false;
   #accepted = 0;
   #sending: Promise<void> = Promise.resolve();
@@ -51,6 +54,10 @@ export class PipeSession {
     call.on("error", () => this.#gone());
     call.on("close", () => this.#gone());
     call.on("end", () => this.#half());
+    call.on("drain", () => {
+      this.#blocked = false;
+      this.#readOrNot();
+    });
   }
 
   #data(bytes: Buffer): void {
@@ -98,7 +105,7 @@ export class PipeSession {
           this.#waiting -= values.length;
           this.#waitingBytes -= bytes;
           this.#accepted += values.length;
-          this.#write({ accepted: { inputs: this.#accepted } });
+          if (!this.#write({ accepted: { inputs: this.#accepted } })) this.#blocked = true;
           this.#readOrNot();
         },
         () => undefined, // The report says why.
@@ -107,7 +114,7 @@ export class PipeSession {
 
   /** S1. What is not read cannot be heard (S2). */
   #readOrNot(): void {
-    const full = this.#waiting > INPUTS_WAITING || this.#waitingBytes > BYTES_WAITING;
+    const full = this.#blocked || this.#waiting > INPUTS_WAITING || this.#waitingBytes > BYTES_WAITING;
     if (full === this.#paused) return;
     this.#paused = full;
     if (full) {

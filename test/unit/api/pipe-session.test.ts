@@ -32,8 +32,10 @@ class Call extends EventEmitter {
     this.paused = false;
   }
 
+  taken = true;
+
   write(): boolean {
-    return true;
+    return this.taken;
   }
 
   end(): void {}
@@ -83,6 +85,18 @@ test("P5: inputs that wait for room are bounded by their bytes as well", async (
   expect(taken).toBeLessThan(10);
   takeAll();
   await vi.advanceTimersByTimeAsync(0);
+  expect(call.paused).toBe(false);
+});
+
+test("P5: a client that does not read what was accepted is not read either", async () => {
+  takeAll();
+  call.say({ open: { pipeline: "p", drain: true } });
+  call.taken = false;
+  call.say({ inputs: { values: ["1"] } });
+  await vi.advanceTimersByTimeAsync(0);
+  expect(call.paused).toBe(true);
+  call.taken = true;
+  call.emit("drain");
   expect(call.paused).toBe(false);
 });
 
