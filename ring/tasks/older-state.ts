@@ -14,7 +14,7 @@ import { hashKey } from "../hash.ts";
 import { keyText, type Row } from "../store.ts";
 import type { Core } from "./core.ts";
 import type { Elsewhere } from "./engine-contract.ts";
-import { laneName, type Vnode } from "./model.ts";
+import { laneName, readLaneName, type Vnode } from "./model.ts";
 import { KIND, keyedRow, readKeyed, stateKey } from "./rows.ts";
 import { asideKey, readStateMark, type StateMark, stateMarkValue } from "./state-rows.ts";
 import type { States } from "./states.ts";
@@ -170,7 +170,7 @@ function isSame(left: Uint8Array, right: Uint8Array): boolean {
 }
 
 function markKey(name: string): Uint8Array {
-  const [app = "", key = ""] = name.split("\0");
+  const { app, key } = readLaneName(name);
   return keyedRow(KIND.stateHere, app, key, "");
 }
 

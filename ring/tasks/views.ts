@@ -7,7 +7,7 @@ import { mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import type { PartitionView, TaskEngineContract } from "./engine-contract.ts";
 import { holdsBack } from "./hold-back.ts";
-import type { AppRun, Task, Vnode } from "./model.ts";
+import { type AppRun, readLaneName, type Task, type Vnode } from "./model.ts";
 
 export interface AppView {
   readonly app: string;
@@ -69,7 +69,7 @@ export function asideKeys(core: Core): ReturnType<TaskEngineContract["asideKeys"
     first ??= vnode.aside.keys().next().value;
   }
   if (first === undefined) return { count };
-  const [app = "", key = ""] = first.split("\0");
+  const { app, key } = readLaneName(first);
   return { count, first: { app, key } };
 }
 
