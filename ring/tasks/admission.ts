@@ -20,6 +20,7 @@ import { bytesOf, detachRecord } from "./record.ts";
 import { dedupeName, type Results } from "./results.ts";
 import { FLAG, idValue, KIND, keyedRow } from "./rows.ts";
 import type { SubmitOutcome, TaskRecord, TaskState } from "./task.ts";
+import { deadName, Undone } from "./undone.ts";
 
 export class Admission {
   readonly #core: Core;
@@ -27,6 +28,7 @@ export class Admission {
   readonly #results: Results;
   readonly #parked: ParkedSubmits;
   readonly #detaching: Detaching;
+  readonly #undone: Undone;
   /** Apps with acceptances that no event has told of yet. */
   readonly #accepted: AppRun[] = [];
 
@@ -34,6 +36,7 @@ export class Admission {
     this.#core = core;
     this.#parked = new ParkedSubmits(core);
     this.#detaching = new Detaching(core);
+    this.#undone = new Undone(core);
     this.#lanes = lanes;
     this.#results = results;
   }
@@ -153,6 +156,7 @@ export class Admission {
       task.record = detachRecord(record);
     }
     vnode.known.set(task);
+    if (vnode.undone.size > 0) this.#undone.remove(vnode, deadName(record.id)); // it was dropped, and is submitted again
     vnode.arrivals.push(task);
     this.#detaching.accepted(now);
     core.countQueued(task, 1);

@@ -8,7 +8,8 @@
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import { Dead, type Task, type Vnode } from "./model.ts";
-import { deadValue, FLAG, KIND, type Position, positionKey } from "./rows.ts";
+import { dedupeName } from "./results.ts";
+import { deadValue, FLAG, KIND, keyedRow, type Position, positionKey } from "./rows.ts";
 import type { TaskFailure, TaskRecord } from "./task.ts";
 
 /** What a dead letter is made of; a child that was refused has no task here. */
@@ -121,6 +122,17 @@ export class DeadLetters {
     dead.vnode.dead--;
     dead.app.dead--;
     this.#core.dead--;
+  }
+
+  /** For an operator: the same submit may come again as a new task. */
+  drop(dead: Dead): void {
+    this.remove(dead);
+    if (dead.idempotencyKey === undefined) return;
+    const { vnode, app, key, idempotencyKey } = dead;
+    const name = dedupeName(app.name, key, idempotencyKey);
+    if (vnode.dedupe.get(name) !== dead.id) return;
+    vnode.dedupe.delete(name);
+    this.#core.erase(vnode, keyedRow(KIND.dedupe, app.name, key, idempotencyKey));
   }
 
   #write(now: Instant, vnode: Vnode, from: Deceased): void {

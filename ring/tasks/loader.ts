@@ -197,7 +197,7 @@ export class Loader {
 
   /** A row of another directory. False: it cannot be read. */
   #take(now: Instant, vnode: Vnode, row: Row, source: Source): boolean {
-    if (this.#undone.has(vnode, row.key)) return true;
+    if (this.#undone.has(vnode, row.key, source.type === "here" ? 0 : source.generation)) return true;
     if (row.key[0] === KIND.outbox) return this.#child(vnode, row, source);
     const read = KINDS.has(row.key[0]) ? readRow(row) : undefined;
     if (read !== undefined) this.#apply(now, vnode, read, source);
@@ -213,7 +213,7 @@ export class Loader {
         const dead = readDead(value);
         const record = parseRecord(dead.wire, 0, dead.wire.length);
         if (isRefused(record) || vnode.known.has(record.id)) return;
-        if (this.#undone.has(vnode, deadName(record.id))) return;
+        if (this.#undone.has(vnode, deadName(record.id), readPosition(key).generation)) return;
         if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
         this.#options.dead.add(
           new Dead(
@@ -249,7 +249,7 @@ export class Loader {
       case KIND.dedupe: {
         const { app, key: laneKey, name } = readKeyed(key);
         const known = dedupeName(app, laneKey, name);
-        if (vnode.dedupe.has(known)) return;
+        if (vnode.dedupe.has(known) || this.#isDropped(vnode, readId(value), source)) return;
         vnode.dedupe.set(known, readId(value));
         this.#copy(vnode, row, source);
         return;
@@ -290,10 +290,15 @@ export class Loader {
         this.#copy(vnode, row, source);
         return;
       }
-      case KIND.undone:
-        if (source.type === "here" || vnode.older !== "none") this.#undone.load(vnode, row);
-        if (vnode.older !== "none") this.#copy(vnode, row, source);
+      case KIND.undone: {
+        if (source.type === "elsewhere" && vnode.older === "none") return;
+        const { generation } = source.type === "here" ? vnode.term : source;
+        const mark = this.#undone.load(vnode, row, generation);
+        if (mark === undefined) return;
+        this.#copy(vnode, row, source);
+        if (source.type === "elsewhere" && mark.isUndone) this.#undo(now, vnode, row.key.subarray(1), mark.generation);
         return;
+      }
       case KIND.unread: {
         const unread = unreadRow(row);
         if (unread === undefined) return;
@@ -310,6 +315,41 @@ export class Loader {
       default:
         return;
     }
+  }
+
+  /** What an older directory has brought before it was heard that a newer owner was told to undo it. */
+  #undo(now: Instant, vnode: Vnode, key: Uint8Array, generation: number): void {
+    let named: ReturnType<typeof readKeyed>;
+    try {
+      named = readKeyed(key);
+    } catch {
+      return;
+    }
+    const { app, key: laneKey, name } = named;
+    switch (key[0]) {
+      case KIND.paused: {
+        if (!vnode.pausedKeys.delete(laneName(app, laneKey))) return;
+        this.#core.erase(vnode, new Uint8Array(key));
+        const lane = this.#core.apps.get(app)?.lanes.get(laneKey);
+        if (lane !== undefined && lane.vnode === vnode) this.#options.lanes.setPaused(now, lane, false);
+        return;
+      }
+      case KIND.dead: {
+        const dead = vnode.known.get(app); // its id (undone.ts)
+        if (dead instanceof Dead && dead.generation <= generation) this.#options.dead.drop(dead);
+        return;
+      }
+      case KIND.schedule:
+        this.#options.schedules.undo(vnode, { app, key: laneKey, name });
+        return;
+      case KIND.stateAside:
+        this.#core.erase(vnode, new Uint8Array(key));
+    }
+  }
+
+  /** Dropped since by an operator, so that the same submit may come again. */
+  #isDropped(vnode: Vnode, id: string, source: Source): boolean {
+    return source.type === "elsewhere" && this.#undone.has(vnode, deadName(id), source.generation);
   }
 
   #result(now: Instant, vnode: Vnode, row: Row, source: Source): void {

@@ -22,6 +22,7 @@ import type { RunningAttempt } from "./running-attempt.ts";
 import type { StateMark } from "./state-rows.ts";
 import type { TaskFailure, TaskRecord, TaskState } from "./task.ts";
 import type { Timer } from "./timers.ts";
+import type { UndoneMark } from "./undone.ts";
 import { Written } from "./written.ts";
 
 /** What a timer is for. */
@@ -60,7 +61,7 @@ export class Vnode {
   /** Keys with state that gave way and is kept aside, some of them, by `laneName`. */
   readonly aside: Set<string> = new Set();
   /** What an operator undid meanwhile (undone.ts). */
-  readonly undone: Set<string> = new Set();
+  readonly undone: Map<string, UndoneMark> = new Map();
   /** Meanwhile: rows of children that were taken, which may come again. */
   readonly childrenHere: Set<string> = new Set();
   /** Lanes to look at again when the partition may start. */

@@ -55,7 +55,7 @@ export class OlderTasks {
       if (known instanceof Task) this.#known(now, known, isBehind ? undefined : row); // T1
       return;
     }
-    if (this.#undone.has(vnode, deadName(record.id))) return; // dropped as a dead letter since
+    if (this.#undone.has(vnode, deadName(record.id), row.position.generation)) return; // dropped as a dead letter since
     // Submitted again elsewhere while its end lay here: it does not run twice.
     if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
     const task = taskOfRow(this.#core, now, vnode, row);

@@ -17,7 +17,7 @@ import type { Lanes } from "./lanes.ts";
 import { Dead, laneName, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { isRefused, parseRecord, undelayedRecord } from "./record.ts";
-import { dedupeName, type Results } from "./results.ts";
+import type { Results } from "./results.ts";
 import { FLAG, KIND, keyedRow, positionKey, readDead, versionValue } from "./rows.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Schedules } from "./schedules.ts";
@@ -246,15 +246,9 @@ export class Requests {
     for (const id of ids.slice(0, MOST_LISTED)) {
       const dead = vnode.known.get(id);
       if (!(dead instanceof Dead) || dead.retrying) continue;
-      this.#options.dead.remove(dead);
+      this.#options.dead.drop(dead);
       count++;
       this.#undone.add(vnode, deadName(dead.id));
-      if (dead.idempotencyKey === undefined) continue;
-      // Dropped by an operator: the same submit may come again as a new task.
-      const name = dedupeName(dead.app.name, dead.key, dead.idempotencyKey);
-      if (vnode.dedupe.get(name) !== dead.id) continue;
-      vnode.dedupe.delete(name);
-      this.#core.erase(vnode, keyedRow(KIND.dedupe, dead.app.name, dead.key, dead.idempotencyKey));
     }
     this.#counted(vnode, requestId, count, count > 0);
   }
@@ -269,12 +263,12 @@ export class Requests {
     const lane = this.#core.apps.get(request.app)?.lanes.get(request.key);
     const describe = (): TaskAnswer => ({ type: "key", key: this.#keyView(now, vnode, request.app, request.key) });
     const paused = request.action === "pause";
-    const isKnown = paused === vnode.pausedKeys.has(name) && (paused || vnode.older === "none");
+    const isKnown = paused === vnode.pausedKeys.has(name) && vnode.older === "none";
     if (request.action === "describe" || isKnown) {
       this.#answer(requestId, describe());
       return;
     }
-    if (paused && vnode.pausedKeys.size >= this.#core.limits.pausedKeys) {
+    if (paused && !vnode.pausedKeys.has(name) && vnode.pausedKeys.size >= this.#core.limits.pausedKeys) {
       this.#refuse(requestId, "QUEUE_FULL", "too many keys are paused in this partition");
       return;
     }
@@ -282,7 +276,7 @@ export class Requests {
     if (paused) {
       vnode.pausedKeys.add(name);
       this.#core.write(vnode, row, versionValue());
-      this.#undone.remove(vnode, row);
+      this.#undone.redo(vnode, row);
     } else {
       vnode.pausedKeys.delete(name);
       this.#core.erase(vnode, row);

@@ -14,7 +14,7 @@
  * | 0x60 schedule | app, key, name | last tick and, for a run-time schedule, its spec |
  * | 0x70 outbox | position | id, then the child's wire bytes |
  * | 0x90 unread | generation u32, its key | what came of another directory and cannot be read |
- * | 0x98 undone | key of a row | version only |
+ * | 0x98 undone | key of a row | generation u32, u8: 0 if it was done again |
  *
  * Kinds below 0x08 are the node's (`ring/node/rows.ts`).
  * W2  Whether state here wins is said before the state itself: rows go from one directory to another in the order of their keys.
@@ -357,7 +357,7 @@ export const KIND = {
   outbox: 0x70,
   /** Rows of other directories that cannot be read here, under the generation they came of and their own key. */
   unread: 0x90,
-  /** (Key of a row): what an operator undid, which rows of older owners do not bring back. */
+  /** (Key of a row): what an operator undid, which rows of older owners do not bring back, or did again. */
   undone: 0x98,
 } as const;
 

@@ -120,7 +120,7 @@ export class Schedules {
     const ticks = ticksOf(app.name, spec);
     if ("refusal" in ticks) return ticks.refusal;
     if (before !== undefined) this.#forget(before);
-    this.#undone.remove(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
+    this.#undone.redo(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
     this.#enter(now, vnode, app, spec, {
       declared: false,
       paused: before?.paused ?? false,
@@ -184,6 +184,14 @@ export class Schedules {
         this.#undone.add(schedule.vnode, rowKey(schedule));
         return undefined;
     }
+  }
+
+  /** A run-time schedule that an older directory has brought was deleted since. */
+  undo(vnode: Vnode, address: { readonly app: string; readonly key: string; readonly name: string }): void {
+    const schedule = this.find(vnode, address);
+    if (schedule === undefined || schedule.declared) return;
+    this.#forget(schedule);
+    this.#core.erase(vnode, rowKey(schedule));
   }
 
   /** The wall clock was set, a partition may start, an app came: every schedule looks again. */

@@ -1,0 +1,123 @@
+/** What operators undid and did again at owners whose directories come in any order. */
+
+import { expect, test } from "vitest";
+import { hashKey } from "../../ring/hash.ts";
+import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import { A, newest } from "./task-looks.ts";
+
+const types = [taskType("work"), taskType("plain", { state: "none" })];
+const P = partitionOf(hashKey("a", "k"));
+
+function owner(
+  generation: number,
+  more: { older?: "away" | "awaited"; limits?: object; apps?: ReturnType<typeof catalogue> } = {},
+) {
+  const { older = "away", limits = {}, apps = catalogue({ types }) } = more;
+  const world = new World({ seed: generation, apps, limits });
+  world.generation = generation;
+  if (generation > 1) world.crash(older);
+  return world;
+}
+
+function absorb(world: World, from: World, behind = true) {
+  const rows = from.partitionRows(P);
+  const { generation } = from;
+  world.call((engine) => engine.absorb(world.now, P, rows, { behind, generation, marks: new Map(), isLast: true }));
+  world.sync();
+}
+
+function fails(world: World, more: object = {}) {
+  const record = world.record({ app: "a", type: "plain", key: "k", ...more });
+  world.submit(record);
+  world.sync();
+  world.end(newest(world), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+  world.sync();
+  return record;
+}
+
+function dead(world: World): number {
+  const answer = world.ask("a", "k", { type: "list-dead", limit: 9 });
+  return (answer as unknown as { statuses: unknown[] }).statuses.length;
+}
+
+const spec = {
+  name: "s",
+  key: "k",
+  taskType: "plain",
+  every: { type: "interval" as const, everyMs: 3_600_000 },
+  payload: Uint8Array.of(1),
+  misfire: "once" as const,
+};
+
+function key(world: World, action: "pause" | "resume") {
+  world.ask("a", "k", { type: "key", app: A, key: "k", action });
+}
+
+function schedule(world: World, action: "put" | "delete") {
+  if (action === "put") world.ask("a", "k", { type: "put-schedule", app: A, spec });
+  else world.ask("a", "k", { type: "schedule", app: A, key: "k", name: "s", action });
+}
+
+function here(world: World) {
+  const paused = world.ask("a", "k", { type: "key", app: A, key: "k", action: "describe" });
+  const schedules = world.ask("a", "k", { type: "list-schedules", limit: 9 });
+  return {
+    paused: (paused as unknown as { key: { paused: boolean } }).key.paused,
+    dead: dead(world),
+    schedules: (schedules as unknown as { schedules: unknown[] }).schedules.length,
+  };
+}
+
+test.each([true, false])("P1: what a newer owner did again is there, older first %s", (olderFirst) => {
+  const older = owner(2);
+  const record = fails(older);
+  key(older, "resume");
+  schedule(older, "put");
+  schedule(older, "delete");
+  older.ask("a", "k", { type: "drop-dead", ids: [record.id] });
+  const newer = owner(3);
+  key(newer, "pause");
+  schedule(newer, "put");
+  const token = newer.submit(record);
+  newer.sync();
+  expect(newer.outcomes.get(token)).toMatchObject({ type: "accepted" });
+  const world = owner(4);
+  for (const each of olderFirst ? [older, newer] : [newer, older]) absorb(world, each);
+  expect(here(world)).toEqual({ paused: true, dead: 0, schedules: 1 });
+  expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "queued" } });
+});
+
+test.each([true, false])("P1: what a newer owner undid is not there, older first %s", (olderFirst) => {
+  const oldest = owner(1);
+  const record = fails(oldest, { idempotencyKey: "i" });
+  key(oldest, "pause");
+  schedule(oldest, "put");
+  const newer = owner(2);
+  absorb(newer, oldest);
+  key(newer, "resume");
+  schedule(newer, "delete");
+  newer.ask("a", "k", { type: "drop-dead", ids: [record.id] });
+  const world = owner(3);
+  for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(world, each);
+  expect(here(world)).toEqual({ paused: false, dead: 0, schedules: 0 });
+  world.call((engine) => engine.olderDone(world.now, P));
+  world.sync();
+  world.crash("none");
+  expect(here(world)).toEqual({ paused: false, dead: 0, schedules: 0 });
+  const token = world.submit(world.record({ app: "a", type: "plain", key: "k", idempotencyKey: "i" }));
+  world.sync();
+  expect(world.outcomes.get(token)).toMatchObject({ type: "accepted" });
+});
+
+test("P1: a key that this owner was told to pause stays so, whatever an older one undid", () => {
+  const oldest = owner(1);
+  key(oldest, "pause");
+  const newer = owner(2);
+  key(newer, "resume");
+  const world = owner(3);
+  absorb(world, oldest);
+  key(world, "pause");
+  world.crash("away");
+  absorb(world, newer);
+  expect(here(world)).toMatchObject({ paused: true });
+});
