@@ -11,6 +11,7 @@ import { Dead, type Task, type Vnode } from "./model.ts";
 import { dedupeName } from "./results.ts";
 import { deadValue, FLAG, KIND, keyedRow, type Position, positionKey } from "./rows.ts";
 import type { TaskFailure, TaskRecord } from "./task.ts";
+import { deadName, Undone } from "./undone.ts";
 
 /** What a dead letter is made of; a child that was refused has no task here. */
 export interface Deceased {
@@ -24,10 +25,12 @@ export interface Deceased {
 
 export class DeadLetters {
   readonly #core: Core;
+  readonly #undone: Undone;
   readonly #leave: (now: Instant, task: Task) => void;
 
   constructor(core: Core, leave: (now: Instant, task: Task) => void) {
     this.#core = core;
+    this.#undone = new Undone(core);
     this.#leave = leave;
   }
 
@@ -81,9 +84,11 @@ export class DeadLetters {
   keepChild(now: Instant, vnode: Vnode, record: TaskRecord, failure: TaskFailure): boolean {
     const core = this.#core;
     const app = core.appOf(record.app);
+    if (vnode.known.get(record.id) instanceof Dead) return true; // as an older directory says as well
     if (app.dead >= core.limits.deadPerApp || core.dead >= core.limits.deadPerNode) return false;
     const position = { generation: vnode.term.generation, opens: vnode.term.opens, sequence: vnode.sequence++ };
     const acceptedAtMs = core.wallMs(now);
+    this.#undone.remove(vnode, deadName(record.id)); // it was sent again, in vain
     this.#write(now, vnode, { position, record, flags: FLAG.child, attempts: 0, acceptedAtMs, failure });
     this.add(
       new Dead(

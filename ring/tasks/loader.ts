@@ -27,8 +27,11 @@ import { isPaused, type ReadRow, readRow, type TaskRow, unreadKey, unreadRow } f
 import { isRefused, parseRecord } from "./record.ts";
 import { dedupeName, type Results, readDedupeName } from "./results.ts";
 import {
+  comparePositions,
+  FLAG,
   KIND,
   keyedRow,
+  type Position,
   readDead,
   readId,
   readKeyed,
@@ -385,6 +388,7 @@ export class Loader {
       if (vnode.older !== "none") {
         if (vnode.childrenHere.has(keyText(row.key))) return true; // B5
         vnode.childrenHere.add(keyText(row.key));
+        if (source.type === "elsewhere" && this.#isRefused(vnode, position, record.id, source)) return true;
       }
       this.#copy(vnode, row, source);
       goBehind(vnode, position);
@@ -393,6 +397,16 @@ export class Loader {
     } catch {
       return false;
     }
+  }
+
+  /** The child is a dead letter since, or was one that an operator has dropped, or sent again, since. */
+  #isRefused(vnode: Vnode, position: Position, id: string, { generation }: Elsewhere): boolean {
+    const known = vnode.known.get(id);
+    if (!(known instanceof Dead) || (known.flags & FLAG.child) === 0)
+      return this.#undone.has(vnode, deadName(id), generation);
+    if (comparePositions(known, position) > 0) return true;
+    this.#options.dead.remove(known); // it has been sent again since
+    return false;
   }
 
   #hashState(vnode: Vnode, row: Row, unreadable: Row[]): void {

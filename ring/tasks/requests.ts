@@ -228,6 +228,7 @@ export class Requests {
       if (isRefused(record) || record.id !== dead.id) return false;
       if ((dead.flags & FLAG.child) !== 0) {
         this.#options.dead.remove(dead);
+        this.#undone.add(dead.vnode, deadName(dead.id)); // its owner knows what comes of it
         outbox.resend(dead.vnode, dead.app, record);
         return true;
       }
