@@ -235,7 +235,8 @@ export class Requests {
       if (admission.fullness(dead.app, record, "child") !== undefined) return false;
       this.#options.dead.remove(dead);
       // Its delay is over; were it kept, a retry would wait again.
-      admission.admit(now, dead.vnode, dead.app, undelayedRecord(record), dead.flags & FLAG.deduped, -1);
+      const flags = dead.vnode.older === "none" ? dead.flags & FLAG.deduped : FLAG.deduped; // it may come again
+      admission.admit(now, dead.vnode, dead.app, undelayedRecord(record), flags, -1);
       return true;
     } catch {
       return false;

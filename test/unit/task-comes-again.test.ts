@@ -69,6 +69,24 @@ test("P2: absorbed tasks run once though more of them end than ids are kept", ()
   expect(world.started).toHaveLength(30);
 });
 
+test("P2: a dead letter that was retried and done does not come again, after many ends and a restart", () => {
+  const old = new World({ seed: 1 });
+  const { id, hash } = submitted(old);
+  old.end(newest(old), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+  old.sync();
+  const partition = partitionOf(hash);
+  const world = adopting({ endedIdsPerPartition: 1 });
+  come(world, partition, old);
+  world.call((engine) => engine.olderDone(world.now, partition, true));
+  world.request("a", "k", { type: "retry-dead", ids: [id] });
+  world.sync();
+  world.done(newest(world));
+  for (let index = 0; index < 5; index++) endOne(world);
+  world.crash("awaited");
+  come(world, partition, old);
+  expect(world.ask("a", "k", { type: "list-dead", limit: 9 })).toMatchObject({ statuses: [] });
+});
+
 function adopting(limits: object): World {
   const world = new World({ seed: 2, limits });
   world.generation = 2;
