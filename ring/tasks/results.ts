@@ -248,7 +248,8 @@ export class Results {
 
   /** Its id is known for as long as those of tasks without a result. */
   #outlive({ vnode, id, idHash, state, deduped, hasRow }: Done): void {
-    if (deduped || (state !== "done" && state !== "cancelled")) return;
+    if (state !== "done" && state !== "cancelled") return;
+    if (deduped && vnode.older === "none") return; // its rows may come again (ownership rule 15)
     this.#old.add(id, idHash, state);
     if (hasRow && vnode.phase !== "held") this.#ids.add(vnode, id, state);
   }

@@ -87,6 +87,22 @@ test("P2: a dead letter that was retried and done does not come again, after man
   expect(world.ask("a", "k", { type: "list-dead", limit: 9 })).toMatchObject({ statuses: [] });
 });
 
+test("P2: an absorbed task that ended is known after its window, while its rows may come again", () => {
+  for (const restart of [false, true]) {
+    const old = new World({ seed: 1 });
+    const { hash } = submitted(old);
+    const partition = partitionOf(hash);
+    const world = adopting({});
+    world.crash("away");
+    come(world, partition, old);
+    world.done(newest(world));
+    world.run(25 * 3_600_000);
+    if (restart) world.crash("away");
+    come(world, partition, old);
+    expect(world.started).toHaveLength(1);
+  }
+});
+
 function adopting(limits: object): World {
   const world = new World({ seed: 2, limits });
   world.generation = 2;
