@@ -245,6 +245,10 @@ export interface ScheduleRow {
   readonly paused: boolean;
   /** Wall ms of the newest tick that fired or was passed over. */
   readonly lastTickMs: number;
+  /** Made while older rows of it may come, none of which has: where it stands there counts. */
+  readonly isNew?: boolean;
+  /** One of those that has fired here. */
+  readonly hasFired?: boolean;
   /** Absent for a schedule declared in `defineApp`. */
   readonly spec: Omit<ScheduleSpec, "name" | "key"> | undefined;
 }
@@ -261,7 +265,9 @@ export function scheduleValue(row: ScheduleRow): Uint8Array {
     (row.paused ? 1 : 0) |
     (spec === undefined ? 0 : 2) |
     (every?.type === "cron" ? 4 : 0) |
-    (spec?.misfire === "skip" ? 8 : 0);
+    (spec?.misfire === "skip" ? 8 : 0) |
+    (row.isNew === true ? 16 : 0) |
+    (row.hasFired === true ? 32 : 0);
   writer.u8(1).u8(flags).u48(row.lastTickMs);
   if (spec !== undefined) {
     writer.text16(spec.taskType).u48(every?.type === "interval" ? every.everyMs : 0);
@@ -275,7 +281,8 @@ export function readSchedule(value: Uint8Array): ScheduleRow {
   const flags = reader.u8();
   const lastTickMs = reader.u48();
   const paused = (flags & 1) !== 0;
-  if ((flags & 2) === 0) return { paused, lastTickMs, spec: undefined };
+  const made = (flags & 16) === 0 ? {} : { isNew: true, hasFired: (flags & 32) !== 0 };
+  if ((flags & 2) === 0) return { paused, lastTickMs, ...made, spec: undefined };
   const taskType = reader.text16();
   const everyMs = reader.u48();
   const expression = reader.text16();
@@ -289,6 +296,7 @@ export function readSchedule(value: Uint8Array): ScheduleRow {
   return {
     paused,
     lastTickMs,
+    ...made,
     spec: { every, taskType, payload: new Uint8Array(reader.rest()), misfire: (flags & 8) === 0 ? "once" : "skip" },
   };
 }

@@ -88,12 +88,13 @@ export class Schedules {
     const row = this.#unclaimed.get(vnode)?.get(name);
     this.#unclaimed.get(vnode)?.delete(name);
     if (before !== undefined) this.#forget(before);
-    const known = before ?? row;
+    const known = before === undefined ? row : rowOf(before);
     this.#enter(now, vnode, app, spec, {
       declared: true,
       paused: known?.paused ?? false,
       lastTickMs: known?.lastTickMs,
       firing: before?.firing,
+      ...madeAt(known),
     });
   }
 
@@ -103,8 +104,7 @@ export class Schedules {
     if (schedule === undefined || !schedule.declared) return;
     this.#forget(schedule);
     this.#keepRow(vnode, scheduleName({ app: app.name, key: spec.key, name: spec.name }), {
-      paused: schedule.paused,
-      lastTickMs: schedule.lastTickMs,
+      ...rowOf(schedule),
       spec: undefined,
     });
   }
@@ -143,10 +143,11 @@ export class Schedules {
       // One that has not fired here goes on from where it stood elsewhere, so that missed ticks are seen.
       known.lastTickMs =
         known.isNew && known.firedAtMs === undefined ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
+      if (known.isNew && row.hasFired === true) known.firedAtMs ??= row.lastTickMs;
       if (known.declared && known.isNew) known.paused ||= row.paused;
       if (known.lastTickMs === row.lastTickMs)
         known.firing ??= firingId(known.app.name, known.spec, { tickMs: row.lastTickMs, byHand: false });
-      known.isNew = false;
+      known.isNew &&= row.isNew === true;
       this.#write(known);
       this.#arm(now, known);
     } else if (row.spec === undefined) this.#keepRow(vnode, name, row);
@@ -157,6 +158,7 @@ export class Schedules {
         paused: row.paused,
         lastTickMs: row.lastTickMs,
         firing: undefined,
+        ...madeAt(row),
       });
     }
   }
@@ -251,6 +253,8 @@ export class Schedules {
       readonly paused: boolean;
       readonly lastTickMs: number | undefined;
       readonly firing: string | undefined;
+      readonly isNew?: boolean;
+      readonly firedAtMs?: number | undefined;
     },
   ): void {
     const ticks = ticksOf(app.name, spec);
@@ -263,8 +267,8 @@ export class Schedules {
       declared: from.declared,
       paused: from.paused,
       lastTickMs: from.lastTickMs ?? this.#core.wallMs(now),
-      isNew: from.lastTickMs === undefined,
-      firedAtMs: undefined,
+      isNew: from.lastTickMs === undefined || from.isNew === true,
+      firedAtMs: from.firedAtMs,
       timer: undefined,
       firing:
         from.firing ??
@@ -356,12 +360,7 @@ export class Schedules {
   }
 
   #write(schedule: Schedule): void {
-    const spec = schedule.declared ? undefined : schedule.spec;
-    this.#core.write(
-      schedule.vnode,
-      rowKey(schedule),
-      scheduleValue({ paused: schedule.paused, lastTickMs: schedule.lastTickMs, spec }),
-    );
+    this.#core.write(schedule.vnode, rowKey(schedule), scheduleValue(rowOf(schedule)));
   }
 
   #forget(schedule: Schedule): void {
@@ -385,6 +384,16 @@ function firingId(
 ): string {
   const seed = `schedule\0${app}\0${spec.key}\0${spec.name}\0${tick.tickMs}${tick.byHand ? "\0run" : ""}`;
   return deriveId({ app, key: spec.key, seed, wallMs: tick.tickMs });
+}
+
+function rowOf({ vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs }: Schedule): ScheduleRow {
+  const made = isNew && vnode.older !== "none" ? { isNew, hasFired: firedAtMs !== undefined } : {};
+  return { paused, lastTickMs, ...made, spec: declared ? undefined : spec };
+}
+
+function madeAt(row: ScheduleRow | undefined): { readonly isNew?: boolean; readonly firedAtMs?: number } {
+  if (row?.isNew !== true) return {};
+  return row.hasFired === true ? { isNew: true, firedAtMs: row.lastTickMs } : { isNew: true };
 }
 
 function nameOf(schedule: Schedule): string {

@@ -127,6 +127,43 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(0);
   });
 
+  test.each(["awaited", "away"] as const)("P1: nor does a restart before it has come lose that: %s", (older) => {
+    const apps = catalogue({ names: ["a"], schedules: [{ ...every(), every: { type: "interval", everyMs: 1_000 } }] });
+    const old = new World({ seed: 1, apps });
+    old.ask("a", "feed", { type: "schedule", app: A, key: "feed", name: "poll", action: "pause" });
+    const world = owner({ older, apps });
+    world.run(1_500);
+    for (const attempt of [...world.running.values()]) world.done(attempt);
+    world.sync();
+    world.crash(older);
+    world.sync();
+    const fired = world.started.length;
+    absorb(world, p, old.partitionRows(p), older === "away");
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(10_000);
+    expect(world.ask("a", "feed", { type: "list-schedules", limit: 9 })).toMatchObject({
+      schedules: [{ paused: true }],
+    });
+    expect(world.started).toHaveLength(fired);
+  });
+
+  test("rule 19: nor are ticks lost that passed before that restart", () => {
+    const apps = catalogue({ names: ["a"], schedules: [every()] });
+    const old = new World({ seed: 1, apps });
+    old.run(1_000);
+    const world = owner({ older: "awaited", apps });
+    [world.now, world.wallMs] = [old.now + 86_400_000, old.wallMs + 86_400_000];
+    world.crash("awaited");
+    world.sync();
+    world.crash("awaited");
+    absorb(world, p, old.partitionRows(p), false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(1_000);
+    expect(world.started).toHaveLength(1);
+  });
+
   test("rule 19: a firing that came from the dead owner and still runs is waited for", () => {
     const apps = catalogue({ names: ["a"], schedules: [{ ...every(), every: { type: "interval", everyMs: 1_000 } }] });
     const old = new World({ seed: 1, apps });
