@@ -279,7 +279,9 @@ export class Loader {
           this.#options.schedules.find(vnode, { app, key: laneKey, name }) === undefined
         )
           this.#copy(vnode, row, source);
-        this.#options.schedules.load(now, vnode, { app: run, key: laneKey, name }, readSchedule(value));
+        const read = readSchedule(value);
+        const origin = read.origin ?? (source.type === "here" ? vnode.term : source).generation;
+        this.#options.schedules.load(now, vnode, { app: run, key: laneKey, name }, { ...read, origin });
         return;
       }
       case KIND.outbox:

@@ -249,6 +249,8 @@ export interface ScheduleRow {
   readonly isNew?: boolean;
   /** One of those that has fired here. */
   readonly hasFired?: boolean;
+  /** Of the owner that was told last how it is to be; absent: whoever left the row. */
+  readonly origin?: number;
   /** Absent for a schedule declared in `defineApp`. */
   readonly spec: Omit<ScheduleSpec, "name" | "key"> | undefined;
 }
@@ -267,8 +269,10 @@ export function scheduleValue(row: ScheduleRow): Uint8Array {
     (every?.type === "cron" ? 4 : 0) |
     (spec?.misfire === "skip" ? 8 : 0) |
     (row.isNew === true ? 16 : 0) |
-    (row.hasFired === true ? 32 : 0);
+    (row.hasFired === true ? 32 : 0) |
+    (row.origin === undefined ? 0 : 64);
   writer.u8(1).u8(flags).u48(row.lastTickMs);
+  if (row.origin !== undefined) writer.u32(row.origin);
   if (spec !== undefined) {
     writer.text16(spec.taskType).u48(every?.type === "interval" ? every.everyMs : 0);
     writer.text16(expression).text8(timeZone).bytes(spec.payload);
@@ -281,7 +285,10 @@ export function readSchedule(value: Uint8Array): ScheduleRow {
   const flags = reader.u8();
   const lastTickMs = reader.u48();
   const paused = (flags & 1) !== 0;
-  const made = (flags & 16) === 0 ? {} : { isNew: true, hasFired: (flags & 32) !== 0 };
+  const made = {
+    ...((flags & 16) === 0 ? {} : { isNew: true, hasFired: (flags & 32) !== 0 }),
+    ...((flags & 64) === 0 ? {} : { origin: reader.u32() }),
+  };
   if ((flags & 2) === 0) return { paused, lastTickMs, ...made, spec: undefined };
   const taskType = reader.text16();
   const everyMs = reader.u48();

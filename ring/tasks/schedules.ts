@@ -5,6 +5,7 @@
  * H2  The wall clock only decides when: a clock behind the last tick waits, one that jumps ahead fires once.
  * H3  Firings coalesce: while one waits or runs, ticks that pass make one firing after it (`once`) or none (`skip`).
  * H4  A run by hand has the id that its asker minted: asked twice, because the answer was lost, it fires once.
+ * H5  Of rows of several directories that of the owner that was told last counts, in whatever order they come.
  */
 
 import type { Instant } from "../machine.ts";
@@ -31,6 +32,8 @@ export interface Schedule extends Wakes {
   lastTickMs: number;
   /** Made here without a row: where it stood elsewhere may still come. */
   isNew: boolean;
+  /** H5: of the owner that was told so; 0: none was. */
+  origin: number;
   firedAtMs: number | undefined;
   firing: string | undefined;
   timer: Timer<Wake> | undefined;
@@ -122,6 +125,7 @@ export class Schedules {
     if (before !== undefined) this.#forget(before);
     this.#undone.redo(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
     this.#enter(now, vnode, app, spec, {
+      origin: vnode.term.generation,
       declared: false,
       paused: before?.paused ?? false,
       lastTickMs: undefined,
@@ -144,12 +148,20 @@ export class Schedules {
       known.lastTickMs =
         known.isNew && known.firedAtMs === undefined ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
       if (known.isNew && row.hasFired === true) known.firedAtMs ??= row.lastTickMs;
-      if (known.declared && known.isNew) known.paused ||= row.paused;
+      const isNewer = row.origin !== undefined && row.origin > known.origin; // H5
+      if (isNewer) [known.paused, known.origin] = [row.paused, row.origin];
       if (known.lastTickMs === row.lastTickMs)
         known.firing ??= firingId(known.app.name, known.spec, { tickMs: row.lastTickMs, byHand: false });
       known.isNew &&= row.isNew === true;
-      this.#write(known);
-      this.#arm(now, known);
+      if (isNewer && !known.declared && row.spec !== undefined) {
+        this.#forget(known);
+        const spec = { ...row.spec, key: address.key, name: address.name };
+        this.#enter(now, vnode, address.app, spec, known);
+      }
+      const entered = this.#byVnode.get(vnode)?.get(name);
+      if (entered === undefined) return;
+      this.#write(entered);
+      this.#arm(now, entered);
     } else if (row.spec === undefined) this.#keepRow(vnode, name, row);
     else {
       const spec: ScheduleSpec = { ...row.spec, key: address.key, name: address.name };
@@ -160,6 +172,8 @@ export class Schedules {
         firing: undefined,
         ...madeAt(row),
       });
+      const entered = this.#byVnode.get(vnode)?.get(name);
+      if (entered !== undefined && vnode.older !== "none") this.#write(entered); // with its origin
     }
   }
 
@@ -167,11 +181,13 @@ export class Schedules {
     switch (action) {
       case "pause":
         schedule.paused = true;
+        schedule.origin = schedule.vnode.term.generation;
         schedule.timer = this.#core.timers.remove(schedule.timer);
         this.#write(schedule);
         return undefined;
       case "resume":
         schedule.paused = false;
+        schedule.origin = schedule.vnode.term.generation;
         if (schedule.spec.misfire === "skip")
           schedule.lastTickMs = Math.max(schedule.lastTickMs, this.#core.wallMs(now));
         this.#write(schedule);
@@ -255,6 +271,7 @@ export class Schedules {
       readonly firing: string | undefined;
       readonly isNew?: boolean;
       readonly firedAtMs?: number | undefined;
+      readonly origin?: number | undefined;
     },
   ): void {
     const ticks = ticksOf(app.name, spec);
@@ -268,6 +285,7 @@ export class Schedules {
       paused: from.paused,
       lastTickMs: from.lastTickMs ?? this.#core.wallMs(now),
       isNew: from.lastTickMs === undefined || from.isNew === true,
+      origin: from.origin ?? (from.lastTickMs === undefined || from.isNew === true ? 0 : vnode.term.generation),
       firedAtMs: from.firedAtMs,
       timer: undefined,
       firing:
@@ -386,14 +404,23 @@ function firingId(
   return deriveId({ app, key: spec.key, seed, wallMs: tick.tickMs });
 }
 
-function rowOf({ vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs }: Schedule): ScheduleRow {
-  const made = isNew && vnode.older !== "none" ? { isNew, hasFired: firedAtMs !== undefined } : {};
+function rowOf({ vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs, origin }: Schedule): ScheduleRow {
+  const mayCome = vnode.older !== "none";
+  const made = {
+    ...(mayCome && isNew ? { isNew, hasFired: firedAtMs !== undefined } : {}),
+    ...(mayCome ? { origin } : {}),
+  };
   return { paused, lastTickMs, ...made, spec: declared ? undefined : spec };
 }
 
-function madeAt(row: ScheduleRow | undefined): { readonly isNew?: boolean; readonly firedAtMs?: number } {
-  if (row?.isNew !== true) return {};
-  return row.hasFired === true ? { isNew: true, firedAtMs: row.lastTickMs } : { isNew: true };
+function madeAt(row: ScheduleRow | undefined): Pick<ScheduleRow, "isNew" | "origin"> & { readonly firedAtMs?: number } {
+  if (row === undefined) return {};
+  const { isNew, hasFired, origin, lastTickMs } = row;
+  return {
+    ...(isNew === true ? { isNew } : {}),
+    ...(isNew === true && hasFired === true ? { firedAtMs: lastTickMs } : {}),
+    ...(origin === undefined ? {} : { origin }),
+  };
 }
 
 function nameOf(schedule: Schedule): string {

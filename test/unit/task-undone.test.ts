@@ -1,6 +1,6 @@
 /** What operators undid and did again at owners whose directories come in any order. */
 
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
 import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
 import { A, newest } from "./task-looks.ts";
@@ -120,4 +120,48 @@ test("P1: a key that this owner was told to pause stays so, whatever an older on
   world.crash("away");
   absorb(world, newer);
   expect(here(world)).toMatchObject({ paused: true });
+});
+
+describe("of a schedule what the newest owner was told counts", () => {
+  const declared = { ...spec, every: { type: "interval" as const, everyMs: 1_000 } };
+  const act = (world: World, action: "pause" | "resume") =>
+    world.ask("a", "k", { type: "schedule", app: A, key: "k", name: "s", action });
+  const here = (world: World) => world.ask("a", "k", { type: "list-schedules", limit: 9 });
+
+  describe.each([true, false])("declared %s", (isDeclared) => {
+    const apps = () => (isDeclared ? catalogue({ names: ["a"], types, schedules: [declared] }) : catalogue({ types }));
+    test.each([
+      ["pause", "older first", false],
+      ["pause", "newer first", false],
+      ["resume", "older first", false],
+      ["resume", "newer first", false],
+      ["pause", "older first", true],
+      ["resume", "newer first", true],
+    ] as const)("P1: %s, %s, restart between %s", (action, order, restarts) => {
+      const oldest = owner(1, { apps: apps() });
+      if (!isDeclared) oldest.ask("a", "k", { type: "put-schedule", app: A, spec: declared });
+      if (action === "resume") act(oldest, "pause");
+      oldest.sync();
+      const newer = owner(2, { apps: apps() });
+      absorb(newer, oldest);
+      act(newer, action);
+      const world = owner(3, { apps: apps() });
+      const [first, second] = order === "older first" ? [oldest, newer] : [newer, oldest];
+      absorb(world, first);
+      if (restarts) world.crash("away");
+      absorb(world, second);
+      expect(here(world)).toMatchObject({ schedules: [{ paused: action === "pause" }] });
+    });
+  });
+
+  test.each([true, false])("P1: another task type, older first %s", (olderFirst) => {
+    const oldest = owner(1);
+    schedule(oldest, "put");
+    const newer = owner(2);
+    absorb(newer, oldest);
+    newer.ask("a", "k", { type: "put-schedule", app: A, spec: { ...spec, taskType: "work" } });
+    const world = owner(3);
+    for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(world, each);
+    expect(here(world)).toMatchObject({ schedules: [{ taskType: "work" }] });
+  });
 });
