@@ -215,7 +215,11 @@ export class Loader {
       case KIND.dead: {
         const dead = readDead(value);
         const record = parseRecord(dead.wire, 0, dead.wire.length);
-        if (isRefused(record) || vnode.known.has(record.id)) return;
+        if (isRefused(record)) return;
+        const known = vnode.known.get(record.id);
+        if (known instanceof Task && source.type === "elsewhere")
+          this.#olderTasks.diedBefore(now, known, readPosition(key), dead);
+        if (known !== undefined) return;
         if (this.#undone.has(vnode, deadName(record.id), readPosition(key).generation)) return;
         if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
         this.#options.dead.add(

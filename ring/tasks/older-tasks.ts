@@ -5,6 +5,7 @@
  *     accepted there after it (promise P3).
  * T2  What ended elsewhere does not run here, unless it runs already (completion.ts, X5).
  * T3  Its idempotency key counts with the task: the record's own row comes later.
+ * T4  What died elsewhere since is a dead letter here, unless an operator has had it tried again, or it runs already.
  */
 
 import type { Instant } from "../machine.ts";
@@ -16,7 +17,7 @@ import type { Lanes } from "./lanes.ts";
 import { Dead, Task, type Vnode } from "./model.ts";
 import type { TaskRow } from "./read-row.ts";
 import { dedupeName, type Results } from "./results.ts";
-import { comparePositions, FLAG, idValue, KIND, keyedRow, type Position } from "./rows.ts";
+import { comparePositions, type DeadHeader, FLAG, idValue, KIND, keyedRow, type Position } from "./rows.ts";
 import type { TaskRecord } from "./task.ts";
 import { placeTask, taskOfRow } from "./task-of-row.ts";
 import { deadName, Undone } from "./undone.ts";
@@ -80,6 +81,15 @@ export class OlderTasks {
     // One whose acceptance is on its way to the disk as well: that it is told is all that is left to do for it.
     else if (known.phase === "running") known.endedElsewhere = state;
     else if (known.phase !== "ending") this.#options.completion.endedBefore(now, known, state);
+  }
+
+  /** T4: it waits here as an older directory has it. With no room for another dead letter it goes on. */
+  diedBefore(now: Instant, known: Task, position: Position, { attempts, failure }: DeadHeader): void {
+    const { phase } = known;
+    if (phase === "running" || phase === "ending" || phase === "ended") return;
+    if ((known.flags & FLAG.stranded) === 0 && comparePositions(known, position) > 0) return;
+    known.attempts = attempts;
+    this.#options.dead.bury(now, known, failure, () => {});
   }
 
   /** Submitted here as well: what came of it has to be known for as long as its row may come again. */

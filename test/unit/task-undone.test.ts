@@ -165,3 +165,44 @@ describe("of a schedule what the newest owner was told counts", () => {
     expect(here(world)).toMatchObject({ schedules: [{ taskType: "work" }] });
   });
 });
+
+describe("a task that waits in an older directory and is dead in a newer one", () => {
+  /** `oldest` has it queued, `newer` as a dead letter. */
+  function left() {
+    const oldest = owner(1);
+    oldest.call((engine) => engine.allowStarts(oldest.now, false));
+    const record = oldest.record({ app: "a", type: "plain", key: "k" });
+    oldest.submit(record);
+    oldest.sync();
+    const newer = owner(2);
+    absorb(newer, oldest);
+    newer.end(newest(newer), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+    newer.sync();
+    return { oldest, newer, record };
+  }
+
+  test.each([
+    [true, true],
+    [true, false],
+    [false, true],
+    [false, false],
+  ])("P1: does not run before an operator says so: behind %s, older first %s", (behind, olderFirst) => {
+    const { oldest, newer, record } = left();
+    const world = owner(3, { older: behind ? "away" : "awaited" });
+    world.call((engine) => engine.allowStarts(world.now, false));
+    for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(world, each, behind);
+    world.call((engine) => engine.olderDone(world.now, P, true));
+    world.call((engine) => engine.allowStarts(world.now, true));
+    world.run(1_000);
+    expect([world.started.length, dead(world), world.engine.stats().dead]).toEqual([0, 1, 1]);
+    world.crash(behind ? "away" : "awaited");
+    expect(dead(world)).toBe(1);
+    world.call((engine) => engine.olderDone(world.now, P, true));
+    world.call((engine) => engine.allowStarts(world.now, false));
+    world.ask("a", "k", { type: "retry-dead", ids: [record.id] });
+    if (behind) for (const each of [newer, oldest]) absorb(world, each);
+    world.call((engine) => engine.allowStarts(world.now, true));
+    world.run(1_000);
+    expect([world.started.length, dead(world)]).toEqual([1, 0]);
+  });
+});
