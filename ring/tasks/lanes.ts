@@ -9,7 +9,8 @@
 import type { Instant } from "../machine.ts";
 import type { AppRing } from "./app-ring.ts";
 import type { Core } from "./core.ts";
-import { Lane, laneName, type Task, type Vnode } from "./model.ts";
+import { laneName } from "./lane-name.ts";
+import { Lane, type Task, type Vnode } from "./model.ts";
 import { comparePositions, FLAG } from "./rows.ts";
 import type { States } from "./states.ts";
 

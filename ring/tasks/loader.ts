@@ -18,20 +18,19 @@ import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { readEnded } from "./ended-row.ts";
 import type { Elsewhere, Taken } from "./engine-contract.ts";
+import { laneName } from "./lane-name.ts";
 import type { Lanes } from "./lanes.ts";
-import { type AppRun, Dead, Done, laneName, Task, type Vnode } from "./model.ts";
+import { type AppRun, Dead, Done, Task, type Vnode } from "./model.ts";
 import { noteAside, OlderState } from "./older-state.ts";
 import { OlderTasks } from "./older-tasks.ts";
+import { OlderUndone } from "./older-undone.ts";
 import type { Outbox } from "./outbox.ts";
 import { isPaused, type ReadRow, readRow, type TaskRow, unreadKey, unreadRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { dedupeName, type Results, readDedupeName } from "./results.ts";
 import {
-  comparePositions,
-  FLAG,
   KIND,
   keyedRow,
-  type Position,
   readDead,
   readId,
   readKeyed,
@@ -73,6 +72,7 @@ export class Loader {
   readonly #pages: Map<Vnode, Pages> = new Map();
   readonly #olderState: OlderState;
   readonly #olderTasks: OlderTasks;
+  readonly #olderUndone: OlderUndone;
   readonly #undone: Undone;
   readonly #arriving: Map<Vnode, ArrivingRows> = new Map();
 
@@ -81,6 +81,7 @@ export class Loader {
     this.#core = options.core;
     this.#olderState = new OlderState(options.core, options.states);
     this.#olderTasks = new OlderTasks(options);
+    this.#olderUndone = new OlderUndone(options);
     this.#undone = new Undone(options.core);
   }
 
@@ -256,7 +257,11 @@ export class Loader {
       case KIND.dedupe: {
         const { app, key: laneKey, name } = readKeyed(key);
         const known = dedupeName(app, laneKey, name);
-        if (vnode.dedupe.has(known) || this.#isDropped(vnode, readId(value), source)) return;
+        if (
+          vnode.dedupe.has(known) ||
+          (source.type === "elsewhere" && this.#olderUndone.isDropped(vnode, readId(value), source))
+        )
+          return;
         vnode.dedupe.set(known, readId(value));
         this.#copy(vnode, row, source);
         return;
@@ -299,15 +304,10 @@ export class Loader {
         this.#copy(vnode, row, source);
         return;
       }
-      case KIND.undone: {
-        if (source.type === "elsewhere" && vnode.older === "none") return;
-        const { generation } = source.type === "here" ? vnode.term : source;
-        const mark = this.#undone.load(vnode, row, generation);
-        if (mark === undefined) return;
-        this.#copy(vnode, row, source);
-        if (source.type === "elsewhere" && mark.isUndone) this.#undo(now, vnode, row.key.subarray(1), mark.generation);
+      case KIND.undone:
+        if (this.#olderUndone.heard(now, vnode, row, source.type === "here" ? undefined : source))
+          this.#copy(vnode, row, source);
         return;
-      }
       case KIND.unread: {
         const unread = unreadRow(row);
         if (unread === undefined) return;
@@ -324,41 +324,6 @@ export class Loader {
       default:
         return;
     }
-  }
-
-  /** What an older directory has brought before it was heard that a newer owner was told to undo it. */
-  #undo(now: Instant, vnode: Vnode, key: Uint8Array, generation: number): void {
-    let named: ReturnType<typeof readKeyed>;
-    try {
-      named = readKeyed(key);
-    } catch {
-      return;
-    }
-    const { app, key: laneKey, name } = named;
-    switch (key[0]) {
-      case KIND.paused: {
-        if (!vnode.pausedKeys.delete(laneName(app, laneKey))) return;
-        this.#core.erase(vnode, new Uint8Array(key));
-        const lane = this.#core.apps.get(app)?.lanes.get(laneKey);
-        if (lane !== undefined && lane.vnode === vnode) this.#options.lanes.setPaused(now, lane, false);
-        return;
-      }
-      case KIND.dead: {
-        const dead = vnode.known.get(app); // its id (undone.ts)
-        if (dead instanceof Dead && dead.generation <= generation) this.#options.dead.drop(dead);
-        return;
-      }
-      case KIND.schedule:
-        this.#options.schedules.undo(vnode, { app, key: laneKey, name });
-        return;
-      case KIND.stateAside:
-        this.#core.erase(vnode, new Uint8Array(key));
-    }
-  }
-
-  /** Dropped since by an operator, so that the same submit may come again. */
-  #isDropped(vnode: Vnode, id: string, source: Source): boolean {
-    return source.type === "elsewhere" && this.#undone.has(vnode, deadName(id), source.generation);
   }
 
   #result(now: Instant, vnode: Vnode, row: Row, source: Source): void {
@@ -394,7 +359,7 @@ export class Loader {
       if (vnode.older !== "none") {
         if (vnode.childrenHere.has(keyText(row.key))) return true; // B5
         vnode.childrenHere.add(keyText(row.key));
-        if (source.type === "elsewhere" && this.#isRefused(vnode, position, record.id, source)) return true;
+        if (source.type === "elsewhere" && this.#olderUndone.isRefused(vnode, position, record.id, source)) return true;
       }
       this.#copy(vnode, row, source);
       goBehind(vnode, position);
@@ -403,16 +368,6 @@ export class Loader {
     } catch {
       return false;
     }
-  }
-
-  /** The child is a dead letter since, or was one that an operator has dropped, or sent again, since. */
-  #isRefused(vnode: Vnode, position: Position, id: string, { generation }: Elsewhere): boolean {
-    const known = vnode.known.get(id);
-    if (!(known instanceof Dead) || (known.flags & FLAG.child) === 0)
-      return this.#undone.has(vnode, deadName(id), generation);
-    if (comparePositions(known, position) > 0) return true;
-    this.#options.dead.remove(known); // it has been sent again since
-    return false;
   }
 
   #hashState(vnode: Vnode, row: Row, unreadable: Row[]): void {

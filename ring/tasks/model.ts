@@ -392,15 +392,4 @@ export class Dead implements Position {
   }
 }
 
-/** One name for an (app, key); for sets that are not on the hot path. */
-export function laneName(app: string, key: string): string {
-  return `${app}\0${key}`;
-}
-
-/** Keys may hold any character, names of apps may not. */
-export function readLaneName(name: string): { readonly app: string; readonly key: string } {
-  const appEnd = name.indexOf("\0");
-  return { app: name.slice(0, appEnd), key: name.slice(appEnd + 1) };
-}
-
 const NO_LIMITS: AppLimits = { queued: 0, running: 0, perSecond: 0, weight: 1 };

@@ -6,7 +6,8 @@
  */
 
 import type { Core } from "./core.ts";
-import { laneName, type Vnode } from "./model.ts";
+import { laneName } from "./lane-name.ts";
+import type { Vnode } from "./model.ts";
 import { bytesOf, detachRecord } from "./record.ts";
 import type { TaskRecord } from "./task.ts";
 

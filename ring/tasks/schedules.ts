@@ -13,31 +13,13 @@ import type { Admission } from "./admission.ts";
 import type { Core } from "./core.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import type { ScheduleView, TaskRequest } from "./engine-contract.ts";
-import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
+import { type AppRun, Task, type Vnode } from "./model.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
 import { KIND, keyedRow, type ScheduleRow, scheduleValue } from "./rows.ts";
-import { deriveId } from "./task-id.ts";
-import { type Ticks, ticksOf, tooLongOf } from "./ticks.ts";
-import type { Timer } from "./timers.ts";
+import { firingId, madeAt, nameOf, rowKey, rowOf, type Schedule, scheduleName } from "./schedule.ts";
+import { ticksOf, tooLongOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
-
-export interface Schedule extends Wakes {
-  readonly vnode: Vnode;
-  readonly app: AppRun;
-  readonly spec: ScheduleSpec;
-  readonly declared: boolean;
-  readonly ticks: Ticks;
-  paused: boolean;
-  lastTickMs: number;
-  /** Made here without a row: where it stood elsewhere may still come. */
-  isNew: boolean;
-  /** H5: of the owner that was told so; 0: none was. */
-  origin: number;
-  firedAtMs: number | undefined;
-  firing: string | undefined;
-  timer: Timer<Wake> | undefined;
-}
 
 type ScheduleRequest = Extract<TaskRequest, { readonly type: "schedule" }>;
 
@@ -392,47 +374,6 @@ export class Schedules {
     if (rows === undefined) this.#unclaimed.set(vnode, new Map([[name, row]]));
     else if (rows.size < this.#core.limits.schedulesPerApp * 10) rows.set(name, row);
   }
-}
-
-/** H1: the same on every owner. A run by hand is another task than the firing of that instant. */
-function firingId(
-  app: string,
-  spec: ScheduleSpec,
-  tick: { readonly tickMs: number; readonly byHand: boolean },
-): string {
-  const seed = `schedule\0${app}\0${spec.key}\0${spec.name}\0${tick.tickMs}${tick.byHand ? "\0run" : ""}`;
-  return deriveId({ app, key: spec.key, seed, wallMs: tick.tickMs });
-}
-
-function rowOf({ vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs, origin }: Schedule): ScheduleRow {
-  const mayCome = vnode.older !== "none";
-  const made = {
-    ...(mayCome && isNew ? { isNew, hasFired: firedAtMs !== undefined } : {}),
-    ...(mayCome ? { origin } : {}),
-  };
-  return { paused, lastTickMs, ...made, spec: declared ? undefined : spec };
-}
-
-function madeAt(row: ScheduleRow | undefined): Pick<ScheduleRow, "isNew" | "origin"> & { readonly firedAtMs?: number } {
-  if (row === undefined) return {};
-  const { isNew, hasFired, origin, lastTickMs } = row;
-  return {
-    ...(isNew === true ? { isNew } : {}),
-    ...(isNew === true && hasFired === true ? { firedAtMs: lastTickMs } : {}),
-    ...(origin === undefined ? {} : { origin }),
-  };
-}
-
-function nameOf(schedule: Schedule): string {
-  return scheduleName({ app: schedule.app.name, key: schedule.spec.key, name: schedule.spec.name });
-}
-
-function scheduleName(address: { readonly app: string; readonly key: string; readonly name: string }): string {
-  return `${address.app}\0${address.key}\0${address.name}`;
-}
-
-function rowKey(schedule: Schedule): Uint8Array {
-  return keyedRow(KIND.schedule, schedule.app.name, schedule.spec.key, schedule.spec.name);
 }
 
 /** With `skip`, a tick this late is passed over. */

@@ -2,7 +2,8 @@
 
 import type { Core } from "./core.ts";
 import type { TaskAnswer, TaskRequest } from "./engine-contract.ts";
-import { laneName, type Vnode } from "./model.ts";
+import { laneName } from "./lane-name.ts";
+import type { Vnode } from "./model.ts";
 import { stateKey } from "./rows.ts";
 import { asideOf, asidePrefix } from "./state-rows.ts";
 import { type States, stateOf } from "./states.ts";

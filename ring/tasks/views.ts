@@ -7,7 +7,8 @@ import { mayStart } from "./app-ring.ts";
 import type { Core } from "./core.ts";
 import type { PartitionView, TaskEngineContract } from "./engine-contract.ts";
 import { holdsBack } from "./hold-back.ts";
-import { type AppRun, readLaneName, type Task, type Vnode } from "./model.ts";
+import { readLaneName } from "./lane-name.ts";
+import type { AppRun, Task, Vnode } from "./model.ts";
 
 export interface AppView {
   readonly app: string;

@@ -1,0 +1,84 @@
+/** What operators undid at a newer owner, and what older directories brought of it before that was heard, or bring after. */
+
+import type { Instant } from "../machine.ts";
+import type { Row } from "../store.ts";
+import type { Core } from "./core.ts";
+import type { DeadLetters } from "./dead.ts";
+import type { Elsewhere } from "./engine-contract.ts";
+import { laneName } from "./lane-name.ts";
+import type { Lanes } from "./lanes.ts";
+import { Dead, type Vnode } from "./model.ts";
+import { comparePositions, FLAG, KIND, type Position, readKeyed } from "./rows.ts";
+import type { Schedules } from "./schedules.ts";
+import { deadName, Undone } from "./undone.ts";
+
+export interface OlderUndoneParts {
+  readonly core: Core;
+  readonly dead: DeadLetters;
+  readonly lanes: Lanes;
+  readonly schedules: Schedules;
+}
+
+export class OlderUndone {
+  readonly #parts: OlderUndoneParts;
+  readonly #undone: Undone;
+
+  constructor(parts: OlderUndoneParts) {
+    this.#parts = parts;
+    this.#undone = new Undone(parts.core);
+  }
+
+  /** What a newer owner, or this one in its own directory, says. False: something newer is known. */
+  heard(now: Instant, vnode: Vnode, row: Row, from: Elsewhere | undefined): boolean {
+    if (from !== undefined && vnode.older === "none") return false;
+    const mark = this.#undone.load(vnode, row, (from ?? vnode.term).generation);
+    if (mark === undefined) return false;
+    if (from !== undefined && mark.isUndone) this.#undo(now, vnode, row.key.subarray(1), mark.generation);
+    return true;
+  }
+
+  /** What an older directory has brought before it was heard that a newer owner was told to undo it. */
+  #undo(now: Instant, vnode: Vnode, key: Uint8Array, generation: number): void {
+    let named: ReturnType<typeof readKeyed>;
+    try {
+      named = readKeyed(key);
+    } catch {
+      return;
+    }
+    const { app, key: laneKey, name } = named;
+    switch (key[0]) {
+      case KIND.paused: {
+        if (!vnode.pausedKeys.delete(laneName(app, laneKey))) return;
+        this.#parts.core.erase(vnode, new Uint8Array(key));
+        const lane = this.#parts.core.apps.get(app)?.lanes.get(laneKey);
+        if (lane !== undefined && lane.vnode === vnode) this.#parts.lanes.setPaused(now, lane, false);
+        return;
+      }
+      case KIND.dead: {
+        const dead = vnode.known.get(app); // its id (undone.ts)
+        if (dead instanceof Dead && dead.generation <= generation) this.#parts.dead.drop(dead);
+        return;
+      }
+      case KIND.schedule:
+        this.#parts.schedules.undo(vnode, { app, key: laneKey, name });
+        return;
+      case KIND.stateAside:
+        this.#parts.core.erase(vnode, new Uint8Array(key));
+    }
+  }
+
+  /** Dropped since by an operator, so that the same submit may come again. */
+  isDropped(vnode: Vnode, id: string, { generation }: Elsewhere): boolean {
+    return this.#undone.has(vnode, deadName(id), generation);
+  }
+
+  /** The child is a dead letter since, or was one that an operator has dropped, or sent again, since. */
+  isRefused(vnode: Vnode, position: Position, id: string, { generation }: Elsewhere): boolean {
+    const known = vnode.known.get(id);
+    if (!(known instanceof Dead) || (known.flags & FLAG.child) === 0)
+      return this.#undone.has(vnode, deadName(id), generation);
+    if (comparePositions(known, position) > 0) return true;
+    this.#parts.dead.remove(known); // it has been sent again since
+    return false;
+  }
+}

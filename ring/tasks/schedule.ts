@@ -1,0 +1,69 @@
+/** One recurring task, its row, and the ids of its firings. */
+
+import type { ScheduleSpec } from "./definition.ts";
+import type { AppRun, Vnode, Wake, Wakes } from "./model.ts";
+import { KIND, keyedRow, type ScheduleRow } from "./rows.ts";
+import { deriveId } from "./task-id.ts";
+import type { Ticks } from "./ticks.ts";
+import type { Timer } from "./timers.ts";
+
+export interface Schedule extends Wakes {
+  readonly vnode: Vnode;
+  readonly app: AppRun;
+  readonly spec: ScheduleSpec;
+  readonly declared: boolean;
+  readonly ticks: Ticks;
+  paused: boolean;
+  lastTickMs: number;
+  /** Made here without a row: where it stood elsewhere may still come. */
+  isNew: boolean;
+  /** H5: of the owner that was told so; 0: none was. */
+  origin: number;
+  firedAtMs: number | undefined;
+  firing: string | undefined;
+  timer: Timer<Wake> | undefined;
+}
+
+/** H1: the same on every owner. A run by hand is another task than the firing of that instant. */
+export function firingId(
+  app: string,
+  spec: ScheduleSpec,
+  tick: { readonly tickMs: number; readonly byHand: boolean },
+): string {
+  const seed = `schedule\0${app}\0${spec.key}\0${spec.name}\0${tick.tickMs}${tick.byHand ? "\0run" : ""}`;
+  return deriveId({ app, key: spec.key, seed, wallMs: tick.tickMs });
+}
+
+export function rowOf({ vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs, origin }: Schedule): ScheduleRow {
+  const mayCome = vnode.older !== "none";
+  const made = {
+    ...(mayCome && isNew ? { isNew, hasFired: firedAtMs !== undefined } : {}),
+    ...(mayCome ? { origin } : {}),
+  };
+  return { paused, lastTickMs, ...made, spec: declared ? undefined : spec };
+}
+
+export function madeAt(
+  row: ScheduleRow | undefined,
+): Pick<ScheduleRow, "isNew" | "origin"> & { readonly firedAtMs?: number } {
+  if (row === undefined) return {};
+  const { isNew, hasFired, origin, lastTickMs } = row;
+  return {
+    ...(isNew === true ? { isNew } : {}),
+    ...(isNew === true && hasFired === true ? { firedAtMs: lastTickMs } : {}),
+    ...(origin === undefined ? {} : { origin }),
+  };
+}
+
+export function nameOf(schedule: Schedule): string {
+  return scheduleName({ app: schedule.app.name, key: schedule.spec.key, name: schedule.spec.name });
+}
+
+/** Keys may hold any character, so their length tells where one ends. */
+export function scheduleName(address: { readonly app: string; readonly key: string; readonly name: string }): string {
+  return `${address.app}\0${address.key.length}\0${address.key}${address.name}`;
+}
+
+export function rowKey(schedule: Schedule): Uint8Array {
+  return keyedRow(KIND.schedule, schedule.app.name, schedule.spec.key, schedule.spec.name);
+}
