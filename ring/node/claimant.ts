@@ -38,6 +38,7 @@ import { nextVoters, setVoters } from "../voters.ts";
 import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Giving } from "./messages.ts";
+import { AFTER, type Part } from "./proposal-part.ts";
 import { Returns } from "./returns.ts";
 import type { ProposalEnding } from "./seat.ts";
 import { Wellness } from "./wellness.ts";
@@ -75,11 +76,12 @@ export class Claimant {
   readonly #returns = new Returns();
   readonly #wellness = new Wellness();
   #before: RingDocument | undefined;
-  /** What the next proposal is made of: after a refusal one part at a time, so that no part holds up the others. */
   #part: Part = "all";
   #dutyUntil: Instant = Number.NEGATIVE_INFINITY;
   #settleUntil: Instant | undefined;
   #lookAgainAt: Instant | undefined;
+  /** The newest that was told. */
+  #refusal: string | undefined;
 
   constructor(here: Here, liveness: Liveness, hooks: ClaimantHooks) {
     this.#here = here;
@@ -224,8 +226,9 @@ export class Claimant {
         try {
           return change(current);
         } catch (error) {
-          if (error instanceof RingError) return current;
-          throw error;
+          if (!(error instanceof RingError)) throw error;
+          this.#refused(error.message);
+          return current;
         }
       });
     };
@@ -259,6 +262,12 @@ export class Claimant {
     }
     this.#proposing = { document: next, wishes: new Wishes(wishes) };
     this.#hooks.propose(next, consents);
+  }
+
+  /** Nobody asked for the change, so nobody else hears why it does not come (P8). */
+  #refused(why: string): void {
+    if (why !== this.#refusal) this.#here.note("change-refused", why);
+    this.#refusal = why;
   }
 
   #addConsents(
@@ -384,7 +393,6 @@ export class Claimant {
   }
 }
 
-/** The ring knows the document as decided. */
 function isDecided(proposed: RingDocument, known: RingDocument | undefined): boolean {
   return known !== undefined && known.epoch === proposed.epoch && sameContent(known, proposed);
 }
@@ -407,13 +415,6 @@ const REVOCABLE_ASK_MS = 500;
 const ADOPTION_FIRST_MS = 10_000;
 /** For how long a node that is not the claimant goes on proposing what it was asked for. */
 const DUTY_MS = 5_000;
-/** Consents that come before the document that they build on. */
+/** Consents that come before their document. */
 const AHEAD_MOST = 8;
-type Part = "all" | "consents" | "automatic" | "wishes";
-const AFTER: Readonly<Record<Part, Part>> = {
-  all: "consents",
-  consents: "automatic",
-  automatic: "wishes",
-  wishes: "all",
-};
 const ABSORBED_LIMIT = 8_192;

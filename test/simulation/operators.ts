@@ -65,8 +65,8 @@ export class Operators {
   readonly #items = new Map<string, Item>();
   readonly #paused = new Map<string, Switch>();
   readonly #schedules = new Map<string, { readonly exists: Switch; readonly runs: Switch }>();
-  /** By key and idempotency key: the task that was accepted, and when. */
-  readonly #once = new Map<string, { readonly id: string; readonly at: number }>();
+  /** By key and idempotency key: the task that was accepted, or those that were while an earlier one was away, and when the last. */
+  readonly #once = new Map<string, { readonly ids: Set<string>; at: number }>();
   readonly #onceBusy = new Set<string>();
   /** By key: when an attempt last started. */
   readonly #started = new Map<string, number>();
@@ -163,14 +163,15 @@ export class Operators {
     const item = this.#item(record, false);
     this.#world.submit(record, (outcome) => {
       this.#onceBusy.delete(name);
-      const first = this.#once.get(name);
       const id = outcome.type === "refused" ? "" : outcome.id;
       item.accepted = id === item.id;
       this.#acknowledged("once", `${name}: ${id}`);
-      const isForgotten = first === undefined || first.at < this.#away(key);
-      if (!isForgotten && id !== first.id)
-        this.#world.fail(`V9: ${name} is ${id} now, was ${first.id} at ${first.at}: ${outcome.type}`);
-      if (first === undefined || id !== first.id) this.#once.set(name, { id, at: agenda.now });
+      const known = this.#once.get(name) ?? { ids: new Set(), at: Number.NEGATIVE_INFINITY };
+      this.#once.set(name, known);
+      if (known.ids.has(id)) return;
+      if (known.at >= this.#away(key)) this.#world.fail(`V9: ${name} is ${id} now, was ${[...known.ids].join(" or ")}`);
+      known.ids.add(id);
+      known.at = agenda.now;
     });
   }
 

@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
 import type { RingError } from "../../ring/errors.ts";
 import type { Epoch, MemberId, NodeName, Partition } from "../../ring/ids.ts";
+import { STRANDED_LIMIT } from "../../ring/limits.ts";
 import { Claimant } from "../../ring/node/claimant.ts";
 import { Liveness } from "../../ring/node/liveness.ts";
 import type { ProposalEnding } from "../../ring/node/seat.ts";
@@ -31,12 +32,14 @@ let liveness: Liveness;
 let claimant: Claimant;
 let proposals: { document: RingDocument; consents: readonly Consent[] }[];
 let asked: NodeName[];
+let notes: string[];
 
 function begin(self: NodeName, first: RingDocument): void {
   now = 1_000;
   document = first;
   proposals = [];
   asked = [];
+  notes = [];
   liveness = new Liveness(self);
   const here = {
     self,
@@ -50,7 +53,7 @@ function begin(self: NodeName, first: RingDocument): void {
     emit: () => {},
     send: () => {},
     linked: (name: NodeName) => liveness.linked(name),
-    note: () => {},
+    note: (what: string, why: string) => void notes.push(`${what}: ${why}`),
   };
   claimant = new Claimant(here, liveness, {
     propose: (next, consents) => void proposals.push({ document: next, consents }),
@@ -124,6 +127,21 @@ describe("a member that is gone", () => {
     pass(200);
     expect(proposals[0]?.document.members.find((member) => member.name === C)?.status).toBe("down");
     expect(proposals[0]?.document.stranded.map((entry) => entry.member)).toContain(C);
+  });
+
+  test("P8: and whose partitions the ring has no room to note says so, once", () => {
+    const stranded = Array.from({ length: STRANDED_LIMIT }, (_, index) => strandedOn(`x${index}`, 1));
+    begin(A, { ...ring({ epoch: 5, owner: "c", next: "b" }), stranded });
+    liveness.link(B, true);
+    liveness.link(C, true);
+    die(C);
+    for (let turn = 0; turn < 3; turn++) {
+      pass(800);
+      claimant.revocable(C, true);
+    }
+    pass(200);
+    expect(proposals.some(({ document }) => document.members.some(({ status }) => status === "down"))).toBe(false);
+    expect(notes).toEqual([expect.stringMatching(/^change-refused: more than 65536 stranded entries/)]);
   });
 
   test("P7: keeps its partitions while no majority says that its lease has run out", () => {
