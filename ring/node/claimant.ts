@@ -41,6 +41,7 @@ import type { Giving } from "./messages.ts";
 import { AFTER, type Part } from "./proposal-part.ts";
 import { Returns } from "./returns.ts";
 import type { ProposalEnding } from "./seat.ts";
+import { strandedKey } from "./transfer.ts";
 import { Wellness } from "./wellness.ts";
 import { type Wish, Wishes } from "./wishes.ts";
 
@@ -126,7 +127,8 @@ export class Claimant {
   }
 
   absorbed(entries: readonly Stranded[]): void {
-    for (const entry of entries) if (this.#absorbed.size < ABSORBED_LIMIT) this.#absorbed.set(entryKey(entry), entry);
+    for (const entry of entries)
+      if (this.#absorbed.size < ABSORBED_LIMIT) this.#absorbed.set(strandedKey(entry), entry);
     this.#soon(ABSORBED_SETTLE_MS);
   }
 
@@ -179,7 +181,7 @@ export class Claimant {
     }
     if (this.#late.size > 0) this.#lateUntil = this.#here.now + LATE_MS;
     for (const [key, entry] of this.#absorbed)
-      if (!document.stranded.some((other) => entryKey(other) === entryKey(entry))) this.#absorbed.delete(key);
+      if (!document.stranded.some((other) => strandedKey(other) === strandedKey(entry))) this.#absorbed.delete(key);
     for (const name of this.#revocable.keys())
       if (findMember(document, name)?.status === "down") this.#revocable.delete(name);
     if (this.role() === this.#here.self && plannedMoves(document).length > 0) this.#hooks.prepare();
@@ -395,10 +397,6 @@ export class Claimant {
 
 function isDecided(proposed: RingDocument, known: RingDocument | undefined): boolean {
   return known !== undefined && known.epoch === proposed.epoch && sameContent(known, proposed);
-}
-
-function entryKey(entry: Stranded): string {
-  return `${entry.member} ${entry.partition} ${entry.generation}`;
 }
 
 /** One gossip round: deaths of one burst become one ring change. */
