@@ -109,7 +109,7 @@ export class Answers {
           return asks.answer(asker, {
             type: "transfers",
             transfers: outgoing.views(),
-            limit: limit.most("handoff", document),
+            limit: limit.most("handoff", "out", document),
             paused: outgoing.paused,
           });
         }

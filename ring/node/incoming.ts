@@ -169,8 +169,8 @@ export class Incoming {
       if (arrival.id.nonce >= id.nonce) return; // said twice, or late: an attempt that is over
       this.#end(key, arrival, false);
     }
-    if (!this.#limit.allows(id.kind, countBegun(this.#arrivals.values()), document))
-      return wait(`the receiver takes ${this.#limit.most(id.kind, document)} at once`);
+    if (!this.#limit.allows(id.kind, "in", countBegun(this.#arrivals.values()), document))
+      return wait(`the receiver takes ${this.#limit.most(id.kind, "in", document)} at once`);
     const { partition } = id;
     if (stranded !== undefined) {
       if (document.owners[partition] !== this.#here.self) return wait("the receiver is not the owner");

@@ -170,7 +170,7 @@ export class Outgoing implements CommitListener {
     for (const transfer of this.#transfers.values()) {
       if (transfer.phase === "waiting") {
         if (transfer.retryAt !== undefined && transfer.retryAt > now) continue;
-        const hasPlace = this.#limit.allows(transfer.id.kind, beside, document);
+        const hasPlace = this.#limit.allows(transfer.id.kind, "out", beside, document);
         const reason = this.#notYet(transfer, hasPlace);
         if (reason !== undefined) {
           transfer.reason = reason;
@@ -309,7 +309,7 @@ export class Outgoing implements CommitListener {
 
   #notYet(transfer: Transfer, hasPlace: boolean): string | undefined {
     if (this.paused) return "transfers are paused";
-    if (!hasPlace) return `${this.#limit.most(transfer.id.kind, this.#here.document)} transfers at once`;
+    if (!hasPlace) return `${this.#limit.most(transfer.id.kind, "out", this.#here.document)} transfers at once`;
     if (!this.#here.linked(transfer.to)) return `${transfer.to} cannot be reached`;
     if (transfer.stranded !== undefined)
       return this.#hooks.holds(transfer.stranded) === undefined

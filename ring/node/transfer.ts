@@ -126,25 +126,24 @@ export function changesBehind(transfer: Transfer): number {
 }
 
 /**
- * Handoffs of one node at once, each way, unless an operator says otherwise: a 64th of the ring, 1 to 8, so that many small
- * partitions do not take turns for minutes. No more, since those that begin together cut over together and pause each other.
- * So those that wait for the ring keep their places: with others beside them they wait twice as long (measured). Stranded
- * entries pause nobody: four for each handoff, 4 to 16.
+ * Handoffs of one node at once, unless an operator says otherwise: a thirty-second of the ring, 2 to 8, so that many small partitions
+ * do not take turns for minutes. Those that begin together cut over together, and pause each other: so a node takes half as many
+ * as it gives, because one that has just joined is slow, and those that wait for the ring keep their places: with others beside them
+ * they wait twice as long (both measured). Stranded entries pause nobody.
  */
 export class TransferLimit {
   #asked: number | undefined;
 
   /** How many handoffs, or stranded entries: nobody waits while those move. */
-  most(kind: TransferId["kind"], document: RingDocument | undefined): number {
-    const partitions = document?.ringSize ?? 0;
-    if (kind === "stranded") return this.#asked === undefined ? within(partitions / 16, 4, 16) : 2 * this.#asked;
-    return this.#asked ?? within(partitions / 64, 1, 8);
+  most(kind: TransferId["kind"], way: Way, document: RingDocument | undefined): number {
+    const most = this.#asked ?? Math.min(8, Math.max(2, Math.floor((document?.ringSize ?? 0) / 32)));
+    if (kind === "stranded") return 2 * most;
+    return way === "in" && this.#asked === undefined ? most / 2 : most;
   }
 
   /** One more may begin beside these. Nobody waits for stranded rows that were absorbed but by the ring's word. */
-  allows(kind: TransferId["kind"], beside: Beside, document: RingDocument | undefined): boolean {
-    const most = this.most(kind, document);
-    return (kind === "stranded" ? beside.moving : beside.moving + beside.whole) < most;
+  allows(kind: TransferId["kind"], way: Way, { moving, whole }: Beside, document: RingDocument | undefined): boolean {
+    return (kind === "stranded" ? moving : moving + whole) < this.most(kind, way, document);
   }
 
   /** From 1 to 64. */
@@ -153,16 +152,14 @@ export class TransferLimit {
   }
 }
 
-function within(value: number, least: number, most: number): number {
-  return Math.min(most, Math.max(least, Math.floor(value)));
-}
-
 /** The other side owes the next step; the others wait for this node, or for the ring. */
 export function watched(transfer: Transfer): boolean {
   if (transfer.phase === "waiting") return false;
   if (transfer.cut === "no") return !transfer.scanned || changesBehind(transfer) > 0;
   return transfer.left && !transfer.whole;
 }
+
+type Way = "in" | "out";
 
 export interface Beside {
   readonly moving: number;
