@@ -541,8 +541,9 @@ export class Host {
     if (attempt === undefined) return;
     this.#attempts.delete(attemptId);
     const failed = !done || this.#world.random.chance(0.02);
-    this.#world.observe({ type: "attempt-end", node: this.name, attemptId, life: this.life, done: !failed });
     const end = (failed ? undefined : this.#world.endOf?.(attempt)) ?? handlerEnd(attempt, failed);
+    const isDone = end.outcome.type === "done";
+    this.#world.observe({ type: "attempt-end", node: this.name, attemptId, life: this.life, done: isDone });
     this.step({ type: "ended", ends: [end] });
   }
 

@@ -13,6 +13,12 @@ describe("operators at work while things fail", () => {
     },
   );
 
+  test("P2: with clean handoffs only, nothing that has ended runs again", () => {
+    const { violations, reruns } = simulate({ seed: 1, minutes: 3, faults: "moves", operators: true });
+    expect(violations).toEqual([]);
+    expect(reruns).toBe(0);
+  });
+
   test("P1: seed 413009: a node that comes back and owns nothing any more brings its results along", () => {
     expect(simulate({ seed: 413_009, storms: "slow", operators: true }).violations).toEqual([]);
   });
