@@ -87,7 +87,7 @@ function definitionsOf(running: number): readonly AppDefinition[] {
   return ["alpha", "beta", OPERATED_APP].map((match) => ({
     match,
     version: "1",
-    types: new Map([type("bump"), type("parent"), type("child"), type("work"), type("fail")]),
+    types: new Map([type("bump"), type("parent"), type("child"), type("work"), type("fail"), type("spawn")]),
     residents: new Map(),
     schedules: new Map(),
     limits: { queued: 100_000, running, perSecond: 0, weight: 1 },

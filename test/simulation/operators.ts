@@ -20,6 +20,7 @@ import type { Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../../ring/
 import { mintId } from "../../ring/tasks/task-id.ts";
 import type { Agenda } from "./agenda.ts";
 import { OPERATED_APP } from "./apps.ts";
+import { childOf, type Item, type Switch } from "./operated.ts";
 import type { SeededRandom } from "./random.ts";
 
 export interface OperatorsWorld {
@@ -36,33 +37,10 @@ export interface OperatorsWorld {
   fail(what: string): void;
 }
 
-interface Item {
-  readonly id: string;
-  readonly key: string;
-  readonly failing: boolean;
-  accepted: boolean;
-  /** From then on its handler does well. */
-  healed: boolean;
-  /** `asked`: not acknowledged. */
-  cancel: "no" | "asked" | "done";
-  drop: "no" | "asked" | "done";
-  retry: "no" | "asked" | "done";
-  /** When its end was acknowledged. */
-  endedAt: number;
-}
-
-/** What was acknowledged last of something that is on or off; `unknown`: something was asked since. */
-interface Switch {
-  state: "on" | "off" | "unknown";
-  /** When that was acknowledged. */
-  at: number;
-  /** Not asked for anything before: an unanswered question may still be under way. */
-  notBefore: number;
-}
-
 export class Operators {
   readonly #world: OperatorsWorld;
   readonly #items = new Map<string, Item>();
+  readonly #parents = new Set<string>();
   readonly #paused = new Map<string, Switch>();
   readonly #schedules = new Map<string, { readonly exists: Switch; readonly runs: Switch }>();
   /** By key and idempotency key: the task that was accepted, or those that were while an earlier one was away, and when the last. */
@@ -114,7 +92,8 @@ export class Operators {
     const failed = { type: "failed", error, permanent: true } as const;
     const done = { type: "done", result: new TextEncoder().encode(record.id) } as const;
     const outcome = item?.failing === true && !item.healed ? failed : done;
-    return { attemptId, outcome, stateChanges: [], children: [] };
+    const children = record.type === "spawn" && outcome === done ? [childOf(record)] : [];
+    return { attemptId, outcome, stateChanges: [], children };
   }
 
   #act(): void {
@@ -125,6 +104,8 @@ export class Operators {
         return this.#submit({ failing: false, delayMs: random.chance(0.5) ? random.between(1_000, 30_000) : 0 });
       case "fail":
         return this.#submit({ failing: true, delayMs: 0 });
+      case "spawn":
+        return this.#spawn();
       case "once":
         return this.#submitOnce();
       case "cancel":
@@ -152,6 +133,16 @@ export class Operators {
     });
   }
 
+  #spawn(): void {
+    const record = this.#record({ type: "spawn" });
+    this.#parents.add(record.id);
+    const items = [this.#item(record, false), this.#item(childOf(record), true, record.key)];
+    this.#world.submit(record, () => {
+      for (const item of items) item.accepted = true;
+      this.#acknowledged("spawn", record.id);
+    });
+  }
+
   #submitOnce(): void {
     const { random, agenda } = this.#world;
     const key = `k${random.below(KEYS)}`;
@@ -176,21 +167,21 @@ export class Operators {
   }
 
   #cancel(): void {
-    const item = this.#pick((each) => each.cancel === "no" && !each.failing);
+    const item = this.#pick((each) => each.cancel === "no" && !each.failing && !this.#parents.has(each.id));
     if (item === undefined) return;
     item.cancel = "asked";
-    this.#ask(item.key, { type: "cancel", id: item.id }, (answer) => {
+    this.#ask(item.at, { type: "cancel", id: item.id }, (answer) => {
       if (answer.type === "task" && answer.status.state === "cancelled") this.#ended(item, "cancel");
     });
   }
 
   #letter(kind: "retry" | "drop"): void {
     const item = this.#pick((each) => each.failing && each.retry === "no" && each.drop === "no");
-    if (item === undefined) return;
+    if (item === undefined || (kind === "retry" && item.at !== item.key)) return;
     item[kind] = "asked";
     if (kind === "retry") item.healed = true;
     const type = kind === "retry" ? "retry-dead" : "drop-dead";
-    this.#ask(item.key, { type, ids: [item.id] }, (answer) => {
+    this.#ask(item.at, { type, ids: [item.id] }, (answer) => {
       if (answer.type !== "count") return;
       if (answer.count === 0) item[kind] = "no";
       else if (kind === "drop") this.#ended(item, "drop");
@@ -284,7 +275,7 @@ export class Operators {
     this.#checkSchedules();
     const tasks = [...this.#items.values()].filter(({ accepted }) => accepted);
     this.#askAll(
-      tasks.map((item) => ({ key: item.key, request: { type: "get", id: item.id } as const, item })),
+      tasks.map((item) => ({ key: item.at, request: { type: "get", id: item.id } as const, item })),
       (answer, { item }) => this.#checkItem(item, answer),
     );
   }
@@ -354,9 +345,9 @@ export class Operators {
     return record;
   }
 
-  #item({ id, key }: TaskRecord, failing: boolean): Item {
+  #item({ id, key }: Pick<Item, "id" | "key">, failing: boolean, at: string = key): Item {
     const none = { cancel: "no", drop: "no", retry: "no" } as const;
-    const item: Item = { id, key, failing, accepted: false, healed: false, ...none, endedAt: 0 };
+    const item: Item = { id, key, failing, at, accepted: false, healed: false, ...none, endedAt: 0 };
     this.#items.set(id, item);
     return item;
   }
@@ -369,7 +360,7 @@ export class Operators {
 
   /** Its end was acknowledged by an owner whose disk went away since. */
   #unknownSince(item: Item): boolean {
-    return item.endedAt < this.#away(item.key);
+    return item.endedAt < this.#away(item.at);
   }
 
   #away(key: string): number {
@@ -393,11 +384,11 @@ const UNDER_WAY_MS = 60_000;
 /** Tasks that waited for a paused key, and delays, are over by then. */
 const END_MS = 60_000;
 const ROUNDS = 4;
-type Action = "work" | "fail" | "once" | "cancel" | "retry" | "drop" | KeyAction | ScheduleAction;
+type Action = "work" | "fail" | "spawn" | "once" | "cancel" | "retry" | "drop" | KeyAction | ScheduleAction;
 type KeyAction = "pause" | "resume";
 type ScheduleAction = "put" | "delete" | "pause-schedule" | "resume-schedule";
 /** As often as they stand here. */
 const ACTIONS: readonly Action[] = [
-  ...(["work", "work", "work", "fail", "fail", "once", "once", "cancel", "cancel", "retry", "drop"] as const),
+  ...(["work", "work", "work", "fail", "fail", "spawn", "once", "once", "cancel", "cancel", "retry", "drop"] as const),
   ...(["pause", "resume", "resume", "put", "put", "delete", "pause-schedule", "resume-schedule"] as const),
 ];
