@@ -77,7 +77,8 @@ export class Residents {
       if (resident.vnode === vnode && resident.attempt !== undefined) this.#abort(resident.attempt, "handoff");
   }
 
-  close(vnode: Vnode): void {
+  close(now: Instant, vnode: Vnode): void {
+    const wasFull = this.#byAttempt.size >= this.#core.limits.residents;
     for (const resident of this.#residents.values()) if (resident.vnode === vnode) this.#stop(resident, "handoff");
     // Also those that are declared no longer: nobody will hear of their end.
     for (const [attemptId, resident] of this.#byAttempt) {
@@ -86,6 +87,7 @@ export class Residents {
       this.#busy.delete(nameOf(resident));
       this.#core.running.delete(resident.attempt);
     }
+    if (wasFull) this.startAll(now);
   }
 
   ended(now: Instant, attempt: RunningAttempt): void {

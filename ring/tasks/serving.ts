@@ -127,7 +127,7 @@ export class Serving {
     const vnode = core.vnodeAt(partition);
     if (vnode === undefined) return;
     this.#parts.admission.close(vnode);
-    this.#parts.residents.close(vnode);
+    this.#parts.residents.close(now, vnode);
     this.#parts.results.close(vnode);
     const isLoading = vnode.phase === "loading";
     vnode.phase = "closed";

@@ -33,3 +33,15 @@ test("P4: a resident that was declared anew while its partition went and came ru
   expect(world.engine.stats().residents).toBe(1);
   expect(world.started.filter((each) => each.resident === "r")).toHaveLength(2);
 });
+
+test("P8: the place of a resident whose partition goes is taken by one that waits for it", () => {
+  const apps = catalogue({ residents: ["r", "s", "t", "u"], names: ["a"] });
+  const world = new World({ seed: 1, apps, limits: { residents: 1 } });
+  world.sync();
+  const first = world.started[0]!;
+  world.call((engine) => engine.close(world.now, first.partition));
+  world.running.clear();
+  expect(world.engine.stats().residents).toBe(1);
+  expect(world.started).toHaveLength(2);
+  expect(world.started[1]!.partition).not.toBe(first.partition);
+});
