@@ -21,7 +21,7 @@ export class AppRing {
   /** The lane may start: it waits for its turn. */
   queue(lane: Lane): void {
     const { app } = lane;
-    app.ready.push(lane, lane.tasks.peek()?.record.priority ?? 0);
+    app.ready.push(lane, priorityOf(lane));
     if (app.ready.size > 2 * app.queued + STALE) {
       for (const dropped of app.ready.keep(isReady)) this.unpromise(dropped);
       this.wakeTypes(app);
@@ -32,9 +32,8 @@ export class AppRing {
   /** The lane waits for a slot of its head's type. */
   wait(lane: Lane, type: TypeRun): void {
     lane.phase = "type-full";
-    type.waiting.push(lane);
-    if (type.waiting.size > 2 * lane.app.queued + STALE)
-      type.waiting.replace([...new Set(type.waiting.toArray().filter(isTypeFull))]);
+    type.waiting.push(lane, priorityOf(lane));
+    if (type.waiting.size > 2 * lane.app.queued + STALE) type.waiting.keep(isTypeFull);
   }
 
   /** The app whose turn it is. */
@@ -127,7 +126,7 @@ export class AppRing {
       lane.phase = "ready";
       lane.slot = type;
       type.promised++;
-      app.ready.push(lane, lane.tasks.peek()?.record.priority ?? 0);
+      app.ready.push(lane, priorityOf(lane));
       free--;
     }
   }
@@ -139,6 +138,10 @@ export class AppRing {
 
 export function mayStart(app: AppRun): boolean {
   return app.definition !== undefined && !app.paused && app.running < app.limits.running;
+}
+
+function priorityOf(lane: Lane): number {
+  return lane.tasks.peek()?.record.priority ?? 0;
 }
 
 function isReady(lane: Lane): boolean {

@@ -15,6 +15,7 @@ import { Fifo } from "./fifo.ts";
 import type { EngineLimits } from "./limits.ts";
 import { AppRun, type Task, type Vnode, type Wake } from "./model.ts";
 import { Moment } from "./moment.ts";
+import { ReadyQueue } from "./ready-queue.ts";
 import { erasedAt, KIND, taskChange } from "./rows.ts";
 import { TimerHeap } from "./timers.ts";
 
@@ -134,7 +135,7 @@ export class Core {
     for (const [name, type] of found.definition.types) {
       const known = app.types.get(name);
       if (known !== undefined) known.type = type;
-      else app.types.set(name, { type, running: 0, promised: 0, waiting: new Fifo(), usesState: false });
+      else app.types.set(name, { type, running: 0, promised: 0, waiting: new ReadyQueue(), usesState: false });
     }
     for (const name of app.types.keys())
       if (!found.definition.types.has(name) && app.types.get(name)?.running === 0) app.types.delete(name);

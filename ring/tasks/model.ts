@@ -100,7 +100,7 @@ export interface TypeRun {
   /** Lanes that were woken for a slot and have not had their turn yet. */
   promised: number;
   /** Lanes whose head is of this type, which is at its concurrency. */
-  readonly waiting: Fifo<Lane>;
+  readonly waiting: ReadyQueue<Lane>;
   /** Seen to touch `ctx.state` (ownership rule 17). */
   usesState: boolean;
 }

@@ -1,5 +1,6 @@
 /**
- * Lanes of one app that may start, higher priority first, each priority in turn. Priority orders lanes, never tasks inside one.
+ * Lanes of one app that may start, or that wait for a slot of one type: higher priority first, each priority in turn. Priority orders
+ * lanes, never tasks inside one.
  */
 
 import { Fifo } from "./fifo.ts";

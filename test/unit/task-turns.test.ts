@@ -1,6 +1,6 @@
 /** Who starts of the tasks that become durable together, when there is room for few: all have entered before any starts. */
 import { expect, test } from "vitest";
-import { catalogue, World } from "../property/task-world.ts";
+import { catalogue, taskType, World } from "../property/task-world.ts";
 import { keysOf } from "./task-looks.ts";
 
 test("P4: a flood of one app does not take every slot before another app of the same commit had its turn", () => {
@@ -44,4 +44,17 @@ test("P3: priority orders the lanes of what became durable together", () => {
   world.sync();
   expect(keysOf(world)).toHaveLength(10);
   expect(keysOf(world).filter((key) => key.startsWith("high"))).toHaveLength(10);
+});
+
+test("P3: priority orders the lanes that wait for a slot of their type", () => {
+  const world = new World({ seed: 1, apps: catalogue({ types: [taskType("one", { concurrency: 1 })] }) });
+  for (let index = 0; index < 5; index++) world.submit(world.record({ app: "a", type: "one", key: `low${index}` }));
+  world.sync();
+  world.submit(world.record({ app: "a", type: "one", key: "high", priority: 2 }));
+  world.sync();
+  for (let turn = 0; turn < 6; turn++) {
+    for (const attempt of [...world.running.values()]) world.done(attempt);
+    world.sync();
+  }
+  expect(keysOf(world)).toEqual(["low0", "high", "low1", "low2", "low3", "low4"]);
 });
