@@ -102,11 +102,26 @@ export class PlainEnds {
 
   /** Drops the app's oldest. */
   evict(app: AppRun): void {
-    const row = app.firstEnd;
-    if (row < 0) return;
+    if (app.firstEnd >= 0) this.#drop(app, app.firstEnd, -1);
+  }
+
+  /** Drops those of a vnode, which they would keep in memory. */
+  close(vnode: Vnode, app: AppRun): void {
+    for (let before = -1, row = app.firstEnd; row >= 0; ) {
+      const next = this.#next[row] as number;
+      if (this.#vnodes[row] === vnode) this.#drop(app, row, before);
+      else before = row;
+      row = next;
+    }
+  }
+
+  /** `before`: the row of the app that is older by one, or -1. */
+  #drop(app: AppRun, row: number, before: number): void {
     this.#leave(row);
-    app.firstEnd = this.#next[row] as number;
-    if (app.firstEnd < 0) app.lastEnd = -1;
+    const next = this.#next[row] as number;
+    if (before < 0) app.firstEnd = next;
+    else this.#next[before] = next;
+    if (next < 0) app.lastEnd = before;
     app.plainEnds--;
     this.#size--;
     this.#ids[row] = undefined;

@@ -54,6 +54,7 @@ export class Results {
   /** What its ends took of their apps' windows is there for those of other partitions again. */
   close(vnode: Vnode): void {
     this.#ids.close(vnode);
+    for (const app of this.#core.apps.values()) this.#plain.close(vnode, app);
     const apps = new Set<AppRun>();
     for (const known of vnode.known.values()) if (known instanceof Done) apps.add(known.app);
     for (const app of apps) {

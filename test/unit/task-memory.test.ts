@@ -45,6 +45,30 @@ describe("P5", () => {
     expect(world.engine.stats().stateBytes).toBeLessThan(5_000_000);
   });
 
+  test("P5: a partition that has gone is not kept by the ends of its tasks", () => {
+    const world = new World({ seed: 1 });
+    const partition = partitionOf(hashKey("a", "k"));
+    const before = heap();
+    for (let round = 0; round < 20; round++) {
+      world.submit(world.record({ app: "a", type: "plain", key: "k" }));
+      world.sync();
+      world.done(newest(world));
+      const payload = new Uint8Array(200_000);
+      for (let n = 0; n < 20; n++) world.submit(world.record({ app: "a", type: "plain", key: "k", payload }));
+      world.sync();
+      world.call((engine) => engine.close(world.now, partition));
+      world.rows.clear();
+      world.running.clear();
+      world.started.length = 0;
+      world.events.splice(0);
+      const term = { history: 1, generation: round + 2, opens: 1 };
+      world.call((engine) => engine.open(world.now, partition, term, "none"));
+      world.call((engine) => engine.loaded(world.now, partition));
+    }
+    expect(world.engine.stats().queuedTasks).toBe(0);
+    expect(heap() - before).toBeLessThan(20_000_000); // 80 MB
+  });
+
   test("P4: an app with many keys to read does not keep another's single key waiting", () => {
     const world = new World({ seed: 1, limits: { stateReads: 8 } });
     for (let key = 0; key < 300; key++) {
