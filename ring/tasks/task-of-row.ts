@@ -16,7 +16,10 @@ export function taskOfRow(core: Core, now: Instant, vnode: Vnode, { header, reco
   task.attempts = header.attempts;
   if ((header.flags & FLAG.delayed) !== 0)
     task.dueAt = now + Math.min(Math.max(0, header.dueAtMs - wallMs), record.delayMs);
-  else if (header.dueAtMs > wallMs) task.dueAt = now + Math.min(header.dueAtMs - wallMs, 86_400_000);
+  else if (header.dueAtMs > wallMs) {
+    const mostMs = Math.max(0, header.dueAtMs - header.acceptedAtMs); // of its back-off alone nothing is kept
+    task.dueAt = now + Math.min(header.dueAtMs - wallMs, mostMs, 86_400_000);
+  }
   return task;
 }
 

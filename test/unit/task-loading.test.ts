@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
 import { partitionOf, World } from "../property/task-world.ts";
-import { keysOf } from "./task-looks.ts";
+import { keysOf, newest } from "./task-looks.ts";
 
 const PARTITION = partitionOf(hashKey("a", "k"));
 
@@ -73,4 +73,16 @@ describe("a partition that is loading", () => {
     world.run(130_000);
     expect([apps, world.engine.stats().apps]).toEqual([0, 0]);
   });
+});
+
+test("P8: a back-off is not made longer by a wall clock that is behind the one it was written by", () => {
+  const world = new World({ seed: 1 });
+  world.submit(world.record({ app: "a", type: "work", key: "k" }));
+  world.run(1_000);
+  world.fail(newest(world));
+  world.sync();
+  world.wallMs -= 3_600_000;
+  world.crash();
+  world.run(5_000);
+  expect(world.started).toHaveLength(2);
 });
