@@ -105,6 +105,7 @@ export class Scheduler {
     if (!vnode.mayStart) {
       lane.phase = "held"; // D2
       vnode.heldLanes.push(lane);
+      if (vnode.heldLanes.length > 2 * vnode.queued + STALE) vnode.heldLanes = thoseIn(vnode.heldLanes, "held");
       return false;
     }
     const { record } = task;
@@ -126,8 +127,7 @@ export class Scheduler {
         if (type.usesState) {
           lane.phase = "away"; // rule 17
           vnode.awayLanes.push(lane);
-          if (vnode.awayLanes.length > 2 * vnode.queued + STALE)
-            vnode.awayLanes = [...new Set(vnode.awayLanes.filter((each) => each.phase === "away"))];
+          if (vnode.awayLanes.length > 2 * vnode.queued + STALE) vnode.awayLanes = thoseIn(vnode.awayLanes, "away");
           return false;
         }
         stateAway = true;
@@ -195,6 +195,10 @@ export class Scheduler {
     this.#states.spare(lane);
     return false;
   }
+}
+
+function thoseIn(lanes: readonly Lane[], phase: Lane["phase"]): Lane[] {
+  return [...new Set(lanes.filter((lane) => lane.phase === phase))];
 }
 
 /** Entries of lanes that wait no longer, beside as many as there are tasks. */
