@@ -135,6 +135,8 @@ export class AppRun {
   outboxTasks = 0;
   outboxBytes = 0;
   outboxLeft = 0;
+  /** Of those children, how many are under way. */
+  outboxSent = 0;
   /** Since the last `accepted` event. */
   accepted = 0;
   /** Ended tasks that are still known, oldest first: for the result window, and for the dedupe window. */

@@ -5,8 +5,8 @@
  * for the child's own.
  *
  * O1  A child's row goes only when its owner says accepted or duplicate, or when it has become a dead letter here.
- * O2  At most `outboxInFlight` are under way, of all apps in turn; a refusal that may pass backs off, so a full or absent owner is
- *     not hammered.
+ * O2  At most `outboxInFlight` are under way, of all apps in turn, and of what the others leave an app has all but a part: an owner
+ *     may be long in answering (promise P4). A refusal that may pass backs off, so a full or absent owner is not hammered.
  * O3  Records in memory have at most `outboxKeptBytes`, those under way included. An entry whose record is not kept is read back
  *     from its row when its turn comes. What is new, loaded or refused may use half of that room, so reading back always has the other.
  */
@@ -51,6 +51,8 @@ export class Outbox {
   /** Apps with entries that may be sent, in turn, and their lines. */
   readonly #turns: Fifo<Line> = new Fifo();
   readonly #lines: Map<AppRun, Line> = new Map();
+  /** Lines of apps that have their part under way. */
+  readonly #aside: Fifo<Line> = new Fifo();
   /** Its turn has come; it waits for room to be read back. */
   #next: Entry | undefined;
   /** Entries of vnodes that are loading or held. */
@@ -129,6 +131,7 @@ export class Outbox {
   sent(now: Instant, outboxId: number, outcome: SubmitOutcome): void {
     const entry = this.#entries.get(outboxId);
     if (entry === undefined || !this.#sent.delete(outboxId)) return;
+    this.#landed(entry);
     switch (outcome.type) {
       case "accepted":
       case "duplicate":
@@ -168,12 +171,29 @@ export class Outbox {
 
   /** The next in turn: one of each app (O2). */
   #turn(): Entry | undefined {
-    const line = this.#turns.shift();
+    if (this.#sent.size + this.#reading === 0) this.#lookAgain(this.#aside.size);
+    let line = this.#turns.shift();
+    for (; line !== undefined && this.#hasPart(line.app); line = this.#turns.shift()) this.#aside.push(line);
     if (line === undefined) return undefined;
     const entry = line.entries.shift();
     if (line.entries.size > 0) this.#turns.push(line);
     else this.#lines.delete(line.app);
     return entry;
+  }
+
+  /** As many are under way as it may have of what the others leave. */
+  #hasPart({ outboxSent }: AppRun): boolean {
+    const free = this.#core.limits.outboxInFlight - this.#sent.size - this.#reading;
+    return outboxSent + 1 > free * SHARE;
+  }
+
+  #landed({ app }: Entry): void {
+    app.outboxSent--;
+    this.#lookAgain(LOOKED_AT);
+  }
+
+  #lookAgain(most: number): void {
+    for (let left = Math.min(most, this.#aside.size); left > 0; left--) this.#turns.push(this.#aside.shift() as Line);
   }
 
   #ready(entry: Entry): void {
@@ -196,14 +216,17 @@ export class Outbox {
 
   #send(entry: Entry, record: TaskRecord): void {
     this.#sent.add(entry.outboxId);
+    entry.app.outboxSent++;
     this.#core.output.outbox.push({ partition: entry.vnode.partition, outboxId: entry.outboxId, record });
   }
 
   #read(entry: Entry): void {
     this.#reading++;
+    entry.app.outboxSent++;
     this.#keptBytes += cost(entry);
     this.#states.read(entry.vnode, positionKey(KIND.outbox, entry.position), -1, (_now, rows) => {
       this.#reading--;
+      this.#landed(entry);
       this.#keptBytes -= cost(entry);
       if (!this.#entries.has(entry.outboxId)) return;
       const value = rows?.[0]?.value;
@@ -256,7 +279,7 @@ export class Outbox {
     const core = this.#core;
     const { app } = entry;
     if (!this.#entries.delete(entry.outboxId)) return;
-    this.#sent.delete(entry.outboxId);
+    if (this.#sent.delete(entry.outboxId)) this.#landed(entry);
     core.timers.remove(entry.timer);
     this.#drop(entry);
     if (--app.outboxTasks === 0) core.outboxApps--;
@@ -287,6 +310,10 @@ function cost(entry: Entry): number {
   return entry.bytes + RECORD_BYTES;
 }
 
+/** As in `fullness.ts`. */
+const SHARE = 4;
+/** Lines looked at again when one of the children has landed. */
+const LOOKED_AT = 16;
 const FIRST_BACKOFF_MS = 100;
 const MOST_BACKOFF_MS = 10_000;
 /** Beside the wire: the fields, an id, a key. */

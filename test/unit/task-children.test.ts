@@ -95,3 +95,25 @@ describe("children", () => {
     expect(outcomeOf(world, world.submit(record, "child"))).toMatchObject({ type: "duplicate", state: "done" });
   });
 });
+
+test("P4: children whose owner is long in answering do not keep those of other apps from leaving", () => {
+  const world = new World({ seed: 1, limits: { outboxInFlight: 10 } });
+  const parent = (app: string, count: number): void => {
+    world.submit(world.record({ app, type: "plain", key: "parent" }));
+    world.sync();
+    const children = Array.from({ length: count }, (_, index) =>
+      world.record({ app, type: "plain", key: `k${index}` }),
+    );
+    world.done(world.started.at(-1) as Attempt, { children: children.map(({ id, wire }) => ({ id, wire })) });
+    world.sync();
+  };
+  parent("a", 30);
+  parent("b", 1);
+  expect(world.outbox.map(({ record }) => record.app)).toEqual([..."aaaaaaaa", "b"]);
+  for (let sent = 0; sent < world.outbox.length; sent++) {
+    const { partition, outboxId, record } = world.outbox[sent]!;
+    world.call((engine) => engine.childSent(world.now, partition, outboxId, { type: "accepted", id: record.id }));
+  }
+  expect(world.outbox).toHaveLength(31);
+  expect(world.engine.stats().outbox).toBe(0);
+});
