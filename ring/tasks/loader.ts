@@ -201,9 +201,10 @@ export class Loader {
 
   /** A row of another directory. False: it cannot be read. */
   #take(now: Instant, vnode: Vnode, row: Row, source: Source): boolean {
-    if (this.#undone.has(vnode, row.key, source.type === "here" ? 0 : source.generation)) return true;
     if (row.key[0] === KIND.outbox) return this.#child(vnode, row, source);
     const read = KINDS.has(row.key[0]) ? readRow(row) : undefined;
+    if (read !== undefined && source.type === "elsewhere" && this.#olderUndone.isUndone(vnode, row, source))
+      return true;
     if (read !== undefined) this.#apply(now, vnode, read, source);
     return read !== undefined;
   }
@@ -259,7 +260,7 @@ export class Loader {
         const known = dedupeName(app, laneKey, name);
         if (
           vnode.dedupe.has(known) ||
-          (source.type === "elsewhere" && this.#olderUndone.isDropped(vnode, readId(value), source))
+          (source.type === "elsewhere" && this.#olderUndone.isDropped(vnode, readId(value)))
         )
           return;
         vnode.dedupe.set(known, readId(value));
@@ -296,17 +297,11 @@ export class Loader {
       case KIND.outbox:
         this.#child(vnode, row, source);
         return;
-      case KIND.paused: {
-        const { app, key: laneKey } = readKeyed(key);
-        vnode.pausedKeys.add(laneName(app, laneKey));
-        const lane = this.#core.apps.get(app)?.lanes.get(laneKey);
-        if (lane !== undefined && lane.vnode === vnode) this.#options.lanes.setPaused(now, lane, true);
-        this.#copy(vnode, row, source);
+      case KIND.paused:
+        this.#olderUndone.paused(now, vnode, row, source.type === "here" ? undefined : source);
         return;
-      }
       case KIND.undone:
-        if (this.#olderUndone.heard(now, vnode, row, source.type === "here" ? undefined : source))
-          this.#copy(vnode, row, source);
+        this.#olderUndone.heard(now, vnode, row, source.type === "here" ? undefined : source);
         return;
       case KIND.unread: {
         const unread = unreadRow(row);
@@ -347,6 +342,7 @@ export class Loader {
     const done = new Done(vnode, app, id, vnode.known.hash(id));
     Object.assign(done, result, { app, endedAt, hasRow: true });
     this.#options.results.add(now, done);
+    if (source.type === "elsewhere") this.#olderTasks.dedupe(vnode, { ...result, id });
   }
 
   /** Entered as its page comes, so that the outbox decides what is kept of it, and no page is. False: it cannot be read. */

@@ -50,8 +50,8 @@ export class Vnode {
   readonly known: IdTable<Task | Done | Dead>;
   /** (app, key, idempotency key) to the first task's id. */
   readonly dedupe: Map<string, string> = new Map();
-  /** Keys paused by an operator, as `laneName`. */
-  readonly pausedKeys: Set<string> = new Set();
+  /** Keys paused by an operator, as `laneName`, and the generation of the owner that was told so. */
+  readonly pausedKeys: Map<string, number> = new Map();
   /** Key hashes (as int32) that have rows of state; a false positive costs a read. */
   readonly stateHashes: Set<number> = new Set();
   /** While older tasks are awaited or away: keys whose state here wins over what comes, by `laneName`. */

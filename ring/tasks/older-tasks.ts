@@ -35,6 +35,8 @@ export interface Ended extends EndedId {
   readonly at?: Position;
 }
 
+type Keyed = Pick<TaskRecord, "key" | "id" | "idempotencyKey"> & { readonly app: string };
+
 export class OlderTasks {
   readonly #options: OlderTasksOptions;
   readonly #core: Core;
@@ -67,7 +69,7 @@ export class OlderTasks {
     this.#core.absorbedAt = now;
     this.#core.countQueued(task, 1);
     this.#core.writeTask(now, task);
-    if (record.idempotencyKey !== undefined) this.#dedupe(vnode, record, record.idempotencyKey);
+    this.dedupe(vnode, record);
     this.#core.accepting.push(task); // enters its lane when it is durable here
   }
 
@@ -107,7 +109,8 @@ export class OlderTasks {
   }
 
   /** T3 */
-  #dedupe(vnode: Vnode, { app, key, id }: TaskRecord, idempotencyKey: string): void {
+  dedupe(vnode: Vnode, { app, key, id, idempotencyKey }: Keyed): void {
+    if (idempotencyKey === undefined) return;
     const name = dedupeName(app, key, idempotencyKey);
     if (vnode.dedupe.has(name)) return;
     vnode.dedupe.set(name, id);

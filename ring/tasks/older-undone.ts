@@ -8,9 +8,9 @@ import type { Elsewhere } from "./engine-contract.ts";
 import { laneName } from "./lane-name.ts";
 import type { Lanes } from "./lanes.ts";
 import { Dead, type Vnode } from "./model.ts";
-import { comparePositions, FLAG, KIND, type Position, readKeyed } from "./rows.ts";
+import { comparePositions, FLAG, KIND, type Position, readKeyed, readSchedule } from "./rows.ts";
 import type { Schedules } from "./schedules.ts";
-import { deadName, Undone } from "./undone.ts";
+import { deadName, pausedValue, readPaused, Undone } from "./undone.ts";
 
 export interface OlderUndoneParts {
   readonly core: Core;
@@ -28,13 +28,40 @@ export class OlderUndone {
     this.#undone = new Undone(parts.core);
   }
 
-  /** What a newer owner, or this one in its own directory, says. False: something newer is known. */
-  heard(now: Instant, vnode: Vnode, row: Row, from: Elsewhere | undefined): boolean {
-    if (from !== undefined && vnode.older === "none") return false;
+  /** What a newer owner, or this one in its own directory, says. */
+  heard(now: Instant, vnode: Vnode, row: Row, from: Elsewhere | undefined): void {
+    if (from !== undefined && vnode.older === "none") return;
     const mark = this.#undone.load(vnode, row, (from ?? vnode.term).generation);
-    if (mark === undefined) return false;
-    if (from !== undefined && mark.isUndone) this.#undo(now, vnode, row.key.subarray(1), mark.generation);
-    return true;
+    if (mark === undefined || from === undefined) return;
+    const key = row.key.subarray(1);
+    this.#undone.write(vnode, key, mark);
+    if (mark.isUndone) this.#undo(now, vnode, key, mark.generation);
+  }
+
+  /** By an owner that came after the one that was told what the row says, which may have reached its directory from an older one. */
+  isUndone(vnode: Vnode, { key, value }: Row, { generation }: Elsewhere): boolean {
+    if (vnode.undone.size === 0) return false;
+    switch (key[0]) {
+      case KIND.paused:
+        return this.#undone.has(vnode, key, readPaused(value) ?? generation);
+      case KIND.schedule:
+        return this.#undone.has(vnode, key, readSchedule(value).origin ?? generation);
+      default:
+        return this.#undone.has(vnode, key); // others do not come into being twice
+    }
+  }
+
+  /** Told to this owner, or to one whose directory comes. */
+  paused(now: Instant, vnode: Vnode, { key, value }: Row, from: Elsewhere | undefined): void {
+    const { core, lanes } = this.#parts;
+    const { app, key: laneKey } = readKeyed(key);
+    const name = laneName(app, laneKey);
+    const origin = readPaused(value) ?? (from ?? vnode.term).generation;
+    if ((vnode.pausedKeys.get(name) ?? -1) >= origin) return;
+    vnode.pausedKeys.set(name, origin);
+    const lane = core.apps.get(app)?.lanes.get(laneKey);
+    if (lane !== undefined && lane.vnode === vnode) lanes.setPaused(now, lane, true);
+    if (from !== undefined) core.write(vnode, key, pausedValue(origin));
   }
 
   /** What an older directory has brought before it was heard that a newer owner was told to undo it. */
@@ -48,7 +75,9 @@ export class OlderUndone {
     const { app, key: laneKey, name } = named;
     switch (key[0]) {
       case KIND.paused: {
-        if (!vnode.pausedKeys.delete(laneName(app, laneKey))) return;
+        const pausedAt = vnode.pausedKeys.get(laneName(app, laneKey));
+        if (pausedAt === undefined || pausedAt > generation) return;
+        vnode.pausedKeys.delete(laneName(app, laneKey));
         this.#parts.core.erase(vnode, new Uint8Array(key));
         const lane = this.#parts.core.apps.get(app)?.lanes.get(laneKey);
         if (lane !== undefined && lane.vnode === vnode) this.#parts.lanes.setPaused(now, lane, false);
@@ -60,16 +89,16 @@ export class OlderUndone {
         return;
       }
       case KIND.schedule:
-        this.#parts.schedules.undo(vnode, { app, key: laneKey, name });
+        this.#parts.schedules.undo(vnode, { app, key: laneKey, name }, generation);
         return;
       case KIND.stateAside:
         this.#parts.core.erase(vnode, new Uint8Array(key));
     }
   }
 
-  /** Dropped since by an operator, so that the same submit may come again. */
-  isDropped(vnode: Vnode, id: string, { generation }: Elsewhere): boolean {
-    return this.#undone.has(vnode, deadName(id), generation);
+  /** Dropped since by an operator, so that the same submit may come again; its rows come before that of its idempotency key. */
+  isDropped(vnode: Vnode, id: string): boolean {
+    return this.#undone.has(vnode, deadName(id)) && !vnode.known.has(id);
   }
 
   /** The child is a dead letter since, or was one that an operator has dropped, or sent again, since. */

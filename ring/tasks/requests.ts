@@ -19,14 +19,14 @@ import { Dead, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { isRefused, parseRecord, undelayedRecord } from "./record.ts";
 import type { Results } from "./results.ts";
-import { FLAG, KIND, keyedRow, positionKey, readDead, versionValue } from "./rows.ts";
+import { FLAG, KIND, keyedRow, positionKey, readDead } from "./rows.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Schedules } from "./schedules.ts";
 import { StateRequests } from "./state-requests.ts";
 import type { States } from "./states.ts";
 import { statusOf, waitsOf } from "./status.ts";
 import type { TaskStatus } from "./task.ts";
-import { deadName, Undone } from "./undone.ts";
+import { deadName, pausedValue, Undone } from "./undone.ts";
 import type { Waiters } from "./waiters.ts";
 
 export interface RequestsOptions {
@@ -277,8 +277,9 @@ export class Requests {
     }
     const row = keyedRow(KIND.paused, request.app, request.key, "");
     if (paused) {
-      vnode.pausedKeys.add(name);
-      this.#core.write(vnode, row, versionValue());
+      const { generation } = vnode.term;
+      vnode.pausedKeys.set(name, generation);
+      this.#core.write(vnode, row, pausedValue(generation));
       this.#undone.redo(vnode, row);
     } else {
       vnode.pausedKeys.delete(name);

@@ -3,7 +3,7 @@
  *
  * | kind | key | value |
  * |---|---|---|
- * | 0x08 paused key | app, key | version only |
+ * | 0x08 paused key | app, key | generation u32 |
  * | 0x10 task | position: generation u32, opens u32, sequence u48 | header, then the wire bytes as they came |
  * | 0x20 dead | position | header, failure, then the wire bytes |
  * | 0x28 state here | app, key | generation u32, u8: 1 if it was written without the older state |
@@ -330,10 +330,6 @@ export function idValue(id: string): Uint8Array {
 
 export function readId(value: Uint8Array): string {
   return versioned(value).restText();
-}
-
-export function versionValue(): Uint8Array {
-  return writer.begin(1).u8(1).end();
 }
 
 function readFailure(reader: RowReader): TaskFailure {

@@ -187,9 +187,13 @@ export class Schedules {
   }
 
   /** A run-time schedule that an older directory has brought was deleted since. */
-  undo(vnode: Vnode, address: { readonly app: string; readonly key: string; readonly name: string }): void {
+  undo(
+    vnode: Vnode,
+    address: { readonly app: string; readonly key: string; readonly name: string },
+    generation: number,
+  ): void {
     const schedule = this.find(vnode, address);
-    if (schedule === undefined || schedule.declared) return;
+    if (schedule === undefined || schedule.declared || schedule.origin > generation) return;
     this.#forget(schedule);
     this.#core.erase(vnode, rowKey(schedule));
   }

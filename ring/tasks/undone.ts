@@ -9,7 +9,7 @@
 import { keyText, type Row } from "../store.ts";
 import type { Core } from "./core.ts";
 import type { Vnode } from "./model.ts";
-import { RowWriter } from "./row-writer.ts";
+import { RowReader, RowWriter } from "./row-writer.ts";
 import { KIND, keyedRow } from "./rows.ts";
 
 export interface UndoneMark {
@@ -58,6 +58,11 @@ export class Undone {
     return mark;
   }
 
+  write(vnode: Vnode, key: Uint8Array, { generation, isUndone }: UndoneMark): void {
+    const value = writer.begin(6).u8(1).u32(generation);
+    this.#core.write(vnode, rowKey(key), value.u8(isUndone ? 1 : 0).end());
+  }
+
   /** Nothing older can come any more. */
   end(vnode: Vnode): void {
     for (const name of vnode.undone.keys())
@@ -69,23 +74,24 @@ export class Undone {
     const name = keyText(key);
     if (vnode.older === "none" || (vnode.undone.size >= MOST && !vnode.undone.has(name))) return;
     const { generation } = vnode.term;
-    vnode.undone.set(name, { generation, isUndone });
-    this.#core.write(
-      vnode,
-      rowKey(key),
-      writer
-        .begin(6)
-        .u8(1)
-        .u32(generation)
-        .u8(isUndone ? 1 : 0)
-        .end(),
-    );
+    const mark = { generation, isUndone };
+    vnode.undone.set(name, mark);
+    this.write(vnode, key, mark);
   }
 }
 
 /** In place of a key: the letter may lie elsewhere as a task that is queued. */
 export function deadName(id: string): Uint8Array {
   return keyedRow(KIND.dead, id, "", "");
+}
+
+export function pausedValue(generation: number): Uint8Array {
+  return writer.begin(5).u8(1).u32(generation).end();
+}
+
+/** Of the owner that was told so; undefined in rows of older versions: whoever left the row. */
+export function readPaused(value: Uint8Array): number | undefined {
+  return value.length < 5 ? undefined : new RowReader(value, 1).u32();
 }
 
 function rowKey(key: Uint8Array): Uint8Array {

@@ -1,0 +1,106 @@
+/** What one owner undid, and what a later one had of an older directory without hearing of that. */
+
+import { expect, test } from "vitest";
+import { hashKey } from "../../ring/hash.ts";
+import { KIND } from "../../ring/tasks/rows.ts";
+import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import { A, newest } from "./task-looks.ts";
+
+const types = [taskType("work"), taskType("plain", { state: "none" })];
+const P = partitionOf(hashKey("a", "k"));
+
+function owner(generation: number, apps = catalogue({ types })) {
+  const world = new World({ seed: generation, apps });
+  world.generation = generation;
+  if (generation > 1) world.crash("away");
+  return world;
+}
+
+function absorb(world: World, from: World) {
+  const rows = from.partitionRows(P);
+  const { generation } = from;
+  world.call((engine) =>
+    engine.absorb(world.now, P, rows, { behind: true, generation, marks: new Map(), isLast: true }),
+  );
+  world.sync();
+}
+
+function fails(world: World, more: object = {}) {
+  const record = world.record({ app: "a", type: "plain", key: "k", ...more });
+  world.submit(record);
+  world.sync();
+  world.end(newest(world), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+  world.sync();
+  return record;
+}
+
+function key(world: World, action: "pause" | "resume") {
+  world.ask("a", "k", { type: "key", app: A, key: "k", action });
+}
+
+const spec = {
+  name: "s",
+  key: "k",
+  taskType: "plain",
+  every: { type: "interval" as const, everyMs: 3_600_000 },
+  payload: Uint8Array.of(1),
+  misfire: "once" as const,
+};
+
+function here(world: World) {
+  const paused = world.ask("a", "k", { type: "key", app: A, key: "k", action: "describe" });
+  const schedules = world.ask("a", "k", { type: "list-schedules", limit: 9 });
+  const dead = world.ask("a", "k", { type: "list-dead", limit: 9 });
+  return {
+    paused: (paused as unknown as { key: { paused: boolean } }).key.paused,
+    dead: (dead as unknown as { statuses: unknown[] }).statuses.length,
+    schedules: (schedules as unknown as { schedules: unknown[] }).schedules.length,
+  };
+}
+
+test.each([
+  ["undoing first", false],
+  ["undoing last", false],
+  ["undoing first", true],
+  ["undoing last", true],
+] as const)(
+  "P1: what an owner had of an older directory is as old as that: %s, restart between %s",
+  (order, restarts) => {
+    const oldest = owner(1);
+    const record = fails(oldest, { idempotencyKey: "i" });
+    key(oldest, "pause");
+    oldest.ask("a", "k", { type: "put-schedule", app: A, spec });
+    const undoing = owner(2);
+    absorb(undoing, oldest);
+    key(undoing, "resume");
+    undoing.ask("a", "k", { type: "schedule", app: A, key: "k", name: "s", action: "delete" });
+    undoing.ask("a", "k", { type: "drop-dead", ids: [record.id] });
+    const unknowing = owner(3);
+    absorb(unknowing, oldest);
+    unknowing.crash("away");
+    const world = owner(4);
+    const [first, second] = order === "undoing first" ? [undoing, unknowing] : [unknowing, undoing];
+    absorb(world, first);
+    if (restarts) world.crash("away");
+    absorb(world, second);
+    expect(here(world)).toEqual({ paused: false, dead: 0, schedules: 0 });
+    const token = world.submit(world.record({ app: "a", type: "plain", key: "k", idempotencyKey: "i" }));
+    world.sync();
+    expect(world.outcomes.get(token)).toMatchObject({ type: "accepted" });
+  },
+);
+
+test("P1: what an older version undid is as old as its directory, after a restart as well", () => {
+  const oldest = owner(2);
+  key(oldest, "resume"); // and as older versions wrote it
+  for (const [name, { key: at }] of oldest.rows.get(P)!)
+    if (at[0] === KIND.undone) oldest.rows.get(P)!.set(name, { key: at, value: Uint8Array.of(1) });
+  const newer = owner(3);
+  key(newer, "pause");
+  for (const [name, { key: at }] of newer.rows.get(P)!) if (at[0] === KIND.undone) newer.rows.get(P)!.delete(name);
+  const world = owner(4);
+  absorb(world, oldest);
+  world.crash("away");
+  absorb(world, newer);
+  expect(here(world)).toMatchObject({ paused: true });
+});
