@@ -90,6 +90,7 @@ export class OlderTasks {
     const { phase } = known;
     if (phase === "running" || phase === "ending" || phase === "ended") return;
     if ((known.flags & FLAG.stranded) === 0 && comparePositions(known, position) > 0) return;
+    if (this.#undone.isRedone(known.vnode, deadName(known.id), position.generation)) return;
     known.attempts = attempts;
     this.#options.dead.bury(now, known, failure, () => {});
   }

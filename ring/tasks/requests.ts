@@ -238,6 +238,7 @@ export class Requests {
       // Its delay is over; were it kept, a retry would wait again.
       const flags = dead.vnode.older === "none" ? dead.flags & FLAG.deduped : FLAG.deduped; // it may come again
       admission.admit(now, dead.vnode, dead.app, undelayedRecord(record), flags, -1);
+      this.#undone.redo(dead.vnode, deadName(dead.id));
       return true;
     } catch {
       return false;

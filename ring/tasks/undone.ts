@@ -48,6 +48,13 @@ export class Undone {
     return mark?.isUndone === true && mark.generation >= generation;
   }
 
+  /** As `has`, that it was done again. */
+  isRedone(vnode: Vnode, key: Uint8Array, generation: number): boolean {
+    if (vnode.undone.size === 0) return false;
+    const mark = vnode.undone.get(keyText(key));
+    return mark?.isUndone === false && mark.generation >= generation;
+  }
+
   /** A row of it, of the vnode's own directory or of another, which that generation left. Undefined: something newer is known. */
   load(vnode: Vnode, row: Row, generation: number): UndoneMark | undefined {
     const name = keyText(row.key.subarray(1));

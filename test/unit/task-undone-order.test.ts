@@ -90,6 +90,19 @@ test.each([
   },
 );
 
+test.each([true, false])("P1: a retried dead letter is not one again, older first %s", (olderFirst) => {
+  const oldest = owner(1);
+  const record = fails(oldest);
+  const newer = owner(2);
+  absorb(newer, oldest);
+  newer.call((engine) => engine.allowStarts(newer.now, false));
+  newer.ask("a", "k", { type: "retry-dead", ids: [record.id] });
+  const world = owner(3);
+  world.call((engine) => engine.allowStarts(world.now, false));
+  for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(world, each);
+  expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "queued" } });
+});
+
 test("P1: what an older version undid is as old as its directory, after a restart as well", () => {
   const oldest = owner(2);
   key(oldest, "resume"); // and as older versions wrote it
