@@ -55,6 +55,21 @@ export function madeAt(
   };
 }
 
+/** Of two rows of one schedule that the app declares, which came of several directories. */
+export function newestOf(known: ScheduleRow, row: ScheduleRow): ScheduleRow {
+  const { paused, origin } = (row.origin ?? 0) > (known.origin ?? 0) ? row : known;
+  const stands = [known, row].filter(({ isNew, hasFired }) => isNew !== true || hasFired === true);
+  const lastTickMs = Math.max(...(stands.length > 0 ? stands : [known, row]).map((each) => each.lastTickMs));
+  const isNew = known.isNew === true && row.isNew === true;
+  return {
+    paused,
+    lastTickMs,
+    ...(isNew ? { isNew, hasFired: stands.length > 0 } : {}),
+    ...(origin === undefined ? {} : { origin }),
+    spec: undefined,
+  };
+}
+
 export function nameOf(schedule: Schedule): string {
   return scheduleName({ app: schedule.app.name, key: schedule.spec.key, name: schedule.spec.name });
 }

@@ -17,7 +17,7 @@ import { type AppRun, Task, type Vnode } from "./model.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
 import { KIND, keyedRow, type ScheduleRow, scheduleValue } from "./rows.ts";
-import { firingId, madeAt, nameOf, rowKey, rowOf, type Schedule, scheduleName } from "./schedule.ts";
+import { firingId, madeAt, nameOf, newestOf, rowKey, rowOf, type Schedule, scheduleName } from "./schedule.ts";
 import { ticksOf, tooLongOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
 
@@ -144,8 +144,14 @@ export class Schedules {
       if (entered === undefined) return;
       this.#write(entered);
       this.#arm(now, entered);
-    } else if (row.spec === undefined) this.#keepRow(vnode, name, row);
-    else {
+    } else if (row.spec === undefined) {
+      const before = this.#unclaimed.get(vnode)?.get(name);
+      const kept = before === undefined ? row : newestOf(before, row); // H5
+      this.#keepRow(vnode, name, kept);
+      if (vnode.older === "none") return;
+      const key = keyedRow(KIND.schedule, address.app.name, address.key, address.name);
+      this.#core.write(vnode, key, scheduleValue(kept));
+    } else {
       const spec: ScheduleSpec = { ...row.spec, key: address.key, name: address.name };
       this.#enter(now, vnode, address.app, spec, {
         declared: false,

@@ -117,3 +117,25 @@ test("P1: what an older version undid is as old as its directory, after a restar
   absorb(world, newer);
   expect(here(world)).toMatchObject({ paused: true });
 });
+
+test.each([true, false])(
+  "P1: a declared schedule whose app is not loaded here: newest counts, older first %s",
+  (olderFirst) => {
+    const apps = catalogue({ names: ["a"], types, schedules: [spec] });
+    const act = (world: World, action: "pause" | "resume") =>
+      world.ask("a", "k", { type: "schedule", app: A, key: "k", name: "s", action });
+    const oldest = owner(1, apps);
+    oldest.sync();
+    const newer = owner(2, apps);
+    absorb(newer, oldest);
+    act(newer, "pause");
+    const without = owner(3, catalogue({ names: ["b"], types }));
+    for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(without, each);
+    const world = new World({ seed: 3, apps });
+    world.generation = 3;
+    world.opens = without.opens;
+    for (const [partition, rows] of without.rows) world.rows.set(partition, rows);
+    world.crash("away");
+    expect(world.ask("a", "k", { type: "list-schedules", limit: 9 })).toMatchObject({ schedules: [{ paused: true }] });
+  },
+);
