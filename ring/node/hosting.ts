@@ -214,6 +214,11 @@ export class Hosting {
     this.#engine.olderDone(this.#here.now, partition, true);
   }
 
+  /** It did not wait for older tasks, whatever who brings them knows of the ring: newer ones may have started (promise P3). */
+  startedWithout(partition: Partition): boolean {
+    return this.#hosted.get(partition)?.older === "away";
+  }
+
   /** Its rows are here: what else lies under its partition is of an earlier ownership. */
   copyFor(entry: Stranded): CopyFor {
     return copyFor(this.#copies.get(entry.partition), entry);

@@ -248,7 +248,7 @@ export class Incoming {
         for (const { key: rowKey, value } of message.changes)
           if (value !== undefined) rows.push({ key: rowKey, value });
         const unreadable = this.#engine.absorb(this.#here.now, partition, rows, {
-          behind: arrival.stranded.where.type === "away",
+          behind: arrival.stranded.where.type === "away" || this.#hosting.startedWithout(partition),
           generation: arrival.stranded.generation,
           marks: arrival.marks,
           isLast: message.last !== undefined,
