@@ -3,6 +3,7 @@
  *
  * I1  Nothing is passed on before a hello of the same ring; the sender's name is that of its hello.
  * I2  One stream for each peer: a newer one takes the place of an older one, which is closed.
+ * I3  A stream without a hello is ended after `helloMs`: those of strangers hold no place of a peer.
  */
 
 import { type ServerDuplexStream, status } from "@grpc/grpc-js";
@@ -45,9 +46,15 @@ export class IncomingLinks {
     const end = (): void => {
       if (over) return;
       over = true;
+      clearTimeout(helloTimer);
       this.#open -= 1;
       if (name !== undefined && this.#calls.get(name) === call) this.#calls.delete(name);
     };
+    const helloTimer = setTimeout(() => {
+      end();
+      call.emit("error", { code: status.DEADLINE_EXCEEDED, details: "no hello in time" });
+    }, this.#options.limits.helloMs); // I3
+    helloTimer.unref();
     call.on("data", (bytes: Buffer) => {
       if (over) return;
       const { messages, garbage } = decodeFrame(bytes);
@@ -56,6 +63,7 @@ export class IncomingLinks {
       if (name === undefined) {
         name = this.#greet(call, messages[0] as NodeMessage);
         if (name === undefined) return end();
+        clearTimeout(helloTimer);
       }
       const hello = messages.find((message) => message.type === "hello");
       if (hello !== undefined && !this.#agrees(call, hello)) return end();

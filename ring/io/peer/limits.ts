@@ -11,7 +11,7 @@ export interface PeerLimits {
   readonly messageBytes: number;
   /** First and longest wait between two dials; half of it is random. */
   readonly backoffMs: { readonly first: number; readonly most: number };
-  /** How long a dialled node may take to say hello. */
+  /** How long either side of a new link may take to say hello. */
   readonly helloMs: number;
   /** Pings on an otherwise silent link: a black hole is noticed after the sum (reliability rule 12). */
   readonly keepaliveMs: number;
