@@ -39,7 +39,8 @@ export function ticksOf(app: string, spec: ScheduleSpec): Ticks | { readonly ref
       paused: true,
       timezone: every.timeZone ?? "UTC", // whichever zone the owner's machine is set to
     });
-    cron.nextRun(new Date(0)); // it looks at the zone no sooner, and throws
+    // It looks at the zone no sooner, and throws. One that no day fits is looked for through thousands of years, each time anew.
+    if (cron.nextRun(new Date(0)) === null) return { refusal: "the cron expression fits no day" };
     return cronTicks(cron);
   } catch (error) {
     return { refusal: error instanceof Error ? error.message : "the cron expression is not valid" };

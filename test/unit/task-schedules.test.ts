@@ -56,6 +56,7 @@ describe("schedules", () => {
     const cron = { type: "cron" as const, expression: "30 2 * * *" };
     for (const wrong of [
       { every: { ...cron, timeZone: "Nowhere/Else" } },
+      { every: { ...cron, expression: "0 0 30 2 *" } },
       { every: { ...cron, timeZone: "x".repeat(300) } },
       { taskType: "x".repeat(70_000) },
       { payload: new Uint8Array(1024 * 1024 + 1) },
