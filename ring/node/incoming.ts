@@ -158,6 +158,16 @@ export class Incoming {
     }
   }
 
+  /** One whose sender waits for a handler lets another go past it, up to what a node gives at once. */
+  #hasRoom(kind: TransferId["kind"], document: RingDocument): boolean {
+    const begun = [...this.#arrivals.values()];
+    const busy = begun.filter(({ whole, lastProgress }) => whole || this.#here.now - lastProgress < IDLE_MS);
+    return (
+      this.#limit.allows(kind, "in", countBegun(busy), document) &&
+      this.#limit.allows(kind, "out", countBegun(begun), document)
+    );
+  }
+
   #offered(from: NodeName, id: TransferId, stranded: Stranded | undefined): void {
     const wait = (reason: string): void => this.#here.send(from, { type: "transfer-wait", transfer: id, reason });
     const document = this.#here.document;
@@ -169,7 +179,7 @@ export class Incoming {
       if (arrival.id.nonce >= id.nonce) return; // said twice, or late: an attempt that is over
       this.#end(key, arrival, false);
     }
-    if (!this.#limit.allows(id.kind, "in", countBegun(this.#arrivals.values()), document))
+    if (!this.#hasRoom(id.kind, document))
       return wait(`the receiver takes ${this.#limit.most(id.kind, "in", document)} at once`);
     const { partition } = id;
     if (stranded !== undefined) {
@@ -325,6 +335,7 @@ function keyOf(id: TransferId): string {
 }
 
 const STALL_MS = 30_000;
+const IDLE_MS = 1_000;
 const TELL_EVERY_MS = 500;
 /** Keys of one partition. */
 const REPLACING_MOST = 1_000;

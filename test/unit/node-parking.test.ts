@@ -8,6 +8,7 @@ import type { RingDocument } from "../../ring/document.ts";
 import type { Epoch, NodeName, Partition } from "../../ring/ids.ts";
 import type { NodeEvent } from "../../ring/node/effects.ts";
 import type { TransferMessage } from "../../ring/node/messages.ts";
+import { TransferLimit } from "../../ring/node/transfer.ts";
 import { fenceOf } from "../../ring/tasks/fence.ts";
 import { KIND, stateKey } from "../../ring/tasks/rows.ts";
 import { Scene } from "../simulation/scene.ts";
@@ -407,4 +408,21 @@ describe("submits that wait at the new owner", () => {
     expect(waits.length).toBeGreaterThan(1);
     expect(Math.max(...waits)).toBeLessThan(40);
   });
+});
+
+test("P8: a handoff whose sender waits for a handler lets one more go past it", () => {
+  const { a, plan } = both();
+  const b = new Parts("b", undefined, new TransferLimit());
+  b.follow(plan);
+  const [first, second] = a.said("transfer-offer") as TransferMessage[];
+  const said = (): string[] => b.taken().map(({ message }) => message.type);
+  b.receive("a", first!);
+  b.receive("a", second!);
+  expect(said()).toEqual(["transfer-begin", "transfer-wait"]);
+  b.tick(900);
+  b.receive("a", second!);
+  expect(said()).toEqual(["transfer-wait"]);
+  b.tick(100);
+  b.receive("a", second!);
+  expect(said()).toEqual(["transfer-begin"]);
 });

@@ -66,7 +66,8 @@ export class Parts {
   #readId = 0;
   #nonce = 100;
 
-  constructor(self: string, disk: Disk = new Disk(self as NodeName, `id-${self}` as MemberId)) {
+  /** `limit`: without, two handoffs at once, each way. */
+  constructor(self: string, disk: Disk = new Disk(self as NodeName, `id-${self}` as MemberId), limit: TransferLimit = twoAtOnce()) {
     this.self = self as NodeName;
     this.disk = disk;
     const random = seededRandom(self.length + 1);
@@ -84,8 +85,6 @@ export class Parts {
     };
     this.commits = new Commits((partition) => this.hosting.termOf(partition));
     this.hosting = new Hosting(this.here, this.engine, disk.copies(), () => ++this.#readId);
-    const limit = new TransferLimit();
-    limit.ask(2);
     const parts = { engine: this.engine, hosting: this.hosting, commits: this.commits, limit };
     this.incoming = new Incoming(this.here, {
       ...parts,
@@ -301,6 +300,12 @@ export function documentOf(fields: DocumentFields): RingDocument {
     staged: [],
     applied: [],
   };
+}
+
+function twoAtOnce(): TransferLimit {
+  const limit = new TransferLimit();
+  limit.ask(2);
+  return limit;
 }
 
 export function strandedOn(member: string, generation: number, where: Stranded["where"] = { type: "away" }): Stranded {
