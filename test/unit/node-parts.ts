@@ -67,7 +67,11 @@ export class Parts {
   #nonce = 100;
 
   /** `limit`: without, two handoffs at once, each way. */
-  constructor(self: string, disk: Disk = new Disk(self as NodeName, `id-${self}` as MemberId), limit: TransferLimit = twoAtOnce()) {
+  constructor(
+    self: string,
+    disk: Disk = new Disk(self as NodeName, `id-${self}` as MemberId),
+    limit: TransferLimit = twoAtOnce(),
+  ) {
     this.self = self as NodeName;
     this.disk = disk;
     const random = seededRandom(self.length + 1);

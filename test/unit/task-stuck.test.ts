@@ -67,10 +67,6 @@ describe("type slots", () => {
       world.run(1_000);
     }
     expect(world.running.size).toBe(0);
-    console.log(
-      keysOf(world),
-      JSON.stringify(world.request("a", "k2", { type: "key", app: A, key: "k2", action: "describe" })),
-    );
     expect(keysOf(world)).toContain("k2");
   });
 });
@@ -93,7 +89,6 @@ describe("unknown types", () => {
     expect(world.started).toHaveLength(0);
     world.ask("a", "k", { type: "cancel", id: head.id });
     world.run(3_600_000);
-    console.log(JSON.stringify(world.request("a", "k", { type: "key", app: A, key: "k", action: "describe" })));
     expect(world.started.map((attempt) => attempt.record.type)).toEqual(["work"]);
   });
 });
@@ -108,11 +103,9 @@ describe("limits changed at run time", () => {
     world.run(5_000);
     for (const attempt of [...world.running.values()]) world.done(attempt);
     world.run(5_000);
-    const before = world.started.length;
     overrides.set("a", { limits: { perSecond: 0 } }); // no limit
     world.call((engine) => engine.appChanged(world.now, A));
     world.run(600_000); // ten minutes
-    console.log(before, world.started.length);
     expect(world.started).toHaveLength(5);
   });
 });
@@ -132,7 +125,6 @@ describe("residents", () => {
     world.call((engine) => engine.appChanged(world.now, first.record.app));
     world.done(first);
     world.run(3_600_000);
-    console.log(world.started.map((attempt) => attempt.record.app));
     expect(world.started).toHaveLength(2);
   });
 
@@ -158,14 +150,9 @@ describe("cancel", () => {
     world.submit(record);
     world.sync();
     world.run(1_001); // timed out; its handler has not settled
-    const answer = world.ask("a", "k", { type: "cancel", id: record.id });
+    world.ask("a", "k", { type: "cancel", id: record.id });
     world.fail(newest(world));
     world.run(10_000);
-    console.log(
-      JSON.stringify(answer),
-      world.started.length,
-      JSON.stringify(world.request("a", "k", { type: "get", id: record.id })),
-    );
     expect(world.started).toHaveLength(1);
   });
   test("P1: a cancelled attempt that is done but whose end is refused is not tried again", () => {
