@@ -59,8 +59,12 @@ export async function makeDirectory(path: string): Promise<void> {
   for (let at = resolve(path); at !== top; at = dirname(at)) await syncDirectory(dirname(at));
 }
 
-export async function syncDirectory(path: string, sync: SyncHandle = syncHandle): Promise<void> {
-  const handle = await open(join(path), "r");
+export function syncDirectory(path: string, sync?: SyncHandle): Promise<void> {
+  return syncFile(path, sync);
+}
+
+export async function syncFile(path: string, sync: SyncHandle = syncHandle): Promise<void> {
+  const handle = await open(path, "r");
   try {
     await sync(handle);
   } finally {

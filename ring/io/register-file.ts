@@ -9,7 +9,7 @@
  *     whole. A checksum that does not fit is therefore damage, not a torn write, and there is no older copy to fall back to. Two
  *     alternating slots could not tell these two cases apart, nor a copy written over the file (R3).
  * R6  A value is acknowledged when it is durable beside the file, and takes its place right after that: decisions, and keys, wait
- *     for each value. A crash in between leaves it there, and the next opening finds it. What is there and does not fit its
+ *     for each value. A crash in between leaves it there, and the next opening finds it, and syncs it before it takes its place. What is there and does not fit its
  *     checksum is what a crash left of a write that nobody was told of. The next value may come before the place is taken: there are
  *     some files beside it, each used only when its name has been synced.
  * R3  The file names its member and its own inode and birth: a copy (restored from backup) is refused (ownership rule 4).
@@ -27,7 +27,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../errors.ts";
 import type { MemberId } from "../ids.ts";
 import { isNetworkFileSystem } from "./directory.ts";
-import { isDiskFull, readFileIfThere, replaceFile, type SyncHandle, syncDirectory } from "./files.ts";
+import { isDiskFull, readFileIfThere, replaceFile, type SyncHandle, syncDirectory, syncFile } from "./files.ts";
 import { Replacement } from "./replacement.ts";
 import { ROOM_RETRY_MS } from "./room.ts";
 import { checksum } from "./store/checksum.ts";
@@ -84,6 +84,8 @@ async function takeLeftover(
     else if (found !== undefined && found.sequence > newest.sequence) [newest, newestName] = [found, name];
   }
   if (newestName !== undefined) {
+    // Whole as the system shows it is not yet on the disk: its process may have died in the middle of the write.
+    await syncFile(join(directory, newestName), sync);
     await rename(join(directory, newestName), join(directory, REGISTER));
     await syncDirectory(directory, sync);
   }

@@ -11,6 +11,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
@@ -325,6 +326,37 @@ describe("register file", () => {
     await reopened.write(bytes("last"));
     await reopened.close();
     expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("last");
+  });
+
+  test("P7: what a crash left beside the file is on the disk before it takes the place of what is there", async () => {
+    const path = temporaryDirectory();
+    let isStuck = false;
+    const register = await openRegisterFile(path, {
+      memberId: MEMBER,
+      sync: async (handle) => {
+        if (isStuck) await new Promise(() => {});
+        await handle.sync();
+      },
+    });
+    await register.write(bytes("old"));
+    isStuck = true;
+    void register.write(bytes("newer")); // its process dies when all of it is written, and nothing of it is synced
+    const left = (): string | undefined =>
+      besideIn(path).find((name) => readFileSync(join(path, name)).includes("newer"));
+    await expect.poll(left).toBeDefined();
+    const { ino } = statSync(join(path, left()!));
+    const synced: { readonly isLeft: boolean; readonly isInPlace: boolean }[] = [];
+    const sync = async (handle: FileHandle): Promise<void> => {
+      const isInPlace = statSync(join(path, "register")).ino === ino;
+      synced.push({ isLeft: (await handle.stat()).ino === ino, isInPlace });
+      await handle.sync();
+    };
+    const reopened = await openRegisterFile(path, { memberId: MEMBER, sync });
+    expect(text(reopened.read())).toBe("newer");
+    expect(synced).toEqual([
+      { isLeft: true, isInPlace: false },
+      { isLeft: false, isInPlace: true },
+    ]);
   });
 
   test("P7: what a crash leaves of a write that nobody was told of is passed over; a copy is not", async () => {
