@@ -19,7 +19,8 @@ import locks from "fs-native-extensions";
 import * as v from "valibot";
 import { RingError } from "../errors.ts";
 import { type MemberId, type NodeName, parseNodeName } from "../ids.ts";
-import { makeDirectory, readFileIfThere, removeFile, replaceFile } from "./files.ts";
+import { isDiskFull, makeDirectory, readFileIfThere, removeFile, replaceFile } from "./files.ts";
+import type { StoreLog } from "./store/log.ts";
 
 /** What a process says about its directory. */
 export type MarkerKind = (typeof MARKER_KINDS)[number];
@@ -120,6 +121,22 @@ export async function readMarker(path: string, kind: MarkerKind): Promise<Marker
   if (marker === undefined || marker.kind !== kind) return undefined;
   const { pid, at, detail } = marker;
   return detail === undefined ? { kind, pid, at } : { kind, pid, at, detail };
+}
+
+/** A full disk is no fault: the peers have been told of the stop, and a directory without the mark is adopted as after a death. */
+export async function markStopping({
+  directory,
+  log,
+}: {
+  readonly directory: Pick<DataDirectory, "writeMarker">;
+  readonly log: Pick<StoreLog, "warn">;
+}): Promise<void> {
+  try {
+    await directory.writeMarker("stopping");
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    log.warn({ err: error }, "the disk has no room for the mark of a planned stop");
+  }
 }
 
 /** The pid that the lock's holder wrote, for messages only (L1). */

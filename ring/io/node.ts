@@ -21,7 +21,7 @@ import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task.ts";
 import type { AdoptedDirectories } from "./adopted.ts";
 import { ClockWatch } from "./clock-watch.ts";
-import type { DataDirectory } from "./directory.ts";
+import { type DataDirectory, markStopping } from "./directory.ts";
 import type { Gossip } from "./gossip.ts";
 import { OwnStore } from "./own-store.ts";
 import { type AskOptions, Questions } from "./questions.ts";
@@ -353,7 +353,7 @@ export class NodeDriver implements RingNode {
         for (const listener of this.#taskListeners) listener(effect.events);
         return;
       case "mark-stopping":
-        return this.#write(this.#world.directory.writeMarker("stopping"), () => ({ type: "marked" }));
+        return this.#write(markStopping(this.#world), () => ({ type: "marked" }));
       case "mark-given":
         return this.#write(this.#world.directory.writeMarker("given-up", String(effect.epoch)), () => ({
           type: "given-marked",

@@ -72,6 +72,34 @@ test("P7: what the store refuses or holds up is not said to be written; what is 
   driver.close();
 });
 
+/** The events that follow when the stopping node's directory takes its mark like that. */
+async function stopping(writeMarker: () => Promise<void>): Promise<NodeEvent[]> {
+  const events: NodeEvent[] = [];
+  const machine = {
+    step: (_now: number, event: NodeEvent): readonly NodeEffect[] => {
+      events.push(event);
+      return event.type === "stop" ? [{ type: "mark-stopping" }] : [];
+    },
+    nextDeadline: () => undefined,
+  };
+  const log = { warn: () => {}, error: () => {} };
+  const world = { name: "a", machine, store: {}, log, directory: { writeMarker } };
+  const driver = new NodeDriver(world as unknown as NodeWorld);
+  driver.stop(0);
+  for (let turns = 0; events.length < 2 && turns < TURNS; turns++) await new Promise((done) => setImmediate(done));
+  driver.close();
+  return events.slice(1);
+}
+
+test("a planned stop on a full disk ends in order, without its mark; a failed disk is a failed disk", async () => {
+  const failing = (code: string) => async (): Promise<void> => {
+    throw Object.assign(new Error(code), { code });
+  };
+  expect(await stopping(failing("ENOSPC"))).toEqual([{ type: "marked" }]);
+  expect(await stopping(failing("EDQUOT"))).toEqual([{ type: "marked" }]);
+  expect(await stopping(failing("EIO"))).toEqual([{ type: "store-broken", detail: "EIO" }]);
+});
+
 interface Persisting {
   readonly driver: NodeDriver;
   readonly written: number[];
