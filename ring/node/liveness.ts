@@ -5,6 +5,7 @@
 import type { NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { MemberNotice } from "../membership/events.ts";
+import { RESTART_GRACE_MS } from "./adoption.ts";
 
 export class Liveness {
   readonly #self: NodeName;
@@ -119,7 +120,7 @@ export class Liveness {
   }
 }
 
-/** A ring that starts as a whole has its members linked long before this; a planned restart is over. */
-const UNHEARD_MS = 15_000;
+/** A ring that starts as a whole has its members linked long before this; a planned restart that this node was not told of is over. */
+const UNHEARD_MS = RESTART_GRACE_MS;
 /** As membership's table: names that came and went for good are forgotten. */
 const STATES_MOST = 8_192;
