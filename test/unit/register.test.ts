@@ -236,6 +236,33 @@ describe("the register", () => {
     expect(() => recover({ ...stateOf(B), document: undefined }, { voters: [B] })).toThrow(/no ring document/);
   });
 
+  test("P7: a recovery is of one directory: those of another would decide a second document for the same epoch", () => {
+    const second = changed(first, {}, "known to a alone");
+    const [ofA, ofB, ofC] = [stateOf(A, second), stateOf(B), stateOf(C)].map((state) =>
+      recover(state, { voters: [A, B, C] }),
+    ) as [RegisterState, RegisterState, RegisterState];
+    const nodes = new Map([ofB, ofC].map((state) => [state.member, new Synced(state)]));
+    const mail: { from: NodeName; effects: readonly RegisterEffect[] }[] = [];
+    const third = changed(ofB.document!, {}, "decided by b and c");
+    mail.push({ from: B, effects: nodes.get(B)!.feed(1, { type: "propose", document: third, consents: [] }) });
+    for (let letter = mail.shift(); letter !== undefined; letter = mail.shift()) {
+      const { from, effects } = letter;
+      for (const effect of effects)
+        if (effect.type === "send" && nodes.has(effect.to))
+          mail.push({
+            from: effect.to,
+            effects: nodes.get(effect.to)!.feed(2, { type: "message", from, message: effect.message }),
+          });
+    }
+    const decided = nodes.get(C)!.disk.document!;
+    expect(decided).toEqual(third);
+    expect([decided.history, decided.epoch]).toEqual([ofA.document!.history, ofA.document!.epoch]);
+    expect(decided).not.toEqual(ofA.document); // and neither would ever learn the other's
+    const spared = new Synced(stateOf(C));
+    spared.hear(1, A, { type: "document", document: ofA.document! }, { history: 2 });
+    expect(spared.disk.document).toEqual(ofA.document);
+  });
+
   test("notices a register file that was restored, and takes a late message of an earlier run for what it is", () => {
     const peer = new Synced(stateOf(A));
     const ask = { type: "ask", epoch: 1 as Epoch, request: 1 } as const;
