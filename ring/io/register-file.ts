@@ -213,9 +213,7 @@ class ReplacedFile implements RegisterFile {
   async #replace(content: Uint8Array): Promise<void> {
     const { memberId, sync } = this.#options;
     const sequence = this.#sequence + 1;
-    const file = await this.#spareFor(recordBytes(memberId, content));
-    const { inode, birthNs } = file;
-    await file.write(encode({ format: FORMAT, sequence, memberId, content, inode, birthNs }));
+    const file = await this.#written({ format: FORMAT, sequence, memberId, content });
     this.#settling = this.#settling.then(() => this.#settle(file)).catch((cause: unknown) => void this.#break(cause));
     if (!this.#made) {
       // R3: before the first value is acknowledged.
@@ -229,6 +227,26 @@ class ReplacedFile implements RegisterFile {
     }
     this.#sequence = sequence;
     this.#content = content;
+  }
+
+  /** R5: where blocks are not overwritten in place, one that was made ahead may find no room either. Another is tried with the same value. */
+  async #written(record: Omit<RegisterRecord, keyof Identity>): Promise<Replacement> {
+    const deadline = this.#roomDeadline();
+    for (;;) {
+      const file = await this.#spareFor(recordBytes(record.memberId, record.content));
+      const { inode, birthNs } = file;
+      try {
+        await file.write(encode({ ...record, inode, birthNs }));
+        return file;
+      } catch (error) {
+        if (!isDiskFull(error) || this.#closed || performance.now() >= deadline) throw error;
+      }
+      await delay(ROOM_RETRY_MS);
+    }
+  }
+
+  #roomDeadline(): number {
+    return performance.now() + (this.#options.roomDeadlineMs ?? ROOM_DEADLINE_MS);
   }
 
   /** R6: one sync of the directory for the place that is taken and for the names of the next files. */
@@ -263,8 +281,8 @@ class ReplacedFile implements RegisterFile {
 
   /** R5 */
   async #prepareWhenThereIsRoom(capacity: number): Promise<Replacement> {
-    const { roomDeadlineMs = ROOM_DEADLINE_MS, log } = this.#options;
-    const deadline = performance.now() + roomDeadlineMs;
+    const { log } = this.#options;
+    const deadline = this.#roomDeadline();
     for (let waits = false; ; waits = true) {
       try {
         return await this.#prepare(capacity);

@@ -328,6 +328,27 @@ describe("register file", () => {
     expect(text((await openRegisterFile(path, { memberId: MEMBER })).read())).toBe("last");
   });
 
+  test("a disk that has no room even for a file that was made ahead is waited for; after another failure it is broken", async () => {
+    const path = temporaryDirectory();
+    const failures: string[] = [];
+    const sync = async (handle: FileHandle): Promise<void> => {
+      const code = (await handle.stat()).isFile() ? failures.shift() : undefined;
+      if (code !== undefined) throw Object.assign(new Error(code), { code });
+      await handle.sync();
+    };
+    const register = await openRegisterFile(path, { memberId: MEMBER, sync });
+    await register.write(bytes("old"));
+    failures.push("ENOSPC", "ENOSPC");
+    await register.write(bytes("newer"));
+    expect(failures).toEqual([]);
+    expect(register.broken).toBeUndefined();
+    await register.close();
+    const reopened = await openRegisterFile(path, { memberId: MEMBER, sync });
+    expect(text(reopened.read())).toBe("newer");
+    failures.push("ENOSPC", "EIO");
+    await expect(reopened.write(bytes("newest"))).rejects.toMatchObject({ code: "STORE_BROKEN" });
+  });
+
   test("P7: what a crash left beside the file is on the disk before it takes the place of what is there", async () => {
     const path = temporaryDirectory();
     let isStuck = false;
