@@ -232,7 +232,9 @@ async function takeLock(path: string): Promise<FileHandle | undefined> {
       return undefined;
     }
     await handle.truncate(0);
-    await handle.appendFile(`${process.pid}\n`);
+    await handle.appendFile(`${process.pid}\n`).catch((error: unknown) => {
+      if (!isDiskFull(error)) throw error; // L1: the text is for people only
+    });
     return handle;
   } catch (error) {
     await handle.close();

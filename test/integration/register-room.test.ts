@@ -1,9 +1,10 @@
 /** The register's file on a disk that is full to the last byte. */
 
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import type { MemberId } from "../../ring/ids.ts";
+import type { MemberId, NodeName } from "../../ring/ids.ts";
+import { openDirectory, tryLockDirectory } from "../../ring/io/directory.ts";
 import { openRegisterFile, type RegisterFile, type RegisterFileOptions } from "../../ring/io/register-file.ts";
 import type { StoreLog } from "../../ring/io/store/log.ts";
 import { mountSmallDisk } from "./small-disk.ts";
@@ -34,6 +35,20 @@ describe.skipIf(!isMounted)("the register's file on a full disk", () => {
     const again = await openRegisterFile(path, { memberId: MEMBER });
     expect(text(again)).toBe("last");
     await again.close();
+  });
+
+  test("the lock of a directory is taken on a full disk as well: its text is for people only", async () => {
+    const { path, register } = await opened({});
+    await (await openDirectory(path, { name: "a" as NodeName })).release();
+    const lock = join(path, "lock");
+    truncateSync(lock, 0); // as if another had taken the room of what was there
+    const room = await fillUp(path, register);
+    const directory = await tryLockDirectory(path);
+    expect(directory?.name).toBe("a");
+    expect(await tryLockDirectory(path)).toBeUndefined();
+    await directory?.release();
+    room();
+    await register.close();
   });
 
   test("without room for long it breaks, what it held stays, and a restart goes on", async () => {
