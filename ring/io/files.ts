@@ -6,7 +6,7 @@
  */
 
 import { type FileHandle, mkdir, open, readFile, rename, rm } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 
 export interface ReplaceOptions {
   /** Content may depend on the new file, which keeps its identity when it is renamed. */
