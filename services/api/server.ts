@@ -10,7 +10,6 @@
 
 import { createServer, type Socket, type Server as SocketServer } from "node:net";
 import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import { HealthImplementation } from "grpc-health-check";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { LINK_PATH, STREAM_PATH } from "../../proto/load.ts";
 import { widenWindows } from "../../proto/window.ts";
@@ -20,6 +19,7 @@ import { appsHandlers } from "./apps-service.ts";
 import { bindService, type CallOptions, type Identify } from "./calls.ts";
 import { clusterHandlers } from "./cluster-service.ts";
 import type { GossipKeys } from "./gossip-keys.ts";
+import { addHealth } from "./health.ts";
 import { API_LIMITS, type ApiLimits } from "./limits.ts";
 import { PipeSession } from "./pipe-session.ts";
 import { pipesHandlers } from "./pipes-service.ts";
@@ -120,8 +120,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     server.addService(definition, implementation);
   }
   for (const { definition, implementation } of options.services ?? []) server.addService(definition, implementation);
-  const health = new HealthImplementation({ "": "SERVING", [TASKS]: "SERVING", [LIVENESS]: "SERVING" });
-  health.addToServer(server);
+  const health = addHealth(server, ["", TASKS, LIVENESS]);
   addReflection(server);
 
   const stopListening = node.onDocument((document) => {
