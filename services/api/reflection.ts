@@ -54,11 +54,16 @@ async function load(): Promise<ReadonlyMap<string, Loaded>> {
   return methods;
 }
 
-/** The package's handler reads and writes messages, the call bytes. */
+/**
+ * The package's handler reads and writes messages, the call bytes. It answers as fast as it is asked, whoever takes the answers:
+ * so nothing is read while some wait to be taken.
+ */
 function serve(call: Call, { method, handle }: Loaded): void {
-  const stream = new Duplex({
+  const stream: Duplex = new Duplex({
     objectMode: true,
-    read: () => call.resume(),
+    read: () => {
+      if (!stream.writableNeedDrain) call.resume();
+    },
     write: (reply: object, _encoding, done) => void call.write(method.responseSerialize(reply), () => done()),
     final: (done) => {
       call.end();
@@ -67,13 +72,14 @@ function serve(call: Call, { method, handle }: Loaded): void {
   });
   call.on("data", (bytes: Buffer) => {
     try {
-      if (!stream.push(method.requestDeserialize(bytes))) call.pause();
+      if (!stream.push(method.requestDeserialize(bytes)) || stream.writableNeedDrain) call.pause();
     } catch (error) {
       call.emit("error", { code: status.INVALID_ARGUMENT, details: String(error) });
     }
   });
   call.on("end", () => stream.push(null));
   call.on("cancelled", () => stream.destroy());
+  stream.on("drain", () => call.resume());
   stream.on("error", () => call.end());
   handle(stream);
 }

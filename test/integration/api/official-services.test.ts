@@ -5,6 +5,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:h
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { addHealth } from "../../../services/api/health.ts";
+import { addReflection } from "../../../services/api/reflection.ts";
 
 const open: (() => void)[] = [];
 
@@ -34,6 +35,35 @@ test("the health of a name as long as a message is answered", async () => {
   const [headers] = (await once(check, "response")) as [Record<string, unknown>];
   expect(headers["grpc-status"]).toBe("5");
 });
+
+test("reflection is not read on while its answers are not taken", async () => {
+  const server = new Server();
+  addReflection(server);
+  const stream = (await sessionOf(server)).request({
+    ":method": "POST",
+    ":path": "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "content-type": "application/grpc",
+  });
+  stream.on("error", () => {});
+  const one = frameOf(Buffer.concat([Buffer.from([4 * 8 + 2, 17]), Buffer.from("taskring.v1.Tasks")]));
+  const many = Buffer.concat(Array<Buffer>(2_000).fill(one));
+  let sent = 0;
+  while (sent < 200 && (await taken(stream, many))) sent++;
+  expect(sent).toBeLessThan(100);
+  // Reading goes on when they are.
+  stream.resume();
+  await once(stream, "drain");
+}, 20_000);
+
+/** False: there was no room for it in a second. */
+async function taken(stream: ClientHttp2Stream, bytes: Buffer): Promise<boolean> {
+  if (stream.write(bytes)) return true;
+  const signal = AbortSignal.timeout(1_000);
+  return await once(stream, "drain", { signal }).then(
+    () => true,
+    () => false,
+  );
+}
 
 async function sessionOf(server: Server): Promise<ClientHttp2Session> {
   const port = await new Promise<number>((resolve, reject) =>
