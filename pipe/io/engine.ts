@@ -32,6 +32,8 @@ export interface PipeEngineOptions {
   readonly onReport?: (report: Report) => void;
   /** Spans of sampled inputs that have ended on this node. Absent: none are made here. */
   readonly onSpan?: ((span: PipeSpan) => void) | undefined;
+  /** Leaves the async context of a fitting's code, for what that code makes the engine do. */
+  readonly outside?: (call: () => void) => void;
 }
 
 export class PipeEngine implements Disposable {
@@ -52,13 +54,16 @@ export class PipeEngine implements Disposable {
   #timer: NodeJS.Timeout | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
 
+  readonly #wakes = (): void => this.#wake();
+  readonly #hurries = (): void => this.#hurry();
+
   constructor(options: PipeEngineOptions) {
     this.#options = options;
     const host: PipeHost = {
       now: () => performance.now(),
       newSession,
-      wake: () => this.#wake(),
-      hurry: () => this.#hurry(),
+      wake: options.outside === undefined ? () => this.#wake() : () => options.outside?.(this.#wakes),
+      hurry: options.outside === undefined ? () => this.#hurry() : () => options.outside?.(this.#hurries),
       send: options.send,
       settle,
       pull: (iterator, call) => this.#pull(iterator, call),

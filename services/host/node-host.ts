@@ -294,7 +294,9 @@ export async function startHost(options: HostOptions): Promise<Host> {
     }),
   );
   const spans = opened.use(openSpans(options, log));
-  const pipes = opened.use(openPipes({ node, apps, metrics, spans, send: (to, message) => peers.send(to, message) }));
+  const pipes = opened.use(
+    openPipes({ node, apps, metrics, spans, log, send: (to, message) => peers.send(to, message) }),
+  );
   const api: Api = await startApi({
     node,
     bind: options.grpc,

@@ -10,7 +10,11 @@ import type { NodeDriver } from "../../ring/io/node.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
 import type { Catalogue } from "../apps/catalogue.ts";
 import type { NodeMetrics } from "../metrics/node-metrics.ts";
+import type { Log } from "../runner/log.ts";
+import { describe } from "../runner/outcome.ts";
+import { outsideFittings } from "../runner/strays.ts";
 import type { OpenSpans } from "./span-export.ts";
+import { watchFittings } from "./watched-fittings.ts";
 
 export interface HostPipes extends Disposable {
   readonly engine: PipeEngine;
@@ -25,11 +29,23 @@ export function openPipes(options: {
   readonly send: (to: NodeName, message: NodeMessage) => boolean;
   readonly metrics: NodeMetrics;
   readonly spans: Pick<OpenSpans, "take">;
+  readonly log: Log;
 }): HostPipes {
-  const { node, apps, send, metrics, spans } = options;
-  const engine = new PipeEngine({
+  const { node, apps, send, metrics, spans, log } = options;
+  const watched = watchFittings(({ error, ...stray }) => {
+    const described = describe(error);
+    log.error({ ...stray, error: described }, "a stray error of a fitting");
+    if (stray.run === undefined) return;
+    const detail = `${stray.fitting}: an error outside of its calls: ${described.message}`;
+    engine.node.runs.get(stray.run)?.fail("RUN_FAILED", detail);
+  });
+  const engine: PipeEngine = new PipeEngine({
     self: node.name,
-    find: (name) => apps.pipeline(name),
+    find: (name) => {
+      const found = apps.pipeline(name);
+      return found && watched(found);
+    },
+    outside: outsideFittings,
     names: () => apps.pipelineNames(),
     send: (to, bytes) => send(to, { type: "pipe", bytes }),
     onSpan: spans.take,

@@ -19,6 +19,25 @@ export interface StrayListener {
   readonly onForeign: (error: unknown, kind: StrayKind) => void;
 }
 
+/** Where an error of a fitting's code goes. */
+export interface FittingScope {
+  readonly onStray: (error: unknown, kind: StrayKind) => void;
+}
+
+/** Calls code of a fitting in its context. */
+export function insideFitting<Args extends unknown[], Result>(
+  scope: FittingScope,
+  code: (...args: Args) => Result,
+  ...args: Args
+): Result {
+  return fittings.run(scope, code, ...args);
+}
+
+/** S1, for what a fitting calls of the node. */
+export function outsideFittings<Result>(call: () => Result): Result {
+  return fittings.getStore() === undefined ? call() : fittings.exit(call);
+}
+
 /** Calls a handler in its attempt's context. */
 export function insideRun<A, B, Result>(run: Run, handler: (a: A, b: B) => Result, a: A, b: B): Result {
   return runs.run(run, handler, a, b);
@@ -38,8 +57,10 @@ export function currentRun(): Run | undefined {
 export function listenForStrays(listener: StrayListener): Disposable {
   const report = (error: unknown, kind: StrayKind): void => {
     const run = runs.getStore();
-    if (run === undefined) listener.onForeign(error, kind);
-    else runs.exit(() => listener.onStray(run, error, kind));
+    const scope = fittings.getStore();
+    if (run !== undefined) runs.exit(() => listener.onStray(run, error, kind));
+    else if (scope !== undefined) fittings.exit(() => scope.onStray(error, kind));
+    else listener.onForeign(error, kind);
   };
   const onRejection = (error: unknown): void => report(error, "unhandledRejection");
   const onException = (error: unknown): void => report(error, "uncaughtException");
@@ -63,7 +84,8 @@ export function listenForStrays(listener: StrayListener): Disposable {
 function watchQueues(onException: (error: unknown) => void): () => void {
   const { queueMicrotask: microtask, setImmediate: immediate } = globalThis;
   const caught = <Args extends readonly unknown[]>(callback: (...args: Args) => void): ((...args: Args) => void) => {
-    if (runs.getStore() === undefined || typeof callback !== "function") return callback;
+    const isNodes = runs.getStore() === undefined && fittings.getStore() === undefined;
+    if (isNodes || typeof callback !== "function") return callback;
     return (...args) => {
       try {
         callback(...args);
@@ -88,3 +110,4 @@ function watchQueues(onException: (error: unknown) => void): () => void {
 }
 
 const runs = new AsyncLocalStorage<Run>();
+const fittings = new AsyncLocalStorage<FittingScope>();

@@ -1,0 +1,128 @@
+/** Errors that lose a fitting's calls cost its run, and never the node (P4). */
+
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { fitting, pipeline } from "../../../pipe/fitting.ts";
+import { PipeEngine } from "../../../pipe/io/engine.ts";
+import type { NodeName } from "../../../ring/ids.ts";
+import { type FittingStray, watchFittings } from "../../../services/host/watched-fittings.ts";
+import { listenForStrays, outsideFittings } from "../../../services/runner/strays.ts";
+
+// The test runner's own listeners would take every stray error for a failed test.
+const KINDS = ["unhandledRejection", "uncaughtException"] as const;
+let saved: (readonly [(typeof KINDS)[number], (...args: never) => unknown])[] = [];
+let watching: Disposable;
+let foreign: unknown[];
+let strays: FittingStray[];
+
+beforeEach(() => {
+  saved = KINDS.flatMap((kind) => process.listeners(kind as "unhandledRejection").map((one) => [kind, one] as const));
+  for (const kind of KINDS) process.removeAllListeners(kind);
+  foreign = [];
+  strays = [];
+  watching = listenForStrays({
+    onStray: (_run, error) => foreign.push(error),
+    onForeign: (error) => foreign.push(error),
+  });
+});
+
+afterEach(() => {
+  watching[Symbol.dispose]();
+  for (const [kind, listener] of saved) process.on(kind as "unhandledRejection", listener as () => void);
+});
+
+const later = (): void => {
+  setTimeout(() => {
+    throw new Error("lost");
+  }, 1);
+};
+const never = new Promise<never>(() => undefined);
+
+const ESCAPES: Readonly<Record<string, (input: number) => unknown>> = {
+  "a rejection nobody awaits": () => {
+    void Promise.reject(new Error("lost"));
+    return never;
+  },
+  "a throw in a timer": () => {
+    later();
+    return never;
+  },
+  "a throw in a microtask": () => {
+    queueMicrotask(() => {
+      throw new Error("lost");
+    });
+    return never;
+  },
+  "a throw in a timer of an async function, later": async () => {
+    await undefined;
+    later();
+    await never;
+  },
+  "a throw in a timer of a generator": function* () {
+    yield 1;
+    later();
+    yield never;
+  },
+  "a throw in a timer of an async generator": async function* () {
+    yield 1;
+    await undefined;
+    later();
+    yield await never;
+  },
+};
+
+for (const [what, lose] of Object.entries(ESCAPES)) {
+  test(`${what} is told as its fitting's, and fails its run`, async () => {
+    const line = pipeline("line", [fitting({ name: "odd", process: lose })]);
+    const watched = watchFittings((stray) => {
+      strays.push(stray);
+      if (stray.run !== undefined) engine.node.runs.get(stray.run)?.fail("RUN_FAILED", "a stray error");
+    });
+    using engine: PipeEngine = new PipeEngine({
+      self: "n1" as NodeName,
+      ringSize: 8,
+      find: (name) => (name === "line" ? watched(line) : undefined),
+      send: () => false,
+      outside: outsideFittings,
+    });
+    const run = engine.run<number, unknown>("line", { sink: "drain" });
+    await run.send(1);
+    const report = await run.report();
+    expect(strays[0]).toMatchObject({ pipeline: "line", fitting: "odd", run: run.id, error: { message: "lost" } });
+    expect(foreign).toEqual([]);
+    if (!what.includes("a generator")) expect(report.state).toBe("failed");
+  });
+}
+
+test("what the code of a fitting makes the engine do is not in its context", async () => {
+  const seen: unknown[] = [];
+  const broken = new Error("a bug of the engine");
+  const line = pipeline("line", [
+    fitting({
+      name: "again",
+      process: (input: number, { recurse }) => {
+        if (input > 0) recurse(input - 1);
+        return input;
+      },
+    }),
+  ]);
+  const watched = watchFittings((stray) => strays.push(stray));
+  using engine: PipeEngine = new PipeEngine({
+    self: "n1" as NodeName,
+    ringSize: 8,
+    find: () => watched(line),
+    send: () => false,
+    outside: outsideFittings,
+    onReport: () => {
+      seen.push(broken);
+      void Promise.reject(broken);
+    },
+  });
+  const run = engine.run<number, unknown>("line", { sink: "drain" });
+  await run.send(3);
+  run.end();
+  expect((await run.report()).state).toBe("done");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(seen).toEqual([broken]);
+  expect(foreign).toEqual([broken]);
+  expect(strays).toEqual([]);
+});
