@@ -54,16 +54,19 @@ export class PipeEngine implements Disposable {
   #timer: NodeJS.Timeout | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
 
-  readonly #wakes = (): void => this.#wake();
-  readonly #hurries = (): void => this.#hurry();
+  /** Less garbage than `queueMicrotask`, which makes an async resource each time. */
+  readonly #pumpSoon = (): void => void NOW.then(this.#pump);
+  readonly #turnSoon = (): void => void setImmediate(this.#turn);
+  readonly #outside: (call: () => void) => void;
 
   constructor(options: PipeEngineOptions) {
     this.#options = options;
+    this.#outside = options.outside ?? ((call) => call());
     const host: PipeHost = {
       now: () => performance.now(),
       newSession,
-      wake: options.outside === undefined ? () => this.#wake() : () => options.outside?.(this.#wakes),
-      hurry: options.outside === undefined ? () => this.#hurry() : () => options.outside?.(this.#hurries),
+      wake: () => this.#wake(),
+      hurry: () => this.#hurry(),
       send: options.send,
       settle,
       pull: (iterator, call) => this.#pull(iterator, call),
@@ -234,7 +237,7 @@ export class PipeEngine implements Disposable {
     if (performance.now() - this.#turnAt >= SLICE_MS) return this.#nextTurn();
     this.#soon = true;
     this.#pumps += 1;
-    void NOW.then(this.#pump); // Less garbage than `queueMicrotask`, which makes an async resource each time.
+    this.#outside(this.#pumpSoon);
   }
 
   /** A source whose outputs have their end at once would else go on in microtasks for ever (E1). */
@@ -248,7 +251,7 @@ export class PipeEngine implements Disposable {
   #nextTurn(): void {
     if (this.#later) return;
     this.#later = true;
-    setImmediate(this.#turn);
+    this.#outside(this.#turnSoon);
   }
 
   readonly #turn = (): void => {
