@@ -9,9 +9,9 @@
  *     whole. A checksum that does not fit is therefore damage, not a torn write, and there is no older copy to fall back to. Two
  *     alternating slots could not tell these two cases apart, nor a copy written over the file (R3).
  * R6  A value is acknowledged when it is durable beside the file, and takes its place right after that: decisions, and keys, wait
- *     for each value. A crash in between leaves it there, and the next opening finds it, and syncs it before it takes its place. What is there and does not fit its
- *     checksum is what a crash left of a write that nobody was told of. The next value may come before the place is taken: there are
- *     some files beside it, each used only when its name has been synced.
+ *     for each value. A crash in between leaves it there; the next opening finds it, and syncs it before it takes its place. What is
+ *     there and does not fit its checksum is what a crash left of a write that nobody was told of. The next value may come before the
+ *     place is taken: there are some files beside it, each used only when its name has been synced.
  * R3  The file names its member and its own inode and birth: a copy (restored from backup) is refused (ownership rule 4).
  *     A marker made with the first write tells a lost file from one that never was. Restoring the whole disk or
  *     virtual machine cannot be seen from here.
@@ -229,7 +229,7 @@ class ReplacedFile implements RegisterFile {
     this.#content = content;
   }
 
-  /** R5: where blocks are not overwritten in place, one that was made ahead may find no room either. Another is tried with the same value. */
+  /** R5: where blocks are not overwritten in place, one that was made ahead may find no room either: another is tried. */
   async #written(record: Omit<RegisterRecord, keyof Identity>): Promise<Replacement> {
     const deadline = this.#roomDeadline();
     for (;;) {

@@ -1,36 +1,10 @@
 /** Children that their owner refused, in directories that come again: each is one dead letter, until an operator decides. */
 
 import { expect, test } from "vitest";
-import { hashKey } from "../../ring/hash.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
-import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import type { World } from "../property/task-world.ts";
 import { newest } from "./task-looks.ts";
-
-const types = [taskType("work"), taskType("plain", { state: "none" })];
-const P = partitionOf(hashKey("a", "k"));
-
-function owner(
-  generation: number,
-  more: { older?: "away" | "awaited"; limits?: object; apps?: ReturnType<typeof catalogue> } = {},
-) {
-  const { older = "away", limits = {}, apps = catalogue({ types }) } = more;
-  const world = new World({ seed: generation, apps, limits });
-  world.generation = generation;
-  if (generation > 1) world.crash(older);
-  return world;
-}
-
-function absorb(world: World, from: World, behind = true) {
-  const rows = from.partitionRows(P);
-  const { generation } = from;
-  world.call((engine) => engine.absorb(world.now, P, rows, { behind, generation, marks: new Map(), isLast: true }));
-  world.sync();
-}
-
-function dead(world: World): number {
-  const answer = world.ask("a", "k", { type: "list-dead", limit: 9 });
-  return (answer as unknown as { statuses: unknown[] }).statuses.length;
-}
+import { absorb, dead, owner, P } from "./task-owners.ts";
 
 /** A parent that is done, and a child that waits to be sent. */
 function left() {

@@ -1,38 +1,10 @@
 /** What one owner undid, and what a later one had of an older directory without hearing of that. */
 
 import { expect, test } from "vitest";
-import { hashKey } from "../../ring/hash.ts";
 import { KIND } from "../../ring/tasks/rows.ts";
-import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
-import { A, newest } from "./task-looks.ts";
-
-const types = [taskType("work"), taskType("plain", { state: "none" })];
-const P = partitionOf(hashKey("a", "k"));
-
-function owner(generation: number, apps = catalogue({ types })) {
-  const world = new World({ seed: generation, apps });
-  world.generation = generation;
-  if (generation > 1) world.crash("away");
-  return world;
-}
-
-function absorb(world: World, from: World) {
-  const rows = from.partitionRows(P);
-  const { generation } = from;
-  world.call((engine) =>
-    engine.absorb(world.now, P, rows, { behind: true, generation, marks: new Map(), isLast: true }),
-  );
-  world.sync();
-}
-
-function fails(world: World, more: object = {}) {
-  const record = world.record({ app: "a", type: "plain", key: "k", ...more });
-  world.submit(record);
-  world.sync();
-  world.end(newest(world), { type: "failed", error: { name: "E", message: "" }, permanent: true });
-  world.sync();
-  return record;
-}
+import { catalogue, World } from "../property/task-world.ts";
+import { A } from "./task-looks.ts";
+import { absorb, fails, owner, P, types } from "./task-owners.ts";
 
 function key(world: World, action: "pause" | "resume") {
   world.ask("a", "k", { type: "key", app: A, key: "k", action });
@@ -124,12 +96,12 @@ test.each([true, false])(
     const apps = catalogue({ names: ["a"], types, schedules: [spec] });
     const act = (world: World, action: "pause" | "resume") =>
       world.ask("a", "k", { type: "schedule", app: A, key: "k", name: "s", action });
-    const oldest = owner(1, apps);
+    const oldest = owner(1, { apps });
     oldest.sync();
-    const newer = owner(2, apps);
+    const newer = owner(2, { apps });
     absorb(newer, oldest);
     act(newer, "pause");
-    const without = owner(3, catalogue({ names: ["b"], types }));
+    const without = owner(3, { apps: catalogue({ names: ["b"], types }) });
     for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(without, each);
     const world = new World({ seed: 3, apps });
     world.generation = 3;

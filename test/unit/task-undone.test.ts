@@ -1,44 +1,9 @@
 /** What operators undid and did again at owners whose directories come in any order. */
 
 import { describe, expect, test } from "vitest";
-import { hashKey } from "../../ring/hash.ts";
-import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
+import { catalogue, type World } from "../property/task-world.ts";
 import { A, newest } from "./task-looks.ts";
-
-const types = [taskType("work"), taskType("plain", { state: "none" })];
-const P = partitionOf(hashKey("a", "k"));
-
-function owner(
-  generation: number,
-  more: { older?: "away" | "awaited"; limits?: object; apps?: ReturnType<typeof catalogue> } = {},
-) {
-  const { older = "away", limits = {}, apps = catalogue({ types }) } = more;
-  const world = new World({ seed: generation, apps, limits });
-  world.generation = generation;
-  if (generation > 1) world.crash(older);
-  return world;
-}
-
-function absorb(world: World, from: World, behind = true) {
-  const rows = from.partitionRows(P);
-  const { generation } = from;
-  world.call((engine) => engine.absorb(world.now, P, rows, { behind, generation, marks: new Map(), isLast: true }));
-  world.sync();
-}
-
-function fails(world: World, more: object = {}) {
-  const record = world.record({ app: "a", type: "plain", key: "k", ...more });
-  world.submit(record);
-  world.sync();
-  world.end(newest(world), { type: "failed", error: { name: "E", message: "" }, permanent: true });
-  world.sync();
-  return record;
-}
-
-function dead(world: World): number {
-  const answer = world.ask("a", "k", { type: "list-dead", limit: 9 });
-  return (answer as unknown as { statuses: unknown[] }).statuses.length;
-}
+import { absorb, dead, fails, owner, P, types } from "./task-owners.ts";
 
 const spec = {
   name: "s",
