@@ -76,6 +76,7 @@ async function serve(): Promise<void> {
     name,
     document: () => document,
     members: () => [],
+    member: () => undefined,
     addressesOf: () => ({ grpc: address, http: "" }),
     ownerOf: () => name,
     submit: (origin, tokens, records) => {

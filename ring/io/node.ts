@@ -178,13 +178,15 @@ export class NodeDriver implements RingNode {
     return this.#machine.members();
   }
 
+  member(name: NodeName): MemberView | undefined {
+    return this.#machine.member(name);
+  }
+
   addressesOf(name: NodeName): NodeAddresses | undefined {
-    for (const member of this.#machine.members()) {
-      if (member.name !== name) continue;
-      const { host } = member.address;
-      return { grpc: addressOf(host, member.tags.get("grpc")), http: addressOf(host, member.tags.get("http")) };
-    }
-    return undefined;
+    const member = this.#machine.member(name);
+    if (member === undefined) return undefined;
+    const { host } = member.address;
+    return { grpc: addressOf(host, member.tags.get("grpc")), http: addressOf(host, member.tags.get("http")) };
   }
 
   ownerOf(partition: Partition): NodeName | undefined {

@@ -18,13 +18,13 @@ import type { Gossiper } from "./gossiper.ts";
 import type { LocalHealth } from "./local-health.ts";
 import type { MemberRecord, MemberState, MemberTable } from "./member-table.ts";
 import { goneSince, isLive } from "./member-table.ts";
-import type { Alive, Dead, PushPull, Suspect, Versions } from "./messages.ts";
+import type { Alive, Dead, PushPull, Suspect } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import type { SwimProfile } from "./profile.ts";
 import { Suspicion, suspicionTerms } from "./suspicion.ts";
 import type { Tags } from "./tags.ts";
 import { decodeTags, encodeTags } from "./tags.ts";
-import { compatible, malformed, sameVersions } from "./versions.ts";
+import { malformed, sameVersions } from "./versions.ts";
 
 interface BeliefsParts {
   readonly members: MemberTable;
@@ -90,7 +90,7 @@ export class Beliefs {
   /** False if refused as a whole, because some node in it speaks what another does not understand. */
   merge(now: Instant, { nodes }: PushPull): boolean {
     const theirs = nodes.filter((node) => node.state === "alive").map((node) => node.versions);
-    if (!compatible([...this.#liveVersions(), ...theirs])) {
+    if (!this.#members.understands(theirs)) {
       this.#parts.counters.mergesRefused++;
       return false;
     }
@@ -280,13 +280,9 @@ export class Beliefs {
     if (known !== undefined && sameVersions(known.versions, versions)) return true;
     // Who speaks as this node does fits everybody who fits this node.
     if (sameVersions(this.#members.self.versions, versions)) return true;
-    if (!malformed(versions) && compatible([...this.#liveVersions(), versions])) return true;
+    if (!malformed(versions) && this.#members.understands([versions])) return true;
     this.#parts.counters.refused++;
     return false;
-  }
-
-  *#liveVersions(): Generator<Versions> {
-    for (const record of this.#members.all()) if (isLive(record)) yield record.versions;
   }
 }
 

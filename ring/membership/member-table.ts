@@ -13,6 +13,7 @@ import type { Address } from "./address.ts";
 import type { NodeState, Versions } from "./messages.ts";
 import type { Suspicion } from "./suspicion.ts";
 import type { Tags } from "./tags.ts";
+import { VersionTally } from "./versions.ts";
 
 export type MemberState =
   | { readonly type: "alive" }
@@ -40,6 +41,8 @@ export class MemberTable {
   #probeIndex = 0;
   /** Records by state, kept in step with `#records`. */
   readonly #counts = { alive: 0, suspect: 0, dead: 0, left: 0 };
+  /** Of the live ones, as well. */
+  readonly #versions = new VersionTally();
 
   constructor(
     self: MemberRecord,
@@ -49,7 +52,7 @@ export class MemberTable {
     this.#random = random;
     this.#forgetAfterMs = forgetAfterMs;
     this.#records.set(self.name, self);
-    this.#counts[self.state.type]++;
+    this.#count(self);
   }
 
   get self(): MemberRecord {
@@ -76,8 +79,8 @@ export class MemberTable {
       const place = Math.floor(this.#random() * (this.#probeOrder.length + 1));
       this.#probeOrder.splice(place, 0, record.name);
       if (place < this.#probeIndex) this.#probeIndex++;
-    } else this.#counts[known.state.type]--;
-    this.#counts[record.state.type]++;
+    } else this.#discount(known);
+    this.#count(record);
     this.#records.set(record.name, record);
     return true;
   }
@@ -85,6 +88,11 @@ export class MemberTable {
   /** Members alive or suspect, this node among them. */
   liveCount(): number {
     return this.#counts.alive + this.#counts.suspect;
+  }
+
+  /** Whether all of `more` and every live member speak what all of them understand. */
+  understands(more: Iterable<Versions>): boolean {
+    return this.#versions.fits(more);
   }
 
   hasOtherLive(): boolean {
@@ -164,7 +172,17 @@ export class MemberTable {
 
   #forget(record: MemberRecord): void {
     this.#records.delete(record.name);
+    this.#discount(record);
+  }
+
+  #count(record: MemberRecord): void {
+    this.#counts[record.state.type]++;
+    if (isLive(record)) this.#versions.add(record.versions);
+  }
+
+  #discount(record: MemberRecord): void {
     this.#counts[record.state.type]--;
+    if (isLive(record)) this.#versions.remove(record.versions);
   }
 }
 

@@ -12,25 +12,53 @@ export const OUR_VERSIONS: Versions = [1, 5, 2, 2, 5, 4];
 /** What a node without version fields is taken to say. */
 export const NO_VERSIONS: Versions = [0, 0, 0, 0, 0, 0];
 
-/** True when every node speaks a version that every other understands. Nodes without versions are left out. */
-export function compatible(nodes: Iterable<Versions>): boolean {
-  const range = { protocolMin: 0, protocolMax: 255, delegateMin: 0, delegateMax: 255 };
-  const known: Versions[] = [];
-  for (const versions of nodes) {
-    if (versions[1] === 0) continue;
-    known.push(versions);
-    range.protocolMin = Math.max(range.protocolMin, versions[0]);
-    range.protocolMax = Math.min(range.protocolMax, versions[1]);
-    range.delegateMin = Math.max(range.delegateMin, versions[3]);
-    range.delegateMax = Math.min(range.delegateMax, versions[4]);
+/**
+ * What a changing set of nodes understands and speaks, so that a newcomer is compared with all of them at once, however many
+ * they are: for each of the six fields, how many nodes say each value. Nodes without versions are left out.
+ */
+export class VersionTally {
+  readonly #counts = OUR_VERSIONS.map(() => new Map<number, number>());
+
+  add(versions: Versions): void {
+    this.#change(versions, 1);
   }
-  return known.every(
-    ([, , protocol, , , delegate]) =>
-      protocol >= range.protocolMin &&
-      protocol <= range.protocolMax &&
-      delegate >= range.delegateMin &&
-      delegate <= range.delegateMax,
-  );
+
+  remove(versions: Versions): void {
+    this.#change(versions, -1);
+  }
+
+  /** True when all of the set and `more` speak versions that all of them understand. */
+  fits(more: Iterable<Versions>): boolean {
+    const bounds = this.#counts.map((counts) => {
+      const bound = { least: Number.POSITIVE_INFINITY, most: Number.NEGATIVE_INFINITY };
+      for (const version of counts.keys()) extend(bound, version);
+      return bound;
+    });
+    for (const versions of more)
+      if (versions[1] !== 0) for (const [field, bound] of bounds.entries()) extend(bound, versions[field]!);
+    const [protocolMin, protocolMax, protocol, delegateMin, delegateMax, delegate] = bounds;
+    const protocols = protocol!.least >= protocolMin!.most && protocol!.most <= protocolMax!.least;
+    return protocols && delegate!.least >= delegateMin!.most && delegate!.most <= delegateMax!.least;
+  }
+
+  #change(versions: Versions, by: number): void {
+    if (versions[1] === 0) return;
+    for (const [field, counts] of this.#counts.entries()) {
+      const count = (counts.get(versions[field]!) ?? 0) + by;
+      if (count > 0) counts.set(versions[field]!, count);
+      else counts.delete(versions[field]!);
+    }
+  }
+}
+
+interface Bounds {
+  least: number;
+  most: number;
+}
+
+function extend(bounds: Bounds, version: number): void {
+  bounds.least = Math.min(bounds.least, version);
+  bounds.most = Math.max(bounds.most, version);
 }
 
 /** Ranges that are no ranges: memberlist ignores such an alive message. */

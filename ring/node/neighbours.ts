@@ -68,6 +68,10 @@ export class Neighbours {
     return this.#swim.members();
   }
 
+  member(name: NodeName): MemberView | undefined {
+    return this.#swim.member(name);
+  }
+
   nextDeadline(): Instant | undefined {
     if (!this.#started) return undefined;
     const soonest = Math.min(
@@ -105,11 +109,15 @@ export class Neighbours {
   }
 
   step(event: SwimEvent): void {
+    let noticed = false;
     for (const effect of this.#swim.step(this.#here.now, event)) {
       if (effect.type === "left") this.#toldAll = true;
-      if (isNotice(effect)) this.#notice(effect);
-      else this.#here.emit({ type: "swim", effect });
+      if (isNotice(effect)) {
+        this.#notice(effect);
+        noticed = true;
+      } else this.#here.emit({ type: "swim", effect });
     }
+    if (noticed) this.#keepLinks();
     // Membership tells nothing of this node itself.
     if (event.type === "set-tags") this.#hooks.noticed({ type: "member-updated", member: this.#swim.self() });
   }
@@ -127,7 +135,7 @@ export class Neighbours {
   }
 
   follow(document: RingDocument): void {
-    const tags = this.#swim.members()[0]?.tags ?? new Map<string, string>();
+    const { tags } = this.#swim.self();
     this.step({ type: "set-tags", tags: new Map([...tags, ["epoch", String(document.epoch)]]) });
     for (const member of this.#swim.members()) this.#tellApart(member);
     this.#keepLinks();
@@ -184,7 +192,6 @@ export class Neighbours {
     this.#tellApart(notice.member);
     if (notice.type === "member-dead") this.#hooks.suspect(name);
     if (notice.type !== "member-updated") this.#here.note(notice.type, name);
-    this.#keepLinks();
     this.#hooks.noticed(notice);
     const epoch = this.#here.document?.epoch ?? 0;
     if (Number(notice.member.tags.get("epoch") ?? 0) > epoch && this.#liveness.linked(name))
@@ -192,11 +199,13 @@ export class Neighbours {
   }
 
   #keepLinks(): void {
-    const wanted = new Set<NodeName>();
+    const wanted = new Set(this.#here.document?.members.map(({ name }) => name));
+    const most = wanted.size + STRANGER_LINKS;
     // Others may gossip along (serf agents): they have no links.
-    for (const member of this.#swim.members())
+    for (const member of this.#swim.members()) {
+      if (wanted.size >= most) break;
       if (member.state !== "left" && member.state !== "dead" && member.tags.has("id")) wanted.add(member.name);
-    for (const member of this.#here.document?.members ?? []) wanted.add(member.name);
+    }
     wanted.delete(this.#here.self);
     this.#here.emit({ type: "links", to: [...wanted] });
   }
@@ -235,6 +244,8 @@ function isNotice(effect: SwimEffect): effect is MemberNotice {
 }
 
 const CANDIDATE_LIMIT = 64;
+/** Links to nodes that are no members, which may not even exist: gossip is believed without proof. */
+const STRANGER_LINKS = 256;
 const OUTSIDE_EVERY_MS = 250;
 /** A message between nodes stays below 4 MiB. */
 const OVERRIDES_PER_MESSAGE = 5_000;

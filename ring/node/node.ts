@@ -308,6 +308,10 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     return this.#neighbours.members();
   }
 
+  member(name: NodeName): MemberView | undefined {
+    return this.#neighbours.member(name);
+  }
+
   holdsLease(now: Instant): boolean {
     return this.#seat.leaseUntil !== undefined && this.#seat.leaseUntil > now && this.#storeLease.mayServeAt(now);
   }

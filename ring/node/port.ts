@@ -36,6 +36,7 @@ export interface RingNode {
   /** The newest decided document; undefined before the node is part of a ring. */
   document(): RingDocument | undefined;
   members(): readonly MemberView[];
+  member(name: NodeName): MemberView | undefined;
   /** gRPC and HTTP addresses by member, from membership tags. */
   addressesOf(name: NodeName): NodeAddresses | undefined;
   ownerOf(partition: Partition): NodeName | undefined;

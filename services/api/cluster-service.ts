@@ -179,7 +179,7 @@ export function clusterHandlers({ node, limits, keys }: ClusterOptions): Handler
 
 function knownName(node: RingNode, text: string): NodeName {
   const name = parseNodeName(text);
-  const known = memberNames(node).includes(name) || node.members().some((member) => member.name === name);
+  const known = memberNames(node).includes(name) || node.member(name) !== undefined;
   if (!known) throw new RingError("MEMBER_UNKNOWN", `no member ${name}`);
   return name;
 }

@@ -15,7 +15,7 @@ export function tellHealth(node: NodeDriver, readiness: () => Health): { stop():
     failing = { health, times: health === failing.health ? failing.times + 1 : 1 };
     // A partition that is just being opened is no news.
     if (health === told || (health !== OK && failing.times < STEADY_LOOKS)) return;
-    const self = node.members().find(({ name }) => name === node.name);
+    const self = node.member(node.name);
     if (self === undefined) return;
     told = health;
     node.step({ type: "swim", event: { type: "set-tags", tags: new Map([...self.tags, ["health", health]]) } });

@@ -46,8 +46,9 @@ export function feedMetrics(parts: {
   metrics.registry.onCollect(() => {
     const document = node.document();
     metrics.ringEpoch.set(document?.epoch ?? 0);
-    for (const state of ["alive", "suspect", "dead", "left"])
-      metrics.members.set(node.members().filter((member) => member.state === state).length, state);
+    const members = { alive: 0, suspect: 0, dead: 0, left: 0 };
+    for (const { state } of node.members()) members[state]++;
+    for (const [state, count] of Object.entries(members)) metrics.members.set(count, state);
     metrics.attemptsRunning.set(runner.runningCount);
     metrics.leaseHeld.set(node.holdsLease() ? 1 : 0);
     const stats = store.stats();

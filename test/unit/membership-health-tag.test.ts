@@ -14,7 +14,7 @@ test("a store that stays broken is told once, and its recovery once; what others
   let tags: ReadonlyMap<string, string> = new Map([["id", "x"]]);
   const node = {
     name: "a",
-    members: () => [{ name: "a", tags }],
+    member: () => ({ name: "a", tags }),
     step: (event: { readonly event: { readonly tags: ReadonlyMap<string, string> } }) => {
       tags = event.event.tags;
       told.push(tags.get("health"));

@@ -2,10 +2,10 @@ import { describe, expect, test } from "vitest";
 import { parseNodeName } from "../../ring/ids.ts";
 import { BroadcastQueue, retransmitLimit } from "../../ring/membership/broadcasts.ts";
 import { LocalHealth } from "../../ring/membership/local-health.ts";
-import type { Broadcast, SwimMessage } from "../../ring/membership/messages.ts";
+import type { Broadcast, SwimMessage, Versions } from "../../ring/membership/messages.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Suspicion, suspicionMs, suspicionTerms } from "../../ring/membership/suspicion.ts";
-import { compatible, malformed, OUR_VERSIONS } from "../../ring/membership/versions.ts";
+import { malformed, NO_VERSIONS, OUR_VERSIONS, VersionTally } from "../../ring/membership/versions.ts";
 
 describe("suspicion", () => {
   test("in a ring too small for confirmations the timeout is the shortest at once", () => {
@@ -107,9 +107,24 @@ test("zero versions are malformed, and a speaker out of another's range fits not
   expect(malformed([1, 5, 2, 0, 0, 0])).toBe(false);
   expect(malformed([0, 0, 0, 2, 5, 4])).toBe(true);
   expect(malformed([3, 2, 2, 2, 5, 4])).toBe(true);
-  expect(compatible([OUR_VERSIONS, [1, 5, 2, 2, 5, 5]])).toBe(true);
-  expect(compatible([OUR_VERSIONS, [1, 5, 2, 0, 0, 0]])).toBe(false);
-  expect(compatible([OUR_VERSIONS, [3, 5, 3, 2, 5, 4]])).toBe(false);
+  const live = new VersionTally();
+  live.add(OUR_VERSIONS);
+  expect(live.fits([[1, 5, 2, 2, 5, 5]])).toBe(true);
+  expect(live.fits([[1, 5, 2, 0, 0, 0]])).toBe(false);
+  expect(live.fits([[3, 5, 3, 2, 5, 4]])).toBe(false);
+});
+
+test("what those that are gone spoke binds nobody, and one that goes takes nothing from its like", () => {
+  const live = new VersionTally();
+  const newer: Versions = [2, 5, 3, 2, 5, 4];
+  for (const versions of [newer, newer, NO_VERSIONS]) live.add(versions);
+  live.remove(newer);
+  expect(live.fits([OUR_VERSIONS]), "one is left that does not understand 2").toBe(true);
+  expect(live.fits([[1, 5, 1, 2, 5, 4]])).toBe(false);
+  live.remove(newer);
+  live.remove(NO_VERSIONS);
+  expect(live.fits([[1, 5, 1, 2, 5, 4]])).toBe(true);
+  expect(live.fits([])).toBe(true);
 });
 
 function name(text: string): ReturnType<typeof parseNodeName> {

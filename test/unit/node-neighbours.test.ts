@@ -21,18 +21,22 @@ function begin(document = DOCUMENT): {
   sent: { to: NodeName; message: NodeMessage }[];
   asked: string[];
   here: { now: number };
+  links: (readonly NodeName[])[];
   hear: (messages: Parameters<typeof received>[0]) => void;
 } {
   const suspects: NodeName[] = [];
   const sent: { to: NodeName; message: NodeMessage }[] = [];
   const asked: string[] = [];
+  const links: (readonly NodeName[])[] = [];
   const liveness = new Liveness(A);
   const here = {
     self: A,
     memberId: "id-here" as never,
     now: 1_000,
     document,
-    emit: (_effect: NodeEffect) => {},
+    emit: (effect: NodeEffect) => {
+      if (effect.type === "links") links.push(effect.to);
+    },
     send: (to: NodeName, message: NodeMessage) => void sent.push({ to, message }),
     linked: (name: NodeName) => liveness.linked(name),
     note: () => {},
@@ -61,7 +65,7 @@ function begin(document = DOCUMENT): {
       counts: () => new Map(),
     },
   });
-  return { neighbours, suspects, sent, asked, here, hear: (messages) => neighbours.step(received(messages)) };
+  return { neighbours, suspects, sent, asked, here, links, hear: (messages) => neighbours.step(received(messages)) };
 }
 
 function received(messages: Extract<Parameters<Swim["step"]>[1], { type: "received" }>["messages"]) {
@@ -88,6 +92,28 @@ test("a leave is over when membership has been told often enough, and not before
   // Its intent, then the leave itself, each by a few rounds of gossip; then a second in which it still answers.
   expect(here.now - begun).toBeGreaterThan(1_000);
   expect(here.now - begun).toBeLessThan(5_000);
+});
+
+test("P5: a message about thousands of strangers is looked at once, and not all of them are linked to", () => {
+  const { neighbours, links } = begin();
+  const { meta, address, versions } = alive();
+  const strangers = Array.from({ length: 4_000 }, (_, index) => {
+    const name = parseNodeName(`m${index}`);
+    return {
+      name,
+      address: { ...address, port: 10_000 + index },
+      meta,
+      versions,
+      incarnation: 1,
+      state: "alive",
+    } as const;
+  });
+  const request = { type: "push-pull", join: false, nodes: strangers, userState: new Uint8Array(0) } as const;
+  neighbours.step({ type: "stream-request", stream: 1, from: address, request });
+  expect(neighbours.members()).toHaveLength(4_001);
+  expect(links).toHaveLength(1);
+  expect(links[0]).toContain(C);
+  expect(links[0]).toHaveLength(DOCUMENT.members.length - 1 + 256);
 });
 
 describe("a peer", () => {

@@ -50,6 +50,10 @@ export class FakeNode implements RingNode {
     return [];
   }
 
+  member(): undefined {
+    return undefined;
+  }
+
   addressesOf(name: NodeName): NodeAddresses | undefined {
     return this.addresses.get(name);
   }
