@@ -72,7 +72,7 @@ export function judgeDemo(facts: DemoFacts): readonly DemoCheck[] {
       examples: wrong,
     }),
     ...(entries === undefined ? [] : [entriesCheck(entries)]),
-    fromRules(history, "P3", `in order, ${count(history.keys)} keys`, ["order", "replay"], "out of order"),
+    fromRules(history, "P3", `in order, ${count(history.keys)} keys`, ["order", "replay", "passed"], "out of order"),
     fromRules(history, "P3", "one at a time per key", ["overlap"], "overlapping"),
     check("P3", "moved keys paused shortly", {
       measured: `p50 ${ms(moves.p50Ms)}, p99 ${ms(moves.p99Ms)}, worst ${ms(moves.worstMs)} (${plural(moves.keys, "key")})`,
@@ -110,7 +110,7 @@ export function verdictSheet(facts: DemoFacts, checks: readonly DemoCheck[]): Sh
         done: history.done,
         dead: history.dead,
         lost: history.lost,
-        outOfOrder: violations(history, "order") + violations(history, "replay"),
+        outOfOrder: violations(history, "order") + violations(history, "replay") + violations(history, "passed"),
         overlapping: violations(history, "overlap"),
         childrenTwice: violations(history, "child-twice"),
         childrenLost: violations(history, "child-lost"),

@@ -16,6 +16,7 @@ export type RuleName =
   | "lost"
   | "order"
   | "replay"
+  | "passed"
   | "overlap"
   | "fence"
   | "stale-write"
@@ -34,6 +35,11 @@ export const RULES: Readonly<Record<RuleName, Rule>> = {
   lost: { promise: "P1", says: "accepted tasks that did not end", check: checkLost },
   order: { promise: "P3", says: "first starts against the order of acceptance", check: checkOrder },
   replay: { promise: "P3", says: "steps back within one process, without a fault", check: checkReplays },
+  passed: {
+    promise: "P3",
+    says: "tasks that started while an earlier one waited for its next attempt",
+    check: checkPassed,
+  },
   overlap: { promise: "P3", says: "attempts of one key at the same time", check: checkOverlap },
   fence: { promise: "P2", says: "fences that did not rise", check: checkFences },
   "stale-write": { promise: "P3", says: "stale writes accepted", check: checkStaleWrites },
@@ -152,6 +158,24 @@ function checkReplays(history: History, report: (detail: string) => void): void 
       const first = earliest(after.task);
       if (!pausedBetween(after, first, after.start) && !cameBack(after))
         report(`${nameOf(after.task)} again after ${nameOf(before.task)}`);
+    }
+  }
+}
+
+/** A head that failed blocks its lane until its next attempt, wherever that is, unless its process died or stood still. */
+function checkPassed(history: History, report: (detail: string) => void): void {
+  for (const lane of history.lanes.values()) {
+    for (const task of lane.tasks) {
+      if (task.seq === undefined || task.attempts.length < 2) continue;
+      const attempts = [...task.attempts].sort(byStart);
+      for (const [at, failed] of attempts.entries()) {
+        const again = attempts[at + 1];
+        if (failed.outcome !== "error" || failed.end === undefined || again === undefined || cameBack(again)) continue;
+        const passing = lane.attempts.find(
+          (other) => (other.task.seq ?? -1) > task.seq! && other.start >= failed.end! && other.start < again.start,
+        );
+        if (passing !== undefined) report(`${nameOf(passing.task)} between two attempts of ${nameOf(task)}`);
+      }
     }
   }
 }

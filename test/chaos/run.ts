@@ -177,11 +177,13 @@ function judge(directory: string): Promise<Verdict> {
 function lineOf({ seed, load, verdict, log, faults, broken, seconds, folder }: RunResult): string {
   const violations = (rule: string): number | string =>
     verdict?.rules.find((each) => each.rule === rule)?.violations ?? "?";
+  const order = verdict?.rules.filter(({ rule }) => rule === "order" || rule === "replay" || rule === "passed");
+  const outOfOrder = order?.reduce((sum, rule) => sum + rule.violations, 0) ?? "?";
   const counts = [
     `accepted ${verdict?.accepted ?? "?"}`,
     `done ${verdict?.done ?? "?"}`,
     `lost ${violations("lost")}`,
-    `out of order ${violations("order")}`,
+    `out of order ${outOfOrder}`,
     `overlapping ${violations("overlap")}`,
     `stale writes accepted ${violations("stale-write")} (${verdict?.uncountedWrites ?? "?"} did not count)`,
     ...(log === undefined

@@ -72,6 +72,23 @@ describe("P3: a key's tasks out of order, or at once, are found", () => {
     expect(checkHistory(history({ accepted, nodes, harness: [paused("n1", 5, 14)] }), { strict: true }).ok).toBe(true);
   });
 
+  test("a task that started on another node while an earlier one waited for its next attempt", () => {
+    const failed = { id: "t0", seq: 0, fence: 1, at: [1, 2] as const, outcome: "error" as const };
+    const nodes = {
+      n1: [failed],
+      n2: [{ id: "t1", seq: 1, fence: 3, at: [5, 6] as const }],
+      n3: [{ id: "t0", seq: 0, fence: 4, at: [15, 16] as const, attempt: 2 }],
+    };
+    const accepted = [
+      ["t0", 0],
+      ["t1", 1],
+    ] as const;
+    expect(broken(checkHistory(history({ accepted, nodes })))).toEqual(["passed"]);
+    expect(broken(checkHistory(history({ accepted, nodes, harness: [killed("n1", 3)] })))).toEqual([]);
+    const inOrder = { ...nodes, n2: [{ id: "t1", seq: 1, fence: 5, at: [17, 18] as const }] };
+    expect(broken(checkHistory(history({ accepted, nodes: inOrder })))).toEqual([]);
+  });
+
   test("two attempts at the same time on two nodes", () => {
     const verdict = checkHistory(
       history({
