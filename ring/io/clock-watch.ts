@@ -23,13 +23,16 @@ export class ClockWatch {
     this.#ahead = clocks.uptimeMs() - this.#lookedAt;
   }
 
-  /** True once after each suspend of more than a second. `nowMs` is monotonic. */
+  /** True once after suspends that come to more than a second. `nowMs` is monotonic. */
   suspended(nowMs: number): boolean {
-    if (nowMs - this.#lookedAt < LOOK_MS) return false;
+    const passed = nowMs - this.#lookedAt;
+    if (passed < LOOK_MS) return false;
     this.#lookedAt = nowMs;
     const ahead = this.#clocks.uptimeMs() - nowMs;
     const jumped = Math.abs(ahead - this.#ahead) > SUSPEND_MS;
-    this.#ahead = ahead; // a slow drift between the two is no suspend
+    // A slow drift between the two is no suspend; short suspends add up.
+    const drift = jumped ? Number.POSITIVE_INFINITY : passed * DRIFT;
+    this.#ahead = Math.min(Math.max(ahead, this.#ahead - drift), this.#ahead + drift);
     return jumped;
   }
 }
@@ -37,3 +40,5 @@ export class ClockWatch {
 /** A suspend goes unnoticed for this much of the monotonic clock at most, if the node does anything at all. */
 const LOOK_MS = 20;
 const SUSPEND_MS = 1_000;
+/** How fast the clocks may part by themselves: the system adjusts both, and by less than this. */
+const DRIFT = 0.002;
