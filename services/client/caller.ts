@@ -17,6 +17,8 @@ export interface CallerOptions {
   readonly addresses: () => readonly string[];
   readonly channel: (address: string) => Client;
   readonly metadata: () => Metadata;
+  /** One of `addresses` could not be reached. */
+  readonly missed: () => void;
 }
 
 export interface CallOptions {
@@ -35,6 +37,8 @@ interface Reached {
 
 export class Caller {
   readonly #options: CallerOptions;
+  /** Addresses that did not answer when they were last tried. */
+  readonly #silent = new Set<string>();
 
   constructor(options: CallerOptions) {
     this.#options = options;
@@ -138,25 +142,39 @@ export class Caller {
     const { signal } = options;
     const end = performance.now() + (options.deadlineMs ?? DEADLINE_MS);
     let last: RingError | undefined;
-    const failed = (error: RingError): void => {
-      last = error;
-    };
     for (let round = 0; ; round++) {
-      const addresses = options.address === undefined ? this.#options.addresses() : [options.address];
+      const addresses = options.address === undefined ? this.#inOrder() : [options.address];
       for (const address of addresses) {
         if (signal?.aborted) throw cancelled();
         const left = end - performance.now();
         if (left <= 0) break;
         const ready = await isReady(this.#options.channel(address), left);
         if (signal?.aborted) throw cancelled();
-        if (ready) yield { address, leftMs: Math.max(1, end - performance.now()), failed };
-        else last = new RingError("NO_OWNER", `${address} does not answer`);
+        const failed = (error: RingError): void => {
+          last = error;
+          this.#silent.add(address);
+          if (options.address === undefined) this.#options.missed();
+        };
+        if (!ready) failed(new RingError("NO_OWNER", `${address} does not answer`));
+        else {
+          this.#silent.delete(address);
+          yield { address, leftMs: Math.max(1, end - performance.now()), failed };
+        }
       }
       const pause = Math.min(1_000, 50 * 2 ** Math.min(round, 5));
       if (performance.now() + pause >= end) throw last ?? new RingError("DEADLINE", "no node answered in time");
       await delay(pause, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
       if (signal?.aborted) throw cancelled();
     }
+  }
+
+  /** Each silent one costs every call its time, so they come last. */
+  #inOrder(): readonly string[] {
+    const addresses = this.#options.addresses();
+    for (const address of this.#silent) if (!addresses.includes(address)) this.#silent.delete(address);
+    if (this.#silent.size === 0) return addresses;
+    const isSilent = (address: string): boolean => this.#silent.has(address);
+    return [...addresses.filter((address) => !isSilent(address)), ...addresses.filter(isSilent)];
   }
 
   #once<Reply>(

@@ -69,6 +69,8 @@ export class RingClient implements AsyncDisposable {
   readonly #caller: Caller;
   readonly #submitter: Submitter;
   #refreshing: Promise<void> | undefined;
+  /** When it was last asked how the ring is. */
+  #askedAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(options: ConnectOptions) {
@@ -88,6 +90,7 @@ export class RingClient implements AsyncDisposable {
       addresses: () => this.#addresses(),
       channel: (address) => this.#links.channel(address),
       metadata,
+      missed: () => void this.#refresh(), // it is down or elsewhere: who only asks hears of that by no frame
     });
     this.#submitter = new Submitter({
       streamFor: (hash) => this.#streamFor(hash),
@@ -279,6 +282,7 @@ export class RingClient implements AsyncDisposable {
 
   #addresses(): readonly string[] {
     if (this.#onlySeeds) return this.#seeds;
+    if (performance.now() - this.#askedAt > STALE_MS) void this.#refresh();
     return [...new Set([...this.#map.addresses, ...this.#seeds])];
   }
 
@@ -287,7 +291,9 @@ export class RingClient implements AsyncDisposable {
   }
 
   #refresh(): Promise<void> {
-    this.#refreshing ??= this.cluster
+    if (this.#refreshing !== undefined) return this.#refreshing;
+    this.#askedAt = performance.now();
+    this.#refreshing = this.cluster
       .ring({ deadlineMs: REFRESH_MS })
       .then(
         (ring) => {
@@ -327,3 +333,5 @@ const SUBMIT_MS = 30_000;
 const WAIT_MS = 30_000;
 const WAIT_MOST_MS = 600_000;
 const REFRESH_MS = 1_000;
+/** Nodes may move, one after the other, behind the back of who only ever asks one of them. */
+const STALE_MS = 60_000;

@@ -3,7 +3,6 @@
  * at seeded moments that may fall together.
  */
 
-import type { StageRequest } from "../../proto/messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { RingClient } from "../../services/client/ring-client.ts";
 import type { HistoryWriter } from "../../services/history/writer.ts";
@@ -25,6 +24,10 @@ export interface Scene {
   /** Over which the load lasts. */
   readonly spanMs: number;
   readonly say: (line: string) => void;
+  /** Nodes to which something is being done. */
+  readonly busy: Set<string>;
+  /** What a node starts with so that it finds the others; absent: those that run. */
+  readonly seedsOf?: (name: string) => { readonly seeds: readonly string[]; readonly extra: readonly string[] };
 }
 
 export function planFaults(scene: Scene): readonly Fault[] {
@@ -41,26 +44,30 @@ export function planFaults(scene: Scene): readonly Fault[] {
       run: () => killAndRestart(scene, victim, downMs),
     },
     { name: "join n4", atMs: moment(), run: () => join(scene, "n4") },
-    { name: `leave ${leaver}`, atMs: moment(), run: () => commitChange(scene, { leave: leaver }) },
+    { name: `leave ${leaver}`, atMs: moment(), run: () => leave(scene, leaver) },
   ];
   return faults.sort((a, b) => a.atMs - b.atMs);
 }
 
-async function killAndRestart({ lab, history, say }: Scene, name: string, downMs: number): Promise<void> {
+export async function killAndRestart(
+  { lab, history, say, seedsOf }: Scene,
+  name: string,
+  downMs: number,
+): Promise<void> {
   if (!lab.names().includes(name)) return say(`${name} has left already`);
   const { pid } = lab.node(name);
   const dying = lab.kill(name);
   history.killed(pid); // right after the signal
   await dying;
   await new Promise((resolve) => setTimeout(resolve, downMs));
-  await lab.start(name, { autoJoin: false, deadlineMs: 60_000 }).catch((error: unknown) => {
+  await lab.start(name, { autoJoin: false, deadlineMs: 60_000, ...seedsOf?.(name) }).catch((error: unknown) => {
     // A member that left while it was down has nothing to come back to, and ends as soon as it learns that.
     say(`${name} did not come back: ${String(error)}`);
   });
 }
 
-async function join(scene: Scene, name: string): Promise<void> {
-  await scene.lab.start(name, { autoJoin: false });
+export async function join(scene: Scene, name: string): Promise<void> {
+  await scene.lab.start(name, { autoJoin: false, ...scene.seedsOf?.(name) });
   await waitUntil(
     `${name} is seen`,
     async () => {
@@ -78,8 +85,9 @@ async function join(scene: Scene, name: string): Promise<void> {
   await commitStaged(scene);
 }
 
-async function commitChange(scene: Scene, change: StageRequest): Promise<void> {
-  await waitUntil("the change is staged", () => tried(() => scene.client.cluster.stage(change, CALL)), CHANGE_MS);
+export async function leave(scene: Scene, name: string): Promise<void> {
+  const staged = (): Promise<boolean> => tried(() => scene.client.cluster.stage({ leave: name }, CALL));
+  await waitUntil("the change is staged", staged, CHANGE_MS);
   await commitStaged(scene);
 }
 

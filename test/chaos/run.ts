@@ -1,7 +1,8 @@
 /**
- * Chaos: `npm run chaos -- --runs N [--tasks 50000] [--rate 5000] [--keys 1000] [--seed S] [--keep] [--store redis [--nodes 2]]`. Each run is a fresh ring of three
+ * Chaos: `npm run chaos -- --runs N [--tasks 50000] [--rate 5000] [--keys 1000] [--seed S] [--keep] [--hard | --store redis [--nodes 2]]`. Each run is a fresh ring of three
  * node processes under load, of which one is killed and restarted while a fourth joins and one leaves; then a program that
- * asks no node judges the histories that client and handlers wrote. With `--store redis` the nodes share a Redis, to which
+ * asks no node judges the histories that client and handlers wrote. With `--hard` a run has 40 s of load and a dozen faults
+ * (`hard-faults.ts`). With `--store redis` the nodes share a Redis, to which
  * and for which things go wrong (`redis-faults.ts`), a run has 60 s of load, and the server's own log is judged as well.
  *
  * One line per run and a verdict at the end. Exit 1 if a promise was broken, or a run did not come to rest; the folder of
@@ -21,7 +22,8 @@ import type { Verdict } from "../../services/history/check.ts";
 import { HistoryWriter } from "../../services/history/writer.ts";
 import { Lab, waitUntil } from "../../services/lab/lab.ts";
 import { seededRandom } from "../simulation/random.ts";
-import { planFaults } from "./faults.ts";
+import { planFaults, type Scene } from "./faults.ts";
+import { fixedSeeds, planHardFaults } from "./hard-faults.ts";
 import type { LoadOptions, LoadReport } from "./load.ts";
 import { openRedisScene } from "./redis-faults.ts";
 import type { RedisLog } from "./redis-log.ts";
@@ -35,6 +37,8 @@ interface RunOptions {
   /** All nodes share a Redis, to which things happen, too. */
   readonly redis: boolean;
   readonly nodes: number;
+  /** Many faults a run. */
+  readonly hard: boolean;
 }
 
 interface RunResult {
@@ -70,7 +74,13 @@ async function runOnce(options: RunOptions): Promise<RunResult> {
     });
     using history = new HistoryWriter({ directory: historyDirectory, role: "harness" });
     const names = ["n1", "n2", "n3"].slice(0, options.nodes);
-    for (const name of names) await lab.start(name, redis && { flags: redis.flagsOf(name) });
+    const seeds = options.hard ? await fixedSeeds([...names, "n4", "n5"]) : undefined;
+    const seedsOf = seeds && startingWith(seeds);
+    for (const [index, name] of names.entries())
+      await lab.start(
+        name,
+        redis ? { flags: redis.flagsOf(name) } : seedsOf && { ...seedsOf(name), ...(index === 0 && { seeds: [] }) },
+      );
     await using client = connect({ addresses: lab.addresses });
     await waitUntil(
       "all are members at rest",
@@ -79,8 +89,17 @@ async function runOnce(options: RunOptions): Promise<RunResult> {
       START_MS,
     );
     const spanMs = (options.tasks / options.perSecond) * 1_000;
-    const scene = { lab, client, history, random: seededRandom(options.seed), spanMs, say };
-    const planned = redis?.plan(scene) ?? planFaults(scene);
+    const scene: Scene = {
+      lab,
+      client,
+      history,
+      random: seededRandom(options.seed),
+      spanMs,
+      say,
+      busy: new Set(),
+      ...(seedsOf && { seedsOf }),
+    };
+    const planned = redis?.plan(scene) ?? (options.hard ? planHardFaults(scene) : planFaults(scene));
     faults = planned.map(({ name, atMs }) => `${name} at ${(atMs / 1_000).toFixed(1)} s`);
     const load = startLoad({ ...options, addresses: lab.addresses, historyDirectory });
     await load.started;
@@ -213,10 +232,12 @@ async function main(): Promise<number> {
       seed: { type: "string", default: "1" },
       keep: { type: "boolean", default: false },
       store: { type: "string", default: "embedded" },
+      hard: { type: "boolean", default: false },
       nodes: { type: "string", default: "3" },
     },
   });
-  const usual = values.store === "redis" ? ON_REDIS : ON_DISKS;
+  const hard = values.hard && values.store !== "redis";
+  const usual = values.store === "redis" ? ON_REDIS : hard ? HARD : ON_DISKS;
   const [runs, keys, seed] = [values.runs, values.keys, values.seed].map(Number) as [number, number, number];
   const nodes = values.store === "redis" && values.nodes === "2" ? 2 : 3;
   const [tasks, perSecond] = [Number(values.tasks ?? usual.tasks), Number(values.rate ?? usual.perSecond)];
@@ -224,7 +245,15 @@ async function main(): Promise<number> {
   let accepted = 0;
   let attempts = 0;
   for (let run = 0; run < runs; run++) {
-    const result = await runOnce({ seed: seed + run, tasks, keys, perSecond, redis: values.store === "redis", nodes });
+    const result = await runOnce({
+      seed: seed + run,
+      tasks,
+      keys,
+      perSecond,
+      redis: values.store === "redis",
+      nodes,
+      hard,
+    });
     process.stdout.write(`${lineOf(result)}\n`);
     accepted += result.verdict?.accepted ?? 0;
     attempts += result.verdict?.attempts ?? 0;
@@ -237,11 +266,21 @@ async function main(): Promise<number> {
   return brokenRuns === 0 ? 0 : 1;
 }
 
+/** Each node keeps its gossip address, and is told those of the others. */
+function startingWith(seeds: ReadonlyMap<string, string>): NonNullable<Scene["seedsOf"]> {
+  return (name) => ({
+    seeds: [...seeds].flatMap(([other, address]) => (other === name ? [] : [address])),
+    extra: ["--gossip", seeds.get(name)!],
+  });
+}
+
 function beside(path: string): string {
   return join(dirname(fileURLToPath(import.meta.url)), path);
 }
 
 const ON_DISKS = { tasks: 50_000, perSecond: 5_000 };
+/** 40 s of load. */
+const HARD = { tasks: 80_000, perSecond: 2_000 };
 /** 60 s: the longest fault and its recovery fit several times. */
 const ON_REDIS = { tasks: 60_000, perSecond: 1_000 };
 const START_MS = 30_000;

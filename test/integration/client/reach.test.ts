@@ -4,8 +4,9 @@
  * Seen to fail with the first known address taken untried, and with signals looked at only when they abort.
  */
 
+import { setTimeout as delay } from "node:timers/promises";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { serviceDefinition } from "../../../proto/load.ts";
 import { MESSAGE_BYTES_MOST } from "../../../proto/submit-stream.ts";
 import type { RingError } from "../../../ring/errors.ts";
@@ -71,6 +72,39 @@ test("a run begins on the next node where the first is dead or frozen", async ()
     expect(run.accepted).toBe(600);
   }
   expect(pipes.chunks).toEqual([256, 256, 88, 256, 256, 88]);
+});
+
+test("a client that only asks finds the ring while its nodes move to other addresses, one after the other", async () => {
+  const nodes = await cluster(["n1", "n2", "n3"]);
+  const ring = connect({ addresses: nodes.map(({ api }) => api.address) });
+  clients.push(ring);
+  await ring.ready();
+  for (const { node, api } of nodes) {
+    await api.close({ graceMs: 0 });
+    const moved = await startApi({ node, bind: { host: "127.0.0.1", port: 0 }, log: quiet });
+    apis.push(moved);
+    for (const other of nodes) other.node.addresses.set(node.name, { grpc: moved.address, http: "" });
+    await vi.waitFor(
+      async () => {
+        const { nodes: known } = await ring.cluster.ring({ deadlineMs: 2_000 });
+        expect(known.map(({ grpcAddress }) => grpcAddress)).toContain(moved.address);
+      },
+      { timeout: 5_000 },
+    );
+    await delay(200); // what it learns by the way is not waited for
+  }
+  expect((await ring.cluster.ring({ deadlineMs: 2_000 })).nodes).toHaveLength(3);
+});
+
+test("a node that is frozen costs a client's calls their time once, not each of them", async () => {
+  await using hole = await blackHole();
+  const [only] = await cluster(["n1"]);
+  const ring = connect({ addresses: [hole.address, only!.api.address], onlyAddresses: true });
+  clients.push(ring);
+  await ring.cluster.ring();
+  const began = performance.now();
+  for (let call = 0; call < 5; call++) await ring.cluster.ring();
+  expect(performance.now() - began).toBeLessThan(900);
 });
 
 test("inputs of a run travel in messages that a node takes; one that fits none is refused, and the run goes on", async () => {
