@@ -3,22 +3,23 @@
  * and joining nodes among them; two join and two leave. Moments and victims are seeded, and any of it may fall together.
  */
 
-import { createServer } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { monotonicNow } from "../../services/history/line.ts";
 import { type Fault, join, killAndRestart, leave, type Scene } from "./faults.ts";
 
-/** Gossip addresses that stay with each node, so that nodes which come back find each other whoever else is down. */
-export async function fixedSeeds(names: readonly string[]): Promise<ReadonlyMap<string, string>> {
-  const servers = names.map(() => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.once("listening", resolve))));
-  const seeds = new Map(
-    names.map((name, index) => {
-      const address = servers[index]!.address();
-      return [name, `127.0.0.1:${typeof address === "object" ? address?.port : 0}`];
-    }),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return seeds;
+/** Addresses that stay with each node, as in most deployments: so those that come back find each other, and clients them. */
+export interface FixedAddresses {
+  readonly gossip: string;
+  readonly grpc: string;
+}
+
+export async function fixedAddresses(names: readonly string[]): Promise<ReadonlyMap<string, FixedAddresses>> {
+  const servers = names.flatMap(() => [createServer(), createServer()]).map((server) => server.listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const free = servers.map((server) => `127.0.0.1:${(server.address() as AddressInfo).port}`);
+  await Promise.all(servers.map((server) => once(server.close(), "close")));
+  return new Map(names.map((name, index) => [name, { gossip: free[2 * index]!, grpc: free[2 * index + 1]! }]));
 }
 
 export function planHardFaults(scene: Scene): readonly Fault[] {

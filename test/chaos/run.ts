@@ -23,7 +23,7 @@ import { HistoryWriter } from "../../services/history/writer.ts";
 import { Lab, waitUntil } from "../../services/lab/lab.ts";
 import { seededRandom } from "../simulation/random.ts";
 import { planFaults, type Scene } from "./faults.ts";
-import { fixedSeeds, planHardFaults } from "./hard-faults.ts";
+import { type FixedAddresses, fixedAddresses, planHardFaults } from "./hard-faults.ts";
 import type { LoadOptions, LoadReport } from "./load.ts";
 import { openRedisScene } from "./redis-faults.ts";
 import type { RedisLog } from "./redis-log.ts";
@@ -74,8 +74,8 @@ async function runOnce(options: RunOptions): Promise<RunResult> {
     });
     using history = new HistoryWriter({ directory: historyDirectory, role: "harness" });
     const names = ["n1", "n2", "n3"].slice(0, options.nodes);
-    const seeds = options.hard ? await fixedSeeds([...names, "n4", "n5"]) : undefined;
-    const seedsOf = seeds && startingWith(seeds);
+    const fixed = options.hard ? await fixedAddresses([...names, "n4", "n5"]) : undefined;
+    const seedsOf = fixed && startingWith(fixed);
     for (const [index, name] of names.entries())
       await lab.start(
         name,
@@ -266,11 +266,11 @@ async function main(): Promise<number> {
   return brokenRuns === 0 ? 0 : 1;
 }
 
-/** Each node keeps its gossip address, and is told those of the others. */
-function startingWith(seeds: ReadonlyMap<string, string>): NonNullable<Scene["seedsOf"]> {
+/** Each node keeps its addresses, and is told those of the others. */
+function startingWith(fixed: ReadonlyMap<string, FixedAddresses>): NonNullable<Scene["seedsOf"]> {
   return (name) => ({
-    seeds: [...seeds].flatMap(([other, address]) => (other === name ? [] : [address])),
-    extra: ["--gossip", seeds.get(name)!],
+    seeds: [...fixed].flatMap(([other, { gossip }]) => (other === name ? [] : [gossip])),
+    extra: ["--gossip", fixed.get(name)!.gossip, "--grpc", fixed.get(name)!.grpc],
   });
 }
 
