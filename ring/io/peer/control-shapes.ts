@@ -5,7 +5,9 @@
  */
 
 import * as v from "valibot";
-import { isErrorCode } from "../../errors.ts";
+import type { RingDocument } from "../../document.ts";
+import { validateDocument } from "../../document-check.ts";
+import { isErrorCode, RingError } from "../../errors.ts";
 import { type Brand, isAppName } from "../../ids.ts";
 import type { NodeMessage } from "../../node/messages.ts";
 
@@ -65,32 +67,18 @@ const stagedChange = v.variant("type", [
   v.object({ type: v.literal("set-weight"), name: nodeName, weight: count }),
   v.object({ type: v.literal("set-zone"), name: nodeName, zone: v.optional(word) }),
 ]);
-const perPartition = v.pipe(v.array(v.optional(nodeName)), v.maxLength(4_096));
+/** Whole or not at all: what a node learns it keeps, and reads again at its next start. */
 const document = v.pipe(
-  v.object({
-    version: v.literal(1),
-    ringId: word,
-    history: count,
-    epoch: count,
-    ringSize: v.pipe(
-      v.number(),
-      v.check((size) => size >= 8 && size <= 4_096 && Number.isInteger(Math.log2(size))),
-    ),
-    members: list(
-      v.object({ ...memberFields, status: v.picklist(["joining", "valid", "leaving", "exiting", "down"]) }),
-      4_096,
-    ),
-    voters: list(nodeName, 64),
-    owners: perPartition,
-    next: perPartition,
-    generations: list(count, 4_096),
-    stranded: list(stranded, 65_536),
-    staged: list(stagedChange, 64),
-    applied: list(word, 32),
+  v.unknown(),
+  v.rawTransform<unknown, RingDocument>(({ dataset, addIssue, NEVER }) => {
+    try {
+      return validateDocument(dataset.value);
+    } catch (error) {
+      if (!(error instanceof RingError)) throw error;
+      addIssue({ message: error.message });
+      return NEVER;
+    }
   }),
-  v.check((value) =>
-    [value.owners, value.next, value.generations].every((perPart) => perPart.length === value.ringSize),
-  ), // D1
 );
 
 const ballot = v.object({ round: count, member: nodeName, starts: count });

@@ -21,7 +21,7 @@ const document = documentOf(["n1", "n2"], {
     { type: "set-zone", name: "n1" as never },
   ],
   stranded: [
-    { partition: 3 as never, member: "n9" as never, memberId: "x" as never, generation: 4, where: { type: "away" } },
+    { partition: 3 as never, member: "n2" as never, memberId: "x" as never, generation: 4, where: { type: "away" } },
   ],
 });
 const envelope = { ringId: "r" as never, history: 1, memberId: "m" as never, starts: 3, run: 123_456_789 };
@@ -277,6 +277,39 @@ describe("frames", () => {
     );
     expect(messages.length).toBe(2);
     expect(garbage).toBe(wrong.length);
+  });
+
+  test("P7: a document that no node could read back from its disk is dropped, wherever it stands", () => {
+    const [first, second] = document.members;
+    const wrong: readonly object[] = [
+      { ...document, voters: [] },
+      { ...document, voters: ["n9"] },
+      { ...document, owners: document.owners.map(() => "n9") },
+      { ...document, next: document.owners.map(() => "n1") },
+      { ...document, members: [second, first] },
+      { ...document, members: [first, { ...second, id: first?.id }] },
+      { ...document, epoch: 0 },
+      { ...document, generations: document.generations.map(() => 2 ** 40) },
+      { ...document, stranded: [{ ...document.stranded[0], partition: 64 }] },
+      { ...document, stranded: [{ ...document.stranded[0], member: "n9" }] },
+    ];
+    const accepted = { ballot, consents: [] };
+    const register = { type: "register", for: "n1", as: "n2" };
+    const carriers: readonly ((document: object) => object)[] = [
+      (document) => ({ type: "document", document }),
+      (document) => ({ ...register, message: { ...envelope, type: "document", document } }),
+      (document) => ({
+        ...register,
+        message: { ...envelope, type: "accept", epoch: 8, vote: { ...accepted, document } },
+      }),
+      (document) => ({ type: "answer", askId: 1, answer: { type: "document", document } }),
+    ];
+    for (const carry of carriers) {
+      const { messages, garbage } = decodeFrame(
+        joinFrame([document, ...wrong].map((told) => encodeMessage(carry(told) as never))),
+      );
+      expect([messages.length, garbage]).toEqual([1, wrong.length]);
+    }
   });
 
   test("cut-off, flipped and random bytes never throw", () => {
