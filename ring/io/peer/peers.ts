@@ -30,7 +30,7 @@ export interface PeerLog {
 }
 
 export interface Peers extends AsyncDisposable {
-  /** False: no link, the queue is full, or the message is too large; it will not arrive. The first message to a peer dials. */
+  /** False: no link, the queue is full, or the message is too large; it will not arrive. The first message to a peer dials, if its address is known. */
   send(to: NodeName, message: NodeMessage): boolean;
   /** Keeps a link to each of these from now on, dialling again when it breaks. */
   connect(names: Iterable<NodeName>): void;
@@ -86,7 +86,12 @@ export function openPeers(options: PeersOptions): Peers {
   };
 
   return {
-    send: (to, message) => !closed && linkTo(to).send(message),
+    send: (to, message) => {
+      if (closed) return false;
+      // Whoever asks under a name that nobody else knows would be dialled for ever.
+      if (!links.has(to) && options.addressOf(to) === undefined) return false;
+      return linkTo(to).send(message);
+    },
     connect: (names) => {
       if (closed) return;
       for (const name of names) linkTo(name).connect();

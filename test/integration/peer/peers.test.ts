@@ -231,6 +231,13 @@ test("a peer that is pruned is not dialled again, and an unknown address is no l
   expect(a.peers.isUp(b.name)).toBe(false);
 });
 
+test("P5: answers to names whose address nobody knows leave no link that is dialled for ever", async () => {
+  const a = await start("a");
+  for (let index = 0; index < 100; index++) expect(a.peers.send(`stranger-${index}` as NodeName, pull(1))).toBe(false);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(a.links).toEqual([]);
+});
+
 test("garbage on the link is counted and dropped; the link stays", async () => {
   const a = await start("a");
   const b = await start("b");
