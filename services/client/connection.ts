@@ -18,7 +18,10 @@ export function credentialsOf(tls: ClientTls | undefined): ChannelCredentials {
   return credentials.createSsl(buffer(tls.rootCertificates), buffer(tls.privateKey), buffer(tls.certificateChain));
 }
 
+/** Throws `INVALID_ARGUMENT`, which does not show the token. */
 export function metadataOf(token: string | undefined): Metadata {
+  if (token !== undefined && !/^[ -~]*$/.test(token))
+    throw new RingError("INVALID_ARGUMENT", "token has characters that no header can carry, such as the end of a line");
   const metadata = new Metadata();
   if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
   return metadata;

@@ -50,7 +50,7 @@ export interface Submitted {
   readonly state: TaskState;
 }
 
-/** Connects when first used. */
+/** Connects when first used. Throws `INVALID_ARGUMENT` for a token or an address that cannot be one. */
 export function connect(options: ConnectOptions): RingClient {
   return new RingClient(options);
 }
@@ -77,7 +77,9 @@ export class RingClient implements AsyncDisposable {
     if (options.addresses.length === 0) throw new RingError("INVALID_ARGUMENT", "addresses is empty");
     this.#seeds = options.addresses;
     this.#onlySeeds = options.onlyAddresses ?? false;
+    if (options.addresses.includes("")) throw new RingError("INVALID_ARGUMENT", "an address is empty");
     const metadata = () => metadataOf(options.token);
+    metadata(); // now, and not out of each call
     this.#metadata = metadata;
     this.#links = new Links({
       credentials: credentialsOf(options.tls),
