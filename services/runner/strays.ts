@@ -7,7 +7,7 @@
  * S2  An error outside of any attempt is the node's own: it is given to `onForeign`, which is expected to stop the node.
  */
 
-import { AsyncLocalStorage } from "node:async_hooks";
+import { AsyncLocalStorage, AsyncResource } from "node:async_hooks";
 import type { Run } from "./run.ts";
 
 export type StrayKind = "unhandledRejection" | "uncaughtException";
@@ -77,15 +77,15 @@ export function listenForStrays(listener: StrayListener): Disposable {
 }
 
 /**
- * Catches what handlers throw in microtasks and immediates before the process sees it. A microtask's error reaches the
- * process after its context is gone; and after an error in an immediate, a `clearImmediate` of a later one of the same
- * turn makes Node's loop over them endless (both seen with Node 20).
+ * Catches what handlers throw in microtasks, immediates and finalizers before the process sees it. A microtask's error
+ * reaches the process after its context is gone, and a finalizer never had one; and after an error in an immediate, a
+ * `clearImmediate` of a later one of the same turn makes Node's loop over them endless (all seen with Node 20).
  */
 function watchQueues(onException: (error: unknown) => void): () => void {
-  const { queueMicrotask: microtask, setImmediate: immediate } = globalThis;
+  const { queueMicrotask: microtask, setImmediate: immediate, FinalizationRegistry: Finalizers } = globalThis;
+  const isNodes = (): boolean => runs.getStore() === undefined && fittings.getStore() === undefined;
   const caught = <Args extends readonly unknown[]>(callback: (...args: Args) => void): ((...args: Args) => void) => {
-    const isNodes = runs.getStore() === undefined && fittings.getStore() === undefined;
-    if (isNodes || typeof callback !== "function") return callback;
+    if (isNodes() || typeof callback !== "function") return callback;
     return (...args) => {
       try {
         callback(...args);
@@ -99,6 +99,11 @@ function watchQueues(onException: (error: unknown) => void): () => void {
     callback: (...args: Args) => void,
     ...args: Args
   ): NodeJS.Immediate => immediate(caught(callback), ...args);
+  const watchedFinalizers = new Proxy(Finalizers, {
+    construct: (target, [finalize, ...rest], made) =>
+      Reflect.construct(target, [isNodes() ? finalize : AsyncResource.bind(caught(finalize)), ...rest], made),
+  });
+  globalThis.FinalizationRegistry = watchedFinalizers;
   globalThis.queueMicrotask = watchedMicrotask;
   globalThis.setImmediate = Object.assign(watchedImmediate, { __promisify__: immediate.__promisify__ });
   // `promisify` finds the promise form under a symbol.
@@ -106,6 +111,7 @@ function watchQueues(onException: (error: unknown) => void): () => void {
   return () => {
     if (globalThis.queueMicrotask === watchedMicrotask) globalThis.queueMicrotask = microtask;
     if (globalThis.setImmediate === watchedImmediate) globalThis.setImmediate = immediate;
+    if (globalThis.FinalizationRegistry === watchedFinalizers) globalThis.FinalizationRegistry = Finalizers;
   };
 }
 

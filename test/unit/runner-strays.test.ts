@@ -1,4 +1,6 @@
 import { stat } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { defineApp, resident, type TaskHandler, task } from "../../services/app.ts";
 import type { BlockedLoop } from "../../services/runner/loop-watch.ts";
@@ -30,6 +32,9 @@ function watched(handler: TaskHandler, options = {}): Harness {
   h.runner.watchProcess((error) => foreign.push(error));
   return h;
 }
+
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
 
 const strayLines = (h: Harness) => h.lines.filter(({ message }) => message.includes("stray"));
 
@@ -116,6 +121,32 @@ describe("while the handler runs", () => {
     expect((await h.endOf(1)).outcome).toMatchObject({ type: "failed", error: { name: "ABORTED" } });
     await h.until(() => strayLines(h).length === 1, "the stray error");
     expect(foreign).toEqual([]);
+  });
+
+  test("P4: a throw in a finalizer that the handler made fails its own attempt", async () => {
+    using h = watched(async (_t, { signal }) => {
+      const finalizers = new FinalizationRegistry(() => {
+        throw new Error("lost");
+      });
+      (() => finalizers.register({}, 1))();
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      finalizers.unregister(finalizers); // alive until here
+    });
+    h.runner.start([attemptOf()]);
+    const finalized = (): boolean => {
+      collectGarbage();
+      return strayLines(h).length + foreign.length > 0;
+    };
+    await h.until(finalized, "the finalizer");
+    expect(foreign).toEqual([]);
+    expect((await h.endOf(1)).outcome).toMatchObject({ type: "failed", error: { message: "lost" } });
+  });
+
+  test("a finalizer of the node's own is left as it is", () => {
+    using _h = watched(() => {});
+    const finalizers = new FinalizationRegistry(() => {});
+    expect(finalizers).toBeInstanceOf(FinalizationRegistry);
+    expect(() => new FinalizationRegistry(1 as never)).toThrow(TypeError);
   });
 
   test("P4: a stray error of a resident aborts and fails that resident", async () => {
@@ -207,12 +238,13 @@ test("P4: clearing an immediate after another one threw does not hang the proces
   expect(cleared).toBe(true);
 });
 
-test("the process gets its own queueMicrotask and setImmediate back", () => {
-  const before = [globalThis.queueMicrotask, globalThis.setImmediate];
+test("the process gets its own queueMicrotask, setImmediate and FinalizationRegistry back", () => {
+  const globals = () => [globalThis.queueMicrotask, globalThis.setImmediate, globalThis.FinalizationRegistry];
+  const before = globals();
   const h = watched(() => {});
-  expect([globalThis.queueMicrotask, globalThis.setImmediate]).not.toEqual(before);
+  expect(globals()).not.toEqual(before);
   h[Symbol.dispose]();
-  expect([globalThis.queueMicrotask, globalThis.setImmediate]).toEqual(before);
+  expect(globals()).toEqual(before);
 });
 
 describe("a blocked event loop", () => {
