@@ -29,6 +29,8 @@ export interface PipeHost {
   settle(promise: PromiseLike<unknown>, call: Settled): void;
   pull(iterator: AsyncIterator<unknown>, call: Pulled): void;
   close(iterator: Iterator<unknown> | AsyncIterator<unknown>): void;
+  /** The same call, made in the async context of whoever asks now: a fitting's code. */
+  bound?(call: () => void): () => void;
   find(pipeline: string): Pipeline | undefined;
   /** Absent: no spans are made here; contexts are passed on. */
   readonly spans?: SpanHost | undefined;

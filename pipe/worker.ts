@@ -46,7 +46,7 @@ export class Worker implements Room, Runnable {
   readonly #time: WorkTime;
   #blockedMs = 0;
   #doneToken: Token | undefined = undefined;
-  #abort: AbortController | undefined = undefined;
+  #abort: { readonly signal: AbortSignal; readonly abort: () => void } | undefined = undefined;
   readonly #shared: Context | undefined;
   readonly #queueLimit: number;
   readonly #concurrency: number;
@@ -148,7 +148,12 @@ export class Worker implements Room, Runnable {
   }
 
   signal(): AbortSignal {
-    this.#abort ??= new AbortController();
+    if (this.#abort === undefined) {
+      const controller = new AbortController();
+      const abort = (): void => controller.abort();
+      // What listeners do is the doing of the fitting that asked for the signal.
+      this.#abort = { signal: controller.signal, abort: this.stage.run.node.host.bound?.(abort) ?? abort };
+    }
     return this.#abort.signal;
   }
 

@@ -6,6 +6,7 @@
  *     together until somebody waits for them, for a source of single outputs.
  */
 
+import { AsyncResource } from "node:async_hooks";
 import { randomBytes } from "node:crypto";
 import type { RingDocument } from "../../ring/document.ts";
 import { RingError } from "../../ring/errors.ts";
@@ -71,6 +72,7 @@ export class PipeEngine implements Disposable {
       settle,
       pull: (iterator, call) => this.#pull(iterator, call),
       close: closeIterator,
+      bound: (call) => AsyncResource.bind(call),
       find: (name) => options.find(name) ?? this.#local.get(name),
       spans: options.onSpan === undefined ? undefined : { newId, ended: options.onSpan },
     };

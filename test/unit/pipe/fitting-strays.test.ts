@@ -93,6 +93,36 @@ for (const [what, lose] of Object.entries(ESCAPES)) {
   });
 }
 
+test("P4: a listener of a fitting's signal that throws is told as its fitting's", async () => {
+  const line = pipeline("line", [
+    fitting({
+      name: "odd",
+      process: (_input: number, { signal }) => {
+        signal.addEventListener("abort", () => {
+          throw new Error("in the listener");
+        });
+        return never;
+      },
+    }),
+  ]);
+  const watched = watchFittings((stray) => strays.push(stray));
+  using engine: PipeEngine = new PipeEngine({
+    self: "n1" as NodeName,
+    ringSize: 8,
+    find: () => watched(line),
+    send: () => false,
+    outside: outsideFittings,
+  });
+  const run = engine.run<number, unknown>("line", { sink: "drain" });
+  await run.send(1);
+  await new Promise((resolve) => setImmediate(resolve));
+  engine.cancel(run.id);
+  expect((await run.report()).state).toBe("cancelled");
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(foreign).toEqual([]);
+  expect(strays).toMatchObject([{ fitting: "odd", run: run.id, error: { message: "in the listener" } }]);
+});
+
 test("what the code of a fitting makes the engine do is not in its context", async () => {
   const seen: unknown[] = [];
   const broken = new Error("a bug of the engine");
