@@ -8,6 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
+import { parseRedisAddress } from "../../ring/io/store/redis/address.ts";
+import { RedisLink } from "../../ring/io/store/redis/link.ts";
 import { openRedisStore } from "../../ring/io/store/redis/store.ts";
 import type { RowChange } from "../../ring/store.ts";
 import { builtFile, waitUntil } from "../../services/lab/lab.ts";
@@ -43,6 +45,27 @@ describe.skipIf(!redisThere())("kinds of Redis", () => {
     } finally {
       for (const server of servers) await server[Symbol.asyncDispose]();
     }
+  });
+
+  test("P1: nothing is ever written to another database than the one that was named", async () => {
+    await using redis = await RedisServer.open({ settings: ["--databases", "4", "--lua-time-limit", "2500"] });
+    await using store = await openRedisStore({ address: `${redis.url}/3` });
+    const term = await store.open(0 as Partition, { history: 1, generation: 1 });
+    // While a long script runs new connections are let in, and cannot choose their database.
+    const busy = new RedisLink(parseRedisAddress(redis.url), "busy");
+    const script = busy.call("eval", ["while true do end", 0], 60_000).catch(() => undefined);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const committed = store.commit([{ partition: 0 as Partition, term, changes: [put("a")] }]);
+    const opened = store.open(1 as Partition, { history: 1, generation: 1 });
+    await new Promise((resolve) => setTimeout(resolve, 4_000)); // a call has given its connection up meanwhile
+    await redis.ask("script", "kill");
+    await script;
+    busy.close();
+    expect(await committed).toEqual({ refused: [] });
+    await opened;
+    expect(String(await redis.ask("info", "keyspace"))).toMatch(/^# Keyspace\r\ndb3:keys=2,[^\n]*\n$/);
+    const beyond = openRedisStore({ address: `${redis.url}/4`, connectDeadlineMs: 10_000 });
+    await expect(beyond).rejects.toThrow(/DB index is out of range/);
   });
 
   test("P1: sentinels replace a master that was killed, and the store goes on with the new one", async () => {

@@ -5,6 +5,7 @@
  * L1  Every call ends within its deadline, whatever the server or the network does. A call that ran into it takes the
  *     connection down, as what stands behind it would wait as well.
  * L2  Nothing is sent again from here: whether a call may be repeated is for its caller to know.
+ * L3  Nothing is sent on a connection that could not choose its database: it would go to database 0.
  */
 
 import { createHash } from "node:crypto";
@@ -55,6 +56,8 @@ export class RedisLink {
   #client: Redis | Cluster;
   #closed = false;
   #lastError = "not connected yet";
+  /** L3: the server has no such database. */
+  #refusal: RedisTrouble | undefined;
   /** When the answer to the newest call that was answered came. */
   answeredAt: number = performance.now();
 
@@ -151,7 +154,7 @@ export class RedisLink {
       };
       const timer = setTimeout(() => {
         this.#waiting.delete(done);
-        reject(new RedisTrouble("again", `no connection: ${this.#lastError}`));
+        reject(this.#refusal ?? new RedisTrouble("again", `no connection: ${this.#lastError}`));
       }, deadlineMs);
       this.#waiting.add(done);
     });
@@ -200,14 +203,25 @@ export class RedisLink {
     } else {
       client = new Redis({ ...shared, host: hosts[0]!.host, port: hosts[0]!.port, db: database, retryStrategy });
     }
+    let isElsewhere = false;
+    client.on("connect", () => {
+      isElsewhere = false;
+    });
     client.on("error", (error: Error) => {
       this.#lastError = error.message === "" ? String((error as NodeJS.ErrnoException).code) : error.message;
+      if (!isOfSelect(error) || client !== this.#client) return;
+      const trouble = troubleOf(error);
+      if (trouble.kind === "refused") this.#refusal = trouble;
+      isElsewhere = true;
+      client.disconnect(true); // L3
     });
     client.on("close", () => {
       if (client === this.#client && kind !== "cluster") this.#failAll(`the connection broke: ${this.#lastError}`);
     });
     client.on("ready", () => {
-      if (client === this.#client) for (const done of [...this.#waiting]) done();
+      if (client !== this.#client || isElsewhere) return;
+      this.#refusal = undefined;
+      for (const done of [...this.#waiting]) done();
     });
     return client;
   }
@@ -238,6 +252,11 @@ export function troubleOf(error: unknown): RedisTrouble {
 /** The server that answers is no longer the one that writes go to. */
 function isMoved(message: string): boolean {
   return /(^|-)READONLY /.test(message) || message.startsWith("UNBLOCKED");
+}
+
+/** The client tells of it as of any error, and goes on. */
+function isOfSelect(error: Error): boolean {
+  return (error as { readonly command?: { readonly name?: string } }).command?.name === "select";
 }
 
 /** As `RingError`, for callers of the store. */
