@@ -75,7 +75,37 @@ describe.skipIf(!redisThere())("the lease in Redis", () => {
     await waitUntil("the second holds it", () => second.grants > 0, 5_000);
   });
 
-  function holder(options: { readonly prefix: string; readonly memberId: string; readonly olderMs?: number }): Holder {
+  test("P8: why there is none is said: it is a replica, another has it", async () => {
+    await using replica = await RedisServer.open({ settings: ["--replicaof", "127.0.0.1", String(redis.port)] });
+    await using beside = new Holder({ url: replica.url, prefix: "replica", memberId: "a" });
+    await using first = holder({ prefix: "said", memberId: "a" });
+    await waitUntil("the first holds it", () => first.grants > 0, 5_000);
+    await using second = holder({ prefix: "said", memberId: "b" });
+    await waitUntil("both say it", () => beside.said.length > 0 && second.said.length > 0, 10_000);
+    expect(beside.said).toEqual([expect.stringMatching(/READONLY/)]);
+    expect(second.said).toEqual([expect.stringMatching(/another directory of node n1/)]);
+    expect(first.said).toEqual([]);
+  });
+
+  test("P1: a disk too full to remember the store costs no node: it is remembered when there is room, and held then", async () => {
+    let isFull = true;
+    await using watched = holder({
+      prefix: "full",
+      memberId: "a",
+      remember: async () => {
+        if (isFull) throw Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });
+      },
+    });
+    await waitUntil("it is said", () => watched.said.length > 0, 10_000);
+    expect({ said: watched.said, grants: watched.grants }).toEqual({
+      said: [expect.stringMatching(/ENOSPC/)],
+      grants: 0,
+    });
+    isFull = false;
+    await waitUntil("it is held", () => watched.grants > 0, 5_000);
+  });
+
+  function holder(options: Omit<HolderOptions, "url">): Holder {
     return new Holder({ ...options, url: redis.url });
   }
 });
@@ -83,22 +113,21 @@ describe.skipIf(!redisThere())("the lease in Redis", () => {
 const P = 7 as Partition;
 const FIRST = { history: 1, generation: 1 };
 
+interface HolderOptions {
+  readonly url: string;
+  readonly prefix: string;
+  readonly memberId: string;
+  readonly olderMs?: number;
+  readonly remember?: () => Promise<void>;
+}
+
 class Holder implements AsyncDisposable {
   grants = 0;
   broken: RingError | undefined;
+  readonly said: string[] = [];
   readonly #lease: RedisLease;
 
-  constructor({
-    url,
-    prefix,
-    memberId,
-    olderMs,
-  }: {
-    readonly url: string;
-    readonly prefix: string;
-    readonly memberId: string;
-    readonly olderMs?: number;
-  }) {
+  constructor({ url, prefix, memberId, olderMs, remember }: HolderOptions) {
     this.#lease = new RedisLease({
       address: parseRedisAddress(`${url}/?prefix=${prefix}`),
       member: "n1" as NodeName,
@@ -107,7 +136,7 @@ class Holder implements AsyncDisposable {
       storeId: undefined,
       ringId: () => "ring",
       newStoreId: () => "0".repeat(32),
-      remember: async () => {},
+      remember: remember ?? (async () => {}),
       onLease: () => {
         this.grants++;
       },
@@ -115,7 +144,7 @@ class Holder implements AsyncDisposable {
         this.broken = error;
       },
       ...(olderMs === undefined ? {} : { olderMs }),
-      log: { warn: () => {} },
+      log: { warn: (fields) => void this.said.push(String((fields as { readonly detail: string }).detail)) },
     });
     this.#lease.start();
   }

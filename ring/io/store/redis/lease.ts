@@ -14,8 +14,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../../../errors.ts";
 import type { NodeName } from "../../../ids.ts";
 import type { SeatFound } from "../../../node/effects.ts";
+import { isDiskFull } from "../../files.ts";
 import type { RedisAddress } from "./address.ts";
-import { RedisLink, RedisTrouble, scriptOf } from "./link.ts";
+import { asRingError, RedisLink, RedisTrouble, scriptOf } from "./link.ts";
 import { RELEASE, RENEW } from "./scripts.ts";
 import { seatFound } from "./seat.ts";
 
@@ -27,7 +28,7 @@ export async function checkStoreId(link: RedisLink, prefix: string, storeId: str
       if (String(found) === storeId) return;
       throw new RingError("STORE_BROKEN", found === null ? EMPTY : OTHER);
     } catch (error) {
-      if (!(error instanceof RedisTrouble) || error.kind !== "again") throw error;
+      if (!(error instanceof RedisTrouble) || error.kind !== "again") throw asRingError(error);
       await delay(RETRY_MS);
     }
   }
@@ -70,7 +71,9 @@ export class RedisLease implements AsyncDisposable {
   #confirmed = 0;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
-  #refusedSaid = false;
+  /** When it was asked for with success; at first, since when it is wanted. */
+  #heldAt: number = performance.now();
+  #isSaid = false;
 
   constructor(options: RedisLeaseOptions) {
     this.#options = options;
@@ -104,11 +107,9 @@ export class RedisLease implements AsyncDisposable {
     try {
       if (ring !== undefined) await this.#ask(ring, askedAt);
     } catch (error) {
-      if (!(error instanceof RedisTrouble)) throw error;
-      if (error.kind === "refused" && !this.#refusedSaid) {
-        this.#refusedSaid = true;
-        this.#options.log.warn({ detail: error.message }, "Redis refuses the lease");
-      }
+      // A full disk is no fault: nothing was reported, and the id is remembered later (reliability rule 8).
+      if (!(error instanceof RedisTrouble) && !isDiskFull(error)) throw error;
+      this.#without(error.message, { isFinal: error instanceof RedisTrouble && error.kind === "refused" });
     }
     if (this.#closed) return;
     const sooner = this.#confirmed === 0 || performance.now() - askedAt > everyMs;
@@ -132,16 +133,25 @@ export class RedisLease implements AsyncDisposable {
     const stepBackMs = (this.#confirmed - Number(beat)) * leaseMs * RENEW_SHARE;
     if (this.#confirmed > 0 && Number(beat) < this.#confirmed && stepBackMs > (this.#options.olderMs ?? OLDER_MS))
       return this.#broken(OLDER);
-    if (verdict === "1") return; // Another directory of the same name: its lease has to run out.
+    // Its lease has to run out.
+    if (verdict === "1") return this.#without(`another directory of node ${member} holds it`, { isFinal: false });
     if (this.#storeId === undefined) {
       await this.#options.remember(id!);
       this.#storeId = id;
     }
     this.#confirmed = this.#beat;
-    this.#refusedSaid = false;
+    this.#heldAt = askedAt;
+    this.#isSaid = false;
     const others: NodeName[] = [];
     for (let at = 0; at < nodes.length; at += 2) if (Number(nodes[at + 1]) > 0) others.push(nodes[at] as NodeName);
     this.#options.onLease(askedAt + leaseMs, others, seatFound([seatOf, holder, token, held].map(String)));
+  }
+
+  /** Said once, and not for what passes before the lease is over. */
+  #without(detail: string, { isFinal }: { readonly isFinal: boolean }): void {
+    if (this.#isSaid || (!isFinal && performance.now() - this.#heldAt < this.#options.leaseMs)) return;
+    this.#isSaid = true;
+    this.#options.log.warn({ detail }, "no lease from Redis: no task starts before there is one");
   }
 
   #broken(why: string): void {
