@@ -44,7 +44,7 @@ export async function start(run: StartRun): Promise<number> {
   try {
     host = await startHost({ ...plan, apps, ...(run.log === undefined ? {} : { logTo: run.log }) });
   } catch (error) {
-    throw portTaken(error, plan) ?? error;
+    throw refusalOf(error, plan) ?? error;
   } finally {
     clearTimeout(waiting);
   }
@@ -76,6 +76,8 @@ export function planStart(settings: Settings): StartPlan {
   refuseOpenBinds(binds, settings.toggle("insecure-bind"));
   const ringSize = settings.integer("ring-size", { least: 8, most: 4_096 })!;
   if (!isRingSize(ringSize)) throw usage(`--ring-size ${ringSize}: expected a power of two from 8 to 4096`);
+  const data = settings.text("data") ?? join(".taskring", name);
+  if (data === "") throw usage("--data is empty: expected a directory");
   const zone = settings.text("zone");
   const machine = settings.text("machine");
   const advertise = advertised(settings.list("advertise"));
@@ -84,7 +86,7 @@ export function planStart(settings: Settings): StartPlan {
   const gossipLabel = settings.text("gossip-label");
   return {
     name,
-    data: settings.text("data") ?? join(".taskring", name),
+    data,
     ...(store === "embedded" ? {} : { store }),
     join: settings.list("join").map((text) => parseHostPort(text, { flag: "--join", fallback: defaultOf("gossip") })),
     ...binds,
@@ -173,9 +175,25 @@ async function explainWait(data: string, remark: (line: string) => void): Promis
     );
 }
 
-function portTaken(error: unknown, plan: StartPlan): CliError | undefined {
-  const { code, port, syscall, cause } = error as NodeJS.ErrnoException & { port?: number };
-  if (error instanceof RingError && cause !== undefined) return portTaken(cause, plan);
+/** What a start ran into outside of this program, with its remedy. */
+export function refusalOf(error: unknown, plan: Pick<StartPlan, "data" | BindKind>): CliError | undefined {
+  const { code, port, path, syscall, cause } = error as NodeJS.ErrnoException & { port?: number };
+  // What names a file says already which it is.
+  if (error instanceof RingError)
+    return cause === undefined || (cause as NodeJS.ErrnoException).path !== undefined
+      ? undefined
+      : refusalOf(cause, plan);
+  if (path !== undefined && UNUSABLE.has(code ?? "")) {
+    return new CliError(
+      "INVALID_ARGUMENT",
+      `the data directory ${plan.data} cannot be used: ${(error as Error).message}`,
+      {
+        exit: EXIT.usage,
+        hint: "--data names a directory that this user may write to, or the place of a new one",
+        cause: error,
+      },
+    );
+  }
   if (code === "EADDRNOTAVAIL" || code === "EACCES") {
     return new CliError("INVALID_ARGUMENT", `cannot listen: ${(error as Error).message}`, {
       exit: EXIT.usage,
@@ -251,6 +269,8 @@ async function until(holds: () => boolean, withinMs: number): Promise<void> {
 
 type BindKind = "grpc" | "http" | "gossip";
 const BINDS: readonly BindKind[] = ["grpc", "http", "gossip"];
+/** Of a path that leads to no directory, or to one of somebody else. */
+const UNUSABLE: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROFS", "EEXIST", "ENOTDIR", "EISDIR", "ELOOP"]);
 const LOOK_MS = 5;
 /** The ready line comes after this time even if the node cannot serve yet: it says what it waits for. */
 const READY_MS = 2_000;

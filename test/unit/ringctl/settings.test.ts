@@ -8,7 +8,8 @@ import { isLoopback, parseHostPort } from "../../../cli/address.ts";
 import { parseDuration, showDuration } from "../../../cli/duration.ts";
 import { CliError } from "../../../cli/exit-codes.ts";
 import { Settings } from "../../../cli/settings.ts";
-import { openBindsOf, planStart } from "../../../cli/start.ts";
+import { openBindsOf, planStart, refusalOf } from "../../../cli/start.ts";
+import { RingError } from "../../../ring/errors.ts";
 
 let cwd = "";
 beforeEach(() => {
@@ -75,6 +76,26 @@ describe("settings", () => {
 });
 
 describe("a start", () => {
+  test("a data directory that cannot be used is not taken for a port, nor for a bug", () => {
+    const plan = planStart(settings({ name: "a", data: "/srv/a" }));
+    for (const [code, syscall] of [
+      ["EACCES", "mkdir"],
+      ["EROFS", "open"],
+      ["EEXIST", "mkdir"],
+    ]) {
+      const error = Object.assign(new Error(`${code}: no, ${syscall} '/srv/a'`), { code, syscall, path: "/srv/a" });
+      expect(refusalOf(error, plan)).toMatchObject({ exit: 2, message: expect.stringContaining("directory /srv/a") });
+    }
+    const keys = Object.assign(new Error("EACCES"), { code: "EACCES", syscall: "open", path: "/srv/keys.json" });
+    expect(refusalOf(new RingError("INVALID_ARGUMENT", "the keys", { cause: keys }), plan)).toBeUndefined();
+    const low = Object.assign(new Error("EACCES: listen"), { code: "EACCES", syscall: "listen", port: 80 });
+    expect(refusalOf(low, plan)).toMatchObject({ exit: 2, message: expect.stringContaining("cannot listen") });
+  });
+
+  test("no data directory is made where none was named", () => {
+    expect(() => planStart(settings({ name: "a", data: "" }))).toThrow(/--data is empty/);
+  });
+
   const refusal = (flags: Record<string, unknown>): CliError => {
     try {
       planStart(settings(flags));
