@@ -10,6 +10,7 @@ import { stat } from "node:fs/promises";
 import { extname, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { RingError } from "../../ring/errors.ts";
+import { describe } from "../runner/outcome.ts";
 import { type App, isApp } from "./shapes.ts";
 
 /** Gives the exports of a module by its `file:` address. */
@@ -35,13 +36,28 @@ async function loadFile(path: string, importModule: ImportModule): Promise<reado
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) throw refuse(path, "no such file");
   if (!found.isFile()) throw refuse(path, "not a file");
-  let module: Readonly<Record<string, unknown>>;
+  let module: unknown;
   try {
-    module = (await importModule(pathToFileURL(path).href)) as Readonly<Record<string, unknown>>;
+    module = await settled(importModule(pathToFileURL(path).href));
   } catch (error) {
     throw await explain(path, error);
   }
-  return appsOf(path, module);
+  if (module === NEVER) throw refuse(path, "its top level awaits something that never settles");
+  return appsOf(path, module as Readonly<Record<string, unknown>>);
+}
+
+/** `NEVER` when nothing is left that could settle it: Node would end the process without a word. */
+async function settled<T>(promise: Promise<T>): Promise<T | typeof NEVER> {
+  let onIdle = (): void => {};
+  const idle = new Promise<typeof NEVER>((resolve) => {
+    onIdle = () => resolve(NEVER);
+  });
+  process.once("beforeExit", onIdle);
+  try {
+    return await Promise.race([promise, idle]);
+  } finally {
+    process.off("beforeExit", onIdle);
+  }
 }
 
 function appsOf(path: string, module: Readonly<Record<string, unknown>>): readonly App[] {
@@ -55,7 +71,7 @@ function appsOf(path: string, module: Readonly<Record<string, unknown>>): readon
 }
 
 async function explain(path: string, error: unknown): Promise<RingError> {
-  const message = error instanceof Error ? `${error.name}: ${error.message}` : `threw ${String(error)}`;
+  const message = error instanceof Error ? `${error.name}: ${error.message}` : `threw ${describe(error).message}`;
   const place = placeOf(error) ?? (error instanceof SyntaxError ? await syntaxErrorPlace(path) : undefined);
   const inside = place === undefined || place.file === path ? "" : ` (loaded by ${path})`;
   const at = place === undefined ? path : `${place.file}:${place.line}`;
@@ -108,6 +124,7 @@ function refuse(path: string, detail: string): RingError {
   return new RingError("INVALID_ARGUMENT", `${path}: ${detail}`);
 }
 
+const NEVER: unique symbol = Symbol("never");
 const EXTENSIONS: ReadonlySet<string> = new Set([".js", ".mjs", ".ts"]);
 const THIS_FILE = fileURLToPath(import.meta.url);
 const STACK_LINES = 50;

@@ -51,6 +51,16 @@ test("a file that throws while it loads is named with the line", async () => {
 
 test("a file that throws something odd is named", async () => {
   expect(await refusal(await file("odd.mjs", `throw "text";\n`))).toMatch(/odd\.mjs: threw text$/);
+  const bare = await file("bare.mjs", `throw Object.create(null);\n`);
+  expect(await refusal(bare)).toMatch(/bare\.mjs: threw something that has no text form$/);
+});
+
+test("a file whose top level waits for ever is named: its process ended without a word", async () => {
+  const path = await file("waits.mjs", `export const apps = [];\nawait new Promise(() => undefined);\n`);
+  const loading = refusal(path);
+  await import("node:timers/promises").then(({ setTimeout }) => setTimeout(50));
+  process.emit("beforeExit", 0); // as Node does when nothing is left to be done
+  expect(await loading).toMatch(/waits\.mjs: its top level awaits something that never settles$/);
 });
 
 test("a syntax error is named with the line", async () => {
