@@ -181,6 +181,14 @@ test("a newer format and a file that is no store are refused", async () => {
   }
 });
 
+test("a lock file that LMDB cannot open is a fault like others, and does not end the process", async () => {
+  const directory = join(temporaryDirectory(), "store");
+  await (await openEmbeddedStore({ directory }))[Symbol.asyncDispose]();
+  rmSync(join(directory, "lock.mdb"));
+  mkdirSync(join(directory, "lock.mdb"));
+  await expect(openEmbeddedStore({ directory })).rejects.toMatchObject({ code: "STORE_BROKEN", message: /lock\.mdb/ });
+});
+
 test("a store that was cut off or emptied is a fault, not a fresh start", async () => {
   const path = temporaryDirectory();
   const first = await openEmbeddedStore({ directory: path });

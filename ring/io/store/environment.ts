@@ -39,6 +39,7 @@ export async function openEnvironment(directory: string): Promise<Environment> {
   await makeDirectory(directory);
   try {
     await checkMetaPages(join(directory, "data.mdb"));
+    await (await openFile(join(directory, "lock.mdb"), "a+")).close(); // lmdb-js ends the process when it cannot
     const database: Database = open<Uint8Array, Uint8Array>({
       path: directory,
       noSubdir: false,
