@@ -12,7 +12,7 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { type FileHandle, open, statfs } from "node:fs/promises";
+import { type FileHandle, open, readdir, statfs } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import locks from "fs-native-extensions";
@@ -52,16 +52,18 @@ export interface DataDirectory extends AsyncDisposable {
 /**
  * Opens or makes the directory of the member `name` and locks it.
  * Throws `INVALID_ARGUMENT` that `isDirectoryInUse` knows, with the pid, while another process has it; also
- * `INVALID_ARGUMENT` when it belongs to another name or was written by a newer version.
+ * `INVALID_ARGUMENT` when it belongs to another name or was written by a newer version, `STORE_BROKEN` when its member's file
+ * or its lock is lost.
  */
 export async function openDirectory(path: string, options: { readonly name: NodeName }): Promise<DataDirectory> {
   const absolute = resolve(path);
   await makeDirectory(absolute);
-  const lock = await takeLock(absolute);
+  const lock = await takeLock(absolute, { isMade: (await readMember(absolute)) !== undefined });
   if (lock === undefined) throw await inUse(absolute);
   try {
     const known = await readMember(absolute);
     if (known === undefined) {
+      await refuseNameless(absolute);
       const member: MemberRecord = { version: MEMBER_VERSION, name: options.name, id: randomBytes(16).toString("hex") };
       await replaceFile(join(absolute, MEMBER), { content: async () => encodeJson(member) });
       return new LockedDirectory(absolute, lock, member, true);
@@ -79,12 +81,15 @@ export async function openDirectory(path: string, options: { readonly name: Node
   }
 }
 
-/** For adopters: the directory if its process is dead, undefined while it lives. Throws `NOT_FOUND` when it is no data directory. */
+/**
+ * For adopters: the directory if its process is dead, undefined while it lives. Throws `NOT_FOUND` when it is no data directory,
+ * `STORE_BROKEN` when its lock is gone.
+ */
 export async function tryLockDirectory(path: string): Promise<DataDirectory | undefined> {
   const absolute = resolve(path);
   const known = await readMember(absolute);
   if (known === undefined) throw new RingError("NOT_FOUND", `${absolute} is not a data directory`);
-  const lock = await takeLock(absolute);
+  const lock = await takeLock(absolute, { isMade: true });
   return lock && new LockedDirectory(absolute, lock, known, false);
 }
 
@@ -223,9 +228,20 @@ class LockedDirectory implements DataDirectory {
   }
 }
 
-/** The locked file, or undefined while another holds it. It is never deleted: two processes could then lock two files. */
-async function takeLock(path: string): Promise<FileHandle | undefined> {
-  const handle = await open(join(path, LOCK), "a+", 0o600);
+/**
+ * The locked file, or undefined while another holds it. It is never deleted: two processes could then lock two files. So one
+ * that is missing where it was made is no proof of anything (L1).
+ */
+async function takeLock(path: string, { isMade }: { readonly isMade: boolean }): Promise<FileHandle | undefined> {
+  const file = join(path, LOCK);
+  const handle = await open(file, isMade ? "r+" : "a+", 0o600).catch((error: NodeJS.ErrnoException) => {
+    throw error.code === "ENOENT"
+      ? new RingError(
+          "STORE_BROKEN",
+          `${file} was removed, so a process that serves the directory would go unnoticed: make an empty file of that name when there is none`,
+        )
+      : error;
+  });
   try {
     if (!locks.tryLock(handle.fd)) {
       await handle.close();
@@ -265,6 +281,16 @@ async function readMember(path: string): Promise<MemberRecord | undefined> {
   return member;
 }
 
+/** Rule 9: what a member has left behind is not taken by another. */
+async function refuseNameless(path: string): Promise<void> {
+  const left = (await readdir(path)).find((name) => LEFT_BEHIND.has(name));
+  if (left !== undefined)
+    throw new RingError(
+      "STORE_BROKEN",
+      `${join(path, MEMBER)} is lost, but ${left} is there: whose it is nobody knows`,
+    );
+}
+
 function parseJson<Schema extends v.GenericSchema>(
   schema: Schema,
   bytes: Uint8Array,
@@ -288,6 +314,8 @@ function markerFile(kind: MarkerKind): string {
 const LOCK = "lock";
 const MEMBER = "member.json";
 const MEMBER_VERSION = 1;
+/** Never there before the member's file. */
+const LEFT_BEHIND: ReadonlySet<string> = new Set(["register", "register-made", "store", "shared-store.json"]);
 const POLL_MS = 25;
 const DETAIL_LIMIT = 1000;
 

@@ -74,6 +74,31 @@ describe("data directory", () => {
     await (await openDirectory(path, { name: NAME })).release();
   });
 
+  test("a directory whose member file is lost is a fault, and gets no new identity", async () => {
+    const path = temporaryDirectory();
+    const directory = await openDirectory(path, { name: NAME });
+    await (await openRegisterFile(path, { memberId: directory.id })).write(Uint8Array.of(1));
+    await directory.release();
+    rmSync(join(path, "member.json"));
+    await expect(openDirectory(path, { name: NAME })).rejects.toMatchObject({
+      code: "STORE_BROKEN",
+      message: /is lost/,
+    });
+    expect(existsSync(join(path, "member.json"))).toBe(false);
+  });
+
+  test("P7: a lock file that somebody removed proves no death, and lets no second process in", async () => {
+    const path = temporaryDirectory();
+    const holder = await startHolder(path);
+    rmSync(join(path, "lock"));
+    await expect(tryLockDirectory(path)).rejects.toMatchObject({ code: "STORE_BROKEN", message: /was removed/ });
+    await expect(openDirectory(path, { name: NAME })).rejects.toMatchObject({ code: "STORE_BROKEN" });
+    expect(existsSync(join(path, "lock"))).toBe(false);
+    await kill(holder);
+    writeFileSync(join(path, "lock"), "");
+    await (await openDirectory(path, { name: NAME })).release();
+  });
+
   test("P7: a second process is refused and told which one has the directory", async () => {
     const path = temporaryDirectory();
     const holder = await startHolder(path);
