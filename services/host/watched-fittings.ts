@@ -3,7 +3,7 @@
  * node (P4): as `insideRun` does for handlers.
  */
 
-import { isGeneratorObject } from "node:util/types";
+import { isGeneratorObject, isPromise } from "node:util/types";
 import type { Fitting, Pipeline } from "../../pipe/fitting.ts";
 import { type FittingScope, insideFitting, type StrayKind } from "../runner/strays.ts";
 
@@ -48,13 +48,13 @@ function watch(pipeline: string, fitting: Fitting, onStray: (stray: FittingStray
     ...fitting,
     process: (input: never, context: never) => {
       const scope = inRun(context);
-      return iterated(scope, insideFitting(scope, process, input, context));
+      return watchedResult(scope, insideFitting(scope, process, input, context));
     },
     done:
       done &&
       ((context: never) => {
         const scope = inRun(context);
-        return iterated(scope, insideFitting(scope, done, context));
+        return watchedResult(scope, insideFitting(scope, done, context));
       }),
     start: start && (() => insideFitting(between, start)),
     archive: archive && ((state: never) => insideFitting(between, archive, state)),
@@ -66,13 +66,45 @@ interface Scope extends FittingScope {
   readonly run: string | undefined;
 }
 
-/** The body of a generator runs where it is asked for its next output. */
-function iterated(scope: Scope, result: unknown): unknown {
-  if (!isGeneratorObject(result)) return result;
-  const generator = result as Generator & AsyncGenerator;
-  const next = (): unknown => generator.next();
-  const end = (): unknown => generator.return(undefined);
-  const watched = { next: () => insideFitting(scope, next), return: () => insideFitting(scope, end) };
-  const symbol = typeof generator[Symbol.asyncIterator] === "function" ? Symbol.asyncIterator : Symbol.iterator;
-  return { ...watched, [symbol]: () => watched };
+/** What the engine will look at, call or wait for is the fitting's code, too: a thenable's `then`, the body of an iterator. */
+function watchedResult(scope: Scope, result: unknown): unknown {
+  if (typeof result !== "object" || result === null || Array.isArray(result) || ArrayBuffer.isView(result))
+    return result;
+  if (isGeneratorObject(result)) return iterated(scope, result as Generator & AsyncGenerator, isAsync(result));
+  const isData = !("then" in result || Symbol.asyncIterator in result || Symbol.iterator in result);
+  return isData || isPlainPromise(result) ? result : insideFitting(scope, lookAt, scope, result);
 }
+
+function lookAt(scope: Scope, result: object): unknown {
+  const many = result as Partial<PromiseLike<unknown> & AsyncIterable<unknown> & Iterable<unknown>>;
+  if (typeof many.then === "function") return adopt(result);
+  const asked = many[Symbol.asyncIterator];
+  if (typeof asked === "function") return iterated(scope, asked.call(result), true);
+  const listed = many[Symbol.iterator];
+  return typeof listed === "function" ? iterated(scope, listed.call(result), false) : result;
+}
+
+function iterated(scope: Scope, iterator: Iterator<unknown> | AsyncIterator<unknown>, isAsyncOne: boolean): object {
+  const next = (): unknown => {
+    const given = iterator.next();
+    return isAsyncOne && !isPlainPromise(given) ? adopt(given) : given;
+  };
+  const end = (): unknown => iterator.return?.();
+  const watched = { next: () => insideFitting(scope, next), return: () => insideFitting(scope, end) };
+  return { ...watched, [isAsyncOne ? Symbol.asyncIterator : Symbol.iterator]: () => watched };
+}
+
+function isAsync(generator: object): boolean {
+  return typeof (generator as Partial<AsyncGenerator>)[Symbol.asyncIterator] === "function";
+}
+
+/** To wait for it calls no code of others. */
+function isPlainPromise(value: unknown): boolean {
+  return isPromise(value) && value.constructor === Promise && value.then === PLAIN_THEN;
+}
+
+async function adopt(given: unknown): Promise<unknown> {
+  return await given;
+}
+
+const PLAIN_THEN = Promise.prototype.then;

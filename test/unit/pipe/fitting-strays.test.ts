@@ -62,6 +62,25 @@ const ESCAPES: Readonly<Record<string, (input: number) => unknown>> = {
     later();
     yield never;
   },
+  "a throw in a timer of a thenable": () => ({
+    // biome-ignore lint/suspicious/noThenProperty: as the queries of a database are
+    then: () => later(),
+  }),
+  "a throw in a timer of an iterator of one's own": () => ({
+    [Symbol.asyncIterator]: () => ({
+      next: () => {
+        later();
+        return never;
+      },
+    }),
+  }),
+  "a rejection of a getter of what it returns": () => ({
+    // biome-ignore lint/suspicious/noThenProperty: the same
+    get then() {
+      void Promise.reject(new Error("lost"));
+      return () => undefined;
+    },
+  }),
   "a throw in a timer of an async generator": async function* () {
     yield 1;
     await undefined;
