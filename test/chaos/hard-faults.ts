@@ -38,7 +38,13 @@ export function planHardFaults(scene: Scene): readonly Fault[] {
   }
   plan("restart one", () => onOne(scene, (name) => restart(scene, name)));
   for (const name of ["n4", "n5"]) plan(`join ${name}`, () => join(scene, name));
-  for (let left = 0; left < LEAVES; left++) plan("one leaves", () => onOne(scene, (name) => leave(scene, name)));
+  const leaving = new Set<string>();
+  const leaveOnce = async (name: string): Promise<void> => {
+    if (leaving.has(name)) return scene.say("leaves already");
+    leaving.add(name);
+    await leave(scene, name);
+  };
+  for (let left = 0; left < LEAVES; left++) plan("one leaves", () => onOne(scene, leaveOnce));
   return faults.sort((a, b) => a.atMs - b.atMs);
 }
 
