@@ -6,22 +6,38 @@ import type { NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { MemberNotice } from "../membership/events.ts";
 import { RESTART_GRACE_MS } from "./adoption.ts";
+import { KnownNames } from "./known-names.ts";
 
 export class Liveness {
   readonly #self: NodeName;
   readonly #states = new Map<NodeName, { readonly dead: boolean; readonly since: Instant }>();
   readonly #links = new Set<NodeName>();
+  #members: ReadonlySet<NodeName> = new Set();
   /** Members stopped on purpose, and until when they are waited for. */
-  readonly #restarting = new Map<NodeName, Instant>();
+  readonly #restarting: KnownNames<Instant>;
   /** Members that nothing was heard of since this node started, and when that was noticed. */
   readonly #unheard = new Map<NodeName, Instant>();
   /** Members whose name another one uses now (ownership rule 4), and since when: they are gone, whatever is heard under it. */
   readonly #replaced = new Map<NodeName, Instant>();
   /** Dead members whose directories a peer (or this node) holds, by its word. */
-  readonly #spokenFor = new Map<NodeName, NodeName>();
+  readonly #spokenFor: KnownNames<NodeName>;
 
   constructor(self: NodeName) {
     this.#self = self;
+    const counts = (name: NodeName): boolean => this.#members.has(name) || this.#links.has(name);
+    this.#restarting = new KnownNames(counts);
+    this.#spokenFor = new KnownNames(counts);
+  }
+
+  /** The ring's members from now on. */
+  follow(members: ReadonlySet<NodeName>): void {
+    this.#members = members;
+    for (const known of [this.#unheard, this.#replaced])
+      for (const name of known.keys()) if (!members.has(name)) known.delete(name);
+  }
+
+  isMember(name: NodeName): boolean {
+    return this.#members.has(name);
   }
 
   notice(now: Instant, notice: MemberNotice): void {

@@ -5,13 +5,18 @@
 
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
+import { KnownNames } from "./known-names.ts";
 
 export type Counts = readonly { readonly partition: Partition; readonly tasks: number }[];
 
 export class Loads {
   readonly #told = new Map<Partition, number>();
-  readonly #known = new Map<NodeName, Map<Partition, number>>();
+  readonly #known: KnownNames<Map<Partition, number>>;
   #tellAt: Instant = 0;
+
+  constructor(isMember: (name: NodeName) => boolean) {
+    this.#known = new KnownNames(isMember);
+  }
 
   nextDeadline(): Instant {
     return this.#tellAt;
@@ -38,12 +43,8 @@ export class Loads {
   }
 
   learn(from: NodeName, counts: Counts): void {
-    let known = this.#known.get(from);
-    if (known === undefined) {
-      if (this.#known.size >= MEMBER_MOST) return;
-      known = new Map();
-      this.#known.set(from, known);
-    }
+    const known = this.#known.get(from) ?? new Map<Partition, number>();
+    this.#known.set(from, known);
     for (const { partition, tasks } of counts) known.set(partition, tasks);
   }
 
@@ -54,4 +55,3 @@ export class Loads {
 }
 
 const TELL_EVERY_MS = 2_000;
-const MEMBER_MOST = 1_024;

@@ -11,6 +11,7 @@ import type { MemberNotice, MemberView, SwimEffect, SwimEvent } from "../members
 import type { Swim } from "../membership/swim.ts";
 import type { AppOverride } from "../tasks/definition.ts";
 import type { Here } from "./here.ts";
+import { KnownNames } from "./known-names.ts";
 import type { Liveness } from "./liveness.ts";
 import { type Counts, Loads } from "./loads.ts";
 import type { NodeMessage } from "./messages.ts";
@@ -43,8 +44,8 @@ export class Neighbours {
   readonly #hooks: NeighbourHooks;
   readonly #member: Omit<Member, "status">;
   readonly #autoJoin: boolean;
-  readonly #loaded = new Map<NodeName, LoadedApps>();
-  readonly loads: Loads = new Loads();
+  readonly #loaded: KnownNames<LoadedApps>;
+  readonly loads: Loads;
   /** Newcomers that wait to be staged, by their own word. */
   readonly candidates: Map<NodeName, Omit<Member, "status">> = new Map();
   #outsideAt: Instant | undefined;
@@ -59,6 +60,9 @@ export class Neighbours {
     this.#here = here;
     this.#swim = parts.swim;
     this.#liveness = parts.liveness;
+    const isMember = (name: NodeName): boolean => this.#liveness.isMember(name);
+    this.#loaded = new KnownNames((name) => isMember(name) || this.#liveness.linked(name));
+    this.loads = new Loads(isMember);
     this.#hooks = parts.hooks;
     this.#member = parts.member;
     this.#autoJoin = parts.autoJoin;
@@ -137,6 +141,7 @@ export class Neighbours {
   follow(document: RingDocument): void {
     const { tags } = this.#swim.self();
     this.step({ type: "set-tags", tags: new Map([...tags, ["epoch", String(document.epoch)]]) });
+    this.#liveness.follow(new Set(document.members.map(({ name }) => name)));
     for (const member of this.#swim.members()) this.#tellApart(member);
     this.#keepLinks();
   }
