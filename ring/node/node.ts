@@ -38,6 +38,7 @@ import type { NodeRequest, NodeStatus, TransferView } from "./requests.ts";
 import { type Admission, Router } from "./router.ts";
 import { Seat } from "./seat.ts";
 import { SoleSeat } from "./sole-seat.ts";
+import { Sparing } from "./sparing.ts";
 import { Stopping } from "./stopping.ts";
 import { StoreLease } from "./store-lease.ts";
 import { TransferLimit } from "./transfer.ts";
@@ -86,6 +87,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   readonly #storeLease: StoreLease;
   readonly #soleSeat: SoleSeat;
   readonly #overrides = new Overrides();
+  readonly #remarks = new Sparing();
   readonly #settings: AppSettings;
   #effects: NodeEffect[] = [];
   #loopback: NodeMessage[] = [];
@@ -551,13 +553,21 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
         return this.#neighbours.learnLoads(from, message.counts);
       case "restarting":
         this.#liveness.restarting(from, this.#here.now + message.graceMs);
-        return this.#here.note("member-restarting", from);
+        return this.#remark("member-restarting", from);
       case "refused":
-        return this.#here.note("refused", `${from}: ${message.code} ${message.detail}`);
+        return this.#remark("refused", `${from}: ${message.code} ${message.detail}`);
       case "hello":
       case "pipe":
         return;
     }
+  }
+
+  /** What a peer says of itself, in its own words and as often as it likes. */
+  #remark(what: string, detail: string): void {
+    const leftOut = this.#remarks.take(this.#here.now);
+    if (leftOut === undefined) return;
+    const more = leftOut === 0 ? "" : ` (${leftOut} more were left out before)`;
+    this.#here.note(what, `${detail.slice(0, REMARK_LENGTH)}${more}`);
   }
 
   // Ring and lease.
@@ -784,6 +794,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
   }
 }
 
+const REMARK_LENGTH = 500;
 const NODE_TERM = { history: 0, generation: 0, opens: 0 };
 const NONCES_PER_START = 2 ** 32;
 const PEER_ASK_MS = 30_000;

@@ -5,6 +5,7 @@ import { type NodeName, type Partition, parseNodeName } from "../../ring/ids.ts"
 import { KNOWN_MOST, KnownNames } from "../../ring/node/known-names.ts";
 import { Liveness } from "../../ring/node/liveness.ts";
 import { Loads } from "../../ring/node/loads.ts";
+import { Scene } from "../simulation/scene.ts";
 
 const [SELF, MEMBER, DEAD] = ["self", "member", "dead"].map(parseNodeName) as [NodeName, NodeName, NodeName];
 const STRANGERS = Array.from({ length: 3 * KNOWN_MOST }, (_, index) => parseNodeName(`x${index}`));
@@ -47,4 +48,32 @@ test("P8: strangers that tell how much waits with them leave room for members", 
   for (const name of STRANGERS) loads.learn(name, counts);
   expect(loads.of(MEMBER, 1 as Partition)).toBe(7);
   expect(loads.of(FIRST, 1 as Partition)).toBeUndefined();
+});
+
+test("P5: what peers say of themselves is noted a few hundred times at once, then seldom, and short", () => {
+  const scene = new Scene({ nodes: 1 });
+  scene.begin();
+  const host = scene.host(1);
+  const say = (count: number): void => {
+    for (let index = 0; index < count; index++)
+      host.step({
+        type: "messages",
+        from: parseNodeName(`x${index}`),
+        messages: [
+          { type: "restarting", graceMs: 1_000 },
+          { type: "refused", code: "INTERNAL", detail: "x".repeat(60_000) },
+        ],
+      });
+  };
+  const notes = () =>
+    scene.facts.flatMap(({ fact }) =>
+      fact.type === "note" && ["member-restarting", "refused"].includes(fact.what) ? [fact.detail] : [],
+    );
+  say(2_000);
+  const first = notes();
+  expect(first.length).toBeLessThanOrEqual(256);
+  expect(Math.max(...first.map((detail) => detail.length))).toBeLessThan(1_000);
+  scene.pass(60_000);
+  say(1);
+  expect(notes()[first.length]).toMatch(/more were left out/);
 });

@@ -8,6 +8,7 @@ import type { ServerDuplexStream, ServiceDefinition, UntypedServiceImplementatio
 import { LINK_PATH } from "../../../proto/load.ts";
 import type { NodeName } from "../../ids.ts";
 import type { Hello, NodeMessage } from "../../node/messages.ts";
+import { Sparing } from "../../node/sparing.ts";
 import { IncomingLinks } from "./incoming-links.ts";
 import { PEER_LIMITS, type PeerLimits } from "./limits.ts";
 import { OutgoingLink } from "./outgoing-link.ts";
@@ -47,13 +48,17 @@ export interface Peers extends AsyncDisposable {
 export function openPeers(options: PeersOptions): Peers {
   const limits: PeerLimits = { ...PEER_LIMITS, ...options.limits };
   const links = new Map<NodeName, OutgoingLink>();
+  const objections = new Sparing();
   let closed = false;
 
   const incoming = new IncomingLinks({
     self: options.self,
     limits,
     onMessages: options.onMessages,
-    onObjection: (detail) => options.log.error({ detail }, "a peer was turned away"),
+    onObjection: (detail) => {
+      const leftOut = objections.take(performance.now());
+      if (leftOut !== undefined) options.log.error({ detail, leftOut }, "a peer was turned away");
+    },
     // It is alive: do not wait for the back-off.
     onHello: (hello) => links.get(hello.name)?.hurry(),
   });
@@ -71,7 +76,7 @@ export function openPeers(options: PeersOptions): Peers {
         options.onLink(name, "up", "hello");
       },
       onDown: (reason, loud) => {
-        if (loud) options.log.error({ peer: name, reason }, "a peer turned us away");
+        if (loud) options.log.error({ peer: name, reason: reason.slice(0, REASON_LENGTH) }, "a peer turned us away");
         options.onLink(name, "down", reason);
       },
     });
@@ -117,6 +122,8 @@ export function openPeers(options: PeersOptions): Peers {
   };
 }
 
+/** A peer says why in its own words. */
+const REASON_LENGTH = 500;
 const pass = (bytes: Buffer): Buffer => bytes;
 const LINK_DEFINITION: ServiceDefinition = {
   Link: {
