@@ -9,6 +9,7 @@
 import { randomBytes } from "node:crypto";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { errorTextOf } from "../../pipe/token.ts";
+import { findMember } from "../../ring/draft.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { type NodeName, parseNodeName, type RingId } from "../../ring/ids.ts";
 import { AdoptedDirectories, PARTITION_MOST } from "../../ring/io/adopted.ts";
@@ -290,6 +291,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
         if (state === "up") pipes.linked(peer);
       },
       addressOf: (peer) => node.addressesOf(peer)?.grpc || undefined,
+      isMember: (peer) => machine.document !== undefined && findMember(machine.document, peer) !== undefined,
       log,
     }),
   );

@@ -4,6 +4,7 @@
  * I1  Nothing is passed on before a hello of the same ring; the sender's name is that of its hello.
  * I2  One stream for each peer: a newer one takes the place of an older one, which is closed.
  * I3  A stream without a hello is ended after `helloMs`: those of strangers hold no place of a peer.
+ * I4  Where all places are taken, the oldest stream that is of no member of the ring gives way to a new one.
  */
 
 import { type ServerDuplexStream, status } from "@grpc/grpc-js";
@@ -20,6 +21,7 @@ export interface IncomingOptions {
   /** Another ring, another protocol, the same name. */
   readonly onObjection: (detail: string) => void;
   readonly onHello: (hello: Hello) => void;
+  readonly isMember: (name: NodeName) => boolean;
 }
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
@@ -27,7 +29,8 @@ type Call = ServerDuplexStream<Buffer, Buffer>;
 export class IncomingLinks {
   readonly #options: IncomingOptions;
   readonly #calls = new Map<NodeName, Call>();
-  #open = 0;
+  /** By age: how to end each stream, and of whom it is once it has said hello. */
+  readonly #open = new Map<Call, { readonly cut: () => void; name?: NodeName }>();
   /** Messages dropped since the start because they did not parse. */
   garbage = 0;
 
@@ -36,18 +39,17 @@ export class IncomingLinks {
   }
 
   accept(call: Call): void {
-    if (this.#open >= this.#options.limits.incoming) {
+    if (this.#open.size >= this.#options.limits.incoming && !this.#makeRoom()) {
       call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "too many peers are linked" });
       return;
     }
-    this.#open += 1;
     let name: NodeName | undefined;
     let over = false;
     const end = (): void => {
       if (over) return;
       over = true;
       clearTimeout(helloTimer);
-      this.#open -= 1;
+      this.#open.delete(call);
       if (name !== undefined && this.#calls.get(name) === call) this.#calls.delete(name);
     };
     const helloTimer = setTimeout(() => {
@@ -55,6 +57,13 @@ export class IncomingLinks {
       call.emit("error", { code: status.DEADLINE_EXCEEDED, details: "no hello in time" });
     }, this.#options.limits.helloMs); // I3
     helloTimer.unref();
+    const place: { readonly cut: () => void; name?: NodeName } = {
+      cut: () => {
+        end();
+        call.emit("error", { code: status.RESOURCE_EXHAUSTED, details: "too many peers are linked" });
+      },
+    };
+    this.#open.set(call, place);
     call.on("data", (bytes: Buffer) => {
       if (over) return;
       const { messages, garbage } = decodeFrame(bytes);
@@ -63,6 +72,7 @@ export class IncomingLinks {
       if (name === undefined) {
         name = this.#greet(call, messages[0] as NodeMessage);
         if (name === undefined) return end();
+        place.name = name;
         clearTimeout(helloTimer);
       }
       const hello = messages.find((message) => message.type === "hello");
@@ -82,6 +92,16 @@ export class IncomingLinks {
     for (const call of this.#calls.values())
       call.emit("error", { code: status.UNAVAILABLE, details: "the node is stopping" });
     this.#calls.clear();
+  }
+
+  /** I4. False: all are of members. */
+  #makeRoom(): boolean {
+    for (const { name, cut } of this.#open.values()) {
+      if (name !== undefined && this.#options.isMember(name)) continue;
+      cut();
+      return true;
+    }
+    return false;
   }
 
   /** The peer's name, or undefined if it was turned away (I1). */

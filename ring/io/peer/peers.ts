@@ -21,6 +21,8 @@ export interface PeersOptions {
   /** `up`: messages arrive from now on. `down`: what was sent last may be lost; also for each dial that fails. */
   readonly onLink: (name: NodeName, state: "up" | "down", reason: string) => void;
   readonly addressOf: (name: NodeName) => string | undefined;
+  /** Links of others give way to new ones where there are too many. Default: all are members. */
+  readonly isMember?: (name: NodeName) => boolean;
   readonly log: PeerLog;
   readonly limits?: Partial<PeerLimits>;
 }
@@ -55,6 +57,7 @@ export function openPeers(options: PeersOptions): Peers {
     self: options.self,
     limits,
     onMessages: options.onMessages,
+    isMember: options.isMember ?? (() => true),
     onObjection: (detail) => {
       const leftOut = objections.take(performance.now());
       if (leftOut !== undefined) options.log.error({ detail, leftOut }, "a peer was turned away");
