@@ -21,6 +21,8 @@ export interface ApiLimits {
   readonly windowBytes: number;
   /** Connections at once; further ones are closed at once. Far below the usual limit of open files. */
   readonly connections: number;
+  /** From its beginning to the end of its preface; who is later is cut off. */
+  readonly prefaceMs: number;
   /** Idle HTTP/2 pings: a black-holed peer is noticed after the sum of both (reliability rule 12). */
   readonly keepaliveMs: number;
   readonly keepaliveTimeoutMs: number;
@@ -48,6 +50,7 @@ export const API_LIMITS: ApiLimits = {
   streamsPerConnection: 256,
   windowBytes: 256 * 1024,
   connections: 4_096,
+  prefaceMs: 3_000,
   keepaliveMs: 10_000,
   keepaliveTimeoutMs: 5_000,
   connectionAgeMs: 0,

@@ -1,14 +1,13 @@
 /**
  * The node's gRPC server: Tasks, Apps, Cluster, whatever service the host adds (Peer), health and reflection.
  *
- * The listener is ours and hands sockets to grpc-js, so that connections are counted and capped (reliability rule 12).
+ * The listener is ours (`listener.ts`) and hands sockets to grpc-js, so that connections are counted and capped.
  *
  * A1  While draining: new submits are refused with DRAINING and a delay, health says NOT_SERVING, everything accepted is
  *     answered, all else goes on.
  * A2  `close` ends streams when nothing on them waits for an outcome, and cuts what is left after its grace.
  */
 
-import { createServer, type Socket, type Server as SocketServer } from "node:net";
 import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { PipeEngine } from "../../pipe/io/engine.ts";
 import { LINK_PATH, STREAM_PATH } from "../../proto/load.ts";
@@ -21,6 +20,7 @@ import { clusterHandlers } from "./cluster-service.ts";
 import type { GossipKeys } from "./gossip-keys.ts";
 import { addHealth } from "./health.ts";
 import { API_LIMITS, type ApiLimits } from "./limits.ts";
+import { Listener } from "./listener.ts";
 import { PipeSession } from "./pipe-session.ts";
 import { pipesHandlers } from "./pipes-service.ts";
 import { addReflection } from "./reflection.ts";
@@ -127,7 +127,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     for (const session of sessions) session.ringChanged(document.epoch);
   });
   const injector = server.createConnectionInjector(options.credentials ?? ServerCredentials.createInsecure());
-  const listener = new Listener((socket) => injector.injectConnection(socket), limits.connections, options.log);
+  const listener = new Listener((socket) => injector.injectConnection(socket), limits, options.log);
   const address = await listener.listen(options.bind);
 
   const drain = (): void => {
@@ -168,55 +168,6 @@ function guarded(
   };
 }
 
-class Listener {
-  open = 0;
-  refused = 0;
-  readonly #server: SocketServer;
-  readonly #sockets = new Set<Socket>();
-
-  constructor(take: (socket: Socket) => void, connectionLimit: number, log: ApiLog) {
-    this.#server = createServer({ noDelay: true }, (socket) => {
-      if (this.open >= connectionLimit) {
-        this.refused += 1;
-        if (this.refused === 1 || this.refused % 1_000 === 0)
-          log.warn({ limit: connectionLimit, refused: this.refused }, "too many gRPC connections: closed a new one");
-        socket.destroy();
-        return;
-      }
-      this.open += 1;
-      this.#sockets.add(socket);
-      socket.on("error", () => socket.destroy());
-      socket.once("close", () => {
-        this.open -= 1;
-        this.#sockets.delete(socket);
-      });
-      take(socket);
-    });
-  }
-
-  listen(bind: { readonly host: string; readonly port: number }): Promise<string> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen({ host: bind.host, port: bind.port, backlog: BACKLOG }, () => {
-        this.#server.off("error", reject);
-        const bound = this.#server.address();
-        if (bound === null || typeof bound === "string") return reject(new Error("the listener has no address"));
-        resolve(bound.address.includes(":") ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`);
-      });
-    });
-  }
-
-  /** Takes no more connections; those that are open stay. */
-  close(): Promise<void> {
-    this.#server.close();
-    return Promise.resolve();
-  }
-
-  destroyAll(): void {
-    for (const socket of this.#sockets) socket.destroy();
-  }
-}
-
 function serverOptions(limits: ApiLimits): ConstructorParameters<typeof Server>[0] {
   return {
     "grpc.max_receive_message_length": limits.messageBytes,
@@ -251,4 +202,3 @@ function shutdown(server: Server, graceMs: number): Promise<void> {
 const LOCAL = { name: "local" } as const;
 const TASKS = "taskring.v1.Tasks";
 const LIVENESS = "liveness";
-const BACKLOG = 4_096;

@@ -439,6 +439,34 @@ test("connections above the cap are closed at once", async () => {
   for (const socket of sockets) socket.destroy();
 });
 
+test("P5: connections without a preface are cut off, and give way to others before", async () => {
+  await api.close({ graceMs: 0 });
+  const limits = { connections: 3, prefaceMs: 300 };
+  api = await startApi({ node, bind: { host: "127.0.0.1", port: 0 }, log: quiet, limits });
+  const { connect } = await import("node:net");
+  const { connect: speak } = await import("node:http2");
+  const port = Number(api.address.split(":")[1]);
+  const closed: number[] = [];
+  const speaking = speak(`http://${api.address}`);
+  await new Promise<void>((resolve) => void speaking.once("remoteSettings", () => resolve()));
+  const silent = [1, 2, 3].map((number) =>
+    connect(port, "127.0.0.1", function (this: { write(text: string): void }) {
+      this.write("PRI * HTTP/2.0\r\n");
+    })
+      .resume()
+      .on("error", () => undefined)
+      .on("close", () => void closed.push(number)),
+  );
+  await until(() => closed.length === 1);
+  expect(api.connections.open).toBe(3);
+  await until(() => closed.length === 3, 2_000);
+  expect(closed[0]).toBe(1);
+  expect(api.connections.open).toBe(1);
+  expect(speaking.closed).toBe(false);
+  speaking.destroy();
+  for (const socket of silent) socket.destroy();
+});
+
 test.each(["v1", "v1alpha"])("reflection %s lists the services", async (version) => {
   const pass = (bytes: Buffer): Buffer => bytes;
   const path = `/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`;
