@@ -4,9 +4,10 @@
  * A node that is frozen or behind a black hole still gets its connections accepted by the kernel, and grpc-js waits 20 s
  * for what never comes. So a connection that is not ready after `CONNECT_MS` counts as not reached. (One that was ready
  * is given up by its keepalive.)
+ *
+ * `close` ends what is open at once, as CANCELLED: a channel that is closed lets its calls go on.
  */
 
-import { setTimeout as delay } from "node:timers/promises";
 import { type Client, connectivityState, type Metadata, type ServiceError } from "@grpc/grpc-js";
 import { serviceDefinition } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
@@ -39,9 +40,17 @@ export class Caller {
   readonly #options: CallerOptions;
   /** Addresses that did not answer when they were last tried. */
   readonly #silent = new Set<string>();
+  /** Of what is open: how to end it. */
+  readonly #stops = new Set<() => void>();
+  #closed = false;
 
   constructor(options: CallerOptions) {
     this.#options = options;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const stop of this.#stops) stop();
   }
 
   /** Every call may be repeated safely: the nodes' requests are idempotent. Throws `RingError`. */
@@ -52,6 +61,7 @@ export class Caller {
         return await this.#once<Reply>(address, { service, method, request, deadlineMs: leftMs, signal });
       } catch (error) {
         if (error instanceof RingError) throw error;
+        this.#throwIfOver(options.signal);
         if (!isUnreached(error as ServiceError)) throw ringErrorOf(error as ServiceError);
         failed(ringErrorOf(error as ServiceError));
       }
@@ -61,7 +71,7 @@ export class Caller {
 
   /** The first node that can be reached; `options.address` untried. Throws `NO_OWNER`, `DEADLINE` or `CANCELLED`. */
   async reach(options: CallOptions = {}): Promise<string> {
-    if (options.signal?.aborted) throw cancelled();
+    this.#throwIfOver(options.signal);
     if (options.address !== undefined) return options.address;
     for await (const { address } of this.#reached(options)) return address;
     throw new RingError("INTERNAL", "no address was tried");
@@ -94,12 +104,13 @@ export class Caller {
           }
           return;
         } catch (error) {
-          if (begun || !isUnreached(error as ServiceError)) throw error;
+          if (begun || this.#closed || !isUnreached(error as ServiceError)) throw error;
           failed(ringErrorOf(error as ServiceError));
         }
       }
     } catch (error) {
       if (signal?.aborted) return;
+      this.#throwIfOver(undefined);
       throw error instanceof RingError ? error : ringErrorOf(error as ServiceError);
     }
   }
@@ -123,12 +134,11 @@ export class Caller {
         call.request,
         this.#options.metadata(),
       );
-    const stop = (): void => under.cancel();
-    call.signal?.addEventListener("abort", stop);
+    const goesOn = this.#whenOver(call.signal, () => under.cancel());
     try {
       for await (const item of under) yield item as Item;
     } finally {
-      call.signal?.removeEventListener("abort", stop);
+      goesOn();
       under.on("error", () => undefined);
       under.cancel();
     }
@@ -145,11 +155,11 @@ export class Caller {
     for (let round = 0; ; round++) {
       const addresses = options.address === undefined ? this.#inOrder() : [options.address];
       for (const address of addresses) {
-        if (signal?.aborted) throw cancelled();
+        this.#throwIfOver(signal);
         const left = end - performance.now();
         if (left <= 0) break;
         const ready = await isReady(this.#options.channel(address), left);
-        if (signal?.aborted) throw cancelled();
+        this.#throwIfOver(signal);
         const failed = (error: RingError): void => {
           last = error;
           this.#silent.add(address);
@@ -163,8 +173,8 @@ export class Caller {
       }
       const pause = Math.min(1_000, 50 * 2 ** Math.min(round, 5));
       if (performance.now() + pause >= end) throw last ?? new RingError("DEADLINE", "no node answered in time");
-      await delay(pause, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
-      if (signal?.aborted) throw cancelled();
+      await this.#pause(pause, signal);
+      this.#throwIfOver(signal);
     }
   }
 
@@ -189,7 +199,6 @@ export class Caller {
   ): Promise<Reply> {
     const definition = methodOf(call.service, call.method);
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => under.cancel();
       const under = this.#options
         .channel(address)
         .makeUnaryRequest(
@@ -200,13 +209,40 @@ export class Caller {
           this.#options.metadata(),
           { deadline: Date.now() + call.deadlineMs },
           (error, reply) => {
-            call.signal?.removeEventListener("abort", onAbort);
+            goesOn();
             if (error !== null) reject(error);
             else resolve(reply as Reply);
           },
         );
-      call.signal?.addEventListener("abort", onAbort);
+      const goesOn = this.#whenOver(call.signal, () => under.cancel());
     });
+  }
+
+  #pause(pauseMs: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        goesOn();
+        resolve();
+      };
+      const timer = setTimeout(end, pauseMs);
+      const goesOn = this.#whenOver(signal, end);
+    });
+  }
+
+  /** Calls `stop` when the caller gives up or this is closed; what it returns takes that back. */
+  #whenOver(signal: AbortSignal | undefined, stop: () => void): () => void {
+    this.#stops.add(stop);
+    signal?.addEventListener("abort", stop);
+    return () => {
+      this.#stops.delete(stop);
+      signal?.removeEventListener("abort", stop);
+    };
+  }
+
+  #throwIfOver(signal: AbortSignal | undefined): void {
+    if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
+    if (signal?.aborted) throw new RingError("CANCELLED", "cancelled by the caller");
   }
 }
 
@@ -215,18 +251,16 @@ async function isReady(client: Client, leftMs: number): Promise<boolean> {
   const channel = client.getChannel();
   const deadline = Date.now() + Math.min(CONNECT_MS, leftMs);
   for (;;) {
+    // Asked to connect, one that was closed would open again.
+    if (channel.getConnectivityState(false) === connectivityState.SHUTDOWN) return false;
     const state = channel.getConnectivityState(true);
     if (state === connectivityState.READY) return true;
-    if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN) return false;
+    if (state === connectivityState.TRANSIENT_FAILURE) return false;
     const late = await new Promise<boolean>((resolve) => {
       channel.watchConnectivityState(state, deadline, (error) => resolve(error !== undefined));
     });
     if (late) return false;
   }
-}
-
-function cancelled(): RingError {
-  return new RingError("CANCELLED", "cancelled by the caller");
 }
 
 function methodOf(service: string, method: string) {

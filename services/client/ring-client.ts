@@ -244,12 +244,13 @@ export class RingClient implements AsyncDisposable {
     return this.cluster.coverage(options);
   }
 
-  /** Tasks without an outcome are told CANCELLED; whether they were accepted is not known. */
+  /** What is open ends at once, as CANCELLED; whether tasks without an outcome were accepted is not known. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     for (const run of this.#runs) run.cancel();
     this.#submitter.close();
+    this.#caller.close();
     this.#links.close();
   }
 
