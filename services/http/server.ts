@@ -3,7 +3,8 @@
  *
  * T1  GET and HEAD only; every request is answered within `requestMs`, and a slow or silent peer is cut off.
  * T2  Garbage on the socket gets a 400 and a closed connection; connections beyond the limit are closed at once.
- * T3  Readiness is what the host says it is, by progress; this file only writes it down.
+ * T3  A connection that asks on without waiting for answers is cut off: it would keep the node from all others.
+ * T4  Readiness is what the host says it is, by progress; this file only writes it down.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -108,6 +109,8 @@ class Responder {
   readonly #limits: HttpLimits;
   readonly #log: Log;
   #started = false;
+  /** Requests of each connection that have no answer yet. */
+  readonly #open = new WeakMap<Socket, number>();
 
   constructor(options: HttpOptions, limits: HttpLimits) {
     this.#options = options;
@@ -116,6 +119,15 @@ class Responder {
   }
 
   readonly respond = (request: IncomingMessage, response: ServerResponse): void => {
+    const { socket } = request;
+    if (socket.destroyed) return;
+    const open = (this.#open.get(socket) ?? 0) + 1;
+    if (open > OPEN_REQUESTS_MOST) {
+      socket.destroy(); // T3
+      return;
+    }
+    this.#open.set(socket, open);
+    response.once("close", () => this.#open.set(socket, (this.#open.get(socket) ?? 1) - 1));
     this.#route(request, response).catch((error: unknown) => {
       if (!(error instanceof RingError))
         this.#log.error({ error: String(error), url: request.url?.slice(0, 200) }, "an HTTP request failed");
@@ -322,5 +334,6 @@ const TEXT = "text/plain; charset=utf-8";
 const HTML = "text/html; charset=utf-8";
 const JSON_TYPE = "application/json; charset=utf-8";
 const PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_REQUESTS_MOST = 8;
 const REQUESTS_PER_CONNECTION = 10_000;
 const DEFAULT_LIMITS: HttpLimits = { connections: 256, requestMs: 5_000, headerBytes: 8 * 1024 };

@@ -205,6 +205,28 @@ describe("garbage", () => {
   });
 });
 
+test("P5: thousands of requests at once on one connection cost no more than a few of them", async () => {
+  let rendered = 0;
+  const metrics = (): string => {
+    rendered += 1;
+    return "x".repeat(10_000);
+  };
+  const { server } = await start({ metrics });
+  await raw(server.port, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20_000));
+  expect(rendered).toBeLessThanOrEqual(8);
+});
+
+test("a few requests at once are answered in order", async () => {
+  const { server } = await start();
+  const paths = ["/livez", "/nothing", "/metrics"];
+  const requests = [1, 2].map(() => paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""));
+  const last = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  const text = await raw(server.port, requests.join("") + last);
+  expect(text.match(/HTTP\/1.1 (\d+)/g)?.map((line) => line.slice(9))).toEqual([
+    ..."200 404 200 200 404 200 200".split(" "),
+  ]);
+});
+
 test("a taken port is named with its remedy", async () => {
   const { server } = await start();
   await expect(start({ port: server.port })).rejects.toThrow(
