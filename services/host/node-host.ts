@@ -223,7 +223,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   let closing: Promise<void> | undefined;
   const finish = (code: number, reason: string): void => {
     if (closing !== undefined) return;
-    log.info({ code, reason }, "the node ends");
+    log[code === 0 ? "info" : "error"]({ code, reason }, "the node ends");
     closing = close().then(
       () => end(code),
       (error: unknown) => {
