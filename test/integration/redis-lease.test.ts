@@ -87,6 +87,22 @@ describe.skipIf(!redisThere())("the lease in Redis", () => {
     expect(first.said).toEqual([]);
   });
 
+  test("P5: a lease that cannot be read is passed over, or written anew by its member: every member lost its own for it", async () => {
+    const prefix = "garbage";
+    await using watched = holder({ prefix, memberId: "a", olderMs: 200 });
+    await waitUntil("it is held for a while", () => watched.grants > 3, 10_000);
+    for (const garbage of [
+      ["n2", "garbage"],
+      ["n3", ""],
+      ["n1", "garbage"],
+    ] as const) {
+      await redis.ask("hset", `${prefix}:{ring}:nodes`, ...garbage);
+      const { grants } = watched;
+      await waitUntil("it is renewed", () => watched.grants > grants + 2, 5_000);
+    }
+    expect(watched.broken).toBeUndefined();
+  });
+
   test("P1: a disk too full to remember the store costs no node: it is remembered when there is room, and held then", async () => {
     let isFull = true;
     await using watched = holder({

@@ -148,7 +148,8 @@ return rows - 1
 /**
  * The lease. KEYS: store hash, nodes hash, seat (`seat.ts`). ARGV: member, its process (random), the store's id as known here ("" for none),
  * ring id, lease ms, beat, id for a new store. Answers {verdict, store id, ring id, own beat as stored, now in ms, whose
- * the seat is, its holder, its token and the holder's lease, then member and what is left of its lease by turns}. Verdicts: 0 held, 1 another process of the member holds it, 2 this store is not
+ * the seat is, its holder, its token and the holder's lease, then member and what is left of its lease by turns}. What is no lease
+ * is nobody's; of its own place a member cannot tell what was there (`unreadable`), and writes it anew. Verdicts: 0 held, 1 another process of the member holds it, 2 this store is not
  * the one that was known, 3 it belongs to another ring.
  */
 export const RENEW = `
@@ -170,7 +171,9 @@ local held = seat[4] and redis.call('HGET', KEYS[2], seat[4]) or ''
 local out = {0, id, ring, '-1', tostring(now), seat[1] or '', seat[2] or '', seat[3] or '', held or ''}
 for at = 1, #nodes, 2 do
   local expires, process, beat = string.match(nodes[at + 1], '^(%d+) (%S+) (%d+)$')
-  if nodes[at] == ARGV[1] then
+  if not expires then
+    if nodes[at] == ARGV[1] then out[4] = 'unreadable' end
+  elseif nodes[at] == ARGV[1] then
     if process == ARGV[2] then out[4] = beat
     elseif tonumber(expires) > now then out[1] = 1 end
   else
