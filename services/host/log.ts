@@ -16,9 +16,13 @@ export function openLog(options: {
 /** A disk that has no room for the log, or a reader that is away, costs lines and not the node. */
 function standardError(): DestinationStream {
   const stream = pino.destination({ dest: 2, sync: false, minLength: 0, maxLength: WAITING_BYTES });
+  const { flushSync, end } = stream;
+  const nothing = (): undefined => undefined;
   stream.on("error", () => {
-    stream.flushSync = () => undefined; // nor keeps it from ending: what waits has nowhere to go
-    stream.end = () => undefined;
+    if (stream.end === nothing) return;
+    // Nor may it keep the process from ending: what waits has nowhere to go until a line is taken again.
+    Object.assign(stream, { flushSync: nothing, end: nothing });
+    stream.once("write", () => Object.assign(stream, { flushSync, end }));
   });
   return stream;
 }
