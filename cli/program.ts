@@ -19,6 +19,7 @@ import { declarePipes } from "./program-pipes.ts";
 import { declareRing } from "./program-ring.ts";
 import { declareStore } from "./program-store.ts";
 import { declareTasks } from "./program-tasks.ts";
+import { outliveReaders } from "./readers.ts";
 import type { Flags, SettingName } from "./settings.ts";
 
 /** `silent`: errors of the command line are not printed here, since the caller does it in its own way. */
@@ -82,6 +83,7 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
     .addOption(new Option("--stop-with-stdin", "stop when stdin ends").hideHelp());
   withSettings(starting, START_SETTINGS);
   starting.action(async (_flags: Flags, command: Command) => {
+    outliveReaders();
     const flags = flagsOf(command);
     const [{ start }, { readableLog }, { tinted }] = await Promise.all([
       import("./start.ts"),

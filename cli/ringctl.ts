@@ -9,4 +9,5 @@ const { run } = await import("./run.ts");
 
 process.exitCode = await run(process.argv.slice(2));
 // Whatever was printed has left by now or leaves before `exit` events end; nothing else may keep the process alive.
-process.stdout.write("", () => process.exit());
+// An error of stdout is told in the turn after the write.
+process.stdout.write("", () => setImmediate(() => process.exit()));

@@ -3,10 +3,10 @@
 import { CommanderError } from "commander";
 import { CliError, cliErrorOf, EXIT } from "./exit-codes.ts";
 import { buildProgram } from "./program.ts";
+import { watchReaders } from "./readers.ts";
 
 export async function run(args: readonly string[]): Promise<number> {
-  process.stdout.on("error", leaveOnClosedPipe);
-  process.stderr.on("error", leaveOnClosedPipe);
+  watchReaders();
   let code: number = EXIT.ok;
   const takeExit = (exit: number): void => {
     code = exit;
@@ -45,10 +45,4 @@ export function wantsJson(args: readonly string[]): boolean {
   const format =
     at >= 0 ? args[at + 1] : args.find((arg) => /^(-o|--output=)/.test(arg))?.replace(/^(-o|--output=)=?/, "");
   return (format ?? process.env.TASKRING_OUTPUT ?? "").startsWith("json");
-}
-
-/** `ringctl … | head`: the reader has what it wanted. */
-function leaveOnClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code === "EPIPE") process.exit(EXIT.ok);
-  throw error;
 }

@@ -1,4 +1,4 @@
-/** A node whose log has no room: built, in a process of its own. */
+/** A node whose log has no room, or whose output has no reader: built, in a process of its own. */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -29,3 +29,30 @@ test.skipIf(!existsSync("/dev/full"))(
     }
   },
 );
+
+test("P4: a node outlives who reads its output: it joins, and ends as it would have", async () => {
+  const data = mkdtempSync(join(tmpdir(), "taskring-log-"));
+  const ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0"];
+  const nobody = ["--join", "127.0.0.1:9", "--timeout", "4s"];
+  const child = spawn(process.execPath, [BIN, "start", "--name", "n1", "--data", data, ...ports, ...nobody]);
+  try {
+    child.stdout.destroy();
+    child.stderr.destroy();
+    expect(await once(child, "exit", { signal: AbortSignal.timeout(15_000) })).toEqual([4, null]);
+  } finally {
+    child.kill("SIGKILL");
+    rmSync(data, { recursive: true, force: true });
+  }
+});
+
+test.skipIf(!existsSync("/dev/full"))("output that finds no room is an error in one sentence", async () => {
+  const child = spawn(process.execPath, [BIN, "config"], {
+    stdio: ["ignore", openSync("/dev/full", "w"), "pipe"],
+  });
+  let said = "";
+  child.stderr!.on("data", (chunk: Buffer) => {
+    said += String(chunk);
+  });
+  expect(await once(child, "close", { signal: AbortSignal.timeout(10_000) })).toEqual([1, null]);
+  expect(said).toMatch(/^ringctl: stdout: ENOSPC.*\n$/);
+});
