@@ -4,6 +4,7 @@ import { CommanderError } from "commander";
 import { CliError, cliErrorOf, EXIT } from "./exit-codes.ts";
 import { buildProgram } from "./program.ts";
 import { watchReaders } from "./readers.ts";
+import { tell } from "./tell.ts";
 
 export async function run(args: readonly string[]): Promise<number> {
   watchReaders();
@@ -18,21 +19,10 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return EXIT.ok;
-      return wantsJson(args) ? fail(usageOf(error), args) : EXIT.usage;
+      return wantsJson(args) ? tell(usageOf(error), { json: true }) : EXIT.usage;
     }
-    return fail(cliErrorOf(error), args);
+    return tell(cliErrorOf(error), { json: wantsJson(args) });
   }
-}
-
-function fail(error: CliError, args: readonly string[]): number {
-  const { code, message, hint, retryable } = error;
-  if (wantsJson(args)) process.stderr.write(`${JSON.stringify({ error: { code, message, hint, retryable } })}\n`);
-  else {
-    process.stderr.write(`ringctl: ${message}${code === "USAGE" ? "" : ` (${code})`}\n`);
-    if (hint !== "") process.stderr.write(`  ${hint}\n`);
-    if (code === "INTERNAL" && error.cause instanceof Error) process.stderr.write(`${error.cause.stack}\n`);
-  }
-  return error.exit;
 }
 
 function usageOf(error: CommanderError): CliError {

@@ -13,8 +13,9 @@ import { isRingSize } from "../ring/limits.ts";
 import type { Host, HostOptions } from "../services/host/node-host.ts";
 import { type HostPort, isLoopback, parseHostPort, showHostPort } from "./address.ts";
 import { parseDuration } from "./duration.ts";
-import { CliError, EXIT, usage } from "./exit-codes.ts";
+import { CliError, cliErrorOf, EXIT, usage } from "./exit-codes.ts";
 import type { Settings } from "./settings.ts";
+import { tell } from "./tell.ts";
 
 export interface StartRun {
   readonly settings: Settings;
@@ -38,7 +39,15 @@ export async function start(run: StartRun): Promise<number> {
     import("../services/apps/load.ts"),
     import("../services/host/node-host.ts"),
   ]);
-  const apps = await loadApps(settings.list("app"));
+  const apps = await loadApps(settings.list("app"), {
+    onSlow: (path, deadlineMs) =>
+      run.remark(`${path}: its top level has not come to its end; it is refused after ${deadlineMs / 1_000} s`),
+    onExit: (refusal, code) => {
+      if (code === EXIT.interrupted) return; // A signal
+      const json = settings.oneOf("output", ["table", "json", "jsonl"]) !== "table";
+      process.exitCode = tell(cliErrorOf(refusal), { json });
+    },
+  });
   const waiting = setTimeout(() => void explainWait(plan.data, run.remark), LOCK_REMARK_MS);
   let host: Host;
   try {

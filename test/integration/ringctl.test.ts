@@ -417,6 +417,15 @@ describe("one node", () => {
       "0",
     ]);
     expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("nowhere.mjs: no such file")]);
+    for (const [text, told] of [
+      ["process.exit(0);", "odd-app.mjs: its top level ended the process with exit code 0"],
+      ["await new Promise(() => process.exit(0));", "odd-app.mjs: its top level ended the process with exit code 0"],
+      ["export const apps = new Proxy({}, { get() { throw new Error('trap'); } });", "trap"],
+    ] as const) {
+      writeFileSync(join(folder, "odd-app.mjs"), text);
+      const odd = await ringctl(["start", "--name", "bad", "--app", "odd-app.mjs"]);
+      expect([odd.code, odd.stderr]).toEqual([2, expect.stringContaining(told)]);
+    }
   });
 
   test("gives up a join that finds nobody, after its time", async () => {

@@ -3,13 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { constants, Script } from "node:vm";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { loadApps } from "../../services/apps/load.ts";
+import { type LoadOptions, loadApps } from "../../services/apps/load.ts";
 
 // The test runner's own `import` reports errors in its own words.
 const nativeImport: (address: string) => Promise<unknown> = new Script("(address) => import(address)", {
   importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
 }).runInThisContext();
-const load = (files: readonly string[]) => loadApps(files, nativeImport);
+const load = (files: readonly string[], options: LoadOptions = {}) =>
+  loadApps(files, { importModule: nativeImport, ...options });
 let folder = "";
 
 beforeAll(async () => {
@@ -27,8 +28,8 @@ async function file(name: string, text: string): Promise<string> {
   return path;
 }
 
-async function refusal(path: string): Promise<string> {
-  const error: unknown = await load([path]).then(
+async function refusal(path: string, options: LoadOptions = {}): Promise<string> {
+  const error: unknown = await load([path], options).then(
     () => undefined,
     (reason: unknown) => reason,
   );
@@ -61,6 +62,34 @@ test("a file whose top level waits for ever is named: its process ended without 
   await import("node:timers/promises").then(({ setTimeout }) => setTimeout(50));
   process.emit("beforeExit", 0); // as Node does when nothing is left to be done
   expect(await loading).toMatch(/waits\.mjs: its top level awaits something that never settles$/);
+});
+
+test("a file whose top level takes too long is named, though a timer of it keeps the process alive", async () => {
+  const path = await file("late.mjs", `await new Promise((done) => setTimeout(done, 2_000).unref());\n`);
+  const begun = performance.now();
+  expect(await refusal(path, { deadlineMs: 50 })).toMatch(
+    /late\.mjs: its top level has not come to its end within 0\.05 s$/,
+  );
+  expect(performance.now() - begun).toBeLessThan(1_500);
+});
+
+test("a file that ends the process is named before it has ended", async () => {
+  const path = await file("exits.mjs", `process.emit("exit", 0);\nexport const apps = [];\n`);
+  const told: string[] = [];
+  expect(await load([path], { onExit: ({ message }) => told.push(message) })).toEqual([]);
+  process.emit("exit", 0); // loaded by now: it is not the file's doing
+  expect(told).toEqual([expect.stringMatching(/exits\.mjs: its top level ended the process with exit code 0$/)]);
+});
+
+test("a file whose exports, or whose error, throw where they are looked at is named", async () => {
+  const traps = `new Proxy({}, new Proxy({}, { get() { throw new Error("trap"); } }))`;
+  expect(await refusal(await file("proxy.mjs", `export const apps = ${traps};\n`))).toMatch(
+    /proxy\.mjs.*: Error: trap$/,
+  );
+  expect(await refusal(await file("list-of.mjs", `export const apps = [${traps}];\n`))).toMatch(/list-of\.mjs.*trap$/);
+  expect(await refusal(await file("thrown.mjs", `throw ${traps};\n`))).toMatch(/thrown\.mjs/);
+  const odd = `throw Object.defineProperty(new Error("x"), "stack", { value: 5 });\n`;
+  expect(await refusal(await file("stack.mjs", odd))).toMatch(/stack\.mjs: Error: x$/);
 });
 
 test("a syntax error is named with the line", async () => {
