@@ -2,12 +2,14 @@
 
 import { usage } from "./exit-codes.ts";
 
-/** Milliseconds. Throws a usage error that names the flag. */
-export function parseDuration(text: string, flag: string): number {
+/** Milliseconds, no more than a timer takes unless told. Throws a usage error that names the flag. */
+export function parseDuration(text: string, flag: string, mostMs: number = TIMER_MS): number {
   const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/.exec(text.trim());
   const unit = UNITS_MS.get(match?.[2] ?? "");
   if (unit === undefined) throw usage(`${flag} ${text}: expected a duration with its unit, such as 500ms, 5s or 2m`);
-  return Math.round(Number(match?.[1]) * unit);
+  const ms = Math.round(Number(match?.[1]) * unit);
+  if (ms > mostMs) throw usage(`${flag} ${text}: expected at most ${showDuration(mostMs)}`);
+  return ms;
 }
 
 /** Two figures at most: `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 10 min`, `2 d 4 h`. */
@@ -26,6 +28,8 @@ function pair(large: number, largeUnit: string, small: number, smallUnit: string
   return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
 }
 
+/** Node takes a longer one for no time at all. */
+const TIMER_MS = 24 * 86_400_000;
 const UNITS_MS: ReadonlyMap<string, number> = new Map([
   ["ms", 1],
   ["s", 1_000],

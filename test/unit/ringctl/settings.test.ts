@@ -183,12 +183,20 @@ describe("what people write", () => {
     expect(parseDuration(text, "--timeout")).toBe(ms);
   });
 
-  test.each(["5", "s", "-1s", "5 s x", "1e3s"])(
+  test.each(["5", "s", "-1s", "5 s x", "1e3s", "", "NaN", "NaNs", "Infinitys"])(
     "the duration %j is refused, because its unit could be mistaken",
     (text) => {
       expect(() => parseDuration(text, "--timeout")).toThrow(/--timeout/);
     },
   );
+
+  test("a duration that no timer takes is refused: it was over at once", () => {
+    expect(parseDuration("24d", "--timeout")).toBe(24 * 86_400_000);
+    expect(() => parseDuration("999999d", "--timeout")).toThrow("--timeout 999999d: expected at most 24 d");
+    expect(() => parseDuration("25d", "--timeout")).toThrow(/at most/);
+    expect(() => parseDuration("999999999d", "--delay", Number.MAX_SAFE_INTEGER)).toThrow(/at most/);
+    expect(parseDuration("60d", "--delay", Number.MAX_SAFE_INTEGER)).toBe(60 * 86_400_000);
+  });
 
   test("durations are shown with two figures at most", () => {
     expect([0, 999, 3_400, 59_960, 125_000, 11_400_000, 187_200_000].map(showDuration)).toEqual([
