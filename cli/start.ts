@@ -8,7 +8,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { RingError } from "../ring/errors.ts";
-import { isRedisAddress, parseRedisAddress } from "../ring/io/store/redis/address.ts";
+import { isRedisAddress, parseRedisAddress, showRedisAddress } from "../ring/io/store/redis/address.ts";
 import { isRingSize } from "../ring/limits.ts";
 import type { Host, HostOptions } from "../services/host/node-host.ts";
 import { type HostPort, isLoopback, parseHostPort, showHostPort } from "./address.ts";
@@ -145,8 +145,15 @@ async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: St
     }
   }
   await until(() => state() !== "waiting-for-lease", LEASE_REMARK_MS);
-  if (state() === "waiting-for-lease") remark(`${host.name} waits for its lease: a majority of voters has to answer`);
+  if (state() === "waiting-for-lease") remark(`${host.name} waits for its lease: ${leaseGiver(plan.store)}`);
   return undefined;
+}
+
+/** Who has to answer before a node may start tasks. `store`: a Redis, or absent. */
+export function leaseGiver(store: string | undefined): string {
+  return store === undefined
+    ? "a majority of voters has to answer"
+    : `${showRedisAddress(parseRedisAddress(store))} has to answer, and to take writes (a replica takes none); the log says what it answers`;
 }
 
 type ReadyState = "serving" | "waiting-for-lease" | "waiting-to-join" | "joining";

@@ -36,7 +36,9 @@ export function health(node: NodeDriver, store: NodeStore): NodeHealth {
       {
         name: "lease",
         ok: node.holdsLease(),
-        detail: node.holdsLease() ? "held" : "NO_LEASE: a majority of voters cannot be reached",
+        detail: node.holdsLease()
+          ? "held"
+          : `NO_LEASE: ${store.shared ? REDIS_SILENT : "a majority of voters cannot be reached"}`,
       },
       { name: "store", ...storeHealth(store) },
       { name: "partitions", ok: served >= owned, detail: `${served} of ${owned} open` },
@@ -86,3 +88,4 @@ const REFRESH_MS = 2_000;
 const STALL_MS = 30_000;
 /** A disk that cannot keep up makes commits wait for some seconds now and then. */
 const BEHIND_MS = 10_000;
+const REDIS_SILENT = "Redis does not answer, or does not give it; the log says why";

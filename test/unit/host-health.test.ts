@@ -56,3 +56,21 @@ test("P8: a store whose disk cannot keep up says how long commits have waited fo
     stop();
   }
 });
+
+test("P8: a node without a lease says who has not given it", async () => {
+  const node = {
+    name: "a",
+    document: () => ({ epoch: 3, owners: [] }),
+    holdsLease: () => false,
+    ask: async () => ({ type: "node-status", status: { state: "serving", partitions: [] } }),
+  } as unknown as NodeDriver;
+  const told = async (store: { readonly full: boolean; readonly shared?: boolean }): Promise<string | undefined> => {
+    const { readiness, stop } = health(node, store as unknown as NodeStore);
+    stop();
+    return (await readiness()).checks.find(({ name }) => name === "lease")?.detail;
+  };
+  expect(await told({ full: false })).toBe("NO_LEASE: a majority of voters cannot be reached");
+  expect(await told({ full: false, shared: true })).toBe(
+    "NO_LEASE: Redis does not answer, or does not give it; the log says why",
+  );
+});

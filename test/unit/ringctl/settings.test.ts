@@ -8,7 +8,7 @@ import { isLoopback, parseHostPort } from "../../../cli/address.ts";
 import { parseDuration, showDuration } from "../../../cli/duration.ts";
 import { CliError } from "../../../cli/exit-codes.ts";
 import { Settings } from "../../../cli/settings.ts";
-import { openBindsOf, planStart, refusalOf } from "../../../cli/start.ts";
+import { leaseGiver, openBindsOf, planStart, refusalOf } from "../../../cli/start.ts";
 import { RingError } from "../../../ring/errors.ts";
 
 let cwd = "";
@@ -189,6 +189,13 @@ describe("what people write", () => {
       expect(() => parseDuration(text, "--timeout")).toThrow(/--timeout/);
     },
   );
+
+  test("P8: a start that waits for its lease says whose, and no password", () => {
+    expect(leaseGiver(undefined)).toBe("a majority of voters has to answer");
+    const said = leaseGiver("redis://u:secret@10.0.0.9:6380/2");
+    expect(said).toContain("10.0.0.9:6380");
+    expect(said).not.toMatch(/majority|secret/);
+  });
 
   test("a duration that no timer takes is refused: it was over at once", () => {
     expect(parseDuration("24d", "--timeout")).toBe(24 * 86_400_000);
