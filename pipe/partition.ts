@@ -5,6 +5,7 @@
  */
 
 import { hashKey, partitionOfHash } from "../ring/hash.ts";
+import { atOnce } from "./at-once.ts";
 
 export type Partitioner =
   | { readonly type: "key"; readonly keyOf: (value: never) => unknown }
@@ -38,10 +39,15 @@ export const spread: Partitioner = { type: "spread" };
 /** A copy to every partition of the ring. */
 export const broadcast: Partitioner = { type: "broadcast" };
 
-/** The unsigned 32-bit hash of a key: murmur3 over its text as of a task's key; small whole numbers are mixed directly. */
+/** The unsigned 32-bit hash of a key: murmur3 over its text as of a task's key; small whole numbers are mixed directly. Throws for a promise. */
 export function hashOfKey(key: unknown): number {
   if (typeof key === "number" && (key | 0) === key) return mixed(key);
-  return hashKey("", String(key));
+  return hashKey("", typeof key === "string" ? key : String(atOnce(key)));
+}
+
+/** What `hashOf` gave. Throws for a promise. */
+export function hashOfGiven(hash: unknown): number {
+  return (typeof hash === "number" ? hash : Number(atOnce(hash))) >>> 0;
 }
 
 export function partitionOfKey(key: unknown, ringSize: number): number {

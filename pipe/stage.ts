@@ -14,7 +14,7 @@ import { Broadcast } from "./broadcast.ts";
 import { Keeping } from "./checkpoint.ts";
 import type { Fitting } from "./fitting.ts";
 import { Holds } from "./hold.ts";
-import { hashOfKey } from "./partition.ts";
+import { hashOfGiven, hashOfKey } from "./partition.ts";
 import { ParkedItem, type Room } from "./room.ts";
 import type { Run } from "./run.ts";
 import { Stamped } from "./stamp.ts";
@@ -80,7 +80,7 @@ export class Stage implements Target, TokenOwner {
           partition = partitionOfHash(hashOfKey(by.keyOf(value as never)), this.run.node.ringSize);
           break;
         case "hash":
-          partition = partitionOfHash(by.hashOf(value as never) >>> 0, this.run.node.ringSize);
+          partition = partitionOfHash(hashOfGiven(by.hashOf(value as never)), this.run.node.ringSize);
           break;
         case "constant":
           partition = by.partition % this.run.node.ringSize;

@@ -5,6 +5,7 @@
  * A2  `archive` and `absorb` answer at once. A promise would be moved as an empty object, so it is refused.
  */
 
+import { atOnce, unheard } from "./at-once.ts";
 import type { Fitting } from "./fitting.ts";
 import { errorTextOf } from "./token.ts";
 import type { Worker } from "./worker.ts";
@@ -47,16 +48,4 @@ export function absorbed(worker: Worker, moved: unknown): boolean {
     run.fail("RUN_FAILED", `${fitting.name}.absorb: ${errorTextOf(error)}`);
     return false;
   }
-}
-
-function atOnce(result: unknown): unknown {
-  if (!unheard(result)) return result;
-  throw new TypeError("a promise, where the result must be there at once"); // A2
-}
-
-/** True for a promise; that it may reject is nobody's error but of those who wait for it. */
-function unheard(result: unknown): boolean {
-  if (!(result instanceof Promise)) return false;
-  result.catch(() => undefined);
-  return true;
 }

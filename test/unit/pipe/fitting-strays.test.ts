@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { fitting, pipeline } from "../../../pipe/fitting.ts";
 import { PipeEngine } from "../../../pipe/io/engine.ts";
+import { byHash, byKey } from "../../../pipe/partition.ts";
 import type { NodeName } from "../../../ring/ids.ts";
 import { type FittingStray, watchFittings } from "../../../services/host/watched-fittings.ts";
 import { listenForStrays, outsideFittings } from "../../../services/runner/strays.ts";
@@ -175,3 +176,26 @@ test("what the code of a fitting makes the engine do is not in its context", asy
   expect(foreign).toEqual([broken]);
   expect(strays).toEqual([]);
 });
+
+for (const partition of [
+  byKey((async (input: number) => Promise.reject(new Error(`no key of ${input}`))) as never),
+  byHash((async (input: number) => Promise.reject(new Error(`no hash of ${input}`))) as never),
+]) {
+  test(`P4: an async function as by${partition.type === "key" ? "Key" : "Hash"} fails its inputs, and what it rejects is nobody's`, async () => {
+    using engine: PipeEngine = new PipeEngine({
+      self: "n1" as NodeName,
+      ringSize: 8,
+      find: () => undefined,
+      send: () => false,
+      outside: outsideFittings,
+    });
+    const line = pipeline("line", [fitting({ name: "odd", partition, process: (input: number) => input })]);
+    const run = engine.run<number, unknown>(line, { sink: "drain" });
+    await run.sendMany([1, 2]);
+    run.end();
+    const { state, failed, failures } = await run.report();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect({ state, failed, foreign }).toEqual({ state: "done", failed: 2, foreign: [] });
+    expect(failures[0]?.error).toMatch(/a promise/);
+  });
+}
