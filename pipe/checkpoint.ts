@@ -190,7 +190,7 @@ export class Keeping {
       const given = worker.absorbed > 0 ? (archiveOf(fitting, worker.state) ?? null) : null;
       // What is kept on this node is to be a copy, as one from elsewhere is.
       const here = this.#keeper !== undefined || fitting.stateAfterCrash === "reset";
-      const state: unknown = here ? JSON.parse(JSON.stringify(given)) : given;
+      const state: unknown = here ? JSON.parse(run.look(fitting.name, () => JSON.stringify(given))) : given;
       return { inputs: worker.absorbed, marks: worker.checkpoint?.marks.rows() ?? [], state };
     } catch (error) {
       run.fail("RUN_FAILED", `${fitting.name}.archive: ${errorTextOf(error)}`);
@@ -201,7 +201,7 @@ export class Keeping {
   #say(message: PipeMessage): void {
     const { run, fitting } = this.#stage;
     try {
-      run.peer(run.coordinatorPeer).sayEncoded(encodeMessage(message));
+      run.peer(run.coordinatorPeer).sayEncoded(run.look(fitting.name, () => encodeMessage(message)));
     } catch (error) {
       run.fail("RUN_FAILED", `${fitting.name}: its state cannot be kept: ${errorTextOf(error)}`);
     }

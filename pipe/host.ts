@@ -16,6 +16,12 @@ export interface Pulled {
   readonly onRejected: (error: unknown) => void;
 }
 
+export interface FittingOfRun {
+  readonly pipeline: string;
+  readonly fitting: string;
+  readonly run: string;
+}
+
 export interface PipeHost {
   /** Monotonic ms. */
   now(): number;
@@ -31,6 +37,8 @@ export interface PipeHost {
   close(iterator: Iterator<unknown> | AsyncIterator<unknown>): void;
   /** The same call, made in the async context of whoever asks now: a fitting's code. */
   bound?(call: () => void): () => void;
+  /** Looks at what the code of a fitting gave, in its context: getters and `toJSON` are its code, too. */
+  look?<T>(of: FittingOfRun, look: () => T): T;
   find(pipeline: string): Pipeline | undefined;
   /** Absent: no spans are made here; contexts are passed on. */
   readonly spans?: SpanHost | undefined;

@@ -15,7 +15,7 @@ import type { Run } from "./run.ts";
 import { tooLarge } from "./size.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
-import { errorTextOf, type Outcome, settle, shownOf, type Token } from "./token.ts";
+import { errorTextOf, failureOf, type Outcome, settle, type Token } from "./token.ts";
 import { Window } from "./window.ts";
 import { encodeMessage, type PipeMessage, wireValue } from "./wire.ts";
 
@@ -235,7 +235,8 @@ export class PeerStage implements Room {
     });
     const { state, inputs } = archived;
     try {
-      this.#of.sayEncoded(encodeMessage(["archive", run.id, id, this.#index, partition, inputs, state]));
+      const message = ["archive", run.id, id, this.#index, partition, inputs, state] as const;
+      this.#of.sayEncoded(run.look(this.#stage?.fitting.name ?? "", () => encodeMessage(message)));
       run.node.dirty(this.#of);
     } catch (error) {
       run.fail("RUN_FAILED", `${this.#stage?.fitting.name}: its state cannot be moved: ${errorTextOf(error)}`);
@@ -292,6 +293,11 @@ export class PeerStage implements Room {
     return items;
   }
 
+  /** Whose outputs these inputs are. */
+  get #maker(): string {
+    return this.#of.run.pipeline.fittings[this.#index - 1]?.name ?? "input";
+  }
+
   get #isFull(): boolean {
     const { run, peer } = this.#of;
     // One message of each fitting may always be there: see V1 of the window.
@@ -305,18 +311,19 @@ export class PeerStage implements Room {
     const batch: SentBatch = { stage: this.#index, partitions, values, tokens, cursor, characters: 0 };
     const id = this.#of.keep(batch);
     try {
-      const encoded = encodeMessage([
+      const message = [
         "in",
         run.id,
         id,
         this.#index,
         run.node.epoch,
         partitions,
-        values.map(sayable),
+        run.look(this.#maker, () => values.map(sayable)),
         cursor ?? null,
         values.flatMap((value) => (value instanceof Stamped ? [value.life, value.number] : [])),
         tokens.flatMap(({ trace }, at) => (trace?.takeBelow() === true ? [at, trace.traceparent] : [])),
-      ]);
+      ] as const;
+      const encoded = run.look(this.#maker, () => encodeMessage(message));
       this.#of.sayEncoded(encoded);
       batch.characters = encoded.length;
       this.#window.sent(values.length, encoded.length);
@@ -342,12 +349,8 @@ export class PeerStage implements Room {
     }
     const token = tokens[0] as Token;
     const fitting = this.#of.run.pipeline.fittings[this.#index]?.name ?? "sink";
-    token.fail({
-      fitting,
-      partition: partitions[0] ?? 0,
-      input: shownOf(plainOf(values[0])),
-      error: errorTextOf(error),
-    });
+    const at = { fitting, partition: partitions[0] ?? 0 };
+    token.fail(this.#of.run.look(this.#maker, () => failureOf(at, plainOf(values[0]), error)));
     this.released(1, 0);
     settle(token, 1);
   }

@@ -59,6 +59,12 @@ export class Run {
     return this.node.peerOf(this.coordinator);
   }
 
+  /** Calls `look`, which reads a value that came of `fitting` and so may run its code, in its context. */
+  look<T>(fitting: string, look: () => T): T {
+    const { host } = this.node;
+    return host.look === undefined ? look() : host.look({ pipeline: this.pipeline.name, fitting, run: this.id }, look);
+  }
+
   peer(peer: number): PeerRun {
     let known = this.peers.get(peer);
     if (known === undefined) {

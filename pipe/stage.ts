@@ -96,7 +96,8 @@ export class Stage implements Target, TokenOwner {
           return this.#broadcast.deliver(value, token);
       }
     } catch (error) {
-      token.fail(failureOf({ fitting: this.fitting.name, partition: from }, value, error));
+      const at = { fitting: this.fitting.name, partition: from };
+      token.fail(this.run.look(at.fitting, () => failureOf(at, value, error)));
       settle(token, 1);
       return undefined;
     }

@@ -275,7 +275,8 @@ export class Worker implements Room, Runnable {
   #failed(call: Crashed, error: unknown): void {
     const { fitting, run } = this.stage;
     this.failures += 1;
-    run.note(this, "failed", errorTextOf(error));
+    const why = run.look(fitting.name, () => errorTextOf(error));
+    run.note(this, "failed", why);
     if (run.over) return;
     if (fitting.stateAfterCrash === "reset" && fitting.stateful && !this.#reset(call.token)) {
       call.token.fail(this.#failure(call.input, error));
@@ -283,7 +284,10 @@ export class Worker implements Room, Runnable {
     }
     if (fitting.onCrash === "retry" && call.attempt <= fitting.retries) return this.#retryLater(call);
     if (fitting.onCrash === "fail" || call.last)
-      return run.fail("RUN_FAILED", `${fitting.name}: ${errorTextOf(error)}; input ${shownOf(call.input)}`);
+      return run.fail(
+        "RUN_FAILED",
+        `${fitting.name}: ${why}; input ${run.look(fitting.name, () => shownOf(call.input))}`,
+      );
     if (fitting.stateful && this.absorbed > 0) this.absorbed -= fitting.done === undefined ? 1 : 0;
     call.token.fail(this.#failure(call.input, error));
     this.settleInput(call.given, call.token);
@@ -348,7 +352,8 @@ export class Worker implements Room, Runnable {
   }
 
   #failure(input: unknown, error: unknown): Failure {
-    return failureOf({ fitting: this.stage.fitting.name, partition: this.partition }, input, error);
+    const { fitting, run } = this.stage;
+    return run.look(fitting.name, () => failureOf({ fitting: fitting.name, partition: this.partition }, input, error));
   }
 
   /** The first input since `done` ran, or at all. */

@@ -35,6 +35,8 @@ export interface PipeEngineOptions {
   readonly onSpan?: ((span: PipeSpan) => void) | undefined;
   /** Leaves the async context of a fitting's code, for what that code makes the engine do. */
   readonly outside?: (call: () => void) => void;
+  /** Enters it, for what the engine reads of that code's values. */
+  readonly look?: PipeHost["look"];
 }
 
 export class PipeEngine implements Disposable {
@@ -74,6 +76,7 @@ export class PipeEngine implements Disposable {
       close: closeIterator,
       bound: (call) => AsyncResource.bind(call),
       find: (name) => options.find(name) ?? this.#local.get(name),
+      ...(options.look === undefined ? {} : { look: options.look }),
       spans: options.onSpan === undefined ? undefined : { newId, ended: options.onSpan },
     };
     this.node = new PipeNode({

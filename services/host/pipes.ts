@@ -14,7 +14,7 @@ import type { Log } from "../runner/log.ts";
 import { describe } from "../runner/outcome.ts";
 import { outsideFittings } from "../runner/strays.ts";
 import type { OpenSpans } from "./span-export.ts";
-import { watchFittings } from "./watched-fittings.ts";
+import { type FittingStray, watchFittings, watchLooks } from "./watched-fittings.ts";
 
 export interface HostPipes extends Disposable {
   readonly engine: PipeEngine;
@@ -32,13 +32,14 @@ export function openPipes(options: {
   readonly log: Log;
 }): HostPipes {
   const { node, apps, send, metrics, spans, log } = options;
-  const watched = watchFittings(({ error, ...stray }) => {
+  const onStray = ({ error, ...stray }: FittingStray): void => {
     const described = describe(error);
     log.error({ ...stray, error: described }, "a stray error of a fitting");
     if (stray.run === undefined) return;
     const detail = `${stray.fitting}: an error outside of its calls: ${described.message}`;
     engine.node.runs.get(stray.run)?.fail("RUN_FAILED", detail);
-  });
+  };
+  const watched = watchFittings(onStray);
   const engine: PipeEngine = new PipeEngine({
     self: node.name,
     find: (name) => {
@@ -46,6 +47,7 @@ export function openPipes(options: {
       return found && watched(found);
     },
     outside: outsideFittings,
+    look: watchLooks(onStray),
     names: () => apps.pipelineNames(),
     send: (to, bytes) => send(to, { type: "pipe", bytes }),
     onSpan: spans.take,

@@ -5,6 +5,7 @@
 
 import { isGeneratorObject, isPromise } from "node:util/types";
 import type { Fitting, Pipeline } from "../../pipe/fitting.ts";
+import type { FittingOfRun } from "../../pipe/host.ts";
 import { type FittingScope, insideFitting, type StrayKind } from "../runner/strays.ts";
 
 export interface FittingStray {
@@ -28,6 +29,11 @@ export function watchFittings(onStray: (stray: FittingStray) => void): (pipeline
     }
     return known;
   };
+}
+
+/** Looks at a value of a fitting where it is the fitting's that is lost by its getters. */
+export function watchLooks(onStray: (stray: FittingStray) => void): <T>(of: FittingOfRun, look: () => T) => T {
+  return (of, look) => insideFitting({ onStray: (error, kind) => onStray({ ...of, error, kind }) }, look);
 }
 
 function watch(pipeline: string, fitting: Fitting, onStray: (stray: FittingStray) => void): Fitting {

@@ -3,9 +3,9 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { fitting, pipeline } from "../../../pipe/fitting.ts";
 import { PipeEngine } from "../../../pipe/io/engine.ts";
-import { byHash, byKey } from "../../../pipe/partition.ts";
+import { byHash, byKey, constant } from "../../../pipe/partition.ts";
 import type { NodeName } from "../../../ring/ids.ts";
-import { type FittingStray, watchFittings } from "../../../services/host/watched-fittings.ts";
+import { type FittingStray, watchFittings, watchLooks } from "../../../services/host/watched-fittings.ts";
 import { listenForStrays, outsideFittings } from "../../../services/runner/strays.ts";
 
 // The test runner's own listeners would take every stray error for a failed test.
@@ -197,5 +197,69 @@ for (const partition of [
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect({ state, failed, foreign }).toEqual({ state: "done", failed: 2, foreign: [] });
     expect(failures[0]?.error).toMatch(/a promise/);
+  });
+}
+
+const lost = (): string => {
+  void Promise.reject(new Error("lost"));
+  return "x";
+};
+const careless = { toJSON: async () => Promise.reject(new Error("lost")) };
+const LOOKED_AT: Readonly<Record<string, (input: number) => unknown>> = {
+  "a thrown error's message": () => {
+    throw Object.defineProperty(new Error("x"), "message", { get: lost });
+  },
+  "an output that goes to another node": () => careless,
+};
+
+for (const [what, process] of Object.entries(LOOKED_AT)) {
+  test(`P4: a rejection that ${what} loses where it is read is told as its fitting's, and fails its run`, async () => {
+    const line = pipeline("line", [
+      fitting({ name: "odd", partition: constant(0), process }),
+      fitting({ name: "next", partition: constant(1), process: () => never }),
+    ]);
+    const names = ["n1", "n2"] as const;
+    const engines = new Map<NodeName, PipeEngine>();
+    for (const self of names as readonly string[] as readonly NodeName[]) {
+      const onStray = (stray: FittingStray): void => {
+        strays.push(stray);
+        engines
+          .get(self)
+          ?.node.runs.get(stray.run ?? "")
+          ?.fail("RUN_FAILED", "a stray error");
+      };
+      const watched = watchFittings(onStray);
+      const send = (to: NodeName, bytes: Uint8Array): boolean => {
+        const copy = bytes.slice();
+        setImmediate(() => engines.get(to)?.receive(self, copy));
+        return true;
+      };
+      engines.set(
+        self,
+        new PipeEngine({
+          self,
+          ringSize: 8,
+          find: () => watched(line),
+          send,
+          outside: outsideFittings,
+          look: watchLooks(onStray),
+        }),
+      );
+    }
+    for (const { node } of engines.values())
+      node.route({
+        epoch: 1,
+        ringSize: 8,
+        owners: Array.from({ length: 8 }, (_, at) => names[at % 2]),
+        alive: new Set(names),
+      });
+    const run = engines.get("n1" as NodeName)!.run<number, unknown>("line", { sink: "drain" });
+    await run.send(1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    run.end();
+    expect((await run.report()).state).toBe("failed");
+    for (const engine of engines.values()) engine[Symbol.dispose]();
+    expect(foreign).toEqual([]);
+    expect(strays[0]).toMatchObject({ pipeline: "line", fitting: "odd", run: run.id, error: { message: "lost" } });
   });
 }
