@@ -4,6 +4,7 @@
  */
 
 import { RingError } from "../ring/errors.ts";
+import { hashKey } from "../ring/hash.ts";
 import {
   CHECKPOINT_EVERY_MOST,
   CONCURRENCY_MOST,
@@ -188,6 +189,15 @@ export function isPipeline(value: unknown): value is Pipeline {
   if (typeof value !== "object" || value === null) return false;
   const { kind, fittings } = value as { readonly kind?: unknown; readonly fittings?: unknown };
   return kind === "pipeline" && Array.isArray(fittings) && fittings.every((one) => one?.kind === "fitting");
+}
+
+/** The same on two nodes whose stages fit together: names, partitions and what is done with state, in order. */
+export function shapeOf({ fittings }: Pipeline): number {
+  const shapes = fittings.map(({ name, partition, stateful, checkpointEvery }) => {
+    const to = partition.type === "constant" ? partition.partition : 0;
+    return [name, partition.type, to, stateful, checkpointEvery > 0];
+  });
+  return hashKey("", JSON.stringify(shapes));
 }
 
 type AnyFitting = Fitting<never, unknown>;

@@ -8,6 +8,7 @@
  */
 
 import type { NodeName } from "../ring/ids.ts";
+import { shapeOf } from "./fitting.ts";
 import { KEPT_BYTES } from "./limits.ts";
 import { Resumed } from "./resumed.ts";
 import { type Room, type Sender, Waiters } from "./room.ts";
@@ -70,7 +71,11 @@ export class PeerRun {
     const { node } = run;
     if (!this.#opened) {
       this.#opened = true;
-      node.say(this.peer, encodeMessage(["open", run.id, run.pipeline.name, run.coordinator, run.attempt]));
+      const { pipeline } = run;
+      node.say(
+        this.peer,
+        encodeMessage(["open", run.id, pipeline.name, run.coordinator, run.attempt, shapeOf(pipeline)]),
+      );
     }
     if (!node.say(this.peer, message)) throw tooLarge(message);
   }

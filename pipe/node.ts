@@ -6,13 +6,15 @@
  * N1  Inputs go where the newest known document says; a peer that the document drops, or that has forgotten us, is lost, and
  *     what it had is sent again.
  * N2  A run whose coordinator is lost, or says that it knows nothing of it, is dropped here, and its other peers are told.
+ * N3  A node takes part in a run only with a pipeline of the coordinator's shape: while nodes are given a new version one by one,
+ *     outputs of one fitting would come to the other version's, or to none, and the run look complete.
  */
 
 import { RingError } from "../ring/errors.ts";
 import type { NodeName } from "../ring/ids.ts";
 import type { Runnable } from "./call.ts";
 import { Channel } from "./channel.ts";
-import type { Pipeline } from "./fitting.ts";
+import { type Pipeline, shapeOf } from "./fitting.ts";
 import { Home, type HomeEvents } from "./home.ts";
 import type { PipeHost, Routes } from "./host.ts";
 import {
@@ -371,19 +373,18 @@ export class PipeNode {
   }
 
   #open(message: Extract<PipeMessage, readonly ["open", ...unknown[]]>): void {
-    const [, id, name, coordinator, attempt] = message;
+    const [, id, name, coordinator, attempt, shape = 0] = message;
     if (this.runs.has(id) || this.#ended.has(id) || (this.epoch > 0 && !this.#alive.has(coordinator))) return;
-    const pipeline = this.host.find(name);
-    if (pipeline === undefined || this.runs.size >= RUNS_MOST) {
-      const why =
-        pipeline === undefined
-          ? `${this.self} has not loaded pipeline ${name}`
-          : `${this.self} has ${RUNS_MOST} runs already`;
-      const code = pipeline === undefined ? "APP_NOT_HERE" : "QUEUE_FULL";
-      this.say(this.peerOf(coordinator), encodeMessage(["fail", id, code, why]));
+    const refuse = (code: "APP_NOT_HERE" | "QUEUE_FULL", why: string): void => {
+      this.say(this.peerOf(coordinator), encodeMessage(["fail", id, code, `${this.self} has ${why}`]));
       this.#ended.add(id);
-      return;
-    }
+    };
+    const pipeline = this.host.find(name);
+    if (pipeline === undefined) return refuse("APP_NOT_HERE", `not loaded pipeline ${name}`);
+    // N3
+    if (shape !== 0 && shape !== shapeOf(pipeline))
+      return refuse("APP_NOT_HERE", `loaded pipeline ${name} with other fittings than ${coordinator}`);
+    if (this.runs.size >= RUNS_MOST) return refuse("QUEUE_FULL", `${RUNS_MOST} runs already`);
     this.runs.set(id, new Run(this, { id, pipeline, coordinator: coordinator as NodeName, attempt, sink: undefined }));
   }
 

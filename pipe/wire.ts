@@ -11,8 +11,8 @@
 import type { MarkRows } from "./stamp.ts";
 
 export type PipeMessage =
-  /** Always the first about a run from a node to another. */
-  | readonly ["open", run: string, pipeline: string, coordinator: string, attempt: number]
+  /** Always the first about a run from a node to another. `shape`: what the pipeline's has to be there, 0 or absent: any. */
+  | readonly ["open", run: string, pipeline: string, coordinator: string, attempt: number, shape?: number]
   /** Inputs of one fitting (or of the sink, whose number is one more), acknowledged together. */
   | readonly [
       "in",
@@ -151,6 +151,7 @@ function bytesOf(base64: string): unknown {
 function isMessage(given: unknown): given is PipeMessage {
   if (!Array.isArray(given) || typeof given[0] !== "string") return false;
   const shape = SHAPES[given[0]];
+  if (given[0] === "open" && given.length === SHAPES.open?.length) given.push(0);
   if (shape === undefined || given.length !== shape.length + 1) return false;
   for (let at = 0; at < shape.length; at++) if (!(shape[at] as Check)(given[at + 1])) return false;
   if (given[0] === "in") {
@@ -178,7 +179,7 @@ const failures: Check = (value) =>
   value.length <= 1_000 &&
   value.every((one) => Array.isArray(one) && text(one[0]) && count(one[1]) && text(one[2]) && text(one[3]));
 const SHAPES: Readonly<Record<string, readonly Check[]>> = {
-  open: [text, text, text, count],
+  open: [text, text, text, count, count],
   in: [text, count, count, count, partitions, list, anything, counts, traces],
   load: [text, count, count, partition],
   loaded: [text, count, count, partition, count, marks, anything],
