@@ -54,6 +54,11 @@ export async function askNode<T>(settings: Settings, use: (node: AskedNode) => P
   }
 }
 
+/** A stream has no deadline: the node is asked for something that has one first, so that a frozen one is not waited for for ever. */
+export async function answers({ client, call }: AskedNode): Promise<void> {
+  await client.cluster.members(call);
+}
+
 /** How long a `--wait` may take: `--timeout` if it was given, else ten minutes. */
 export function waitMs(settings: Settings): number {
   const timeout = settings.find("timeout");

@@ -1,16 +1,17 @@
 /** `ringctl events [-f]`: what happened to the ring, as the asked node saw it. */
 
 import type { ClusterEvent } from "../proto/messages.ts";
-import { askNode, type CommandRun } from "./ask-node.ts";
+import { answers, askNode, type CommandRun } from "./ask-node.ts";
 import { usage } from "./exit-codes.ts";
 import { moment, printable } from "./table.ts";
 import type { Paint } from "./tint.ts";
 
 export function events({ settings, output, flags }: CommandRun): Promise<undefined> {
   const recent = recentOf(String(flags.recent ?? RECENT));
-  return askNode(settings, async ({ client, call, address }) => {
+  return askNode(settings, async (node) => {
+    const { client, address } = node;
     // The channel is up after this, so that silence means that there is no more.
-    await client.cluster.members(call);
+    await answers(node);
     const enough = new AbortController();
     const line = (event: ClusterEvent) => (paint: Paint) =>
       `${paint(moment(event.atMs), "dim")}  ${event.node}  ${paint(printable(event.type), "strong")}  ${printable(event.detail)}`;

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import type { Report } from "../pipe/views.ts";
 import type { PipeList, PipeStatus } from "../services/client/pipe-calls.ts";
 import type { RemoteRun } from "../services/client/pipe-run.ts";
-import { askNode, type CommandRun } from "./ask-node.ts";
+import { answers, askNode, type CommandRun } from "./ask-node.ts";
 import { parseDuration } from "./duration.ts";
 import { EXIT, usage } from "./exit-codes.ts";
 import type { Output } from "./output.ts";
@@ -104,7 +104,9 @@ export function tracePipe({ args, settings, output, flags }: CommandRun): Promis
   const forMs = flags.for === undefined ? 0 : parseDuration(String(flags.for), "--for");
   const many = (name: string): readonly string[] =>
     Array.isArray(flags[name]) ? (flags[name] as readonly string[]) : [];
-  return askNode(settings, async ({ client, address }) => {
+  return askNode(settings, async (node) => {
+    const { client, address } = node;
+    await answers(node);
     const events = client.pipes.trace(args[0] ?? "", {
       address,
       forMs,

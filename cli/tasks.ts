@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import type { SubmitTask } from "../services/client/submit-task.ts";
-import { type AskedNode, askNode, type CommandRun, waitMs } from "./ask-node.ts";
+import { type AskedNode, answers, askNode, type CommandRun, waitMs } from "./ask-node.ts";
 import { parseDuration } from "./duration.ts";
 import { CliError, EXIT, usage } from "./exit-codes.ts";
 import type { Output } from "./output.ts";
@@ -40,7 +40,9 @@ export function getTask({ args, settings, output }: CommandRun): Promise<number>
 
 /** Each state that the task passes through, until it ends. */
 export function watchTask({ args, settings, output }: CommandRun): Promise<number> {
-  return askNode(settings, async ({ client, address }) => {
+  return askNode(settings, async (node) => {
+    const { client, address } = node;
+    await answers(node);
     let last: TaskItem | undefined;
     for await (const task of client.watch(args[0] ?? "", { address })) {
       const item = taskItem(task);

@@ -1,5 +1,7 @@
 /** Commands that say something was done which was not, against scripted nodes over real sockets. */
 
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { run } from "../../cli/run.ts";
 import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
@@ -116,3 +118,23 @@ test("P1: a submit whose outcome is not known names its task, so that it can be 
   expect(n1!.node.held).toBe(1); // the node has it, and may accept it yet
   expect(stderr).toMatch(/[0-9a-f]{32}/);
 });
+
+test.each([
+  ["task", "watch", "0".repeat(32)],
+  ["pipe", "trace", "run"],
+  ["events", "-f"],
+])(
+  "P8: %s %s of a frozen node ends after its time: its connections are taken by the kernel",
+  async (...args) => {
+    const frozen = createServer(() => undefined).listen(0, "127.0.0.1");
+    await once(frozen, "listening");
+    const { port } = frozen.address() as AddressInfo;
+    try {
+      const exit = await run([...args, "--timeout", "1s", "--address", `127.0.0.1:${port}`]);
+      expect({ exit, stderr }).toMatchObject({ exit: 4, stderr: expect.stringContaining("does not answer") });
+    } finally {
+      frozen.close();
+    }
+  },
+  10_000,
+);
