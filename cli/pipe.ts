@@ -41,7 +41,9 @@ export function runPipe({ args, settings, output, flags }: CommandRun): Promise<
   const drain = flags.drain === true;
   const given = flags.input === undefined ? "-" : String(flags.input);
   if (given !== "-" && !given.startsWith("@")) throw usage("--input expects @FILE or -");
-  return askNode(settings, async ({ client, address }) => {
+  return askNode(settings, async (node) => {
+    const { client, address } = node;
+    await answers(node);
     await using run = client.run(args[0] ?? "", { sink: drain ? "drain" : "results", address });
     const id = await run.opened;
     output.remark(`run ${id}`);

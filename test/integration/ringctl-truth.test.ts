@@ -122,6 +122,7 @@ test("P1: a submit whose outcome is not known names its task, so that it can be 
 test.each([
   ["task", "watch", "0".repeat(32)],
   ["pipe", "trace", "run"],
+  ["pipe", "run", "line"],
   ["events", "-f"],
 ])(
   "P8: %s %s of a frozen node ends after its time: its connections are taken by the kernel",
