@@ -5,6 +5,7 @@
 
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
+import { RingError } from "../../ring/errors.ts";
 import { monotonicNow } from "../../services/history/line.ts";
 import { type Fault, join, killAndRestart, leave, type Scene } from "./faults.ts";
 
@@ -42,7 +43,10 @@ export function planHardFaults(scene: Scene): readonly Fault[] {
   const leaveOnce = async (name: string): Promise<void> => {
     if (leaving.has(name)) return scene.say("leaves already");
     leaving.add(name);
-    await leave(scene, name);
+    await leave(scene, name).catch((error: unknown) => {
+      if (!(error instanceof RingError) || !error.message.includes(LAST)) throw error;
+      scene.say(error.message);
+    });
   };
   for (let left = 0; left < LEAVES; left++) plan("one leaves", () => onOne(scene, leaveOnce));
   return faults.sort((a, b) => a.atMs - b.atMs);
@@ -83,6 +87,8 @@ function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`;
 }
 
+/** Of the only member that is not leaving yet. */
+const LAST = "is the last member";
 const KILLS = 5;
 const PAUSES = 3;
 const LEAVES = 2;
