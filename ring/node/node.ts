@@ -552,8 +552,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "loads":
         return this.#neighbours.learnLoads(from, message.counts);
       case "restarting":
-        this.#liveness.restarting(from, this.#here.now + message.graceMs);
-        return this.#remark("member-restarting", from);
+        if (!this.#liveness.isRestarting(this.#here.now, from)) this.#remark("member-restarting", from);
+        return this.#liveness.restarting(from, this.#here.now + Math.min(message.graceMs, RESTARTING_MOST_MS));
       case "refused":
         return this.#remark("refused", `${from}: ${message.code} ${message.detail}`);
       case "hello":
@@ -795,6 +795,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
 }
 
 const REMARK_LENGTH = 500;
+/** For how long a peer is waited for that says once that it will be back. */
+const RESTARTING_MOST_MS = 60_000;
 const NODE_TERM = { history: 0, generation: 0, opens: 0 };
 const NONCES_PER_START = 2 ** 32;
 const PEER_ASK_MS = 30_000;

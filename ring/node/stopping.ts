@@ -18,15 +18,14 @@ export interface StoppingParts {
 }
 
 type Phase =
-  | { readonly type: "no" }
-  | { readonly type: "draining"; readonly deadline: Instant }
-  | { readonly type: "aborted"; readonly deadline: Instant }
-  | { readonly type: "marking" };
+  | { readonly type: "no" | "marking" }
+  | { readonly type: "draining" | "aborted"; readonly deadline: Instant };
 
 export class Stopping {
   readonly #here: Here;
   readonly #parts: StoppingParts;
   #phase: Phase = { type: "no" };
+  #tellAt: Instant = 0;
 
   constructor(here: Here, parts: StoppingParts) {
     this.#here = here;
@@ -38,14 +37,14 @@ export class Stopping {
   }
 
   nextDeadline(): Instant | undefined {
-    return this.#phase.type === "draining" || this.#phase.type === "aborted" ? this.#phase.deadline : undefined;
+    const phase = this.#phase;
+    return "deadline" in phase ? Math.min(phase.deadline, this.#tellAt) : undefined;
   }
 
   begin(graceMs: number): void {
     if (this.begun) return;
     this.#phase = { type: "draining", deadline: this.#here.now + graceMs };
     this.#parts.holdAll();
-    this.#parts.toAll({ type: "restarting", graceMs: graceMs + RESTART_GRACE_MS });
     this.progress();
   }
 
@@ -53,7 +52,8 @@ export class Stopping {
   progress(): void {
     const { now } = this.#here;
     const phase = this.#phase;
-    if (phase.type === "no" || phase.type === "marking") return;
+    if (!("deadline" in phase)) return;
+    if (now >= this.#tellAt) this.#tell(TELL_EVERY_MS + RESTART_GRACE_MS);
     const running = this.#parts.running();
     if (running > 0 && now < phase.deadline) return;
     if (running > 0 && phase.type === "draining") {
@@ -62,9 +62,16 @@ export class Stopping {
       return;
     }
     this.#phase = { type: "marking" };
-    this.#parts.toAll({ type: "restarting", graceMs: RESTART_GRACE_MS });
+    this.#tell(RESTART_GRACE_MS);
     this.#parts.whenSynced(() => this.#here.emit({ type: "mark-stopping" }));
+  }
+
+  /** Again and again while handlers run, however long they may: if this node dies meanwhile, nobody waits for it for so long. */
+  #tell(graceMs: number): void {
+    this.#tellAt = this.#here.now + TELL_EVERY_MS;
+    this.#parts.toAll({ type: "restarting", graceMs });
   }
 }
 
 const ABORT_GRACE_MS = 500;
+const TELL_EVERY_MS = 10_000;
