@@ -118,7 +118,15 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
   }
 
   resolved(value: unknown): void {
-    this.handle(value);
+    const { fitting, run } = this.worker.stage;
+    if (fitting.given === undefined || typeof value !== "object" || value === null) return this.handle(value);
+    let given: unknown;
+    try {
+      given = fitting.given(value, run.id);
+    } catch (error) {
+      return this.rejected(error);
+    }
+    this.handle(given);
   }
 
   rejected(error: unknown): void {

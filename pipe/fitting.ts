@@ -87,6 +87,8 @@ export interface Fitting<In = never, Out = unknown> {
   readonly name: string;
   readonly process: (input: In, context: never) => unknown;
   readonly done: ((context: never) => unknown) | undefined;
+  /** Set by who watches its calls: what a promise of it gave, to be iterated in their context. */
+  readonly given?: (value: object, run: string) => unknown;
   readonly start: (() => unknown) | undefined;
   readonly archive: ((state: never) => unknown) | undefined;
   readonly absorb: ((state: never, archived: never) => unknown) | undefined;

@@ -44,11 +44,11 @@ function watch(pipeline: string, fitting: Fitting, onStray: (stray: FittingStray
   const between = scopeOf(undefined);
   let recent = between;
   /** Calls of one run come in a row. */
-  const inRun = (context: never): Scope => {
-    const { run } = context as { readonly run: string };
+  const ofRun = (run: string): Scope => {
     if (recent.run !== run) recent = scopeOf(run);
     return recent;
   };
+  const inRun = (context: never): Scope => ofRun((context as { readonly run: string }).run);
   const { process, done, start, archive, absorb } = fitting;
   return Object.freeze({
     ...fitting,
@@ -62,6 +62,7 @@ function watch(pipeline: string, fitting: Fitting, onStray: (stray: FittingStray
         const scope = inRun(context);
         return watchedResult(scope, insideFitting(scope, done, context));
       }),
+    given: (value: object, run: string) => watchedResult(ofRun(run), value),
     start: start && (() => insideFitting(between, start)),
     archive: archive && ((state: never) => insideFitting(between, archive, state)),
     absorb: absorb && ((state: never, archived: never) => insideFitting(between, absorb, state, archived)),

@@ -82,6 +82,25 @@ const ESCAPES: Readonly<Record<string, (input: number) => unknown>> = {
       return () => undefined;
     },
   }),
+  "a throw in a timer of an iterator that a promise gives": async () => ({
+    [Symbol.asyncIterator]: () => ({
+      next: () => {
+        later();
+        return never;
+      },
+    }),
+  }),
+  "a throw in a timer of a generator that a promise gives": async () =>
+    (function* () {
+      yield 1;
+      later();
+      yield never;
+    })(),
+  "a rejection of a generator that a promise of an async generator gives": async () =>
+    (async function* () {
+      void Promise.reject(new Error("lost"));
+      yield await never;
+    })(),
   "a throw in a timer of an async generator": async function* () {
     yield 1;
     await undefined;
