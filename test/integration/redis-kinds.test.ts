@@ -68,6 +68,15 @@ describe.skipIf(!redisThere())("kinds of Redis", () => {
     await expect(beyond).rejects.toThrow(/DB index is out of range/);
   });
 
+  test("a Redis that does not give the database is connected to seldom, as one that is away", async () => {
+    await using redis = await RedisServer.open({ settings: ["--databases", "4"] });
+    const link = new RedisLink(parseRedisAddress(`${redis.url}/9`), "beyond");
+    await expect(link.call("ping", [], 3_000)).rejects.toThrow(/DB index is out of range/);
+    link.close();
+    const [, connections] = /total_connections_received:(\d+)/.exec(String(await redis.ask("info", "stats")))!;
+    expect(Number(connections)).toBeLessThan(15);
+  });
+
   test("P1: sentinels replace a master that was killed, and the store goes on with the new one", async () => {
     await using master = await RedisServer.open();
     await using replica = await RedisServer.open({ settings: ["--replicaof", "127.0.0.1", String(master.port)] });

@@ -179,7 +179,10 @@ export class RedisLink {
       maxRetriesPerRequest: null,
       protocol: 2 as const,
     };
-    const retryStrategy = (times: number): number => Math.min(RETRY_MOST_MS, RETRY_MS * 2 ** Math.min(times, 8));
+    /** Connections in a row without their database: the client takes each of them for a good one. */
+    let elsewhere = 0;
+    const retryStrategy = (times: number): number =>
+      Math.min(RETRY_MOST_MS, RETRY_MS * 2 ** Math.min(times + elsewhere, 8));
     let client: Redis | Cluster;
     if (kind === "cluster") {
       client = new Cluster([...hosts], {
@@ -213,6 +216,7 @@ export class RedisLink {
       const trouble = troubleOf(error);
       if (trouble.kind === "refused") this.#refusal = trouble;
       isElsewhere = true;
+      elsewhere += 1;
       client.disconnect(true); // L3
     });
     client.on("close", () => {
@@ -221,6 +225,7 @@ export class RedisLink {
     client.on("ready", () => {
       if (client !== this.#client || isElsewhere) return;
       this.#refusal = undefined;
+      elsewhere = 0;
       for (const done of [...this.#waiting]) done();
     });
     return client;
