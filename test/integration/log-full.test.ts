@@ -1,8 +1,8 @@
 /** A node whose log has no room, or whose output has no reader: built, in a process of its own. */
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { constants, existsSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -29,6 +29,29 @@ test.skipIf(!existsSync("/dev/full"))(
     }
   },
 );
+
+test("a reader of the log that stands still keeps a node neither from serving nor from ending", async () => {
+  const data = mkdtempSync(join(tmpdir(), "taskring-log-"));
+  const fifo = join(data, "log");
+  execFileSync("mkfifo", [fifo]);
+  const unread = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+  expect(() => {
+    for (;;) writeSync(unread, "x".repeat(4_096));
+  }).toThrow(/EAGAIN/);
+  const ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0"];
+  const child = spawn(process.execPath, [BIN, "start", "--name", "n1", "--data", join(data, "n1"), ...ports], {
+    stdio: ["ignore", "pipe", unread],
+  });
+  try {
+    const [line] = (await once(child.stdout!, "data", { signal: AbortSignal.timeout(10_000) })) as [Buffer];
+    expect(String(line)).toMatch(/^ready name=n1 /);
+    child.kill("SIGTERM");
+    expect(await once(child, "exit", { signal: AbortSignal.timeout(10_000) })).toEqual([0, null]);
+  } finally {
+    child.kill("SIGKILL");
+    rmSync(data, { recursive: true, force: true });
+  }
+});
 
 test("P4: a node outlives who reads its output: it joins, and ends as it would have", async () => {
   const data = mkdtempSync(join(tmpdir(), "taskring-log-"));
