@@ -44,6 +44,7 @@ import { machineId } from "./machine-id.ts";
 import { feedMetrics } from "./metrics-feed.ts";
 import { Opened } from "./opened.ts";
 import { openPipes } from "./pipes.ts";
+import { submitOfResident } from "./resident-submit.ts";
 import { openSpans, type SpanOptions } from "./span-export.ts";
 
 export interface HostOptions extends SpanOptions {
@@ -256,6 +257,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       log,
       onEnds: (ends) => node.ended(ends),
       mayStart: () => node.holdsLease(),
+      submit: (child) => submitOfResident(node, child),
       openRun: (pipeline, run) => pipes.engine.run(pipeline, run),
       keep: (attemptId, changes) => node.step({ type: "keep", attemptId, changes }),
       onBlocked: ({ handlers }) => {

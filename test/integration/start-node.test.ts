@@ -3,9 +3,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { connect, decodeResult } from "../../services/client/index.ts";
-import { defineApp, RingError, startNode, task } from "../../services/index.ts";
+import { defineApp, RingError, resident, startNode, task } from "../../services/index.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "taskring-start-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -72,3 +72,31 @@ test("what cannot work is refused before anything is opened", async () => {
     expect(error).toMatchObject({ code: "INVALID_ARGUMENT" });
   }
 });
+
+test("what a resident submits is stored by its owner, once for one idempotency key, and runs", async () => {
+  const ids: string[] = [];
+  const failures: unknown[] = [];
+  const runs: unknown[] = [];
+  const watched = defineApp("watched", {
+    tasks: { seen: task((seen) => void runs.push(seen.json())) },
+    residents: {
+      watcher: resident(async (context) => {
+        const options = { key: "alice", payload: { at: 1 }, idempotencyKey: "one" };
+        try {
+          for (const _ of [1, 2]) ids.push(await context.submit("seen", options));
+          await context.submit("seen", { app: "nobody", key: "k" });
+        } catch (error) {
+          failures.push(error);
+        }
+        await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
+      }),
+    },
+  });
+  await using node = await startNode({ ...options, apps: [watched], name: "w1", data: join(folder, "w1") });
+  await node.whenServing();
+  await vi.waitFor(() => expect(failures).toMatchObject([{ code: "APP_UNKNOWN" }]), 10_000);
+  expect(ids).toEqual([ids[0], ids[0]]);
+  await using ring = connect({ addresses: [node.grpc] });
+  expect(await ring.wait(ids[0] ?? "")).toMatchObject({ state: "DONE", key: "alice" });
+  expect(runs).toEqual([{ at: 1 }]);
+}, 60_000);
