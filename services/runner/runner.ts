@@ -307,6 +307,9 @@ class InProcessRunner implements Runner, RunHost {
     run.ended = true;
     this.#underWay.delete(run.attempt.attemptId);
     run.outcome = outcomeOf(run, settled);
+    const { outcome } = run;
+    if (run.attempt.resident !== undefined && outcome.type === "failed" && run.abortReason === undefined)
+      this.log.warn({ ...namesOf(run), error: outcome.error }, "a resident failed; it is started again");
     this.#ends.push(run);
   }
 

@@ -139,6 +139,24 @@ describe("residents", () => {
     expect(sent).toEqual(["acme true"]);
   });
 
+  test("a resident that fails is told in the log with its error: nothing else keeps it", async () => {
+    using h = harness([
+      defineApp("acme", {
+        tasks: { work: task(() => {}) },
+        residents: {
+          rss: resident(async () => {
+            throw new Error("no feed");
+          }),
+        },
+      }),
+    ]);
+    h.runner.start([start]);
+    await h.endOf(1);
+    expect(h.lines).toMatchObject([
+      { level: "warn", fields: { app: "acme", type: "rss", error: { name: "Error", message: "no feed" } } },
+    ]);
+  });
+
   test("without a host that takes tasks the submit of a resident is refused", async () => {
     using h = harness([
       defineApp("acme", { tasks: { work: task(() => {}) }, residents: { rss: resident((ctx) => ctx.submit("work")) } }),
