@@ -107,6 +107,7 @@ function checkOverride(value: unknown): AppOverride | undefined {
 
 const LIMIT_NAMES = ["queued", "running", "perSecond", "weight"] as const;
 const OVERRIDE_KIND = 0x10;
-const OVERRIDE_LIMIT = 100_000;
+/** Apps with settings of their own. */
+export const OVERRIDE_LIMIT = 100_000;
 /** Generations are u32: both fit into a safe integer. */
 const VERSIONS_PER_GENERATION = 2 ** 20;

@@ -10,6 +10,7 @@
 import type { Pipeline } from "../../pipe/fitting.ts";
 import { RingError } from "../../ring/errors.ts";
 import { type AppName, parseAppName } from "../../ring/ids.ts";
+import { OVERRIDE_LIMIT } from "../../ring/node/overrides.ts";
 import type { AppCatalogue, AppDefinition, AppOverride } from "../../ring/tasks/definition.ts";
 import type { App, ResidentHandler, TaskHandler } from "./shapes.ts";
 
@@ -37,7 +38,7 @@ export class Catalogue implements AppCatalogue {
   /** Throws `INVALID_ARGUMENT` when two apps have the same name or template. */
   constructor(apps: readonly App[], limits: { readonly cached?: number; readonly overrides?: number } = {}) {
     this.#cacheLimit = limits.cached ?? CACHED_NAMES;
-    this.#overrideLimit = limits.overrides ?? OVERRIDES;
+    this.#overrideLimit = limits.overrides ?? OVERRIDE_LIMIT;
     const seen = new Set<string>();
     for (const app of apps) {
       const { match } = app.definition;
@@ -136,4 +137,3 @@ export class Catalogue implements AppCatalogue {
 const NOT_HERE: unique symbol = Symbol("not here");
 /** Twice the 10,000 apps that one code base is built for. */
 const CACHED_NAMES = 20_000;
-const OVERRIDES = 50_000;

@@ -3,9 +3,10 @@
 import { expect, test } from "vitest";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { AppName } from "../../ring/ids.ts";
-import { Overrides } from "../../ring/node/overrides.ts";
+import { type AppAction, Overrides } from "../../ring/node/overrides.ts";
 import type { AppView, NodeAnswer } from "../../ring/node/requests.ts";
 import type { AppDefinition } from "../../ring/tasks/definition.ts";
+import { Catalogue } from "../../services/apps/catalogue.ts";
 import { Scene } from "../simulation/scene.ts";
 
 function isPaused(scene: Scene, number: number): boolean | undefined {
@@ -20,10 +21,10 @@ function isPaused(scene: Scene, number: number): boolean | undefined {
 }
 
 /** Asks that node, and says when the answer came. */
-function ask(scene: Scene, number: number, action: "pause" | "resume" | { limits: { running: number } }): NodeAnswer[] {
+function ask(scene: Scene, number: number, action: AppAction, app = "alpha"): NodeAnswer[] {
   const answers: NodeAnswer[] = [];
   scene.host(number).onAnswer = (_id, answer) => void answers.push(answer);
-  scene.ask(scene.host(number), { type: "app", app: "alpha" as never, action });
+  scene.ask(scene.host(number), { type: "app", app: app as never, action });
   return answers;
 }
 
@@ -98,4 +99,12 @@ test("P1: a pause that was acknowledged is still there after a crash of its only
   host.start({ seeds: [host.address] });
   scene.pass(10_000);
   expect(isPaused(scene, 1)).toBe(true);
+});
+
+test("P5: as many apps as a node keeps settings of have them after a restart too", () => {
+  const [overrides, catalogue] = [new Overrides(), new Catalogue([])];
+  const given = (at: number) =>
+    ({ app: `event-${at}` as never, version: 1, existence: "created", paused: false, limits: {} }) as const;
+  for (let at = 0; at <= 100_000; at++) if (overrides.learn(given(at))) catalogue.override(given(at));
+  expect(overrides.all()).toHaveLength(100_000);
 });
