@@ -59,7 +59,7 @@ export class Overrides {
     const known = this.#known.get(app);
     if (known === undefined && this.#known.size >= OVERRIDE_LIMIT)
       throw new RingError("QUEUE_FULL", `${OVERRIDE_LIMIT} apps have settings of their own`);
-    if (definition === undefined && action !== "delete")
+    if (definition === undefined && (action !== "delete" || known === undefined))
       throw new RingError("APP_UNKNOWN", `no loaded app or template matches ${app}`);
     const base: AppOverride = known ?? { app, version: 0, existence: "implied", paused: false, limits: {} };
     // Two owners of the home never give the same number, also when the later one has not heard of the earlier one's change.

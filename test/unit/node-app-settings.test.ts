@@ -101,6 +101,17 @@ test("P1: a pause that was acknowledged is still there after a crash of its only
   expect(isPaused(scene, 1)).toBe(true);
 });
 
+test("an app that nobody has loaded or changed cannot be deleted: its name is a mistake, and nothing is kept of it", () => {
+  const overrides = new Overrides();
+  const nothing = { definition: undefined, generation: 1 };
+  expect(() => overrides.next("alpah" as never, "delete", nothing)).toThrow(
+    expect.objectContaining({ code: "APP_UNKNOWN" }),
+  );
+  // One that was created, and whose code is no longer loaded, can.
+  overrides.learn({ app: "gone" as never, version: 1, existence: "created", paused: false, limits: {} });
+  expect(overrides.next("gone" as never, "delete", nothing)).toMatchObject({ existence: "deleted" });
+});
+
 test("P5: as many apps as a node keeps settings of have them after a restart too", () => {
   const [overrides, catalogue] = [new Overrides(), new Catalogue([])];
   const given = (at: number) =>
