@@ -146,8 +146,8 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     this.#router = new Router(here, {
       admission: (partition) => this.#admission(partition),
       submit: (partition, record, sink, token) => {
-        const elsewhere =
-          apps.find(record.app) === undefined ? this.#neighbours.loadedElsewhere(record.app) : undefined;
+        const missing = apps.find(record.app) === undefined && this.#overrides.get(record.app)?.existence !== "deleted";
+        const elsewhere = missing ? this.#neighbours.loadedElsewhere(record.app) : undefined;
         if (elsewhere === undefined) return this.#desk.submit(partition, record, sink, token);
         const detail = `${member.name} owns the key but has not loaded ${record.app}; ${elsewhere} has`;
         sink.settle(token, { type: "refused", code: "APP_NOT_HERE", detail, retryAfterMs: 1_000 });

@@ -21,7 +21,8 @@ export class SimulatedApps implements AppSource {
 
   find(app: AppName): { definition: AppDefinition; override: AppOverride | undefined } | undefined {
     const definition = this.#definitions.find((known) => known.match === app);
-    return definition === undefined ? undefined : { definition, override: this.#overrides.get(app) };
+    const override = this.#overrides.get(app);
+    return definition === undefined || override?.existence === "deleted" ? undefined : { definition, override };
   }
 
   active(): Iterable<AppName> {

@@ -119,3 +119,15 @@ test("P5: as many apps as a node keeps settings of have them after a restart too
   for (let at = 0; at <= 100_000; at++) if (overrides.learn(given(at))) catalogue.override(given(at));
   expect(overrides.all()).toHaveLength(100_000);
 });
+
+test("a task of a deleted app is refused for good, also where other nodes have loaded its code", () => {
+  const scene = new Scene({ nodes: 3 });
+  scene.begin();
+  const answers = ask(scene, 1, "delete");
+  scene.pass(1_000);
+  expect(answers).toMatchObject([{ type: "ok" }]);
+  scene.submit(scene.host(1), 8);
+  scene.until(() => scene.outcomes.size === 8, 5_000);
+  const codes = [...scene.outcomes.values()].map((outcome) => outcome.type === "refused" && outcome.code);
+  expect(new Set(codes)).toEqual(new Set(["APP_UNKNOWN"]));
+});
