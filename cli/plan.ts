@@ -62,22 +62,23 @@ export function drain({ args, settings, output, flags }: CommandRun): Promise<nu
   return askNode(settings, async (node) => {
     const { client, call } = node;
     const undo = flags.undo === true;
+    const waits = flags.wait === true;
     const [name = ""] = args;
-    const waits = flags.wait === true && !undo;
     const waitedFor = waits ? await memberOf(node, name) : name;
     await client.cluster.drain({ node: name, undo }, call);
     const shown = name === "" ? `the node at ${node.address}` : name;
-    if (waits) await untilEmpty(node, waitedFor, output, waitMs(settings));
+    if (waits && undo) await untilSettled(node, output, waitMs(settings), waitedFor);
+    else if (waits) await untilEmpty(node, waitedFor, output, waitMs(settings));
     output.show({
       kind: "Drain",
-      items: [{ node: name, address: node.address, undo, settled: flags.wait === true }],
+      items: [{ node: name, address: node.address, undo, settled: waits }],
       lines: () => [
         undo
-          ? `${shown} takes its share back`
-          : `${shown} gives its partitions away${flags.wait === true ? " and has none left" : ""}; it stays a member`,
+          ? `${shown} ${waits ? "has taken" : "takes"} its share back`
+          : `${shown} gives its partitions away${waits ? " and has none left" : ""}; it stays a member`,
       ],
     });
-    if (!undo && flags.wait !== true) output.remark("next: ringctl transfers --watch");
+    if (!undo && !waits) output.remark("next: ringctl transfers --watch");
     return EXIT.ok;
   });
 }
@@ -146,7 +147,8 @@ async function presentPlan({ client, call }: AskedNode): Promise<string> {
 }
 
 /** A commit may need several ring changes; it is over when no transfer is left and nobody is joining, leaving or exiting. */
-async function untilSettled(node: AskedNode, output: Output, withinMs: number): Promise<void> {
+/** `undrained` takes its share again: the asked node may not know yet that it may. */
+async function untilSettled(node: AskedNode, output: Output, withinMs: number, undrained?: string): Promise<void> {
   const begun = performance.now();
   const settled = await pollUntil(
     async () => {
@@ -157,6 +159,7 @@ async function untilSettled(node: AskedNode, output: Output, withinMs: number): 
       ]);
       const moving =
         members.some(({ status }) => status === "joining" || status === "leaving" || status === "exiting") ||
+        members.some(({ name, weight }) => name === undrained && weight === 0) ||
         ring.next.some((next) => next >= 0);
       return moving ? undefined : true;
     },

@@ -165,8 +165,8 @@ function declareChanging(program: Command, declare: Declare): void {
       .command("drain")
       .description("move all partitions of a member away; it stays a member")
       .argument("[node]", "default: the node that is asked")
-      .option("--undo", "give them back")
-      .option("--wait", "until it has none left, at most --timeout"),
+      .option("--undo", "give them back, as many as the weight it was started with is worth")
+      .option("--wait", "until it has none left, or has its share back, at most --timeout"),
     async () => (await import("./plan.ts")).drain,
   );
 }

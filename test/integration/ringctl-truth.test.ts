@@ -45,6 +45,22 @@ test("P8: drain --wait does not say that a node has no partitions left while it 
   expect({ failed: exit > 0, stdout }).toEqual({ failed: true, stdout: "" }); // it owns 32 of 64 partitions all the time
 });
 
+test("P8: drain --undo --wait does not say that it is over while partitions are on their way back", async () => {
+  const [n1] = await cluster(["n1", "n2"]);
+  const document = documentOf(["n1", "n2"]);
+  const next = document.next.map((_, partition) => (partition === 3 ? document.members[1]!.name : undefined));
+  n1!.node.document_ = { ...document, next };
+  n1!.node.answer = (request) => {
+    if (request.type === "drain") return { type: "document", document };
+    if (request.type === "transfers") return idle; // none has begun
+    return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+  };
+  const exit = await run(["drain", "n2", "--undo", "--wait", "--timeout", "1s", "--address", n1!.api.address]);
+  expect({ exit, stdout }).toEqual({ exit: 4, stdout: "" });
+  n1!.node.document_ = document;
+  expect(await run(["drain", "n2", "--undo", "--wait", "--address", n1!.api.address])).toBe(0);
+});
+
 test("P8: transfers pause does not exit 0 when a member refused to pause", async () => {
   const [n1] = await cluster(["n1", "n2"]);
   n1!.node.answer = (request: NodeRequest, to) => {
