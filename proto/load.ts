@@ -77,6 +77,6 @@ const PUBLIC = [
   "taskring/v1/cluster.proto",
   "taskring/v1/pipes.proto",
 ] as const;
-const OPTIONS = { longs: Number, enums: String, defaults: true, oneofs: true };
+const OPTIONS = { longs: Number, enums: String, defaults: true };
 const services = new Map<string, ServiceDefinition>();
 let root: protobuf.Root | undefined;
