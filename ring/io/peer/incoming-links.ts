@@ -2,16 +2,17 @@
  * The streams that peers dialled to this node: everything they say comes through here.
  *
  * I1  Nothing is passed on before a hello of the same ring; the sender's name is that of its hello.
- * I2  One stream for each peer: a newer one takes the place of an older one, which is closed.
+ * I2  One stream for each peer: a newer one takes the place of an older one, which is closed. Of two nodes that use one name the
+ *     member stays, else the one that was there first: were they to take turns, neither could talk.
  * I3  A stream without a hello is ended after `helloMs`: those of strangers hold no place of a peer.
  * I4  Where all places are taken, the oldest stream that is of no member of the ring gives way to a new one.
  */
 
 import { type ServerDuplexStream, status } from "@grpc/grpc-js";
-import type { NodeName } from "../../ids.ts";
+import type { MemberId, NodeName } from "../../ids.ts";
 import type { Hello, NodeMessage } from "../../node/messages.ts";
 import { decodeFrame, encodeMessage, joinFrame } from "./frame.ts";
-import { objectionTo } from "./greeting.ts";
+import { type Objection, objectionTo } from "./greeting.ts";
 import type { PeerLimits } from "./limits.ts";
 
 export interface IncomingOptions {
@@ -22,13 +23,15 @@ export interface IncomingOptions {
   readonly onObjection: (detail: string) => void;
   readonly onHello: (hello: Hello) => void;
   readonly isMember: (name: NodeName) => boolean;
+  /** Of the ring's member with this name. */
+  readonly memberId: (name: NodeName) => MemberId | undefined;
 }
 
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
 export class IncomingLinks {
   readonly #options: IncomingOptions;
-  readonly #calls = new Map<NodeName, Call>();
+  readonly #calls = new Map<NodeName, { readonly call: Call; readonly id: MemberId }>();
   /** By age: how to end each stream, and of whom it is once it has said hello. */
   readonly #open = new Map<Call, { readonly cut: () => void; name?: NodeName }>();
   /** Messages dropped since the start because they did not parse. */
@@ -50,7 +53,7 @@ export class IncomingLinks {
       over = true;
       clearTimeout(helloTimer);
       this.#open.delete(call);
-      if (name !== undefined && this.#calls.get(name) === call) this.#calls.delete(name);
+      if (name !== undefined && this.#calls.get(name)?.call === call) this.#calls.delete(name);
     };
     const helloTimer = setTimeout(() => {
       end();
@@ -89,7 +92,7 @@ export class IncomingLinks {
   }
 
   close(): void {
-    for (const call of this.#calls.values())
+    for (const { call } of this.#calls.values())
       call.emit("error", { code: status.UNAVAILABLE, details: "the node is stopping" });
     this.#calls.clear();
   }
@@ -112,8 +115,15 @@ export class IncomingLinks {
     }
     if (!this.#agrees(call, first)) return undefined;
     const older = this.#calls.get(first.name);
-    this.#calls.set(first.name, call);
-    older?.emit("error", { code: status.ABORTED, details: "the same peer has linked again" }); // I2
+    if (older !== undefined && older.id !== first.memberId && this.#options.memberId(first.name) !== first.memberId) {
+      this.#turnAway(call, {
+        code: "INVALID_ARGUMENT",
+        detail: `another node called ${first.name} is linked; see --name`,
+      });
+      return undefined; // I2
+    }
+    this.#calls.set(first.name, { call, id: first.memberId });
+    older?.call.emit("error", { code: status.ABORTED, details: "the same peer has linked again" }); // I2
     call.write(joinFrame([encodeMessage(this.#options.self())]));
     this.#options.onHello(first);
     return first.name;
@@ -122,9 +132,13 @@ export class IncomingLinks {
   #agrees(call: Call, hello: Hello): boolean {
     const objection = objectionTo(hello, this.#options.self());
     if (objection === undefined) return true;
+    this.#turnAway(call, objection);
+    return false;
+  }
+
+  #turnAway(call: Call, objection: Objection): void {
     this.#options.onObjection(`${objection.code}: ${objection.detail}`);
     call.write(joinFrame([encodeMessage({ type: "refused", ...objection })]));
     call.end();
-    return false;
   }
 }

@@ -6,7 +6,7 @@
 
 import type { ServerDuplexStream, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { LINK_PATH } from "../../../proto/load.ts";
-import type { NodeName } from "../../ids.ts";
+import type { MemberId, NodeName } from "../../ids.ts";
 import type { Hello, NodeMessage } from "../../node/messages.ts";
 import { Sparing } from "../../node/sparing.ts";
 import { IncomingLinks } from "./incoming-links.ts";
@@ -23,6 +23,8 @@ export interface PeersOptions {
   readonly addressOf: (name: NodeName) => string | undefined;
   /** Links of others give way to new ones where there are too many. Default: all are members. */
   readonly isMember?: (name: NodeName) => boolean;
+  /** Of the ring's member with this name, which others that use it do not keep out. Default: none is known. */
+  readonly memberId?: (name: NodeName) => MemberId | undefined;
   readonly log: PeerLog;
   readonly limits?: Partial<PeerLimits>;
 }
@@ -58,6 +60,7 @@ export function openPeers(options: PeersOptions): Peers {
     limits,
     onMessages: options.onMessages,
     isMember: options.isMember ?? (() => true),
+    memberId: options.memberId ?? (() => undefined),
     onObjection: (detail) => {
       const leftOut = objections.take(performance.now());
       if (leftOut !== undefined) options.log.error({ detail, leftOut }, "a peer was turned away");
