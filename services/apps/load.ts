@@ -126,7 +126,7 @@ function placeOf(error: unknown): Place | undefined {
     const place = placeIn(line);
     // From here on the stack is this loader and who called it.
     if (place?.file === THIS_FILE) return undefined;
-    if (place !== undefined) return place;
+    if (place !== undefined && !PROGRAM.some((folder) => place.file.startsWith(folder))) return place;
   }
   return undefined;
 }
@@ -169,5 +169,7 @@ const DEADLINE_MS = 30_000;
 const SLOW_MS = 3_000;
 const EXTENSIONS: ReadonlySet<string> = new Set([".js", ".mjs", ".ts"]);
 const THIS_FILE = fileURLToPath(import.meta.url);
+/** In a checkout it is in no `node_modules`: what it refuses is the app file's doing. */
+const PROGRAM = ["services", "ring", "pipe"].map((part) => fileURLToPath(new URL(`../../${part}/`, import.meta.url)));
 const STACK_LINES = 50;
 const CHECK_TIMEOUT_MS = 5_000;

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { constants, Script } from "node:vm";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type LoadOptions, loadApps } from "../../services/apps/load.ts";
@@ -48,6 +49,16 @@ test("apps come from `apps` or from the default export, and a file named twice i
 test("a file that throws while it loads is named with the line", async () => {
   const path = await file("throws.mjs", `export const apps = [];\n\nnull.x;\n`);
   expect(await refusal(path)).toMatch(new RegExp(`^${path}:3: TypeError: Cannot read properties of null`));
+});
+
+test("a definition that is refused is named with the line that made it, not with where this package checks it", async () => {
+  const path = await file("refused.mjs", "");
+  const checked = pathToFileURL(join(import.meta.dirname, "../../services/apps/definition.ts")).href;
+  const error = new Error('app "x": tasks["a"].attempts must be 1 to 1000, not 0');
+  error.stack = `Error: app\n    at parse (${checked}:195:9)\n    at ${pathToFileURL(path).href}:3:24`;
+  expect(await refusal(path, { importModule: () => Promise.reject(error) })).toMatch(
+    new RegExp(`^${path}:3: Error: app`),
+  );
 });
 
 test("a file that throws something odd is named", async () => {
