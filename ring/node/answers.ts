@@ -248,13 +248,9 @@ export class Answers {
     const { name } = change.member;
     const candidate = name === this.#here.self ? this.#parts.member : this.#parts.neighbours.candidates.get(name);
     if (candidate === undefined) {
-      const known = findMember(document, name) !== undefined;
-      throw new RingError(
-        "MEMBER_UNKNOWN",
-        known
-          ? `${name} is a member already`
-          : `no newcomer named ${name} has contacted this node; start it with --join`,
-      );
+      if (findMember(document, name) !== undefined)
+        throw new RingError("INVALID_ARGUMENT", `${name} is a member already`);
+      throw new RingError("MEMBER_UNKNOWN", `no newcomer named ${name} has contacted this node; start it with --join`);
     }
     return {
       type: "join",

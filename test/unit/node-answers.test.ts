@@ -44,6 +44,13 @@ test("P8: the end of a drain is asked of the drained node, which knows its weigh
   expect(itself.document().members[1]).toMatchObject({ name: "b", weight: 300 });
 });
 
+test("a join of a member is a wrong argument: that nobody has its name would be the contrary", () => {
+  const world = begin("a", ringOf("a", "b"));
+  const member = { ...memberOf("b"), directory: "" };
+  world.ask({ type: "stage", change: { type: "join", member } });
+  expect(world.answers.at(-1)).toMatchObject({ type: "refused", code: "INVALID_ARGUMENT" });
+});
+
 test("a page over partitions is in the order of ids, and goes on where it ended", () => {
   const world = begin("a", ringOf("a"));
   world.ask({ type: "local-tasks", request: { type: "list-dead", limit: 2 } });
@@ -78,6 +85,7 @@ function begin(self: string, document: RingDocument, weight = 100): World {
       answer: (_asker: Asker, answer: NodeAnswer) => void world.answers.push(answer),
       forward: (_asker: Asker, to: string) => void world.forwarded.push(to),
     },
+    neighbours: { candidates: new Map() },
     hosting: { partitions: () => [0, 1] as Partition[], loaded: () => true },
     engine: { request: (_now: number, _partition: number, _request: object, id: number) => void requests.push(id) },
     claimant: {
