@@ -107,7 +107,7 @@ function declareChanging(program: Command, declare: Declare): void {
     "replace",
     staging
       .command("replace")
-      .description("a newcomer takes the place of a member")
+      .description("a newcomer whose join is staged takes the place of a member")
       .argument("<name>")
       .argument("<by>"),
   );

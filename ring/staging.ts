@@ -160,7 +160,9 @@ function applyJoin(draft: Draft, newcomer: Omit<Member, "status">): void {
 
 /** The newcomer takes the weight and exactly the partitions of the one it replaces. */
 function applyReplace(draft: Draft, name: NodeName, by: NodeName): void {
-  const newcomer = memberNamed(draft, by);
+  const newcomer = findMember(draft, by);
+  if (newcomer === undefined)
+    throw new RingError("MEMBER_UNKNOWN", `${by} is no member yet: stage its join first, then this`);
   const targets = targetsOf(draft);
   if (name === by) throw new RingError("INVALID_ARGUMENT", `${name} cannot replace itself`);
   if (!isClaimable(newcomer))

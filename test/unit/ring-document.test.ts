@@ -60,6 +60,7 @@ describe("staging", () => {
       [{ type: "set-weight", name: name("a"), weight: 1.5 }, /weight/],
       [{ type: "replace", name: name("a"), by: name("b") }, /has partitions of its own/],
       [{ type: "replace", name: name("a"), by: name("a") }, /itself/],
+      [{ type: "replace", name: name("a"), by: name("n") }, /n is no member yet: stage its join first/],
     ];
     for (const [change, reason] of refused) expect(() => stageChange(document, change)).toThrow(reason);
   });
