@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { RingError } from "../ring/errors.ts";
 import { isRedisAddress, parseRedisAddress, showRedisAddress } from "../ring/io/store/redis/address.ts";
-import { isRingSize } from "../ring/limits.ts";
+import { isRingSize, isZone } from "../ring/limits.ts";
 import type { Host, HostOptions } from "../services/host/node-host.ts";
 import { type HostPort, isLoopback, parseHostPort, showHostPort } from "./address.ts";
 import { parseDuration } from "./duration.ts";
@@ -88,6 +88,7 @@ export function planStart(settings: Settings): StartPlan {
   const data = settings.text("data") ?? join(".taskring", name);
   if (data === "") throw usage("--data is empty: expected a directory");
   const zone = settings.text("zone");
+  if (zone !== undefined && !isZone(zone)) throw usage(`--zone ${zone}: expected 1 to 63 of A-Z a-z 0-9 . _ -`);
   const machine = settings.text("machine");
   const advertise = advertised(settings.list("advertise"));
   const timeout = settings.find("timeout");

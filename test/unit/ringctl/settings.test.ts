@@ -132,6 +132,11 @@ describe("a start", () => {
     expect(openBindsOf(keyed)).toEqual([]);
   });
 
+  test("refuses a zone that no ring would take: the node would run, and its join be refused", () => {
+    expect(refusal({ zone: "rack 7" })).toMatchObject({ exit: 2, message: expect.stringContaining("--zone rack 7") });
+    expect(planStart(settings({ zone: "rack-7" })).zone).toBe("rack-7");
+  });
+
   test("refuses a ring size that is no power of two, an unknown store and two advertised hosts", () => {
     expect(refusal({ ringSize: "100" }).message).toMatch(/power of two/);
     expect(refusal({ store: "tape" }).message).toMatch(/expected embedded or redis/);
