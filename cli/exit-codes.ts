@@ -43,7 +43,7 @@ export function usage(message: string, hint?: string): CliError {
 export function cliErrorOf(error: unknown): CliError {
   if (error instanceof CliError) return error;
   if (error instanceof RingError) {
-    const shown = fromCode(error.code, error.message, error);
+    const shown = delayed(fromCode(error.code, error.message, error), error.retryAfterMs);
     if (error.taskId === undefined || !UNSURE.has(error.code)) return shown;
     const { code, message, exit, retryable } = shown;
     const hint = `the task may have been accepted: submit it again with --id ${error.taskId}, and it runs once`;
@@ -51,6 +51,14 @@ export function cliErrorOf(error: unknown): CliError {
   }
   const message = error instanceof Error ? error.message : String(error);
   return fromCode("INTERNAL", message, error);
+}
+
+/** The delay that the node gave is in the hint. */
+function delayed(error: CliError, retryAfterMs: number | undefined): CliError {
+  if (retryAfterMs === undefined) return error;
+  const { code, message, exit, retryable, cause } = error;
+  const hint = error.hint.replace("the given delay", `${Math.ceil(retryAfterMs)} ms`);
+  return new CliError(code, message, { exit, hint, retryable, cause });
 }
 
 /** An error that came over the wire with its code. A code of a newer version counts as a failure. */

@@ -118,6 +118,13 @@ describe("output", () => {
 });
 
 describe("exit codes", () => {
+  test("what is full says after which delay to try again, where the node gave one", () => {
+    const full = (retryAfterMs?: number) =>
+      cliErrorOf(new RingError("QUEUE_FULL", "full", retryAfterMs === undefined ? {} : { retryAfterMs }));
+    expect(full(1_500)).toMatchObject({ retryable: true, hint: expect.stringMatching(/retry after 1500 ms$/) });
+    expect(full().hint).toMatch(/retry after the given delay$/);
+  });
+
   test("every code of the catalogue has one of the contract's", () => {
     for (const code of Object.keys(ERRORS) as ErrorCode[]) expect([1, 2, 3, 4, 5, 6]).toContain(exitOf(code));
   });
