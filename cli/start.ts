@@ -139,7 +139,7 @@ async function serve(host: Host, plan: StartPlan, { readyJson, say, remark }: St
         `no member answered at ${plan.join.map(showHostPort).join(", ")} within ${plan.joinMs / 1_000} s`,
         {
           exit: EXIT.unreachable,
-          hint: "check --join: it takes gossip addresses (port 7946 unless set otherwise), and the firewall for UDP and TCP",
+          hint: "check --join: it takes gossip addresses (port 7946 unless set otherwise), --gossip-keys, and the firewall for UDP and TCP",
           retryable: true,
         },
       );
