@@ -296,6 +296,6 @@ const LEASE_REMARK_MS = 10_000;
  * How far the heap may grow over what was live before it is swept. Most of what a node allocates dies within a commit or two;
  * V8's own choice lets it become a third of the process, for no speed: 100 MB more under full load.
  */
-const HEAP_GROWING_PERCENT = 75;
+const HEAP_GROWING_PERCENT = 60;
 const LOCK_REMARK_MS = 1_000;
 const JOIN_MS = 60_000;
