@@ -373,7 +373,7 @@ export class PipeNode {
   }
 
   #open(message: Extract<PipeMessage, readonly ["open", ...unknown[]]>): void {
-    const [, id, name, coordinator, attempt, shape = 0] = message;
+    const [, id, name, coordinator, attempt, shape] = message;
     if (this.runs.has(id) || this.#ended.has(id) || (this.epoch > 0 && !this.#alive.has(coordinator))) return;
     const refuse = (code: "APP_NOT_HERE" | "QUEUE_FULL", why: string): void => {
       this.say(this.peerOf(coordinator), encodeMessage(["fail", id, code, `${this.self} has ${why}`]));
@@ -382,7 +382,7 @@ export class PipeNode {
     const pipeline = this.host.find(name);
     if (pipeline === undefined) return refuse("APP_NOT_HERE", `not loaded pipeline ${name}`);
     // N3
-    if (shape !== 0 && shape !== shapeOf(pipeline))
+    if (shape !== shapeOf(pipeline))
       return refuse("APP_NOT_HERE", `loaded pipeline ${name} with other fittings than ${coordinator}`);
     if (this.runs.size >= RUNS_MOST) return refuse("QUEUE_FULL", `${RUNS_MOST} runs already`);
     this.runs.set(id, new Run(this, { id, pipeline, coordinator: coordinator as NodeName, attempt, sink: undefined }));

@@ -11,8 +11,8 @@
 import type { MarkRows } from "./stamp.ts";
 
 export type PipeMessage =
-  /** Always the first about a run from a node to another. `shape`: what the pipeline's has to be there, 0 or absent: any. */
-  | readonly ["open", run: string, pipeline: string, coordinator: string, attempt: number, shape?: number]
+  /** Always the first about a run from a node to another. `shape`: what the pipeline's has to be there (`shapeOf`). */
+  | readonly ["open", run: string, pipeline: string, coordinator: string, attempt: number, shape: number]
   /** Inputs of one fitting (or of the sink, whose number is one more), acknowledged together. */
   | readonly [
       "in",
@@ -151,7 +151,6 @@ function bytesOf(base64: string): unknown {
 function isMessage(given: unknown): given is PipeMessage {
   if (!Array.isArray(given) || typeof given[0] !== "string") return false;
   const shape = SHAPES[given[0]];
-  if (given[0] === "open" && given.length === SHAPES.open?.length) given.push(0);
   if (shape === undefined || given.length !== shape.length + 1) return false;
   for (let at = 0; at < shape.length; at++) if (!(shape[at] as Check)(given[at + 1])) return false;
   if (given[0] === "in") {

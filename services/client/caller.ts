@@ -162,8 +162,9 @@ export class Caller {
         this.#throwIfOver(signal);
         const failed = (error: RingError): void => {
           last = error;
+          if (options.address !== undefined) return;
           this.#silent.add(address);
-          if (options.address === undefined) this.#options.missed();
+          this.#options.missed();
         };
         if (!ready) failed(new RingError("NO_OWNER", `${address} does not answer`));
         else {

@@ -293,7 +293,6 @@ export async function startHost(options: HostOptions): Promise<Host> {
         if (state === "up") pipes.linked(peer);
       },
       addressOf: (peer) => node.addressesOf(peer)?.grpc || undefined,
-      isMember: (peer) => machine.document !== undefined && findMember(machine.document, peer) !== undefined,
       memberId: (peer) => (machine.document === undefined ? undefined : findMember(machine.document, peer)?.id),
       log,
     }),

@@ -22,8 +22,7 @@ export interface IncomingOptions {
   /** Another ring, another protocol, the same name. */
   readonly onObjection: (detail: string) => void;
   readonly onHello: (hello: Hello) => void;
-  readonly isMember: (name: NodeName) => boolean;
-  /** Of the ring's member with this name. */
+  /** Of the ring's member with this name; undefined for strangers. */
   readonly memberId: (name: NodeName) => MemberId | undefined;
 }
 
@@ -100,7 +99,7 @@ export class IncomingLinks {
   /** I4. False: all are of members. */
   #makeRoom(): boolean {
     for (const { name, cut } of this.#open.values()) {
-      if (name !== undefined && this.#options.isMember(name)) continue;
+      if (name !== undefined && this.#options.memberId(name) !== undefined) continue;
       cut();
       return true;
     }

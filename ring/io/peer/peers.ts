@@ -21,9 +21,10 @@ export interface PeersOptions {
   /** `up`: messages arrive from now on. `down`: what was sent last may be lost; also for each dial that fails. */
   readonly onLink: (name: NodeName, state: "up" | "down", reason: string) => void;
   readonly addressOf: (name: NodeName) => string | undefined;
-  /** Links of others give way to new ones where there are too many. Default: all are members. */
-  readonly isMember?: (name: NodeName) => boolean;
-  /** Of the ring's member with this name, which others that use it do not keep out. Default: none is known. */
+  /**
+   * Of the ring's member with this name: others that use it do not keep it out, and where there are too many links those of no
+   * member give way. Default: none is known.
+   */
   readonly memberId?: (name: NodeName) => MemberId | undefined;
   readonly log: PeerLog;
   readonly limits?: Partial<PeerLimits>;
@@ -59,7 +60,6 @@ export function openPeers(options: PeersOptions): Peers {
     self: options.self,
     limits,
     onMessages: options.onMessages,
-    isMember: options.isMember ?? (() => true),
     memberId: options.memberId ?? (() => undefined),
     onObjection: (detail) => {
       const leftOut = objections.take(performance.now());

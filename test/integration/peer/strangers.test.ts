@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { expect, test } from "vitest";
 import { LINK_PATH } from "../../../proto/load.ts";
-import type { NodeName } from "../../../ring/ids.ts";
+import type { MemberId, NodeName } from "../../../ring/ids.ts";
 import { encodeMessage, joinFrame } from "../../../ring/io/peer/frame.ts";
 import { openPeers } from "../../../ring/io/peer/peers.ts";
 import type { Hello } from "../../../ring/node/messages.ts";
@@ -31,7 +31,7 @@ test("P5: links of strangers give way to those of members, the oldest first, and
     onMessages: (from) => void received.push(from),
     onLink: () => undefined,
     addressOf: () => undefined,
-    isMember: (name) => MEMBERS.has(name),
+    memberId: (name) => (MEMBERS.has(name) ? (`id-${name}` as MemberId) : undefined),
     log: { info: () => undefined, error: () => undefined },
     limits: { incoming: 3 },
   });

@@ -5,7 +5,7 @@
 
 import { afterEach, describe, expect, test } from "vitest";
 import { pass } from "../../../pipe/built-ins.ts";
-import { type FittingOptions, fitting, type Pipeline, pipeline } from "../../../pipe/fitting.ts";
+import { type FittingOptions, fitting, type Pipeline, pipeline, shapeOf } from "../../../pipe/fitting.ts";
 import { PipeEngine } from "../../../pipe/io/engine.ts";
 import { constant } from "../../../pipe/partition.ts";
 import type { Report } from "../../../pipe/views.ts";
@@ -105,7 +105,7 @@ describe("P6: inputs that look like what only nodes say", () => {
     const say = node.say.bind(node);
     const { b } = two.engines;
     b.node.say = (peer, message) => answers.push(`${peer}: ${message}`) > 0;
-    say(node.peerOf("b"), encoded(["open", "run", "line", "a", 1]));
+    say(node.peerOf("b"), encoded(["open", "run", "line", "a", 1, shapeOf(node.host.find("line")!)]));
     say(node.peerOf("b"), said);
     await expect.poll(() => answers.length).toBeGreaterThan(0);
     expect(seen).toEqual([1, 3]);
