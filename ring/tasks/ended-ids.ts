@@ -73,7 +73,9 @@ export class EndedIds {
   }
 
   stateOf(vnode: Vnode, id: string): EndedId["state"] | undefined {
-    return this.#vnodes.get(vnode)?.known.get(id);
+    const known = this.#vnodes.get(vnode)?.known;
+    // Most often none were read, and even an empty map would hash the id of each submit.
+    return known === undefined || known.size === 0 ? undefined : known.get(id);
   }
 
   close(vnode: Vnode): void {

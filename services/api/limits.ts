@@ -13,6 +13,8 @@ export interface ApiLimits {
   readonly creditWaits: number;
   /** Tasks in one frame of SubmitStream. */
   readonly frameTasks: number;
+  /** Tasks that all SubmitStreams take in before the event loop goes round (intake.ts); the frame that reaches it is taken whole. */
+  readonly turnTasks: number;
   /** Tasks in one SubmitBatch. */
   readonly batchTasks: number;
   /** Streams at once on one connection. */
@@ -46,6 +48,7 @@ export const API_LIMITS: ApiLimits = {
   creditBytes: 4 * 1024 * 1024,
   creditWaits: 256,
   frameTasks: 1_024,
+  turnTasks: 480,
   batchTasks: 1_000,
   streamsPerConnection: 256,
   windowBytes: 256 * 1024,

@@ -19,6 +19,7 @@ import { bindService, type CallOptions, type Identify } from "./calls.ts";
 import { clusterHandlers } from "./cluster-service.ts";
 import type { GossipKeys } from "./gossip-keys.ts";
 import { addHealth } from "./health.ts";
+import { Intake } from "./intake.ts";
 import { API_LIMITS, type ApiLimits } from "./limits.ts";
 import { Listener } from "./listener.ts";
 import { PipeSession } from "./pipe-session.ts";
@@ -76,6 +77,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const { node } = options;
   let draining = false;
   const sessions = new Set<StreamSession>();
+  const intake = new Intake({ most: limits.turnTasks });
   const server = new Server(serverOptions(limits));
   widenWindows(server, { bytes: limits.windowBytes, peerPath: LINK_PATH });
 
@@ -91,6 +93,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     sessions.add(
       new StreamSession(call, {
         node,
+        intake,
         ...limits,
         draining: () => draining,
         wait: (request, gone) => waitForEnd(node, request, { mostMs: limits.waitMs, gone }),

@@ -8,6 +8,7 @@
  * S4  After the client's half-close every outcome is flushed, and every wait answered, then the stream ends. A client that goes
  *     away leaves its tasks: they were accepted or not, and it asks again with the same ids. A node that stops does not stay
  *     for waits: they are asked again elsewhere.
+ * S5  What one turn of the event loop takes in is bounded, over all streams of the node (intake.ts): the rest is read in the next.
  */
 
 import type { ServerDuplexStream } from "@grpc/grpc-js";
@@ -25,6 +26,7 @@ import { isRefused } from "../../ring/tasks/record.ts";
 import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { AckRanges } from "./ack-ranges.ts";
 import { FrameWindow } from "./frame-window.ts";
+import type { Intake } from "./intake.ts";
 import { statusOf } from "./status.ts";
 import { StreamWaits, type StreamWaitsOptions } from "./stream-waits.ts";
 import { takeRecord, wasMinted } from "./take-record.ts";
@@ -32,6 +34,8 @@ import { stateNumber } from "./task-views.ts";
 
 export interface SessionOptions {
   readonly node: RingNode;
+  /** The same for all streams of the node. */
+  readonly intake: Intake;
   readonly creditTasks: number;
   readonly creditBytes: number;
   readonly creditWaits: number;
@@ -63,6 +67,8 @@ export class StreamSession {
   /** The transport has not taken what was written (S3). */
   #blocked = false;
   #paused = false;
+  /** Until the next turn (S5). */
+  #resting = false;
   #phase: "open" | "half-closed" | "closed" = "open";
   #closing = false;
 
@@ -152,9 +158,15 @@ export class StreamSession {
     if (this.#options.draining()) this.#refuseAll(batch.firstSeq, count);
     else this.#hand(batch, bytes);
     this.#submitting = false;
+    this.#resting ||= this.#options.intake.took(count, this.#goOn);
     this.#flush();
     this.#settle();
   }
+
+  readonly #goOn = (): void => {
+    this.#resting = false;
+    this.#settle();
+  };
 
   #hand(batch: TaskBatch, bytes: Buffer): void {
     const { spans, firstSeq } = batch;
@@ -248,11 +260,11 @@ export class StreamSession {
     this.#flush();
   }
 
-  /** Reads on or not (S3), and ends what is over (S4). */
+  /** Reads on or not (S3, S5), and ends what is over (S4). */
   #settle(): void {
     if (this.#phase === "closed") return;
     const full = this.#window.tasks > this.#options.creditTasks || this.#window.bytes > this.#options.creditBytes;
-    const hold = full || this.#blocked;
+    const hold = full || this.#blocked || this.#resting;
     if (hold !== this.#paused) {
       this.#paused = hold;
       if (hold) this.#call.pause();

@@ -10,8 +10,8 @@ import { insideRun } from "./strays.ts";
 
 /** May throw. */
 export function judge(run: Run, returned: unknown): Outcome | Promise<unknown> {
-  if (isPromise(returned)) return promiseOf(run, returned);
-  return isObject(returned) ? insideRun(run, lookAt, run, returned) : outcomeOfValue(returned);
+  if (!isObject(returned)) return outcomeOfValue(returned);
+  return isPromise(returned) ? promiseOf(run, returned) : insideRun(run, lookAt, run, returned);
 }
 
 function lookAt(run: Run, returned: unknown): Outcome | Promise<unknown> {

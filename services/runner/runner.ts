@@ -23,7 +23,7 @@ import { EndQueue } from "./end-queue.ts";
 import type { Log } from "./log.ts";
 import { SILENT } from "./log.ts";
 import { type BlockedLoop, LoopWatch } from "./loop-watch.ts";
-import { describe, type Outcome, outcomeOfError, outcomeOfValue } from "./outcome.ts";
+import { DONE, describe, type Outcome, outcomeOfError, outcomeOfValue } from "./outcome.ts";
 import { isObject, judge } from "./returned.ts";
 import { NO_CHANGES, NO_CHILDREN, Run, type RunHost } from "./run.ts";
 import { insideRun, listenForStrays, outsideRuns, type StrayKind } from "./strays.ts";
@@ -277,7 +277,8 @@ class InProcessRunner implements Runner, RunHost {
     }
     const now = this.now();
     if (now - startedAt >= this.#watch.blockedMs) this.#watch.heldBy(run, now - startedAt);
-    if (isPromise(outcome)) this.#await(run, outcome);
+    if (outcome !== DONE && isPromise(outcome))
+      this.#await(run, outcome); // most are done: no call to find out
     else this.#settle(run, outcome);
     return now;
   }

@@ -57,6 +57,8 @@ export class Overlay implements RowSink {
   /** Of what is being put together: where each change begins, and the hash of its row. */
   #fresh: Int32Array = new Int32Array(2 * FIRST_FRESH);
   #freshCount = 0;
+  /** What `#fetch` makes of what it sees, so that it is not left out as useless. */
+  #seen = 0;
   readonly #place = new ChangePlace();
 
   /** `first`: bytes of the file that are no changes. */
@@ -122,6 +124,7 @@ export class Overlay implements RowSink {
   /** Makes what was put together visible, and everything up to `end` part of the file. */
   keep(end: number): void {
     const fresh = this.#fresh;
+    this.#fetch();
     for (let index = 0; index < this.#freshCount; index++) this.#index(fresh[2 * index]!, fresh[2 * index + 1]!);
     this.#freshCount = 0;
     this.#end = end;
@@ -262,6 +265,21 @@ export class Overlay implements RowSink {
     this.#fresh[2 * this.#freshCount] = start;
     this.#fresh[2 * this.#freshCount + 1] = hashOf(this.bytes, start + HEADER_BYTES, valueAt);
     this.#freshCount++;
+  }
+
+  /**
+   * Looks once at all that `#index` will look at. These looks do not wait for one another, so the processor has many under way at
+   * once; in `#index` each would wait for memory on its own.
+   */
+  #fetch(): void {
+    const { bytes } = this;
+    const slots = this.#slots;
+    const fresh = this.#fresh;
+    const mask = this.#below.length - 1;
+    let seen = 0;
+    for (let index = 0; index < this.#freshCount; index++) seen ^= slots[2 * (fresh[2 * index + 1]! & mask)]!;
+    for (let index = 0; index < this.#freshCount; index++) seen ^= bytes[slots[2 * (fresh[2 * index + 1]! & mask)]!]!;
+    this.#seen = seen;
   }
 
   #index(at: number, hash: number): void {

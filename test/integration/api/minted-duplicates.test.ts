@@ -4,6 +4,7 @@ import { EventEmitter } from "node:events";
 import { expect, test } from "vitest";
 import { encodeBatch } from "../../../proto/submit-stream.ts";
 import { encodeRecord } from "../../../ring/tasks/record-encode.ts";
+import { Intake } from "../../../services/api/intake.ts";
 import { StreamSession } from "../../../services/api/stream-session.ts";
 import { FakeNode } from "./fake-node.ts";
 
@@ -24,6 +25,7 @@ test("P5: nothing of an answered task is kept by its stream", () => {
   node.judge = ({ id }) => ({ type: "duplicate", id, state: "done" });
   const session = new StreamSession(call as never, {
     node,
+    intake: new Intake({ most: 1_000_000 }),
     creditTasks: 4_096,
     creditBytes: 1 << 22,
     creditWaits: 16,

@@ -1,0 +1,62 @@
+import { EventEmitter } from "node:events";
+import { expect, test } from "vitest";
+import { encodeBatch } from "../../proto/submit-stream.ts";
+import { encodeRecord } from "../../ring/tasks/record-encode.ts";
+import { Intake } from "../../services/api/intake.ts";
+import { StreamSession } from "../../services/api/stream-session.ts";
+import { FakeNode } from "../integration/api/fake-node.ts";
+
+/** A transport that keeps what comes while it is paused. */
+class Call extends EventEmitter {
+  paused = false;
+  frames: Uint8Array[] = [];
+  write(): boolean {
+    return true;
+  }
+  pause(): void {
+    this.paused = true;
+  }
+  resume(): void {
+    this.paused = false;
+    this.flow();
+  }
+  end(): void {}
+  flow(): void {
+    for (let frame = this.frames[0]; frame !== undefined && !this.paused; frame = this.frames[0]) {
+      this.frames.shift();
+      this.emit("data", frame);
+    }
+  }
+}
+
+test("P8: a burst is taken in over several turns of the event loop, so that the disk's answer is heard between", () => {
+  let nextTurn: (() => void) | undefined;
+  const intake = new Intake({ most: 480, later: (run) => (nextTurn = run) });
+  const call = new Call();
+  const node = new FakeNode();
+  const session = new StreamSession(call as never, {
+    node,
+    intake,
+    creditTasks: 4_096,
+    creditBytes: 1 << 22,
+    creditWaits: 16,
+    frameTasks: 1_024,
+    drainRetryMs: 1,
+    draining: () => false,
+    wait: () => Promise.reject(new Error("no")),
+    onBug: () => {},
+    onClosed: () => {},
+  });
+  const bytes = encodeRecord({ app: "shop", type: "t", key: "k" });
+  for (let frame = 0; frame < 6; frame++)
+    call.frames.push(encodeBatch(1 + frame * 240, new Array<Uint8Array>(240).fill(bytes)));
+  const left: number[] = [];
+  call.flow();
+  for (let turn = 0; turn < 4 && call.paused; turn++) {
+    left.push(call.frames.length);
+    nextTurn?.();
+  }
+  expect(left).toEqual([4, 2, 0]);
+  expect(call.paused).toBe(false);
+  expect(session.outstanding).toBe(0);
+});
