@@ -24,12 +24,17 @@ export class Questions {
     this.#closed = true;
   }
 
-  /** What is answered NOT_OWNER was not done: it is asked again, of whoever owns it by then, until the deadline. */
+  /**
+   * What is answered NOT_OWNER was not done: it is asked again, of whoever owns it by then, until the deadline; a wait for what
+   * is left of its time.
+   */
   async ask(request: NodeRequest, options: AskOptions): Promise<NodeAnswer> {
-    const end = performance.now() + options.deadlineMs;
+    const began = performance.now();
+    const end = began + options.deadlineMs;
     for (;;) {
-      const deadlineMs = Math.max(1, end - performance.now());
-      const answer = await this.#once(request, { ...options, deadlineMs });
+      const now = performance.now();
+      const deadlineMs = Math.max(1, end - now);
+      const answer = await this.#once(afterWaiting(request, now - began), { ...options, deadlineMs });
       const again = answer.type === "refused" && answer.code === "NOT_OWNER";
       const waitMs = again ? (answer.retryAfterMs ?? ASK_AGAIN_MS) : undefined;
       if (waitMs === undefined || performance.now() + waitMs >= end || this.#closed) return answer;
@@ -59,6 +64,13 @@ export class Questions {
       this.#step({ type: "ask", askId, request, deadlineMs, ...(to === undefined ? {} : { to }) });
     });
   }
+}
+
+/** Asked for all of its time once more, a wait would be answered after its deadline. */
+function afterWaiting(request: NodeRequest, waitedMs: number): NodeRequest {
+  if (request.type !== "task" || request.request.type !== "wait") return request;
+  const timeoutMs = Math.max(0, request.request.timeoutMs - waitedMs);
+  return { ...request, request: { ...request.request, timeoutMs } };
 }
 
 const ASK_AGAIN_MS = 50;
