@@ -53,12 +53,34 @@ export class Caller {
     for (const stop of this.#stops) stop();
   }
 
-  /** Every call may be repeated safely: the nodes' requests are idempotent. Throws `RingError`. */
-  async unary<Reply>(service: string, method: string, request: object, options: CallOptions = {}): Promise<Reply> {
+  /** Over sooner when the caller gives up or this is closed. */
+  pause(pauseMs: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        goesOn();
+        resolve();
+      };
+      const timer = setTimeout(end, pauseMs);
+      const goesOn = this.#whenOver(signal, end);
+    });
+  }
+
+  /**
+   * Every call may be repeated safely: the nodes' requests are idempotent. A request that says how long the node may take is
+   * given as a function, and made anew for each try. Throws `RingError`.
+   */
+  async unary<Reply>(
+    service: string,
+    method: string,
+    request: object | (() => object),
+    options: CallOptions = {},
+  ): Promise<Reply> {
     for await (const { address, leftMs, failed } of this.#reached(options)) {
       try {
         const { signal } = options;
-        return await this.#once<Reply>(address, { service, method, request, deadlineMs: leftMs, signal });
+        const asked: object = typeof request === "function" ? request() : request;
+        return await this.#once<Reply>(address, { service, method, request: asked, deadlineMs: leftMs, signal });
       } catch (error) {
         if (error instanceof RingError) throw error;
         this.#throwIfOver(options.signal);
@@ -174,7 +196,7 @@ export class Caller {
       }
       const pause = Math.min(1_000, 50 * 2 ** Math.min(round, 5));
       if (performance.now() + pause >= end) throw last ?? new RingError("DEADLINE", "no node answered in time");
-      await this.#pause(pause, signal);
+      await this.pause(pause, signal);
       this.#throwIfOver(signal);
     }
   }
@@ -216,18 +238,6 @@ export class Caller {
           },
         );
       const goesOn = this.#whenOver(call.signal, () => under.cancel());
-    });
-  }
-
-  #pause(pauseMs: number, signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const end = (): void => {
-        clearTimeout(timer);
-        goesOn();
-        resolve();
-      };
-      const timer = setTimeout(end, pauseMs);
-      const goesOn = this.#whenOver(signal, end);
     });
   }
 

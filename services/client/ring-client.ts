@@ -6,7 +6,7 @@
 
 import type { Metadata } from "@grpc/grpc-js";
 import type * as messages from "../../proto/messages.ts";
-import { RingError } from "../../ring/errors.ts";
+import { type ErrorCode, RingError } from "../../ring/errors.ts";
 import type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";
 import { isTaskId } from "../../ring/tasks/task-id.ts";
 import { AppCalls } from "./app-calls.ts";
@@ -182,7 +182,10 @@ export class RingClient implements AsyncDisposable {
     return this.#caller.unary(TASKS, "Get", { taskId }, options);
   }
 
-  /** The task when it ends, or as it is after `timeoutMs` (default 30,000, at most 600,000). Throws `INVALID_ARGUMENT` for others. */
+  /**
+   * The task when it ends, or as it is after `timeoutMs` (default 30,000, at most 600,000). While nobody can be asked, as when the
+   * owner restarts or another takes over, it goes on asking; only after `timeoutMs` that is thrown. Throws `INVALID_ARGUMENT` for others.
+   */
   async wait(
     taskId: string,
     options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {},
@@ -193,19 +196,17 @@ export class RingClient implements AsyncDisposable {
     if (!(timeoutMs <= WAIT_MOST_MS))
       throw new RingError("INVALID_ARGUMENT", `timeoutMs must be at most ${WAIT_MOST_MS}`);
     const end = performance.now() + timeoutMs;
-    // A call for each costs node and client more than the task itself.
-    const stream = this.#openStream(taskId);
-    if (stream?.hasRoomForWait === true && Number.isSafeInteger(timeoutMs) && timeoutMs > 0) {
-      const task = await stream.wait(taskId, { timeoutMs, signal });
-      if (task !== undefined) return task;
-      if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
+    for (;;) {
+      try {
+        return await this.#waitOnce(taskId, { end, timeoutMs, signal });
+      } catch (error) {
+        if (!(error instanceof RingError) || !PASSING.has(error.code)) throw error;
+        const pauseMs = Math.min(error.retryAfterMs ?? PAUSE_MS, PAUSE_MOST_MS);
+        if (performance.now() + pauseMs >= end) throw error;
+        void this.#refresh();
+        await this.#caller.pause(pauseMs, signal);
+      }
     }
-    const leftMs = Math.max(1, Math.ceil(end - performance.now()));
-    const left = { taskId, timeoutMs: Math.max(1, Math.min(timeoutMs, leftMs)) };
-    return this.#caller.unary(TASKS, "Wait", left, {
-      deadlineMs: leftMs + 5_000,
-      ...(signal === undefined ? {} : { signal }),
-    });
   }
 
   /** The present state, then each later one, until the task ends. */
@@ -256,6 +257,27 @@ export class RingClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+  }
+
+  async #waitOnce(
+    taskId: string,
+    at: { readonly end: number; readonly timeoutMs: number; readonly signal: AbortSignal | undefined },
+  ): Promise<messages.Task> {
+    const { end, signal } = at;
+    const leftMs = (): number => Math.min(at.timeoutMs, Math.ceil(end - performance.now()));
+    const timeoutMs = leftMs();
+    // A call for each costs node and client more than the task itself.
+    const stream = this.#openStream(taskId);
+    if (stream?.hasRoomForWait === true && Number.isSafeInteger(timeoutMs) && timeoutMs > 0) {
+      const task = await stream.wait(taskId, { timeoutMs, signal });
+      if (task !== undefined) return task;
+      if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
+    }
+    const request = () => ({ taskId, timeoutMs: Math.max(1, leftMs()) });
+    return this.#caller.unary(TASKS, "Wait", request, {
+      deadlineMs: Math.max(1, leftMs()) + ANSWER_MS,
+      ...(signal === undefined ? {} : { signal }),
+    });
   }
 
   /** The owner if it can be reached, else anybody: nodes forward. */
@@ -335,6 +357,12 @@ const PENDING_BYTES = 32 * 1024 * 1024;
 const SUBMIT_MS = 30_000;
 const WAIT_MS = 30_000;
 const WAIT_MOST_MS = 600_000;
+/** The node answers by itself at the timeout; this is for what lies between. */
+const ANSWER_MS = 5_000;
+/** Refusals that another node, or the same one a little later, may not repeat. */
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_OWNER", "NO_OWNER", "NO_LEASE", "DRAINING"]);
+const PAUSE_MS = 100;
+const PAUSE_MOST_MS = 1_000;
 const REFRESH_MS = 1_000;
 /** Nodes may move, one after the other, behind the back of who only ever asks one of them. */
 const STALE_MS = 60_000;

@@ -62,6 +62,63 @@ test("P5: a wait outlives its stream: it is asked again, for what is left of its
   expect(await ended).toMatchObject({ state: "DONE" });
 });
 
+test("P5: a wait by a call of its own outlives its node: the next one is asked for what is left of its time", async () => {
+  const [one, two] = await cluster(["n1", "n2"], { creditWaits: 0 });
+  const waits = [held(one!), held(two!)];
+  const ring = client([one!, two!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  const ended = ring.wait(taskId, { timeoutMs: 10_000 });
+  await until(() => waits.some((asked) => asked.length === 1));
+  const isFirst = waits[0]!.length === 1;
+  const { api } = isFirst ? one! : two!;
+  const [before, after] = isFirst ? waits : [...waits].reverse();
+  apis.splice(apis.indexOf(api), 1);
+  await api.close({ graceMs: 50 });
+  await until(() => after!.length === 1);
+  expect(after![0]!.timeoutMs).toBeLessThanOrEqual(before![0]!.timeoutMs - 40);
+  after![0]!.answer(done(taskId));
+  expect(await ended).toMatchObject({ state: "DONE" });
+});
+
+test.each([{ creditWaits: 100 }, { creditWaits: 0 }])(
+  "P5: a wait goes on while the owner restarts or another takes over: %o",
+  async (limits) => {
+    const [one] = await cluster(["n1"], limits);
+    const waits = held(one!);
+    const ring = client([one!]);
+    await ring.ready();
+    const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+    const ended = ring.wait(taskId, { timeoutMs: 10_000 });
+    for (const [count, code] of (["NO_OWNER", "NO_LEASE", "NOT_OWNER", "DRAINING"] as const).entries()) {
+      await until(() => waits.length === count + 1);
+      waits[count]!.answer({ type: "refused", code, detail: "not now", retryAfterMs: 20 });
+    }
+    await until(() => waits.length === 5);
+    expect(waits[4]!.timeoutMs).toBeLessThanOrEqual(waits[0]!.timeoutMs - 70);
+    waits[4]!.answer(done(taskId));
+    expect(await ended).toMatchObject({ state: "DONE" });
+  },
+);
+
+test("a wait that nobody can be asked for ends with its time, and for its caller at once", async () => {
+  const [one] = await cluster(["n1"]);
+  one!.node.answer = () => ({
+    type: "refused",
+    code: "NO_OWNER",
+    detail: "n2 cannot be reached",
+    retryAfterMs: 60_000,
+  });
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  await expect(ring.wait(taskId, { timeoutMs: 500 })).rejects.toMatchObject({ code: "NO_OWNER" });
+  const controller = new AbortController();
+  const given = ring.wait(taskId, { timeoutMs: 600_000, signal: controller.signal });
+  setImmediate(() => controller.abort());
+  await expect(given).rejects.toMatchObject({ code: "CANCELLED" });
+});
+
 test("a refusal is a typed error; a caller that gives up is told at once; closing tells all", async () => {
   const [one] = await cluster(["n1"]);
   const waits = held(one!);
