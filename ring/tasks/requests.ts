@@ -2,6 +2,8 @@
  * What may be asked of one partition: get, wait, cancel, lists, dead letters, keys, schedules, state.
  *
  * Q1  Exactly one answer per request. What changes rows is answered when they are durable.
+ * Q2  What reads rows before it changes them changes none once the partition is held: its remainder may have left already, so
+ *     that its next owner would not know. It is refused as moved, and asked again.
  */
 
 import type { ErrorCode } from "../errors.ts";
@@ -195,9 +197,10 @@ export class Requests {
     let open = 1;
     let count = 0;
     let wrote = false;
+    let isLeft = false;
     const finished = (): void => {
       if (--open > 0) return;
-      if (vnode.phase === "closed") {
+      if (isLeft || vnode.phase === "closed") {
         this.#moved(requestId, vnode);
         return;
       }
@@ -211,7 +214,9 @@ export class Requests {
       this.#options.states.read(vnode, positionKey(KIND.dead, dead), dead.group, (at, rows) => {
         dead.retrying = false;
         const value = rows?.[0]?.value;
-        if (value !== undefined && vnode.known.get(id) === dead && this.#revive(at, dead, value)) {
+        if (vnode.phase === "held")
+          isLeft = true; // Q2
+        else if (value !== undefined && vnode.known.get(id) === dead && this.#revive(at, dead, value)) {
           count++;
           wrote = true;
         }

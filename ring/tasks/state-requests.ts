@@ -9,7 +9,7 @@ import { asideOf, asidePrefix } from "./state-rows.ts";
 import { type States, stateOf } from "./states.ts";
 import { Undone } from "./undone.ts";
 
-/** `undefined`: the vnode has closed. */
+/** `undefined`: the vnode has closed, or is held and may not be changed (requests.ts, Q2). */
 type Answered = (answer: TaskAnswer | undefined) => void;
 
 export class StateRequests {
@@ -36,6 +36,7 @@ export class StateRequests {
       if (rows === undefined) return answered(undefined);
       const answer = { type: "aside", values: asideOf(rows) } as const;
       if (!drop || rows.length === 0) return answered(answer);
+      if (vnode.phase === "held") return answered(undefined);
       for (const row of rows) {
         const at = new Uint8Array(row.key);
         this.#core.erase(vnode, at);
