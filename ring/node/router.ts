@@ -10,6 +10,8 @@
  *     `FORWARD_BYTES`: however much waited for an owner, it reaches it in messages that a link takes.
  * R5  What a peer forwarded waits here while this node has no lease, or does not know the document yet by which the peer chose
  *     it: refused, it would come back behind what the peer sent after it and what is taken by then (R1).
+ * R6  What a peer refused waits for a newer document, or for a moment: by the same one it would go to the same peer, and come
+ *     back, as fast as the link carries it.
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -45,6 +47,8 @@ interface Item {
   readonly partition: Partition;
   readonly sequence: number;
   readonly deadline: Instant;
+  /** R6: by which document, and until when it waits. */
+  refused?: { readonly epoch: number; readonly until: Instant };
 }
 
 /** What some tasks come to (R4). */
@@ -66,7 +70,7 @@ export class Router {
   readonly #outstanding = new Map<Partition, { to: NodeName; count: number }>();
   readonly #inFlight = new Map<
     number,
-    { readonly to: NodeName; readonly items: readonly Item[]; readonly since: Instant }
+    { readonly to: NodeName; readonly epoch: number; readonly items: readonly Item[]; readonly since: Instant }
   >();
   #batches = new Map<NodeName, Item[]>();
   #nextDrain: Instant | undefined;
@@ -126,8 +130,10 @@ export class Router {
     for (let index = 0; index < flight.items.length; index++) {
       const item = flight.items[index]!;
       const outcome = message.outcomes[index]!;
-      if (outcome.type === "refused" && REROUTED.has(outcome.code)) this.#enqueue(item, outcome);
-      else item.sink.settle(item.token, outcome);
+      if (outcome.type === "refused" && REROUTED.has(outcome.code)) {
+        item.refused = { epoch: flight.epoch, until: this.#here.now + DRAIN_EVERY_MS };
+        this.#enqueue(item, outcome);
+      } else item.sink.settle(item.token, outcome);
     }
     this.drain();
   }
@@ -185,6 +191,8 @@ export class Router {
     }
     if ((item.sink.epoch ?? 0) > (this.#here.document?.epoch ?? 0)) return this.#enqueue(item); // R5
     if (item.sink.forwarded) return item.sink.settle(item.token, NOT_OWNER);
+    if (item.refused?.epoch === this.#here.document?.epoch && this.#here.now < (item.refused?.until ?? 0))
+      return this.#enqueue(item); // R6
     if (owner === undefined || !this.#here.linked(owner) || isFull(this.#underWay, UNDER_WAY_LIMIT))
       return this.#enqueue(item);
     const onWay = this.#outstanding.get(partition);
@@ -216,7 +224,7 @@ export class Router {
       for (const origin of ["client", "child"] as const)
         for (const some of portions(items.filter((item) => item.sink.origin === origin))) {
           const forwardId = ++this.#forwardId;
-          this.#inFlight.set(forwardId, { to, items: some, since: this.#here.now });
+          this.#inFlight.set(forwardId, { to, epoch, items: some, since: this.#here.now });
           const records = some.map((item) => item.record);
           this.#here.send(to, { type: "forward", forwardId, epoch, origin, records });
         }

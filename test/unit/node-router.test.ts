@@ -112,6 +112,28 @@ describe("a submitted task", () => {
     expect(taken).toEqual([1, second]);
   });
 
+  test("that its owner refuses does not go back to it at once, but on to the next as soon as the ring is known", () => {
+    const first = submit();
+    answer(0, REFUSED);
+    expect(sent).toHaveLength(1);
+    document = documentOf({ epoch: 6, owner: "c", generation: 2 });
+    router.drain();
+    expect(sent.map(({ to }) => to)).toEqual(["b", "c"]);
+    answer(1, ACCEPTED);
+    expect(outcomes.get(first)).toEqual(ACCEPTED);
+  });
+
+  test("that its owner refuses before it knows its ring is sent again, ten times a second", () => {
+    const first = submit();
+    for (let tries = 1; tries <= 10; tries++) {
+      answer(tries - 1, { type: "refused", code: "NO_OWNER", detail: "this node is not part of a ring yet" });
+      expect(sent).toHaveLength(tries);
+      pass(100);
+    }
+    answer(10, ACCEPTED);
+    expect(outcomes.get(first)).toEqual(ACCEPTED);
+  });
+
   test("P3: that comes back from a former owner goes before those that came later", () => {
     admission = "wait";
     document = documentOf({ epoch: 5, owner: "b" });
