@@ -48,6 +48,8 @@ export class Submitter {
   /** By bucket: when to try again. */
   readonly #retries = new Map<number, number>();
   #retryTimer: NodeJS.Timeout | undefined;
+  /** When it fires; never while the ring is learnt again, after which all are looked at. */
+  #retryAt = Number.POSITIVE_INFINITY;
   readonly #sweep: NodeJS.Timeout;
   /** Buckets that got free in this turn and have something waiting. */
   #freed: number[] = [];
@@ -254,25 +256,30 @@ export class Submitter {
     else insertInOrder(waiting, entry);
     const due = performance.now() + waitMs;
     this.#retries.set(bucket, Math.max(due, this.#retries.get(bucket) ?? 0));
-    this.#retryTimer ??= setTimeout(() => void this.#retry(), waitMs);
+    this.#retryBy(due);
+  }
+
+  #retryBy(due: number): void {
+    if (due >= this.#retryAt) return;
+    clearTimeout(this.#retryTimer);
+    this.#retryAt = due;
+    this.#retryTimer = setTimeout(() => void this.#retry(), Math.max(1, due - performance.now()));
   }
 
   async #retry(): Promise<void> {
+    this.#retryAt = Number.NEGATIVE_INFINITY;
     await this.#options.refresh();
-    this.#retryTimer = undefined;
+    this.#retryAt = Number.POSITIVE_INFINITY;
     if (this.#closed) return;
     const now = performance.now();
-    let next = Number.POSITIVE_INFINITY;
     for (const [bucket, due] of [...this.#retries]) {
-      if (due > now + 1) next = Math.min(next, due);
-      else {
-        this.#retries.delete(bucket);
-        this.#release(bucket);
-      }
+      if (due > now + 1) continue;
+      this.#retries.delete(bucket);
+      this.#release(bucket);
     }
+    let next = Number.POSITIVE_INFINITY;
     for (const due of this.#retries.values()) next = Math.min(next, due);
-    if (next < Number.POSITIVE_INFINITY)
-      this.#retryTimer ??= setTimeout(() => void this.#retry(), Math.max(1, next - now));
+    this.#retryBy(next);
   }
 
   /** Sends what waited, if nothing of the bucket is under way any more. */

@@ -82,6 +82,25 @@ test("a refusal is a typed error with its delay, and is not tried again", async 
   expect(tries).toBe(1);
 });
 
+test("a task whose partition moves for a moment does not wait for those whose node will be back much later", async () => {
+  const [one] = await cluster(["n1"]);
+  const refused: string[] = [];
+  one!.node.judge = ({ key }) => {
+    if (refused.includes(key)) return undefined;
+    refused.push(key);
+    return { type: "refused", code: "NOT_OWNER", detail: "moved", retryAfterMs: key === "later" ? 1_000 : 20 };
+  };
+  const ring = client([one!]);
+  await ring.ready();
+  const began = performance.now();
+  const later = ring.submit({ app: "acme", type: "t", key: "later" });
+  await until(() => refused.length === 1);
+  await ring.submit({ app: "acme", type: "t", key: "soon" });
+  expect(performance.now() - began).toBeLessThan(700);
+  await later;
+  expect(performance.now() - began).toBeGreaterThan(950);
+});
+
 test("P3: tasks of one key are accepted in the order of their submits, over refusals, moves and broken connections", async () => {
   const nodes = await cluster(["n1", "n2"]);
   let random = 1;
