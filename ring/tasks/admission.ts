@@ -52,13 +52,13 @@ export class Admission {
       this.#park(vnode, { record, token, origin });
       return;
     }
-    const idHash = vnode.known.hash(record.id);
+    const idHash = vnode.known.hash(record);
     const known = vnode.known.find(record.id, idHash);
     if (known !== undefined) {
       this.#duplicate(vnode, known, token);
       return;
     }
-    const ended = this.#results.plainState(vnode, record.id, idHash);
+    const ended = this.#results.plainState(vnode, record, idHash);
     if (ended !== undefined) {
       this.#outcome(token, { type: "duplicate", id: record.id, state: ended });
       return;
@@ -109,7 +109,7 @@ export class Admission {
 
   /** Whether a task of this id is here, or has ended and is remembered. */
   knows(vnode: Vnode, id: string): boolean {
-    return vnode.known.has(id) || this.#results.plainState(vnode, id, vnode.known.hash(id)) !== undefined;
+    return vnode.known.has(id) || this.#results.isPlain(vnode, id);
   }
 
   /** Why there is no room, or `undefined` (A2). */

@@ -12,6 +12,7 @@ import { type EndedId, EndedWriter, readEnded } from "./ended-row.ts";
 import { Fifo } from "./fifo.ts";
 import type { Vnode } from "./model.ts";
 import { endedKey, type Position, readPosition } from "./rows.ts";
+import type { IdBits } from "./task-id.ts";
 
 interface EndedRow {
   /** Its key is made again when it is erased: a view of it would keep the slab that it was cut from. */
@@ -31,10 +32,10 @@ export class EndedIds {
     this.#core = core;
   }
 
-  add(vnode: Vnode, id: string, state: EndedId["state"]): void {
+  add(vnode: Vnode, bits: IdBits, state: EndedId["state"]): void {
     const ends = this.#of(vnode);
     if (ends.pending.count === 0) this.#open.add(vnode);
-    ends.pending.add(id, state);
+    ends.pending.add(bits, state);
   }
 
   /** Before the commit that holds the ends is closed (W1). */

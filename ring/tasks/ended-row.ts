@@ -2,6 +2,8 @@
  * The value of a row of ended ids: a version byte, then for each id its 16 bytes and its state, 0 done or 1 cancelled.
  */
 
+import type { IdBits } from "./task-id.ts";
+
 export interface EndedId {
   /** 32 hex digits. */
   readonly id: string;
@@ -18,7 +20,7 @@ export class EndedWriter {
     return this.#count;
   }
 
-  add(id: string, state: EndedId["state"]): void {
+  add({ id0, id1, id2, id3 }: IdBits, state: EndedId["state"]): void {
     const at = HEAD_BYTES + this.#count * ID_BYTES;
     if (at === this.#bytes.length) {
       const more = new Uint8Array(HEAD_BYTES + 2 * this.#count * ID_BYTES);
@@ -26,7 +28,10 @@ export class EndedWriter {
       this.#bytes = more;
     }
     const bytes = this.#bytes;
-    for (let byte = 0; byte < 16; byte++) bytes[at + byte] = (nibble(id, byte * 2) << 4) | nibble(id, byte * 2 + 1);
+    writeWord(bytes, at, id0);
+    writeWord(bytes, at + 4, id1);
+    writeWord(bytes, at + 8, id2);
+    writeWord(bytes, at + 12, id3);
     bytes[at + 16] = state === "cancelled" ? 1 : 0;
     this.#count++;
   }
@@ -54,9 +59,11 @@ export function readEnded(value: Uint8Array): readonly EndedId[] {
   return ends;
 }
 
-function nibble(text: string, at: number): number {
-  const code = text.charCodeAt(at);
-  return code <= 57 ? code - 48 : code - 87;
+function writeWord(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word >>> 24;
+  bytes[at + 1] = word >>> 16;
+  bytes[at + 2] = word >>> 8;
+  bytes[at + 3] = word;
 }
 
 const VERSION = 1;

@@ -7,9 +7,11 @@
  * I1  Ids come from clients, so the hash is seeded: nobody outside can choose ids that collide.
  */
 
+import { bitsOfId, type IdBits } from "./task-id.ts";
+
 export interface Identified {
   readonly id: string;
-  /** `IdTable.hash(id)`. */
+  /** `IdTable.hash` of it. */
   readonly idHash: number;
 }
 
@@ -29,23 +31,13 @@ export class IdTable<T extends Identified> {
     return this.#size;
   }
 
-  /** Of an id of 32 digits (I1). */
-  hash(id: string): number {
-    let hash = this.#seed;
-    for (let at = 8; at < 32; at += 4) {
-      const block =
-        id.charCodeAt(at) |
-        (id.charCodeAt(at + 1) << 8) |
-        (id.charCodeAt(at + 2) << 16) |
-        (id.charCodeAt(at + 3) << 24);
-      hash = Math.imul(hash ^ block, 0x9e3779b1);
-      hash ^= hash >>> 15;
-    }
-    return hash;
+  /** I1 */
+  hash({ id0, id1, id2, id3 }: IdBits): number {
+    return mixed(mixed(mixed(mixed(this.#seed, id0), id1), id2), id3);
   }
 
   get(id: string): T | undefined {
-    return this.find(id, this.hash(id));
+    return this.find(id, this.hash(bitsOfId(id)));
   }
 
   find(id: string, hash: number): T | undefined {
@@ -120,6 +112,11 @@ export class IdTable<T extends Identified> {
       this.#hashes[at] = entry.idHash;
     }
   }
+}
+
+function mixed(hash: number, bits: number): number {
+  const product = Math.imul(hash ^ bits, 0x9e3779b1);
+  return product ^ (product >>> 15);
 }
 
 const FEWEST_SLOTS = 64;

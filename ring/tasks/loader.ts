@@ -41,6 +41,7 @@ import {
 } from "./rows.ts";
 import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
+import { bitsOfId } from "./task-id.ts";
 import { goBehind, placeTask, taskOfRow } from "./task-of-row.ts";
 import { deadName, Undone } from "./undone.ts";
 
@@ -223,7 +224,7 @@ export class Loader {
           this.#olderTasks.diedBefore(now, known, readPosition(key), dead);
         if (known !== undefined) return;
         if (this.#undone.has(vnode, deadName(record.id), readPosition(key).generation)) return;
-        if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
+        if (this.#options.results.isPlain(vnode, record.id)) return;
         this.#options.dead.add(
           new Dead(
             vnode,
@@ -339,7 +340,7 @@ export class Loader {
     if (known !== undefined) return;
     this.#copy(vnode, row, source);
     const endedAt = now - Math.max(0, this.#core.wallMs(now) - result.endedAtMs);
-    const done = new Done(vnode, app, id, vnode.known.hash(id));
+    const done = new Done(vnode, app, id, vnode.known.hash(bitsOfId(id)));
     Object.assign(done, result, { app, endedAt, hasRow: true });
     this.#options.results.add(now, done);
     if (source.type === "elsewhere") this.#olderTasks.dedupe(vnode, { ...result, id });

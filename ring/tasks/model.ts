@@ -21,6 +21,7 @@ import type { Position } from "./rows.ts";
 import type { RunningAttempt } from "./running-attempt.ts";
 import type { StateMark } from "./state-rows.ts";
 import type { TaskFailure, TaskRecord, TaskState } from "./task.ts";
+import { bitsOfId } from "./task-id.ts";
 import type { Timer } from "./timers.ts";
 import type { UndoneMark } from "./undone.ts";
 import { Written } from "./written.ts";
@@ -284,7 +285,7 @@ export class Task implements Position {
     this.vnode = vnode;
     this.app = app;
     this.id = record.id;
-    this.idHash = vnode.known.hash(record.id);
+    this.idHash = vnode.known.hash(record);
     this.record = record;
     this.bytes = record.end - record.start;
     this.keyed = record.idempotencyKey !== undefined;
@@ -378,7 +379,7 @@ export class Dead implements Position {
     this.vnode = vnode;
     this.app = app;
     this.id = from.id;
-    this.idHash = vnode.known.hash(from.id);
+    this.idHash = vnode.known.hash(bitsOfId(from.id));
     this.type = from.type;
     this.key = from.key;
     this.idempotencyKey = from.idempotencyKey;

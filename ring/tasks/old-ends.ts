@@ -9,12 +9,13 @@
  */
 
 import type { EndedId } from "./ended-row.ts";
+import type { IdBits } from "./task-id.ts";
 
 export class OldEnds {
   #newer: Generation | undefined;
   #older: Generation | undefined;
 
-  add(id: string, hash: number, state: EndedId["state"]): void {
+  add(bits: IdBits, hash: number, state: EndedId["state"]): void {
     if (this.#newer === undefined) this.#newer = new Generation();
     else if (this.#newer.size === GENERATION) {
       const next = this.#older ?? new Generation();
@@ -22,12 +23,12 @@ export class OldEnds {
       this.#newer = next;
       next.clear();
     }
-    this.#newer.add(id, hash, state);
+    this.#newer.add(bits, hash, state);
   }
 
-  find(id: string, hash: number): EndedId["state"] | undefined {
+  find(bits: IdBits, hash: number): EndedId["state"] | undefined {
     if (this.#newer === undefined) return undefined;
-    return this.#newer.find(id, hash) ?? this.#older?.find(id, hash);
+    return this.#newer.find(bits, hash) ?? this.#older?.find(bits, hash);
   }
 }
 
@@ -44,11 +45,15 @@ class Generation {
     this.#bits.fill(0);
   }
 
-  add(id: string, hash: number, state: EndedId["state"]): void {
+  add({ id0, id1, id2, id3 }: IdBits, hash: number, state: EndedId["state"]): void {
     if (this.size === this.#states.length) this.#grow();
     const at = this.size++;
     this.#states[at] = state === "cancelled" ? 1 : 0;
-    for (let word = 0; word < 4; word++) this.#words[at * 4 + word] = wordOf(id, word);
+    const words = this.#words;
+    words[at * 4] = id0;
+    words[at * 4 + 1] = id1;
+    words[at * 4 + 2] = id2;
+    words[at * 4 + 3] = id3;
     const line = (hash & (LINES - 1)) * LINE_WORDS;
     for (let bits = mixed(hash), turn = 0; turn < TURNS; turn++, bits = mixed(bits)) {
       for (let shift = 0; shift < 27; shift += 9) {
@@ -58,14 +63,13 @@ class Generation {
     }
   }
 
-  find(id: string, hash: number): EndedId["state"] | undefined {
+  find({ id0, id1, id2, id3 }: IdBits, hash: number): EndedId["state"] | undefined {
     if (!this.#mayHave(hash)) return undefined;
-    const [first, second, third, fourth] = [wordOf(id, 0), wordOf(id, 1), wordOf(id, 2), wordOf(id, 3)];
     const words = this.#words;
     for (let at = this.size - 1; at >= 0; at--) {
       const word = at * 4;
-      if (words[word + 3] !== fourth || words[word + 2] !== third) continue;
-      if (words[word + 1] === second && words[word] === first) return this.#states[at] === 1 ? "cancelled" : "done";
+      if (words[word + 3] !== id3 || words[word + 2] !== id2) continue;
+      if (words[word + 1] === id1 && words[word] === id0) return this.#states[at] === 1 ? "cancelled" : "done";
     }
     return undefined;
   }
@@ -95,16 +99,6 @@ class Generation {
 function mixed(hash: number): number {
   const bits = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   return bits ^ (bits >>> 13);
-}
-
-/** A quarter of an id of 32 hex digits. */
-function wordOf(id: string, word: number): number {
-  let value = 0;
-  for (let at = word * 8; at < word * 8 + 8; at++) {
-    const code = id.charCodeAt(at);
-    value = (value << 4) | (code <= 57 ? code - 48 : code - 87);
-  }
-  return value;
 }
 
 const GENERATION = 32_768;

@@ -60,7 +60,7 @@ export class OlderTasks {
     }
     if (this.#undone.has(vnode, deadName(record.id), row.position.generation)) return; // dropped as a dead letter since
     // Submitted again elsewhere while its end lay here: it does not run twice.
-    if (this.#options.results.plainState(vnode, record.id, vnode.known.hash(record.id)) !== undefined) return;
+    if (this.#options.results.isPlain(vnode, record.id)) return;
     const task = taskOfRow(this.#core, now, vnode, row);
     task.flags |= FLAG.deduped | (isBehind ? FLAG.stranded : 0);
     if (!isBehind) placeTask(task, row.position);

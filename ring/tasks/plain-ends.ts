@@ -7,13 +7,15 @@
 
 import type { Instant } from "../machine.ts";
 import { type AppRun, Done, type Task, type Vnode } from "./model.ts";
+import { type IdBits, idOfBits } from "./task-id.ts";
 
 export class PlainEnds {
   #capacity = 0;
   #size = 0;
   /** First free row, then along `#next`; -1 for none. */
   #free = -1;
-  #ids: (string | undefined)[] = [];
+  /** Four numbers an id. */
+  #ids: Int32Array = new Int32Array(0);
   #keys: string[] = [];
   #types: string[] = [];
   #apps: AppRun[] = [];
@@ -35,7 +37,11 @@ export class PlainEnds {
     const row = this.#free;
     this.#free = this.#next[row] as number;
     const { app, record } = task;
-    this.#ids[row] = task.id;
+    const ids = this.#ids;
+    ids[row * 4] = record.id0;
+    ids[row * 4 + 1] = record.id1;
+    ids[row * 4 + 2] = record.id2;
+    ids[row * 4 + 3] = record.id3;
     this.#keys[row] = record.key;
     this.#types[row] = record.type;
     this.#apps[row] = app;
@@ -56,14 +62,18 @@ export class PlainEnds {
   }
 
   /** The row of an id in a vnode, or -1. */
-  find(vnode: Vnode, id: string, hash: number): number {
+  find(vnode: Vnode, { id0, id1, id2, id3 }: IdBits, hash: number): number {
     const table = this.#table;
     const mask = table.length - 1;
     if (mask < 0) return -1;
     for (let at = hash & mask; ; at = (at + 1) & mask) {
       const row = (table[at] as number) - 1;
       if (row < 0) return -1;
-      if (this.#hashes[row] === hash && this.#vnodes[row] === vnode && this.#ids[row] === id) return row;
+      if (this.#hashes[row] !== hash || this.#vnodes[row] !== vnode) continue;
+      const ids = this.#ids;
+      const first = row * 4;
+      if (ids[first] !== id0 || ids[first + 1] !== id1) continue;
+      if (ids[first + 2] === id2 && ids[first + 3] === id3) return row;
     }
   }
 
@@ -75,7 +85,7 @@ export class PlainEnds {
     const done = new Done(
       this.#vnodes[row] as Vnode,
       this.#apps[row] as AppRun,
-      this.#ids[row] as string,
+      this.#idAt(row),
       this.#hashes[row] as number,
     );
     done.type = this.#types[row] as string;
@@ -124,10 +134,19 @@ export class PlainEnds {
     if (next < 0) app.lastEnd = before;
     app.plainEnds--;
     this.#size--;
-    this.#ids[row] = undefined;
     this.#vnodes[row] = undefined;
     this.#next[row] = this.#free;
     this.#free = row;
+  }
+
+  #idAt(row: number): string {
+    const [id0, id1, id2, id3] = this.#ids.subarray(row * 4, row * 4 + 4) as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    return idOfBits({ id0, id1, id2, id3 });
   }
 
   #enter(row: number): void {
@@ -156,13 +175,14 @@ export class PlainEnds {
     const before = this.#capacity;
     const capacity = Math.max(FIRST_CAPACITY, before * 2);
     this.#capacity = capacity;
+    this.#ids = grown(this.#ids, new Int32Array(capacity * 4));
     this.#hashes = grown(this.#hashes, new Int32Array(capacity));
     this.#next = grown(this.#next, new Int32Array(capacity));
     this.#attempts = grown(this.#attempts, new Uint16Array(capacity));
     this.#cancelled = grown(this.#cancelled, new Uint8Array(capacity));
     this.#times = grown(this.#times, new Float64Array(capacity * 3));
     this.#table = new Int32Array(capacity * 4);
-    for (let row = 0; row < before; row++) if (this.#ids[row] !== undefined) this.#enter(row);
+    for (let row = 0; row < before; row++) if (this.#vnodes[row] !== undefined) this.#enter(row);
     for (let row = capacity - 1; row >= before; row--) {
       this.#next[row] = this.#free;
       this.#free = row;

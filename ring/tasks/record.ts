@@ -102,6 +102,10 @@ export function emptyRecord(): TaskRecord {
 function over(wire: Uint8Array, record: TaskRecord): ParsedRecord {
   const { app, type, key, id, hash, idempotencyKey } = record;
   const copy = new ParsedRecord(wire, 0, wire.length, app, type, key, id, hash, idempotencyKey);
+  copy.id0 = record.id0;
+  copy.id1 = record.id1;
+  copy.id2 = record.id2;
+  copy.id3 = record.id3;
   copy.delayMs = record.delayMs;
   copy.deadlineMs = record.deadlineMs;
   copy.maxAttempts = record.maxAttempts;
@@ -238,16 +242,33 @@ function parse(
     );
   }
   if (idEnd - idAt !== 32) return refused("INVALID_ARGUMENT", "task_id is not 32 hex digits");
-  for (let digit = idAt; digit < idEnd; digit++) {
-    if (HEX[bytes[digit] as number] === 0xff)
-      return refused("INVALID_ARGUMENT", "task_id is not 32 hex digits, lower case");
+  let id0 = 0;
+  let id1 = 0;
+  let id2 = 0;
+  let id3 = 0;
+  let strange = 0;
+  for (let digit = idAt; digit < idAt + 8; digit++) {
+    const first = HEX[bytes[digit] as number] as number;
+    const second = HEX[bytes[digit + 8] as number] as number;
+    const third = HEX[bytes[digit + 16] as number] as number;
+    const fourth = HEX[bytes[digit + 24] as number] as number;
+    strange |= first | second | third | fourth;
+    id0 = (id0 << 4) | first;
+    id1 = (id1 << 4) | second;
+    id2 = (id2 << 4) | third;
+    id3 = (id3 << 4) | fourth;
   }
+  if (strange > 15) return refused("INVALID_ARGUMENT", "task_id is not 32 hex digits, lower case");
   const id = text32(bytes, idAt);
   if (key === "") key = idempotencyKey === undefined ? id.slice(0, 28) : hashText(idempotencyKey);
   const hash = hashKey(app, key);
-  if (suffix(bytes, idEnd - 4) !== hash >>> 16)
+  if ((id3 & 0xffff) !== hash >>> 16)
     return refused("INVALID_ARGUMENT", "the last 4 digits of task_id are not those of its app and key");
   const record = new ParsedRecord(bytes, start, end, app as AppName, type, key, id, hash, idempotencyKey);
+  record.id0 = id0;
+  record.id1 = id1;
+  record.id2 = id2;
+  record.id3 = id3;
   record.delayMs = delayMs;
   record.deadlineMs = deadlineMs;
   record.maxAttempts = maxAttempts;
@@ -264,6 +285,10 @@ class ParsedRecord implements TaskRecord {
   readonly id: string;
   readonly hash: number;
   readonly idempotencyKey: string | undefined;
+  id0 = 0;
+  id1 = 0;
+  id2 = 0;
+  id3 = 0;
   delayMs = 0;
   deadlineMs = 0;
   maxAttempts = 0;
@@ -336,15 +361,6 @@ function appended(first: Uint8Array, second: Uint8Array): Uint8Array {
 
 function refused(code: ErrorCode, detail: string): RefusedRecord {
   return { type: "refused", code, detail };
-}
-
-function suffix(bytes: Uint8Array, at: number): number {
-  return (
-    ((HEX[bytes[at] as number] as number) << 12) |
-    ((HEX[bytes[at + 1] as number] as number) << 8) |
-    ((HEX[bytes[at + 2] as number] as number) << 4) |
-    (HEX[bytes[at + 3] as number] as number)
-  );
 }
 
 /** One call with 32 arguments makes one flat string; it is the fastest way without Buffer (75 ns against 105 for a decoder). */

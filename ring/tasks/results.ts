@@ -21,6 +21,7 @@ import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts"
 import { OldEnds } from "./old-ends.ts";
 import { PlainEnds } from "./plain-ends.ts";
 import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
+import { bitsOfId, type IdBits } from "./task-id.ts";
 
 export class Results {
   readonly #core: Core;
@@ -79,7 +80,7 @@ export class Results {
   /** The row that says how a task ended, if it needs one; in the same step as the row of the task goes. */
   write(now: Instant, task: Task): void {
     if (!needsRow(task)) {
-      this.#ids.add(task.vnode, task.id, task.endState === "cancelled" ? "cancelled" : "done");
+      this.#ids.add(task.vnode, task.record, task.endState === "cancelled" ? "cancelled" : "done");
       return;
     }
     const { record } = task;
@@ -106,7 +107,7 @@ export class Results {
     if (!needsRow(task) && task.failure === undefined) {
       task.vnode.known.delete(task);
       this.#plain.add(task, this.#core.wallMs(now));
-      this.#old.add(task.id, task.idHash, task.endState === "cancelled" ? "cancelled" : "done");
+      this.#old.add(task.record, task.idHash, task.endState === "cancelled" ? "cancelled" : "done");
       this.#bound(task.app);
       if (task.app.plainEnds % 64 === 0) this.#expire(now, task.app, 128);
       return;
@@ -129,17 +130,23 @@ export class Results {
 
   /** Everything that is known of an id: a task, a dead letter, or an end. */
   find(vnode: Vnode, id: string): Task | Done | Dead | undefined {
-    const hash = vnode.known.hash(id);
+    const bits = bitsOfId(id);
+    const hash = vnode.known.hash(bits);
     const known = vnode.known.find(id, hash);
     if (known !== undefined) return known;
-    const row = this.#plain.find(vnode, id, hash);
+    const row = this.#plain.find(vnode, bits, hash);
     return row < 0 ? undefined : this.#plain.doneAt(row);
   }
 
   /** Whether an id that is not in `vnode.known` has ended, and how; for the submit path. */
-  plainState(vnode: Vnode, id: string, hash: number): "done" | "cancelled" | undefined {
-    const row = this.#plain.find(vnode, id, hash);
-    return row >= 0 ? this.#plain.stateAt(row) : (this.#old.find(id, hash) ?? this.#ids.stateOf(vnode, id));
+  plainState(vnode: Vnode, bits: IdBits & { readonly id: string }, hash: number): "done" | "cancelled" | undefined {
+    const row = this.#plain.find(vnode, bits, hash);
+    return row >= 0 ? this.#plain.stateAt(row) : (this.#old.find(bits, hash) ?? this.#ids.stateOf(vnode, bits.id));
+  }
+
+  isPlain(vnode: Vnode, id: string): boolean {
+    const bits = { id, ...bitsOfId(id) };
+    return this.plainState(vnode, bits, vnode.known.hash(bits)) !== undefined;
   }
 
   /** Ends of a vnode that have no object, for lists. */
@@ -251,8 +258,9 @@ export class Results {
   #outlive({ vnode, id, idHash, state, deduped, hasRow }: Done): void {
     if (state !== "done" && state !== "cancelled") return;
     if (deduped && vnode.older === "none") return; // its rows may come again (ownership rule 15)
-    this.#old.add(id, idHash, state);
-    if (hasRow && vnode.phase !== "held") this.#ids.add(vnode, id, state);
+    const bits = bitsOfId(id);
+    this.#old.add(bits, idHash, state);
+    if (hasRow && vnode.phase !== "held") this.#ids.add(vnode, bits, state);
   }
 
   /** Drops the bytes of the app's oldest end that has any. False: none has. */

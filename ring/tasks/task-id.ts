@@ -9,6 +9,23 @@ import { hashKey, murmur3, partitionOfHash } from "../hash.ts";
 import type { Partition } from "../ids.ts";
 import type { Random } from "../machine.ts";
 
+/** The 128 bits of an id, its first digits first, as signed numbers of 32 bits: what tables keep, where its text would be an object. */
+export interface IdBits {
+  readonly id0: number;
+  readonly id1: number;
+  readonly id2: number;
+  readonly id3: number;
+}
+
+/** Of 32 hex digits; of anything else some number or other. */
+export function bitsOfId(id: string): IdBits {
+  return { id0: bitsAt(id, 0), id1: bitsAt(id, 8), id2: bitsAt(id, 16), id3: bitsAt(id, 24) };
+}
+
+export function idOfBits({ id0, id1, id2, id3 }: IdBits): string {
+  return hex(id0 >>> 0, 8) + hex(id1 >>> 0, 8) + hex(id2 >>> 0, 8) + hex(id3 >>> 0, 8);
+}
+
 export interface MintRequest {
   readonly wallMs: number;
   readonly random: Random;
@@ -73,6 +90,15 @@ export function partitionOfId(id: string, ringSize: number): Partition | undefin
 
 export function isTaskId(text: string): boolean {
   return TASK_ID.test(text);
+}
+
+function bitsAt(id: string, from: number): number {
+  let bits = 0;
+  for (let at = from; at < from + 8; at++) {
+    const code = id.charCodeAt(at);
+    bits = (bits << 4) | (code <= 57 ? code - 48 : code - 87);
+  }
+  return bits;
 }
 
 function suffixOf(app: string, key: string): string {

@@ -5,12 +5,13 @@
 
 import type { ErrorCode } from "../errors.ts";
 import type { AppName, Partition } from "../ids.ts";
+import type { IdBits } from "./task-id.ts";
 
 /**
  * One submitted task, parsed once from its wire bytes (`taskring.v1.SubmitRequest`) and never re-encoded.
  * `wire` is what is stored, forwarded and handed to the attempt.
  */
-export interface TaskRecord {
+export interface TaskRecord extends IdBits {
   readonly app: AppName;
   readonly type: string;
   /** Lane key; if the submitter gave none: the idempotency key's hash, else the id without its hash suffix. */

@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import { type EndedId, EndedWriter, readEnded } from "../../ring/tasks/ended-row.ts";
+import { bitsOfId } from "../../ring/tasks/task-id.ts";
 
 function ids(count: number, from: number): EndedId[] {
   return Array.from({ length: count }, (_, index) => ({
@@ -14,7 +15,7 @@ test("rows of any number of ids come back as they went, one after another", () =
   const writer = new EndedWriter();
   for (const count of [1, 16, 17, 40, 3, 300, 2, 0, 5]) {
     const ended = ids(count, 1_000 * count);
-    for (const { id, state } of ended) writer.add(id, state);
+    for (const { id, state } of ended) writer.add(bitsOfId(id), state);
     expect(writer.count).toBe(count);
     expect(readEnded(writer.take())).toEqual(ended);
     expect(writer.count).toBe(0);
@@ -24,9 +25,9 @@ test("rows of any number of ids come back as they went, one after another", () =
 test("a row that was taken does not change when more ids end", () => {
   const writer = new EndedWriter();
   const ended = ids(5, 1);
-  for (const { id, state } of ended) writer.add(id, state);
+  for (const { id, state } of ended) writer.add(bitsOfId(id), state);
   const row = writer.take();
-  for (const { id } of ids(5, 99)) writer.add(id, "done");
+  for (const { id } of ids(5, 99)) writer.add(bitsOfId(id), "done");
   expect(readEnded(row)).toEqual(ended);
 });
 
