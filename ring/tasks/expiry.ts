@@ -21,6 +21,8 @@ export function expireTask(now: Instant, task: Task, parts: ExpiryParts): void {
   const attempt = task.lane?.attempt;
   if (task.phase === "running" && attempt?.task === task) {
     parts.scheduler.abort(attempt, "deadline");
+    // Told to stop for another reason before: it is too late all the same, and no timer is left that would say so later.
+    if (attempt.aborted !== "cancelled") attempt.aborted = "deadline";
     return;
   }
   parts.dead.bury(now, task, DEADLINE_FAILURE, () => {

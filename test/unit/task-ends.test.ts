@@ -102,6 +102,37 @@ describe("ends", () => {
     expect(world.engine.view(partitionOf(running.hash))).toMatchObject({ queued: 0, delayed: 0, dead: 3 });
   });
 
+  test("a task whose deadline passes while an aborted handler has yet to settle is not started again", () => {
+    for (const reason of ["timeout", "lease"] as const) {
+      const world = new World({ seed: 1, apps: catalogue({ types: [taskType("work", { timeoutMs: 300 })] }) });
+      const late = world.record({ app: "a", type: "work", key: "k", deadlineMs: 500 });
+      const next = world.record({ app: "a", type: "work", key: "k" });
+      for (const record of [late, next]) world.submit(record);
+      world.sync();
+      if (reason === "lease") world.call((engine) => engine.abortAll(world.now, "lease"));
+      world.run(600);
+      expect(world.aborted.map((each) => each.reason)).toEqual([reason]);
+      world.fail(newest(world));
+      world.run(10_000);
+      expect(world.started.map(({ record }) => record.id)).toEqual([late.id, next.id]);
+      expect(world.ask("a", "k", { type: "get", id: late.id })).toMatchObject({
+        status: { state: "dead", error: { name: "DEADLINE" } },
+      });
+    }
+  });
+
+  test("a cancelled task whose deadline passes before its handler settles is cancelled", () => {
+    const world = new World({ seed: 1 });
+    const record = world.record({ app: "a", type: "work", key: "k", deadlineMs: 500 });
+    world.submit(record);
+    world.sync();
+    world.ask("a", "k", { type: "cancel", id: record.id });
+    world.run(600);
+    world.fail(newest(world));
+    world.sync();
+    expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { state: "cancelled" } });
+  });
+
   test("P1: a task that is cancelled, or too late, while it waits for a slot of its type does not run when there is one", () => {
     for (const how of ["cancelled", "dead"] as const) {
       for (const behind of [0, 1, 40]) {
