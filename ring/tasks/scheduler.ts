@@ -3,7 +3,8 @@
  *
  * D1  One attempt per lane (E2): only a lane in phase `ready` starts, and starting makes it `running`.
  * D2  Nothing starts without the node's right to start, nor in a partition that is loading, held, closed or waits for older tasks (E3).
- * D3  In each round an app starts at most its weight's worth of tasks, so a flood of one delays another by a round (promise P4).
+ * D3  In each round an app starts at most its weight's worth of tasks, so a flood of one delays another by a round (promise P4). What
+ *     a weight has beyond whole tasks counts in the next round.
  * D5  A lane that reads its state has its turn: it holds the slots of the attempt that it reads for, so that no more state is read
  *     than may run, and an app with many keys to read takes of the reads no more than of the slots.
  * D4  An app that its own children hold back leaves the ring until they do not; the others go on.
@@ -54,7 +55,7 @@ export class Scheduler {
       if (!app.inTurn) {
         app.inTurn = true;
         const weight = Math.min(MOST_WEIGHT, Math.max(LEAST_WEIGHT, app.limits.weight));
-        app.deficit = Math.min(app.deficit + weight, Math.max(1, weight)); // D3
+        app.deficit = Math.min(app.deficit, 1) + weight; // D3
       }
       while (app.deficit >= 1 && app.ready.size > 0 && mayStart(app) && core.runningTasks < core.limits.running) {
         if (!this.#ring.takeToken(now, app)) break;

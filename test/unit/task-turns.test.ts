@@ -32,6 +32,30 @@ test("P4: weights hold among what became durable together", () => {
   expect(world.started.filter((attempt) => attempt.record.app === "b").length).toBeGreaterThanOrEqual(50);
 });
 
+test("P4: a weight that is no whole number counts in full", () => {
+  for (const [weight, expected] of [
+    [0.1, 10],
+    [0.7, 70],
+    [1.5, 150],
+    [2.25, 225],
+  ] as const) {
+    const world = new World({
+      seed: 1,
+      apps: catalogue({
+        types: [taskType("plain", { state: "none", concurrency: 1_000 })],
+        limits: { queued: 10_000, running: 10_000, perSecond: 0, weight: 1 },
+        appLimits: new Map([["b", { weight }]]),
+      }),
+      limits: { running: 100 + expected },
+    });
+    for (const app of ["a", "b"])
+      for (let index = 0; index < 400; index++) world.submit(world.record({ app, type: "plain", key: `k${index}` }));
+    world.sync();
+    const started = world.started.filter((attempt) => attempt.record.app === "b").length;
+    expect(Math.abs(started - expected), `weight ${weight}: ${started}`).toBeLessThanOrEqual(2);
+  }
+});
+
 test("P3: priority orders the lanes of what became durable together", () => {
   const world = new World({
     seed: 1,
