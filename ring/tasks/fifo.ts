@@ -63,7 +63,19 @@ export class Fifo<T> {
     return item;
   }
 
-  /** The whole content, replaced; for the rare sort, filter or insertion in the middle. */
+  /** Before the item at `index`, or at the end; what is nearer to it of the two ends makes room. */
+  insert(index: number, item: T): void {
+    if (index * 2 < this.#size) {
+      this.unshift(item);
+      for (let at = 0; at < index; at++) this.#put(at, this.at(at + 1) as T);
+    } else {
+      this.push(item);
+      for (let at = this.#size - 1; at > index; at--) this.#put(at, this.at(at - 1) as T);
+    }
+    this.#put(index, item);
+  }
+
+  /** The whole content, replaced; for the rare sort or filter. */
   replace(items: readonly T[]): void {
     this.clear();
     for (const item of items) this.push(item);
@@ -80,6 +92,11 @@ export class Fifo<T> {
     this.#rest = NONE as (T | undefined)[];
     this.#head = 0;
     this.#size = 0;
+  }
+
+  #put(index: number, item: T): void {
+    if (index === 0) this.#first = item;
+    else this.#rest[(this.#head + index - 1) & (this.#rest.length - 1)] = item;
   }
 
   /** For one more behind the first. */

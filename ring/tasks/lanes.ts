@@ -98,7 +98,21 @@ export class Lanes {
     const lane = this.laneOf(task);
     task.lane = lane;
     task.dueAt = 0;
-    this.insert(now, lane, [task]);
+    this.#comeBack(now, lane, task);
+  }
+
+  /** L2. Many of a long lane come back one by one: it is not sorted for each. */
+  #comeBack(now: Instant, lane: Lane, task: Task): void {
+    const { tasks } = lane;
+    const first = tasks.peek();
+    let place = lane.attempt === undefined ? 0 : 1;
+    for (let end = tasks.size; place < end; ) {
+      const middle = (place + end) >> 1;
+      if (comparePositions(tasks.at(middle) as Task, task) < 0) place = middle + 1;
+      else end = middle;
+    }
+    tasks.insert(place, task);
+    this.#inserted(now, lane, first);
   }
 
   /** Puts tasks where their positions say, behind the head if that is running. */
@@ -109,6 +123,10 @@ export class Lanes {
     const all = [...standing, ...tasks].sort(comparePositions);
     lane.tasks.replace(head === undefined ? all : [head, ...all]);
     lane.ended = 0;
+    this.#inserted(now, lane, first);
+  }
+
+  #inserted(now: Instant, lane: Lane, first: Task | undefined): void {
     if (waitsForHead(lane) && lane.tasks.peek() !== first) this.#retry(now, lane);
     else if (lane.phase === "idle" || lane.phase === "backing-off" || lane.phase === "ready") this.settle(now, lane);
   }

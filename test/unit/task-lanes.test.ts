@@ -37,6 +37,25 @@ describe("lanes", () => {
     expect(newest(world).attempt).toBe(2);
   });
 
+  test("P3: with order relaxed those that failed come back to their places, and many of a long lane cost little each", () => {
+    const types = [taskType("loose", { order: "relaxed", state: "none", backoff: { baseMs: 1_000, maxMs: 1_000 } })];
+    const world = new World({ seed: 1, apps: catalogue({ types }) });
+    const records = Array.from({ length: 20_000 }, () => world.record({ app: "a", type: "loose", key: "k" }));
+    for (const record of records) world.submit(record);
+    world.sync();
+    for (let failed = 0; failed < records.length; failed++) world.fail(newest(world));
+    expect(world.started).toHaveLength(records.length);
+    world.now += 2_000;
+    const beganAt = performance.now();
+    while ((world.engine.nextDeadline() ?? Number.POSITIVE_INFINITY) <= world.now) world.advance(0);
+    expect(performance.now() - beganAt).toBeLessThan(2_000); // sorted for each of them, the lane took twenty times that
+    const first = newest(world).record.id;
+    while (world.running.size > 0) world.done(newest(world));
+    const again = world.started.slice(records.length).map((attempt) => attempt.record.id);
+    expect(again[0]).toBe(first);
+    expect(again.slice(1)).toEqual(records.map((record) => record.id).filter((id) => id !== first));
+  });
+
   test("P3: a delayed task joins its lane at the end when it is due, and keeps that place over a restart", () => {
     const world = new World({ seed: 1, apps: catalogue({ limits: { running: 1 } }) });
     const blocker = world.record({ app: "a", type: "work", key: "z" });
