@@ -18,6 +18,7 @@ import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import { takesChildren } from "./hold-back.ts";
 import type { Lanes } from "./lanes.ts";
+import { MOST_BACKOFF_MS } from "./limits.ts";
 import type { Lane, Task, TypeRun } from "./model.ts";
 import type { Moment } from "./moment.ts";
 import type { Outbox } from "./outbox.ts";
@@ -355,8 +356,6 @@ export const DEADLINE_FAILURE: TaskFailure = {
   name: "DEADLINE",
   message: "the task's deadline passed before it was done",
 };
-/** A handler may ask for at most a day. */
-const MOST_BACKOFF_MS = 86_400_000;
 const SLOW_MS = 60_000;
 const ROOM_MS = 5_000;
 const STILL_MS = 60_000;

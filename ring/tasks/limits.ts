@@ -92,3 +92,6 @@ export const ENGINE_LIMITS: EngineLimits = {
   parkedSubmits: 10_000,
   pausedKeys: 10_000,
 };
+
+/** What a handler may ask for with `RetryLater`; a type's back-off has at most seven days. */
+export const MOST_BACKOFF_MS: number = 30 * 86_400_000;

@@ -2,6 +2,7 @@
 
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
+import { MOST_BACKOFF_MS } from "./limits.ts";
 import { Task, type Vnode } from "./model.ts";
 import { Moment } from "./moment.ts";
 import type { TaskRow } from "./read-row.ts";
@@ -18,7 +19,7 @@ export function taskOfRow(core: Core, now: Instant, vnode: Vnode, { header, reco
     task.dueAt = now + Math.min(Math.max(0, header.dueAtMs - wallMs), record.delayMs);
   else if (header.dueAtMs > wallMs) {
     const mostMs = Math.max(0, header.dueAtMs - header.acceptedAtMs); // of its back-off alone nothing is kept
-    task.dueAt = now + Math.min(header.dueAtMs - wallMs, mostMs, 86_400_000);
+    task.dueAt = now + Math.min(header.dueAtMs - wallMs, mostMs, MOST_BACKOFF_MS);
   }
   return task;
 }

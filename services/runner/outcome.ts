@@ -4,6 +4,7 @@
  * Nothing that user code throws may throw again here: messages, names and stacks are read defensively and cut.
  */
 
+import { MOST_BACKOFF_MS } from "../../ring/tasks/limits.ts";
 import type { AttemptEnd, TaskFailure } from "../../ring/tasks/task.ts";
 import { encodeValue } from "./value.ts";
 
@@ -56,7 +57,7 @@ function permanent(error: TaskFailure): Outcome {
 
 function retryAfterOf(error: unknown): number | undefined {
   const delay = read(error, "retryAfterMs");
-  return typeof delay === "number" && delay >= 0 ? Math.min(Math.round(delay), RETRY_AFTER_MS) : undefined;
+  return typeof delay === "number" && delay >= 0 ? Math.min(Math.round(delay), MOST_BACKOFF_MS) : undefined;
 }
 
 /** A field of what was thrown; a getter that throws gives undefined. */
@@ -95,4 +96,3 @@ const RESULT_BYTES = 64 * 1024;
 const NAME_CHARACTERS = 100;
 const MESSAGE_CHARACTERS = 1_000;
 const STACK_BYTES = 4 * 1024;
-const RETRY_AFTER_MS = 30 * 86_400_000;

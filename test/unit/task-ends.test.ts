@@ -102,6 +102,30 @@ describe("ends", () => {
     expect(world.engine.view(partitionOf(running.hash))).toMatchObject({ queued: 0, delayed: 0, dead: 3 });
   });
 
+  test("a back-off of days lasts as long as was asked for, also over a restart", () => {
+    const dayMs = 86_400_000;
+    const weekly = taskType("weekly", { backoff: { baseMs: 7 * dayMs, maxMs: 7 * dayMs }, timeoutMs: 7 * dayMs });
+    const world = new World({ seed: 1, apps: catalogue({ types: [taskType("work"), weekly] }) });
+    world.submit(world.record({ app: "a", type: "work", key: "asked" }));
+    world.submit(world.record({ app: "a", type: "weekly", key: "declared" }));
+    world.sync();
+    const [asked, declared] = world.started;
+    const error = { name: "Error", message: "closed for a month" };
+    world.end(asked!, { type: "failed", error, permanent: false, retryAfterMs: 30 * dayMs });
+    world.fail(declared!);
+    world.run(3 * dayMs);
+    world.crash();
+    world.run(60_000);
+    expect(world.started).toHaveLength(2);
+    world.run(4 * dayMs);
+    expect(newest(world).record.key).toBe("declared");
+    world.done(newest(world));
+    world.run(22 * dayMs);
+    expect(world.started).toHaveLength(3);
+    world.run(dayMs);
+    expect(newest(world).record.key).toBe("asked");
+  });
+
   test("a task whose deadline passes while an aborted handler has yet to settle is not started again", () => {
     for (const reason of ["timeout", "lease"] as const) {
       const world = new World({ seed: 1, apps: catalogue({ types: [taskType("work", { timeoutMs: 300 })] }) });
