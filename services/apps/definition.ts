@@ -5,11 +5,11 @@
  * `app "acme": tasks["mail.send"].timeoutMs must be …`.
  */
 
-import { Cron } from "croner";
 import { isPipeline, type Pipeline } from "../../pipe/fitting.ts";
 import { RingError } from "../../ring/errors.ts";
 import { isAppName } from "../../ring/ids.ts";
 import type { AppDefinition, AppLimits, ScheduleSpec, TaskType } from "../../ring/tasks/definition.ts";
+import { ticksOf } from "../../ring/tasks/ticks.ts";
 import { encodePayload } from "../runner/value.ts";
 import type { App, AppMatch, AppOptions, ResidentHandler, ScheduleOptions, TaskHandler } from "./shapes.ts";
 
@@ -138,7 +138,7 @@ function scheduleOf(
   }
   if ((everyMs === undefined) === (cron === undefined)) throw field.refuse(" needs either everyMs or cron");
   if (everyMs !== undefined && timeZone !== undefined) throw field.refuse(".timeZone goes with cron only");
-  return {
+  const spec: ScheduleSpec = {
     name,
     every:
       cron === undefined
@@ -152,6 +152,9 @@ function scheduleOf(
     payload: payloadOf(field, options.payload),
     misfire: field.oneOf(".misfire", options.misfire, ["once", "skip"]),
   };
+  const ticks = ticksOf("", spec); // which an owner would leave out without a word
+  if ("refusal" in ticks) throw field.refuse(`.cron: ${ticks.refusal}`);
+  return spec;
 }
 
 function cronOf(field: Field, expression: unknown, timeZone: unknown): ScheduleSpec["every"] {
@@ -161,11 +164,6 @@ function cronOf(field: Field, expression: unknown, timeZone: unknown): ScheduleS
   }
   if (timeZone !== undefined && !isTimeZone(timeZone))
     throw field.refuse(`.timeZone: ${timeZone} is no IANA time zone`);
-  try {
-    new Cron(expression, { paused: true, timezone: timeZone ?? "UTC" }).nextRun();
-  } catch (error) {
-    throw field.refuse(`.cron: ${messageOf(error)}`);
-  }
   return { type: "cron", expression, ...(timeZone === undefined ? {} : { timeZone }) };
 }
 

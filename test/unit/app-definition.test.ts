@@ -112,6 +112,12 @@ describe("defineApp", () => {
       /schedules\["s"\]\.cron: /,
     ],
     [
+      "a cron that fits no day",
+      "acme",
+      { tasks: { work }, schedules: { s: { task: "work", cron: "0 0 30 2 *" } } },
+      /schedules\["s"\]\.cron: the cron expression fits no day/,
+    ],
+    [
       "a bad time zone",
       "acme",
       { tasks: { work }, schedules: { s: { task: "work", cron: "* * * * *", timeZone: "Mars" } } },
