@@ -52,9 +52,15 @@ function intervalTicks(everyMs: number, phaseMs: number): Ticks {
   return { next: (afterMs) => at(afterMs) + everyMs, newest: (_dueMs, wallMs) => at(wallMs) };
 }
 
+/** The same tick is asked for whenever the wall clock is looked at, each second; and to find one anew takes the zone's calendar. */
 function cronTicks(cron: Cron): Ticks {
+  let askedMs = Number.NaN;
+  let found: number | undefined;
   return {
-    next: (afterMs) => cron.nextRun(new Date(afterMs))?.getTime(),
+    next: (afterMs) => {
+      if (afterMs !== askedMs) [askedMs, found] = [afterMs, cron.nextRun(new Date(afterMs))?.getTime()];
+      return found;
+    },
     newest: (dueMs, wallMs) => {
       const previous = cron.previousRuns(1, new Date(wallMs))[0]?.getTime();
       return previous !== undefined && previous > dueMs && previous <= wallMs ? previous : dueMs;

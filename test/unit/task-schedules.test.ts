@@ -1,6 +1,7 @@
 /** What the ring starts by itself: schedules and residents. */
 
-import { describe, expect, test } from "vitest";
+import { Cron } from "croner";
+import { describe, expect, test, vi } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
 import type { ScheduleSpec } from "../../ring/tasks/definition.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
@@ -97,6 +98,27 @@ describe("schedules", () => {
     world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
     world.run(1);
     expect(world.started).toHaveLength(before + 1);
+  });
+
+  test("P4: a wall clock that is adjusted each second costs no search for the next tick of every cron", () => {
+    const search = vi.spyOn(Cron.prototype, "nextRun");
+    try {
+      const nightly = { type: "cron" as const, expression: "30 2 * * *", timeZone: "Europe/Berlin" };
+      const spec: ScheduleSpec = { ...every(1_000), every: nightly };
+      const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [spec] }) });
+      world.run(1_000);
+      const before = search.mock.calls.length;
+      for (let second = 0; second < 100; second++) {
+        world.wallMs += 0.25;
+        world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+        world.run(1_000);
+      }
+      expect(search.mock.calls.length - before).toBeLessThanOrEqual(1);
+      world.run(86_400_000);
+      expect(world.started).toHaveLength(1);
+    } finally {
+      search.mockRestore();
+    }
   });
 
   test("cron without a time zone is in UTC, wherever its owner stands", () => {
