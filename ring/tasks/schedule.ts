@@ -1,8 +1,12 @@
-/** One recurring task, its row, and the ids of its firings. */
+/** One recurring task, its row, and its firings. */
 
+import type { AppName } from "../ids.ts";
 import type { ScheduleSpec } from "./definition.ts";
-import type { AppRun, Vnode, Wake, Wakes } from "./model.ts";
+import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
+import { headersOf, parseRecord, type RefusedRecord } from "./record.ts";
+import { encodeRecord } from "./record-encode.ts";
 import { KIND, keyedRow, type ScheduleRow } from "./rows.ts";
+import type { TaskRecord } from "./task.ts";
 import { deriveId } from "./task-id.ts";
 import type { Ticks } from "./ticks.ts";
 import type { Timer } from "./timers.ts";
@@ -21,6 +25,8 @@ export interface Schedule extends Wakes {
   origin: number;
   firedAtMs: number | undefined;
   firing: string | undefined;
+  /** Nothing but `firing` can be a firing that waits or runs. */
+  isSure: boolean;
   timer: Timer<Wake> | undefined;
 }
 
@@ -32,6 +38,35 @@ export function firingId(
 ): string {
   const seed = `schedule\0${app}\0${spec.key}\0${spec.name}\0${tick.tickMs}${tick.byHand ? "\0run" : ""}`;
   return deriveId({ app, key: spec.key, seed, wallMs: tick.tickMs });
+}
+
+export function firingRecord(
+  app: AppName,
+  { name, key, taskType, payload }: ScheduleSpec,
+  { id, tickMs }: { readonly id: string; readonly tickMs: number },
+): TaskRecord | RefusedRecord {
+  const headers = new Map([
+    [NAME_HEADER, name],
+    ["taskring-tick", String(tickMs)],
+  ]);
+  const wire = encodeRecord({ app, type: taskType, key, payload, headers, id });
+  return parseRecord(wire, 0, wire.length);
+}
+
+/** One waits or runs. A row names the newest tick, which may have been passed over while an older one ran: that is looked for once. */
+export function hasFiring(schedule: Schedule): boolean {
+  const { vnode, app, spec } = schedule;
+  const isTask = (id: string): boolean => vnode.known.get(id) instanceof Task;
+  if (schedule.firing !== undefined && isTask(schedule.firing)) return true;
+  const tasks = schedule.isSure ? undefined : app.lanes.get(spec.key)?.tasks;
+  schedule.isSure = true;
+  for (let index = 0; tasks !== undefined && index < Math.min(tasks.size, LOOKED_AT); index++) {
+    const { id, record } = tasks.at(index) as Task;
+    if (record.type !== spec.taskType || headersOf(record).get(NAME_HEADER) !== spec.name || !isTask(id)) continue;
+    schedule.firing = id;
+    return true;
+  }
+  return false;
 }
 
 export function rowOf({ vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs, origin }: Schedule): ScheduleRow {
@@ -82,3 +117,8 @@ export function scheduleName(address: { readonly app: string; readonly key: stri
 export function rowKey(schedule: Schedule): Uint8Array {
   return keyedRow(KIND.schedule, schedule.app.name, schedule.spec.key, schedule.spec.name);
 }
+
+/** Of a firing: the schedule's name. */
+const NAME_HEADER = "taskring-schedule";
+/** Tasks of its key among which a firing is looked for. */
+const LOOKED_AT = 1_000;

@@ -13,11 +13,21 @@ import type { Admission } from "./admission.ts";
 import type { Core } from "./core.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import type { ScheduleView, TaskRequest } from "./engine-contract.ts";
-import { type AppRun, Task, type Vnode } from "./model.ts";
-import { isRefused, parseRecord } from "./record.ts";
-import { encodeRecord } from "./record-encode.ts";
+import type { AppRun, Vnode } from "./model.ts";
+import { isRefused } from "./record.ts";
 import { KIND, keyedRow, type ScheduleRow, scheduleValue } from "./rows.ts";
-import { firingId, madeAt, nameOf, newestOf, rowKey, rowOf, type Schedule, scheduleName } from "./schedule.ts";
+import {
+  firingId,
+  firingRecord,
+  hasFiring,
+  madeAt,
+  nameOf,
+  newestOf,
+  rowKey,
+  rowOf,
+  type Schedule,
+  scheduleName,
+} from "./schedule.ts";
 import { ticksOf, tooLongOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
 
@@ -285,6 +295,7 @@ export class Schedules {
         (from.lastTickMs === undefined
           ? undefined
           : firingId(app.name, spec, { tickMs: from.lastTickMs, byHand: false })),
+      isSure: false,
       wake: (at): void => {
         schedule.timer = undefined;
         this.#due(at, schedule);
@@ -317,13 +328,13 @@ export class Schedules {
     } // H2
     if (schedule.paused || !schedule.vnode.mayStart) return;
     const tickMs = schedule.ticks.newest(dueMs, wallMs);
-    const alive = schedule.firing === undefined ? undefined : schedule.vnode.known.get(schedule.firing);
+    const isAlive = hasFiring(schedule);
     const skips = schedule.spec.misfire === "skip";
-    if (alive instanceof Task && !skips) {
+    if (isAlive && !skips) {
       this.#waiting.set(schedule.firing as string, schedule); // H3
       return;
     }
-    if (skips && (alive instanceof Task || wallMs - tickMs > LATE_MS)) {
+    if (skips && (isAlive || wallMs - tickMs > LATE_MS)) {
       schedule.lastTickMs = tickMs;
       this.#write(schedule);
       this.#arm(now, schedule);
@@ -344,19 +355,7 @@ export class Schedules {
       return `app ${app.name} has no task type ${spec.taskType} here`;
     const id = tick.taskId ?? firingId(app.name, spec, tick); // H4
     if (!this.#admission.knows(vnode, id)) {
-      const headers = new Map([
-        ["taskring-schedule", spec.name],
-        ["taskring-tick", String(tick.tickMs)],
-      ]);
-      const wire = encodeRecord({
-        app: app.name,
-        type: spec.taskType,
-        key: spec.key,
-        payload: spec.payload,
-        headers,
-        id,
-      });
-      const record = parseRecord(wire, 0, wire.length);
+      const record = firingRecord(app.name, spec, { id, tickMs: tick.tickMs });
       if (isRefused(record)) return record.detail;
       const full = this.#admission.fullness(app, record, "child");
       if (full !== undefined) return full.detail;

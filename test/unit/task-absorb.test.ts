@@ -185,6 +185,25 @@ describe("schedules", () => {
     // As after a restart: none waits beside the one that runs.
     expect(world.engine.view(p)?.queued).toBe(1);
   });
+
+  test("rule 19: a firing that came from the dead owner and waits to be tried again is waited for", () => {
+    const type = taskType("plain", { order: "relaxed", state: "none", backoff: { baseMs: 60_000, maxMs: 60_000 } });
+    const schedule = { ...every(), every: { type: "interval" as const, everyMs: 1_000 } };
+    const apps = catalogue({ names: ["a"], types: [type], schedules: [schedule] });
+    const old = new World({ seed: 1, apps });
+    old.run(1_500);
+    old.fail(newest(old));
+    old.sync();
+    const world = owner({ older: "awaited", apps });
+    world.now = old.now;
+    world.wallMs = old.wallMs;
+    world.crash("awaited");
+    absorb(world, p, old.partitionRows(p), false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(10_000);
+    expect(world.started).toHaveLength(0);
+  });
 });
 
 describe("ids that memory forgot before the disk did", () => {

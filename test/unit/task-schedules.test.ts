@@ -82,6 +82,20 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(2);
   });
 
+  test("ticks are passed over while an older firing runs, also once its owner has started again", () => {
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000, "skip")] }) });
+    world.run(5_300);
+    expect(world.started).toHaveLength(1);
+    world.crash();
+    world.run(3_000);
+    expect(world.started).toHaveLength(2); // the attempt that the crash cut off, again
+    expect(world.engine.stats().queuedTasks).toBe(1);
+    world.done(newest(world));
+    world.run(1_000);
+    expect(world.started).toHaveLength(3);
+    expect(new Set(world.started.map((attempt) => attempt.record.id)).size).toBe(2);
+  });
+
   test("a wall clock behind the last tick waits, and one far ahead fires once", () => {
     const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
     world.run(3_000);
