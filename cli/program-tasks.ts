@@ -62,6 +62,15 @@ function declareApps(program: Command, declare: Declare): void {
       .option("--drop", "forget it"),
     async () => (await import("./apps.ts")).showAside,
   );
+  declare(
+    key
+      .command("hot")
+      .description("those that have the most to do, counted for a while on every node")
+      .argument("[app]", "of this app alone")
+      .option("--for <duration>", "count this long (default: 5s)")
+      .option("--limit <number>", "at most this many (default: 20)"),
+    async () => (await import("./hot-keys.ts")).hotKeys,
+  );
   for (const action of ["pause", "resume"] as const)
     declare(
       key

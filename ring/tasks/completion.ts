@@ -277,10 +277,19 @@ export class Completion {
     if (core.watched.has(task.record.id)) core.changed.push(task);
     const runMs = now - task.startedAt;
     const waitMs = task.startedAt - task.acceptedAt;
-    const { id, type: taskType } = task.record;
+    const { id, key, type: taskType } = task.record;
     core.afterwards(task.vnode, (closed) => {
       if (!closed)
-        core.output.events.push({ type: "ended", app: task.app.name, taskType, id, outcome: "retry", waitMs, runMs });
+        core.output.events.push({
+          type: "ended",
+          app: task.app.name,
+          taskType,
+          key,
+          id,
+          outcome: "retry",
+          waitMs,
+          runMs,
+        });
     });
   }
 
@@ -304,10 +313,12 @@ class Ended {
   readonly type = "ended";
   readonly #task: Task;
   readonly taskType: string;
+  readonly key: string;
 
   constructor(task: Task) {
     this.#task = task;
     this.taskType = task.record.type;
+    this.key = task.record.key;
   }
 
   get app(): AppName {

@@ -49,6 +49,7 @@ export type TaskEvent =
       readonly type: "ended";
       readonly app: AppName;
       readonly taskType: string;
+      readonly key: string;
       readonly id: string;
       readonly outcome: "done" | "dead" | "cancelled" | "retry";
       readonly waitMs: number;

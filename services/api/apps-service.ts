@@ -1,5 +1,6 @@
 /** `taskring.v1.Apps`: tenants at run time. Figures are summed over the members that answer. */
 
+import type { HotKeysReply, HotKeysRequest } from "../../proto/key-messages.ts";
 import type * as messages from "../../proto/messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import { parseAppName } from "../../ring/ids.ts";
@@ -9,7 +10,13 @@ import type { AppLimits } from "../../ring/tasks/definition.ts";
 import { ask, gather, limitOf, placeOfKey } from "./asking.ts";
 import type { Handlers, Unary } from "./calls.ts";
 
-export function appsHandlers(node: RingNode): Handlers {
+/** Counts until the time is over or the asker has gone. */
+export type AskHotKeys = (
+  request: { readonly app: string | undefined; readonly forMs: number; readonly limit: number },
+  onGone: (tell: () => void) => void,
+) => Promise<HotKeysReply>;
+
+export function appsHandlers({ node, hotKeys }: { node: RingNode; hotKeys: AskHotKeys | undefined }): Handlers {
   const change =
     (action: "create" | "delete" | "pause" | "resume"): Unary =>
     async (request: { readonly app: string }, { deadlineMs }) => {
@@ -63,6 +70,20 @@ export function appsHandlers(node: RingNode): Handlers {
           );
         throw new RingError("APP_UNKNOWN", `no app ${app} is loaded, created or has tasks`);
       },
+      HotKeys: async ({ app, forMs, limit }: HotKeysRequest, { onGone }) => {
+        if (hotKeys === undefined) throw new RingError("UNIMPLEMENTED", "this node does not count keys");
+        const askedMs = forMs === 0 ? COUNT_MS : forMs;
+        if (askedMs < COUNT_LEAST_MS || askedMs > COUNT_MOST_MS)
+          throw new RingError("INVALID_ARGUMENT", `for_ms must be ${COUNT_LEAST_MS} to ${COUNT_MOST_MS}`);
+        return hotKeys(
+          {
+            app: app === "" ? undefined : parseAppName(app),
+            forMs: askedMs,
+            limit: limitOf(limit, { fallback: 20, most: 1_000 }),
+          },
+          onGone,
+        );
+      },
       SetLimits: async (request: messages.SetLimitsRequest, { deadlineMs }) => {
         const limits = limitsOf(request.limits);
         await ask(node, { type: "app", app: parseAppName(request.app), action: { limits } }, "ok", { deadlineMs });
@@ -106,3 +127,6 @@ function limitsOf(limits: messages.Limits | null): Partial<AppLimits> {
 }
 
 const APPS_MOST = 10_000;
+const COUNT_MS = 5_000;
+const COUNT_LEAST_MS = 100;
+const COUNT_MOST_MS = 60_000;

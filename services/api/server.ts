@@ -14,7 +14,7 @@ import { LINK_PATH, STREAM_PATH } from "../../proto/load.ts";
 import { widenWindows } from "../../proto/window.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { RingNode } from "../../ring/node/port.ts";
-import { appsHandlers } from "./apps-service.ts";
+import { type AskHotKeys, appsHandlers } from "./apps-service.ts";
 import { bindService, type CallOptions, type Identify } from "./calls.ts";
 import { clusterHandlers } from "./cluster-service.ts";
 import type { GossipKeys } from "./gossip-keys.ts";
@@ -46,6 +46,8 @@ export interface ApiOptions {
   readonly credentials?: ServerCredentials;
   /** Further services on the same port. */
   readonly services?: readonly ExtraService[];
+  /** Absent: keys are not counted. */
+  readonly hotKeys?: AskHotKeys;
   /** Absent: `taskring.v1.Pipes` is not served. */
   readonly pipes?: PipeEngine;
 }
@@ -106,7 +108,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const raw = { SubmitStream: guarded(openStream, callOptions) };
   for (const [name, handlers] of [
     ["taskring.v1.Tasks", { ...tasks, raw }],
-    ["taskring.v1.Apps", appsHandlers(node)],
+    ["taskring.v1.Apps", appsHandlers({ node, hotKeys: options.hotKeys })],
     ["taskring.v1.Cluster", clusterHandlers({ node, limits, keys: options.keys })],
   ] as const) {
     const { definition, implementation } = bindService(name, handlers, callOptions);

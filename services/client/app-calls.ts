@@ -1,5 +1,6 @@
 /** `Apps`: tenants at run time. */
 
+import type { HotKeysReply, HotKeysRequest } from "../../proto/key-messages.ts";
 import type * as messages from "../../proto/messages.ts";
 import type { Caller, CallOptions } from "./caller.ts";
 
@@ -42,6 +43,11 @@ export class AppCalls {
 
   async pauseKey(at: messages.KeyRequest, options?: CallOptions): Promise<void> {
     await this.#caller.unary(APPS, "PauseKey", at, options);
+  }
+
+  /** Of one node, `options.address`; the others have theirs. Takes as long as it counts. */
+  hotKeys(request: Partial<HotKeysRequest> = {}, options?: CallOptions): Promise<HotKeysReply> {
+    return this.#caller.unary(APPS, "HotKeys", request, options);
   }
 
   async resumeKey(at: messages.KeyRequest, options?: CallOptions): Promise<void> {

@@ -1,5 +1,6 @@
 /** `taskring/client`: submit tasks to a ring, follow them, and operate it. */
 
+export type * from "../../proto/key-messages.ts";
 export type * from "../../proto/messages.ts";
 export { RingError } from "../../ring/errors.ts";
 export type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";

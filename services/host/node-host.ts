@@ -38,6 +38,7 @@ import { createRunner } from "../runner/runner.ts";
 import { type Endpoint, portOf, resolveEndpoint } from "./endpoint.ts";
 import { health } from "./health.ts";
 import { tellHealth } from "./health-tag.ts";
+import { hotKeysOf } from "./hot-keys.ts";
 import { httpApi } from "./http-api.ts";
 import { type HostLog, openLog } from "./log.ts";
 import { machineId } from "./machine-id.ts";
@@ -307,6 +308,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     log,
     services: [peers.service],
     keys,
+    hotKeys: hotKeysOf(node),
     pipes: pipes.engine,
     ...(shared !== undefined && { limits: SHARED_STORE_LIMITS }),
   });

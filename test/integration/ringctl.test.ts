@@ -238,6 +238,20 @@ describe("a ring of three nodes on this machine", () => {
     await json(["key", "resume", "hello", "held"]);
   });
 
+  test("the key that has most to do is named, with what waits for it", async () => {
+    const counted = json(["key", "hot", "--for", "3s"]);
+    let over = false;
+    void counted.finally(() => {
+      over = true;
+    });
+    while (!over) await json(["task", "submit", "hello", "greet", "--key", "busy"]);
+    const { items } = await counted;
+    expect(items[0]).toMatchObject({ app: "hello", key: "busy", queued: expect.any(Number), paused: false });
+    expect(items[0]).toMatchObject({ attemptsPerSecond: expect.any(Number), busy: expect.any(Number) });
+    expect((await json(["key", "hot", "nobody", "--for", "100ms"])).items).toEqual([]);
+    expect(await refusal(["key", "hot", "--for", "1h"])).toMatchObject({ exit: 2 });
+  });
+
   test.each([
     [["task", "get", "f".repeat(32)], 3, "TASK_NOT_FOUND"],
     [["task", "get", "nonsense"], 2, "INVALID_ARGUMENT"],

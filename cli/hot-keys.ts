@@ -1,0 +1,111 @@
+/** `ringctl key hot`: the keys that have the most to do in the whole ring, each live member counting its own for a while. */
+
+import type { KeyReply } from "../proto/messages.ts";
+import { type AskedNode, askNode, type CommandRun } from "./ask-node.ts";
+import { parseDuration } from "./duration.ts";
+import { usage } from "./exit-codes.ts";
+import { type Column, count, tableLines } from "./table.ts";
+import { partly } from "./tasks.ts";
+import type { Tint } from "./tint.ts";
+
+interface HotRow {
+  readonly app: string;
+  readonly key: string;
+  readonly node: string;
+  readonly attemptsPerSecond: number;
+  /** Of the time that was counted: how much of it one of its tasks was running. At 1 the key can do no more. */
+  readonly busy: number;
+  /** Absent when its owner did not say. */
+  readonly queued?: number;
+  readonly paused?: boolean;
+}
+
+export function hotKeys({ args, settings, output, flags }: CommandRun): Promise<number> {
+  const forMs = Math.round(parseDuration(String(flags.for ?? "5s"), "--for"));
+  if (forMs < 100 || forMs > 60_000) throw usage("--for must be 100ms to 60s");
+  const limit = Number(flags.limit ?? 20);
+  if (!Number.isInteger(limit) || limit < 1 || limit > 100) throw usage("--limit must be 1 to 100");
+  return askNode(settings, async (node) => {
+    const { replies, unreachable } = await countedOf(node, { app: args[0] ?? "", forMs, limit });
+    const seconds = forMs / 1_000;
+    const found = new Map<string, { app: string; key: string; node: string; attempts: number; busyMs: number }>();
+    for (const reply of replies)
+      for (const { app, key, attempts, busyMs } of reply.keys) {
+        const name = `${app}\0${key}`;
+        const other = found.get(name); // it moved meanwhile
+        found.set(name, {
+          app,
+          key,
+          node: reply.node,
+          attempts: attempts + (other?.attempts ?? 0),
+          busyMs: busyMs + (other?.busyMs ?? 0),
+        });
+      }
+    const hottest = [...found.values()].sort((left, right) => right.attempts - left.attempts).slice(0, limit);
+    const lanes = await Promise.all(hottest.map(({ app, key }) => laneOf(node, { app, key })));
+    const rows = hottest.map(
+      ({ app, key, node: owner, attempts, busyMs }, at): HotRow => ({
+        app,
+        key,
+        node: owner,
+        attemptsPerSecond: Math.round((attempts / seconds) * 10) / 10,
+        busy: Math.min(1, Math.round((busyMs / forMs) * 1_000) / 1_000),
+        ...(lanes[at] === undefined ? {} : { queued: lanes[at].queued, paused: lanes[at].paused }),
+      }),
+    );
+    const attempts = replies.reduce((sum, reply) => sum + reply.attempts, 0);
+    output.show({
+      kind: "HotKey",
+      items: rows,
+      extra: { seconds, attempts, unreachable },
+      lines: (paint) => (rows.length === 0 ? [] : tableLines(COLUMNS, rows, paint)),
+    });
+    if (rows.length === 0) output.remark(`no attempt ended in ${seconds} s`);
+    else output.remark(`${count(attempts)} attempts ended in ${seconds} s`);
+    return partly(output, unreachable);
+  });
+}
+
+/** All at once, so that they count the same time. */
+async function countedOf(
+  { client, call }: AskedNode,
+  request: { readonly app: string; readonly forMs: number; readonly limit: number },
+) {
+  const { members } = await client.cluster.members(call);
+  const there = members.filter(({ alive, grpcAddress }) => (alive === "alive" || alive === "suspect") && grpcAddress);
+  const asked = await Promise.allSettled(
+    there.map(({ grpcAddress: address }) =>
+      client.apps.hotKeys(request, { address, deadlineMs: request.forMs + (call.deadlineMs ?? ANSWER_MS) }),
+    ),
+  );
+  const replies = asked.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const refusal = asked.find((one) => one.status === "rejected");
+  if (replies.length === 0 && refusal !== undefined) throw refusal.reason;
+  return {
+    replies,
+    unreachable: there.filter((_, at) => asked[at]?.status === "rejected").map(({ name }) => name),
+  };
+}
+
+async function laneOf(
+  { client, call }: AskedNode,
+  at: { readonly app: string; readonly key: string },
+): Promise<KeyReply | undefined> {
+  return client.tasks.describeKey(at, call).catch(() => undefined);
+}
+
+const COLUMNS: readonly Column<HotRow>[] = [
+  { title: "APP", text: ({ app }) => app },
+  { title: "NODE", text: ({ node }) => node },
+  { title: "ATTEMPTS/S", text: ({ attemptsPerSecond }) => count(attemptsPerSecond), right: true },
+  {
+    title: "BUSY",
+    text: ({ busy }) => `${Math.round(busy * 100)}%`,
+    right: true,
+    tint: ({ busy }): Tint => (busy >= 0.9 ? "bad" : busy >= 0.5 ? "warn" : "plain"),
+  },
+  { title: "QUEUED", text: ({ queued }) => (queued === undefined ? "-" : count(queued)), right: true },
+  { title: "KEY", text: ({ key, paused }) => (paused === true ? `${key} (paused)` : key) },
+];
+
+const ANSWER_MS = 10_000;

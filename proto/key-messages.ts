@@ -1,0 +1,23 @@
+/** Messages of `Apps.HotKeys` as they cross the wire (`proto/taskring/v1/apps.proto`). */
+
+export interface HotKeysRequest {
+  /** Empty: of all apps. */
+  readonly app: string;
+  readonly forMs: number;
+  readonly limit: number;
+}
+
+export interface HotKeysReply {
+  readonly node: string;
+  readonly forMs: number;
+  readonly attempts: number;
+  /** Most attempts first. */
+  readonly keys: readonly HotKey[];
+}
+
+export interface HotKey {
+  readonly app: string;
+  readonly key: string;
+  readonly attempts: number;
+  readonly busyMs: number;
+}
