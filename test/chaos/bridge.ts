@@ -24,7 +24,7 @@ import type { QueueAddress } from "../../services/bridge/queue.ts";
 import { connect, type RingClient } from "../../services/client/ring-client.ts";
 import { builtFile, Lab, waitUntil } from "../../services/lab/lab.ts";
 import { RedisServer } from "../../services/lab/redis.ts";
-import { seededRandom } from "../simulation/random.ts";
+import { seededRandom } from "../../services/testing/random.ts";
 import type { Numbered } from "./bridge-apps.ts";
 import type { BridgeSettings } from "./bridge-process.ts";
 

@@ -7,7 +7,7 @@ import { RingError } from "../../ring/errors.ts";
 import type { RingClient } from "../../services/client/ring-client.ts";
 import type { HistoryWriter } from "../../services/history/writer.ts";
 import { type Lab, waitUntil } from "../../services/lab/lab.ts";
-import type { SeededRandom } from "../simulation/random.ts";
+import type { SeededRandom } from "../../services/testing/random.ts";
 
 export interface Fault {
   readonly name: string;

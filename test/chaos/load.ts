@@ -10,7 +10,7 @@ import { mintId } from "../../ring/tasks/task-id.ts";
 import { connect } from "../../services/client/ring-client.ts";
 import { monotonicNow } from "../../services/history/line.ts";
 import { HistoryWriter } from "../../services/history/writer.ts";
-import { seededRandom } from "../simulation/random.ts";
+import { seededRandom } from "../../services/testing/random.ts";
 import type { Work } from "./apps.ts";
 
 export interface LoadOptions {

@@ -21,7 +21,7 @@ import { connect } from "../../services/client/ring-client.ts";
 import type { Verdict } from "../../services/history/check.ts";
 import { HistoryWriter } from "../../services/history/writer.ts";
 import { Lab, waitUntil } from "../../services/lab/lab.ts";
-import { seededRandom } from "../simulation/random.ts";
+import { seededRandom } from "../../services/testing/random.ts";
 import { planFaults, type Scene } from "./faults.ts";
 import { type FixedAddresses, fixedAddresses, planHardFaults } from "./hard-faults.ts";
 import type { LoadOptions, LoadReport } from "./load.ts";

@@ -5,7 +5,7 @@ import type { Home } from "../../pipe/home.ts";
 import { PipeNode } from "../../pipe/node.ts";
 import type { Report } from "../../pipe/views.ts";
 import type { NodeName } from "../../ring/ids.ts";
-import { Agenda } from "../simulation/agenda.ts";
+import { Agenda } from "../../services/testing/agenda.ts";
 
 export class PipeWorld {
   readonly agenda: Agenda = new Agenda();

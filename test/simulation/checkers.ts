@@ -14,7 +14,7 @@
 import type { RingDocument } from "../../ring/document.ts";
 import type { NodeName } from "../../ring/ids.ts";
 import { checkSuccessor } from "../../ring/successor.ts";
-import type { Fact } from "./host.ts";
+import type { Fact } from "../../services/testing/surroundings.ts";
 
 interface Running {
   readonly node: NodeName;

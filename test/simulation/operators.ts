@@ -18,10 +18,10 @@ import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import type { Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
-import type { Agenda } from "./agenda.ts";
+import type { Agenda } from "../../services/testing/agenda.ts";
+import type { SeededRandom } from "../../services/testing/random.ts";
 import { OPERATED_APP } from "./apps.ts";
 import { childOf, type Item, type Switch } from "./operated.ts";
-import type { SeededRandom } from "./random.ts";
 
 export interface OperatorsWorld {
   readonly agenda: Agenda;

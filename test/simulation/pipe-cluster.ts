@@ -19,8 +19,8 @@ import { PipeNode } from "../../pipe/node.ts";
 import { byKey, follow } from "../../pipe/partition.ts";
 import type { Report } from "../../pipe/views.ts";
 import type { NodeName } from "../../ring/ids.ts";
-import { Agenda } from "./agenda.ts";
-import { type SeededRandom, seededRandom } from "./random.ts";
+import { Agenda } from "../../services/testing/agenda.ts";
+import { type SeededRandom, seededRandom } from "../../services/testing/random.ts";
 
 export type Scenario =
   | "calm"

@@ -6,16 +6,20 @@
 import type { RingDocument } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import type { MemberId, NodeName, RingId } from "../../ring/ids.ts";
+import type { AppSource } from "../../ring/node/app-source.ts";
 import type { NodeEvent } from "../../ring/node/effects.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
-import { Agenda } from "./agenda.ts";
-import type { Disk } from "./disk.ts";
-import { type Fact, Host, type Surroundings } from "./host.ts";
-import { Network } from "./network.ts";
-import { type SeededRandom, seededRandom } from "./random.ts";
+import { Agenda } from "../../services/testing/agenda.ts";
+import type { Disk } from "../../services/testing/disk.ts";
+import { Host } from "../../services/testing/host.ts";
+import { Network } from "../../services/testing/network.ts";
+import { type SeededRandom, seededRandom } from "../../services/testing/random.ts";
+import type { Fact, Handlers, Surroundings } from "../../services/testing/surroundings.ts";
+import { SimulatedApps } from "./apps.ts";
+import { SimulatedHandlers } from "./handlers.ts";
 
 export interface SceneOptions {
   readonly nodes: number;
@@ -136,6 +140,14 @@ export class Scene implements Surroundings {
 
   accepted(): number {
     return [...this.outcomes.values()].filter(({ type }) => type === "accepted").length;
+  }
+
+  appsOf(): AppSource {
+    return new SimulatedApps({ running: this.running });
+  }
+
+  handlersOf(host: Host): Handlers {
+    return new SimulatedHandlers(host, this);
   }
 
   hostAt(address: string): Host | undefined {

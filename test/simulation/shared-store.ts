@@ -8,7 +8,7 @@
 import type { MemberId, NodeName, Partition } from "../../ring/ids.ts";
 import type { SeatClaim, SeatFound, SeatResult, SeatState, SeatWrite } from "../../ring/node/effects.ts";
 import type { Term } from "../../ring/store.ts";
-import { Disk } from "./disk.ts";
+import { Disk } from "../../services/testing/disk.ts";
 
 interface Seat {
   readonly of: MemberId;

@@ -3,7 +3,7 @@
  * messages between nodes said twice, a member drained and brought back, a disk that is full for a while, everything slow.
  */
 
-import type { Host } from "./host.ts";
+import type { Host } from "../../services/testing/host.ts";
 import type { World } from "./world.ts";
 
 export const STORMS = [

@@ -4,19 +4,23 @@ import type { RingDocument, StagedChange } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { AppName, MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
+import type { AppSource } from "../../ring/node/app-source.ts";
 import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import type { Attempt, AttemptEnd, SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
-import { Agenda } from "./agenda.ts";
-import { OPERATED_APP } from "./apps.ts";
+import { Agenda } from "../../services/testing/agenda.ts";
+import type { Disk } from "../../services/testing/disk.ts";
+import { Host } from "../../services/testing/host.ts";
+import { Network } from "../../services/testing/network.ts";
+import { type SeededRandom, seededRandom } from "../../services/testing/random.ts";
+import type { Fact, Handlers, RowsElsewhere, Surroundings } from "../../services/testing/surroundings.ts";
+import { OPERATED_APP, SimulatedApps } from "./apps.ts";
 import { Checkers } from "./checkers.ts";
-import type { Disk } from "./disk.ts";
-import { type Fact, Host, type Surroundings } from "./host.ts";
-import { Network } from "./network.ts";
+import { SimulatedHandlers } from "./handlers.ts";
 import { Operators } from "./operators.ts";
-import { type SeededRandom, seededRandom } from "./random.ts";
+import { SharedSide } from "./shared-side.ts";
 import { SharedStore } from "./shared-store.ts";
 import { STORMS, type StormKind, storm } from "./storms.ts";
 
@@ -196,6 +200,18 @@ export class World implements Surroundings {
     const then = this.whenConsented;
     this.whenConsented = undefined;
     if (then !== undefined) this.agenda.after(this.random.between(0, 1), then);
+  }
+
+  appsOf(): AppSource {
+    return new SimulatedApps({ running: this.running });
+  }
+
+  handlersOf(host: Host): Handlers {
+    return new SimulatedHandlers(host, this);
+  }
+
+  rowsOf(host: Host): RowsElsewhere | undefined {
+    return this.store === undefined ? undefined : new SharedSide(host, this, this.store);
   }
 
   hostAt(address: string): Host | undefined {

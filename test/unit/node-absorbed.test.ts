@@ -11,7 +11,7 @@ import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import { KIND, keyedRow, stateKey } from "../../ring/tasks/rows.ts";
 import { stateMarkValue } from "../../ring/tasks/state-rows.ts";
 import type { Attempt, AttemptEnd } from "../../ring/tasks/task.ts";
-import { Disk } from "../simulation/disk.ts";
+import { Disk } from "../../services/testing/disk.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk, taskRecord } from "./node-parts.ts";
 
 const K = keyIn(0);

@@ -7,7 +7,7 @@ import { isModuleKey } from "../../ring/node/rows.ts";
 import { hashChanges } from "../../ring/node/stream.ts";
 import { KIND, stateKey } from "../../ring/tasks/rows.ts";
 import type { AttemptEnd } from "../../ring/tasks/task.ts";
-import { Disk } from "../simulation/disk.ts";
+import { Disk } from "../../services/testing/disk.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
 
 const [FIRST, SECOND] = [adopted("c", 1), adopted("d", 2)];

@@ -7,7 +7,7 @@ import { describe, expect, test } from "vitest";
 import type { NodeName } from "../../ring/ids.ts";
 import type { TransferMessage } from "../../ring/node/messages.ts";
 import type { Attempt } from "../../ring/tasks/task.ts";
-import { Disk } from "../simulation/disk.ts";
+import { Disk } from "../../services/testing/disk.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
 
 const OWNED = documentOf({ epoch: 4 });

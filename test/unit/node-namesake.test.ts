@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { MemberId } from "../../ring/ids.ts";
-import { Host } from "../simulation/host.ts";
+import { Host } from "../../services/testing/host.ts";
 import { Scene } from "../simulation/scene.ts";
 
 function begun(): Scene {

@@ -7,7 +7,7 @@ import type { NodeEvent } from "../../ring/node/effects.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
-import type { Host } from "../simulation/host.ts";
+import type { Host } from "../../services/testing/host.ts";
 import { Scene } from "../simulation/scene.ts";
 import { keyIn } from "./node-parts.ts";
 

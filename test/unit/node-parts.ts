@@ -20,9 +20,9 @@ import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import type { Attempt } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
+import { Disk } from "../../services/testing/disk.ts";
+import { seededRandom } from "../../services/testing/random.ts";
 import { handlerEnd, SimulatedApps } from "../simulation/apps.ts";
-import { Disk } from "../simulation/disk.ts";
-import { seededRandom } from "../simulation/random.ts";
 
 const RING_SIZE = 8;
 

@@ -1,7 +1,7 @@
 /** Planned stops of several nodes that overlap: nobody takes over from one of them within its grace. */
 
 import { expect, test } from "vitest";
-import type { Host } from "../simulation/host.ts";
+import type { Host } from "../../services/testing/host.ts";
 import { Scene } from "../simulation/scene.ts";
 
 /** Of three nodes on machines of their own: neither of the two has heard that the other one means to come back. */

@@ -7,7 +7,7 @@ import { hashChanges } from "../../ring/node/stream.ts";
 import type { RowChange } from "../../ring/store.ts";
 import { KIND, keyedRow, stateKey } from "../../ring/tasks/rows.ts";
 import { stateMarkValue } from "../../ring/tasks/state-rows.ts";
-import { Disk } from "../simulation/disk.ts";
+import { Disk } from "../../services/testing/disk.ts";
 import { MOVED, PLANNED } from "./node-handed.ts";
 import { documentOf, keyIn, P0, Parts, strandedOn, talk } from "./node-parts.ts";
 

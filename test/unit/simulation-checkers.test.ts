@@ -2,8 +2,8 @@
 
 import { expect, test } from "vitest";
 import type { NodeName } from "../../ring/ids.ts";
+import type { Fact } from "../../services/testing/surroundings.ts";
 import { Checkers } from "../simulation/checkers.ts";
-import type { Fact } from "../simulation/host.ts";
 
 test("a task that ends on a node that slept has ended, although another node has taken its key over", () => {
   const checkers = fresh();
