@@ -31,6 +31,11 @@ export class Agenda {
     this.at(this.now + delayMs, run);
   }
 
+  /** When the next of it happens; undefined when nothing will. */
+  get nextAt(): number | undefined {
+    return this.#heap[0]?.at;
+  }
+
   runUntil(end: number): void {
     while (this.#heap.length > 0 && this.#heap[0]!.at <= end) {
       const entry = this.#take();

@@ -8,7 +8,6 @@ import type { Member, RingDocument } from "../../ring/document.ts";
 import type { NodeName, Partition } from "../../ring/ids.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
-import type { AppSource } from "../../ring/node/app-source.ts";
 import type { NodeEffect, NodeEvent } from "../../ring/node/effects.ts";
 import { idTag } from "../../ring/node/neighbours.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
@@ -16,8 +15,7 @@ import type { NodeAnswer } from "../../ring/node/requests.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
 import type { RowGroup } from "../../ring/store.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
-import type { AbortReason, Attempt, SubmitOutcome } from "../../ring/tasks/task.ts";
-import type { Agenda } from "./agenda.ts";
+
 import { Disk } from "./disk.ts";
 import type { Handlers, RowsElsewhere, Surroundings } from "./surroundings.ts";
 import { Wires } from "./wires.ts";
@@ -33,7 +31,8 @@ export class Host {
   readonly #drift: number;
   readonly #offset: number;
   machine: NodeMachine | undefined;
-  #engineOf: TaskEngine | undefined;
+  /** Of the process that runs. */
+  engine: TaskEngine | undefined;
   life: number = 0;
   #pausedUntil = 0;
   #wakeAt: number | undefined;
@@ -104,7 +103,7 @@ export class Host {
     };
     const apps = this.#world.appsOf(this);
     this.#handlers = this.#world.handlersOf(this, apps);
-    this.#engineOf = new TaskEngine({ apps, random });
+    this.engine = new TaskEngine({ apps, random });
     const tags = new Map([
       ["id", idTag(this.#member.id)],
       ["starts", String(this.life)],
@@ -124,7 +123,7 @@ export class Host {
       swim,
       register,
       copies: this.#rows === undefined ? this.disk.copies() : [],
-      engine: this.#engineOf,
+      engine: this.engine,
       apps,
       random,
       leaseMs: LEASE_MS,

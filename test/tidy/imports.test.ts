@@ -23,6 +23,7 @@ const INDEXES = [
   "services/index.ts",
   "services/client/index.ts",
   "services/bridge/index.ts",
+  "services/testing/index.ts",
   "pipe/index.ts",
 ];
 
