@@ -16,7 +16,10 @@ export async function submitTask(run: CommandRun): Promise<number> {
   return askNode(settings, async (node) => {
     const { client, call } = node;
     const submitted = await client.submit(task, { deadlineMs: call.deadlineMs ?? 10_000 });
-    if (flags.wait === true) return showEnd(node, output, { id: submitted.taskId, withinMs: waitMs(settings) });
+    if (flags.wait === true) {
+      output.remark(`accepted as ${submitted.taskId}`); // who gives up waiting can ask for it
+      return showEnd(node, output, { id: submitted.taskId, withinMs: waitMs(settings) });
+    }
     output.show({
       kind: "Submitted",
       items: [{ taskId: submitted.taskId, duplicate: submitted.duplicate, state: submitted.state }],

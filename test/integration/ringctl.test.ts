@@ -230,6 +230,8 @@ describe("a ring of three nodes on this machine", () => {
     expect(
       await refusal(["task", "submit", "hello", "greet", "--key", "paused", "--wait", "--timeout", "1s"]),
     ).toMatchObject({ exit: 4, error: { code: "DEADLINE", retryable: true } });
+    const givenUp = ["task", "submit", "hello", "greet", "--key", "paused", "--wait", "--timeout", "500ms"];
+    expect((await ringctl([...givenUp, "--address", address])).stderr).toMatch(/^accepted as [0-9a-f]{32}$/m);
     expect((await json(["task", "cancel", taskId])).items).toMatchObject([{ state: "cancelled" }]);
     await json(["app", "resume", "hello"]);
     expect((await json(["app", "limit", "hello", "--running", "7"])).items).toMatchObject([{ app: "hello" }]);
