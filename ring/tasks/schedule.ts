@@ -58,11 +58,16 @@ export function hasFiring(schedule: Schedule): boolean {
   const { vnode, app, spec } = schedule;
   const isTask = (id: string): boolean => vnode.known.get(id) instanceof Task;
   if (schedule.firing !== undefined && isTask(schedule.firing)) return true;
-  const tasks = schedule.isSure ? undefined : app.lanes.get(spec.key)?.tasks;
+  const type = app.types.get(spec.taskType);
+  if (schedule.isSure || type === undefined) return false; // of a type that is not here nothing fires
   schedule.isSure = true;
-  for (let index = 0; tasks !== undefined && index < Math.min(tasks.size, LOOKED_AT); index++) {
-    const { id, record } = tasks.at(index) as Task;
-    if (record.type !== spec.taskType || headersOf(record).get(NAME_HEADER) !== spec.name || !isTask(id)) continue;
+  // From a relaxed lane it steps out while it is backing off; else the lane has it, and is shorter.
+  const tasks = type.type.order === "relaxed" ? vnode.arrivals : app.lanes.get(spec.key)?.tasks;
+  for (let index = 0, left = LOOKED_AT; tasks !== undefined && index < tasks.size && left > 0; index++) {
+    const { id, record, app: itsApp } = tasks.at(index) as Task;
+    if (itsApp !== app || record.key !== spec.key || record.type !== spec.taskType) continue;
+    left--;
+    if (headersOf(record).get(NAME_HEADER) !== spec.name || !isTask(id)) continue;
     schedule.firing = id;
     return true;
   }
@@ -120,5 +125,5 @@ export function rowKey(schedule: Schedule): Uint8Array {
 
 /** Of a firing: the schedule's name. */
 const NAME_HEADER = "taskring-schedule";
-/** Tasks of its key among which a firing is looked for. */
+/** Tasks of its key and type among which a firing is looked for. */
 const LOOKED_AT = 1_000;

@@ -6,7 +6,7 @@ import { hashKey } from "../../ring/hash.ts";
 import type { ScheduleSpec } from "../../ring/tasks/definition.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
 import { type Ticks, ticksOf } from "../../ring/tasks/ticks.ts";
-import { catalogue, partitionOf, WALL_MS, World } from "../property/task-world.ts";
+import { catalogue, partitionOf, taskType, WALL_MS, World } from "../property/task-world.ts";
 import { A, newest } from "./task-looks.ts";
 
 describe("schedules", () => {
@@ -94,6 +94,21 @@ describe("schedules", () => {
     world.run(1_000);
     expect(world.started).toHaveLength(3);
     expect(new Set(world.started.map((attempt) => attempt.record.id)).size).toBe(2);
+  });
+
+  test("a firing that has stepped out of its relaxed lane is known once its owner has started again", () => {
+    const types = [taskType("loose", { order: "relaxed", backoff: { baseMs: 60_000, maxMs: 60_000 } })];
+    const schedules = [{ ...every(1_000, "skip"), taskType: "loose" }];
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], types, schedules }) });
+    world.run(1_300);
+    world.fail(newest(world));
+    world.run(5_000);
+    world.crash();
+    world.run(5_000);
+    expect(world.engine.stats().queuedTasks).toBe(1);
+    world.run(60_000);
+    expect(world.started.map(({ attempt }) => attempt)).toEqual([1, 2]);
+    expect(new Set(world.started.map(({ record }) => record.id)).size).toBe(1);
   });
 
   test("a wall clock behind the last tick waits, and one far ahead fires once", () => {
