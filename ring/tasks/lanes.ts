@@ -223,6 +223,13 @@ export class Lanes {
   }
 }
 
+/** The first task that has not ended. Others may stand before it as long as the lane waits for nothing that its head decides. */
+export function headOf({ tasks }: Lane): Task | undefined {
+  let index = 0;
+  for (let task = tasks.peek(); task !== undefined; task = tasks.at(++index)) if (stands(task)) return task;
+  return undefined;
+}
+
 /** For something that only its head needs. */
 function waitsForHead({ phase }: Lane): boolean {
   return phase === "type-full" || phase === "unknown" || phase === "away";

@@ -16,7 +16,7 @@ import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
 import type { KeyView, TaskAnswer, TaskRequest } from "./engine-contract.ts";
 import { laneName } from "./lane-name.ts";
-import type { Lanes } from "./lanes.ts";
+import { headOf, type Lanes } from "./lanes.ts";
 import { Dead, Task, type Vnode } from "./model.ts";
 import type { Outbox } from "./outbox.ts";
 import { isRefused, parseRecord, undelayedRecord } from "./record.ts";
@@ -303,7 +303,7 @@ export class Requests {
     const paused = vnode.pausedKeys.has(laneName(app, key));
     if (lane === undefined || lane.vnode !== vnode)
       return { app, key, partition: vnode.partition, paused, queued: 0, running: false };
-    const head = lane.tasks.peek();
+    const head = headOf(lane);
     const waits = head === undefined ? undefined : waitsOf(this.#core, head);
     return {
       app,

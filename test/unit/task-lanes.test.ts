@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import type { AppOverride } from "../../ring/tasks/definition.ts";
-import type { Attempt } from "../../ring/tasks/task.ts";
+import type { Attempt, TaskRecord } from "../../ring/tasks/task.ts";
 import { catalogue, partitionOf, RING_SIZE, taskType, World } from "../property/task-world.ts";
 import { A, keysOf, newest } from "./task-looks.ts";
 
@@ -54,6 +54,21 @@ describe("lanes", () => {
     const again = world.started.slice(records.length).map((attempt) => attempt.record.id);
     expect(again[0]).toBe(first);
     expect(again.slice(1)).toEqual(records.map((record) => record.id).filter((id) => id !== first));
+  });
+
+  test("P8: a paused key whose first task was cancelled shows the next one, and says why it waits", () => {
+    const world = new World({ seed: 1 });
+    world.ask("a", "k", { type: "key", app: A, key: "k", action: "pause" });
+    const [first, second] = [0, 1].map(() => world.record({ app: "a", type: "work", key: "k" })) as [
+      TaskRecord,
+      TaskRecord,
+    ];
+    for (const record of [first, second]) world.submit(record);
+    world.sync();
+    world.ask("a", "k", { type: "cancel", id: first.id });
+    expect(world.ask("a", "k", { type: "key", app: A, key: "k", action: "describe" })).toMatchObject({
+      key: { queued: 1, head: { id: second.id, type: "work" }, waits: "KEY_PAUSED" },
+    });
   });
 
   test("P3: a delayed task joins its lane at the end when it is due, and keeps that place over a restart", () => {
