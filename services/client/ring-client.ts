@@ -359,8 +359,17 @@ const WAIT_MS = 30_000;
 const WAIT_MOST_MS = 600_000;
 /** The node answers by itself at the timeout; this is for what lies between. */
 const ANSWER_MS = 5_000;
-/** Refusals that another node, or the same one a little later, may not repeat. */
-const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_OWNER", "NO_OWNER", "NO_LEASE", "DRAINING"]);
+/**
+ * Refusals that another node, or the same one a little later, may not repeat. STATE_AWAY is what a new owner says of a task that still
+ * lies on the disk of the one before.
+ */
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "NOT_OWNER",
+  "NO_OWNER",
+  "NO_LEASE",
+  "DRAINING",
+  "STATE_AWAY",
+]);
 const PAUSE_MS = 100;
 const PAUSE_MOST_MS = 1_000;
 const REFRESH_MS = 1_000;
