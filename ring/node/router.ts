@@ -12,6 +12,8 @@
  *     it: refused, it would come back behind what the peer sent after it and what is taken by then (R1).
  * R6  What a peer refused waits for a newer document, or for a moment: by the same one it would go to the same peer, and come
  *     back, as fast as the link carries it.
+ * R7  What waits for one owner is not looked at for each answer of another: thousands may wait, and answers come by the thousand a
+ *     second.
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -126,6 +128,7 @@ export class Router {
     const flight = this.#inFlight.get(message.forwardId);
     if (flight === undefined || flight.to !== from || message.outcomes.length !== flight.items.length) return;
     this.#inFlight.delete(message.forwardId);
+    const wasFull = isFull(this.#underWay, UNDER_WAY_LIMIT);
     this.#landed(flight.items);
     for (let index = 0; index < flight.items.length; index++) {
       const item = flight.items[index]!;
@@ -135,7 +138,9 @@ export class Router {
         this.#enqueue(item, outcome);
       } else item.sink.settle(item.token, outcome);
     }
-    this.drain();
+    if (wasFull) return this.drain();
+    this.#drainQueues(new Set(flight.items.map(({ partition }) => partition))); // R7
+    this.#sendBatches();
   }
 
   /** The link to the peer took no forward with that number: it is full. Later ones may pass, so these are not kept here. */
@@ -159,7 +164,16 @@ export class Router {
     for (const [forwardId, flight] of this.#inFlight) {
       if (now - flight.since > FORWARD_DEADLINE_MS) this.#giveBack(forwardId, flight.items);
     }
-    for (const [partition, items] of [...this.#queues]) {
+    this.#drainQueues([...this.#queues.keys()]);
+    this.#sendBatches();
+    this.#nextDrain = this.#queued.tasks > 0 || this.#inFlight.size > 0 ? now + DRAIN_EVERY_MS : undefined;
+  }
+
+  #drainQueues(partitions: Iterable<Partition>): void {
+    const now = this.#here.now;
+    for (const partition of partitions) {
+      const items = this.#queues.get(partition);
+      if (items === undefined) continue;
       this.#queues.delete(partition);
       for (const item of items) take(this.#queued, item);
       items.sort((a, b) => a.sequence - b.sequence);
@@ -172,8 +186,6 @@ export class Router {
           );
       }
     }
-    this.#sendBatches();
-    this.#nextDrain = this.#queued.tasks > 0 || this.#inFlight.size > 0 ? now + DRAIN_EVERY_MS : undefined;
   }
 
   #route(item: Item): void {

@@ -11,6 +11,8 @@ import { documentOf, keyIn, taskRecord } from "./node-parts.ts";
 
 let now: number;
 let document: RingDocument;
+/** How often the router asked for it. */
+let looks: number;
 let sent: { to: NodeName; message: Forward }[];
 let links: Set<string>;
 let admission: Admission;
@@ -36,6 +38,7 @@ beforeEach(() => {
       return now;
     },
     get document() {
+      looks++;
       return document;
     },
     emit: () => {},
@@ -155,6 +158,23 @@ describe("a submitted task", () => {
     expect(outcomes.size).toBe(0);
     pass(200);
     expect(outcomes.get(lost)).toMatchObject({ type: "refused", code: "NO_OWNER" });
+  });
+
+  test("P4: waits for its owner without costing the answers of another, and goes when it is there, however many those are", () => {
+    document = { ...document, owners: document.owners.map((owner, at) => (at === 1 ? ("c" as NodeName) : owner)) };
+    links.delete("c");
+    for (let count = 0; count < 1_000; count++) submit({ partition: 1 });
+    submit();
+    looks = 0;
+    answer(0, ACCEPTED);
+    expect(looks).toBeLessThan(10);
+    links.add("c");
+    for (let passed = 0; passed < 110; passed += 10) {
+      submit();
+      answer(sent.length - 1, ACCEPTED);
+      pass(10);
+    }
+    expect(sent.filter(({ to }) => to === "c").flatMap(({ message }) => message.records)).toHaveLength(1_000);
   });
 
   test("P5: waits only in a bounded queue", () => {
