@@ -55,6 +55,7 @@ export class Caller {
 
   /** Over sooner when the caller gives up or this is closed. */
   pause(pauseMs: number, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#closed || signal?.aborted) return Promise.resolve(); // nobody would end it
     return new Promise((resolve) => {
       const end = (): void => {
         clearTimeout(timer);
