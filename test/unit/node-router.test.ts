@@ -195,6 +195,15 @@ describe("a submitted task", () => {
     expect(sent).toHaveLength(before + 1);
   });
 
+  test("P5: waits for room on the way to any peer, and goes when an answer of another makes some", () => {
+    document = { ...document, owners: document.owners.map((owner, at) => (at === 1 ? ("c" as NodeName) : owner)) };
+    submitAll(Array.from({ length: 50_000 }, () => taskRecord(keyIn(0), now)));
+    submit({ partition: 1 });
+    expect(sent.at(-1)?.to).toBe("b");
+    answer(0, ACCEPTED);
+    expect(sent.at(-1)?.to).toBe("c");
+  });
+
   test("P1: reaches its owner however many bytes waited for it: in messages that a link takes, in order", () => {
     links.delete("b");
     submitAll(largeRecords(20, 600_000));
