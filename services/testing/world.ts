@@ -277,5 +277,6 @@ const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "NO_OWNER",
   "NO_LEASE",
   "DRAINING",
+  "STATE_AWAY",
   "DEADLINE",
 ]);
