@@ -4,7 +4,7 @@
  * A `Map` that takes and drops an entry per task is rebuilt every few hundred, and each dead copy, once promoted, keeps the
  * tasks it held alive until the next full collection. This one is rebuilt only when it grows or has become far too large.
  *
- * I1  Ids come from clients, so the hash is seeded: nobody outside can choose ids that collide.
+ * I1  Ids come from clients, so the hash is seeded: nobody outside can choose more than a few that collide.
  */
 
 import { bitsOfId, type IdBits } from "./task-id.ts";

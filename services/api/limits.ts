@@ -13,7 +13,7 @@ export interface ApiLimits {
   readonly creditWaits: number;
   /** Tasks in one frame of SubmitStream. */
   readonly frameTasks: number;
-  /** Tasks that all SubmitStreams take in before the event loop goes round (intake.ts); the frame that reaches it is taken whole. */
+  /** Tasks that all SubmitStreams take in before the event loop goes round (intake.ts), and a frame of each that comes after. */
   readonly turnTasks: number;
   /** Tasks in one SubmitBatch. */
   readonly batchTasks: number;
