@@ -128,6 +128,9 @@ function memberFindings(member: Member, { status, ring }: Observed): readonly Fi
         "look at its log and at the network to it",
       ),
     );
+  else if (member.health !== "" && member.health !== "ok")
+    // What all nodes suffer from, or the only one, costs nobody its partitions, and is no better for that.
+    found.push(error("MEMBER_UNWELL", name, `does badly (${member.health})`, "see its /readyz?verbose and its log"));
   else if (member.alive === "suspect")
     found.push(warning("MEMBER_SUSPECT", name, "is slow to answer", "look at its load and at the network to it"));
   if (member.status === "none" && member.alive === "alive" && ring !== undefined)

@@ -134,6 +134,16 @@ describe("findings", () => {
     ).toEqual(["error NO_LEASE", "error STORE_BROKEN", "error STALLED", "warning QUARANTINED"]);
   });
 
+  test("a member that says it does badly is an error, also while the ring leaves it its partitions", () => {
+    const ill = observed({ list: [member("a", { health: "store" }), member("b", { health: "store" })] });
+    expect(codes(findingsOf(ill))).toEqual(["error MEMBER_UNWELL", "error MEMBER_UNWELL"]);
+    expect(findingsOf(ill)[0]).toMatchObject({ severity: "error", subject: "a", detail: "does badly (store)" });
+    const marked = observed({ list: [member("a", { health: "store", unwell: true }), member("b")] });
+    expect(findingsOf(marked)[0]?.detail).toMatch(/its partitions go to others/);
+    // What a serf agent says nothing of, and what cannot be asked any more, is no complaint.
+    expect(codes(findingsOf(observed({ list: [member("a", { health: "" }), member("b")] })))).toEqual([]);
+  });
+
   test("tasks on the disk of a machine that is away are told once, with how many and where", () => {
     const away = (partition: number) => ({ member: "c", partition, rows: 10, where: "away" });
     const nodes = [node("a", { stranded: [away(1), away(2)] }), node("b", { stranded: [away(1)] })];
