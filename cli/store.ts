@@ -3,10 +3,10 @@
  * `--store redis://…` one that all nodes share. Nodes may go on meanwhile, but for a restore.
  */
 
-import { rename } from "node:fs/promises";
+import { readdir, rename } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { RingError } from "../ring/errors.ts";
-import { tryLockDirectory } from "../ring/io/directory.ts";
+import { SHARED_STORE_FILE, tryLockDirectory } from "../ring/io/directory.ts";
 import { type ArchiveSize, checkArchive, writeArchive } from "../ring/io/store/archive.ts";
 import {
   type CareView,
@@ -144,16 +144,35 @@ function openRedis(address: string): Promise<RedisStore> {
 /** While its node runs it is looked at from beside. */
 async function withEmbedded<T>(data: string, use: (store: ReadableStore) => Promise<T>): Promise<T> {
   const directory = await tryLockDirectory(data);
+  try {
+    await refuseStoreless(data);
+  } catch (error) {
+    await directory?.release();
+    throw error;
+  }
   if (directory === undefined) {
     await using store = await openOnline(join(data, "store"));
     return await use(store);
   }
   try {
-    await using store = await openEmbeddedStore({ directory: directory.storePath });
+    await using store = await openEmbeddedStore({ directory: directory.storePath, mustExist: true });
     return await use(store);
   } finally {
     await directory.release();
   }
+}
+
+/**
+ * Opening would make an empty one: it would be shown as whole, and a node that lost its store would take it for its own
+ * instead of refusing to start.
+ */
+async function refuseStoreless(data: string): Promise<void> {
+  const files = await readdir(data);
+  const inside = files.includes("store") ? await readdir(join(data, "store")) : [];
+  if (inside.length > 0) return;
+  if (files.includes(SHARED_STORE_FILE))
+    throw usage(`${data} holds no tasks: its node keeps them in a store that all nodes share`, "--store names it");
+  throw new RingError("STORE_BROKEN", `${data} holds no store: it was lost, or its node has never started`);
 }
 
 async function lock(data: string): Promise<NonNullable<Awaited<ReturnType<typeof tryLockDirectory>>>> {

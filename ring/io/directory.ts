@@ -311,11 +311,13 @@ function markerFile(kind: MarkerKind): string {
   return `marker-${kind}.json`;
 }
 
+/** The id of the store that all nodes share, once this one has used it. */
+export const SHARED_STORE_FILE = "shared-store.json";
 const LOCK = "lock";
 const MEMBER = "member.json";
 const MEMBER_VERSION = 1;
 /** Never there before the member's file. */
-const LEFT_BEHIND: ReadonlySet<string> = new Set(["register", "register-made", "store", "shared-store.json"]);
+const LEFT_BEHIND: ReadonlySet<string> = new Set(["register", "register-made", "store", SHARED_STORE_FILE]);
 const POLL_MS = 25;
 const DETAIL_LIMIT = 1000;
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { RingDocument } from "../../ring/document.ts";
 import { RingError } from "../../ring/errors.ts";
-import type { DataDirectory } from "../../ring/io/directory.ts";
+import { type DataDirectory, SHARED_STORE_FILE } from "../../ring/io/directory.ts";
 import { readFileIfThere, replaceFile } from "../../ring/io/files.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";
 import type { SeatStore } from "../../ring/io/seats.ts";
@@ -35,7 +35,7 @@ export async function openSharedStore(options: {
   readonly leaseMs: number;
 }): Promise<SharedStore> {
   const { address, directory, log, leaseMs } = options;
-  const path = join(directory.path, FILE);
+  const path = join(directory.path, SHARED_STORE_FILE);
   const bytes = await readFileIfThere(path);
   const known = bytes === undefined ? undefined : readKnown(path, bytes);
   const given = Number((await directory.readMarker("given-up"))?.detail);
@@ -100,5 +100,4 @@ function readKnown(path: string, bytes: Uint8Array): string {
   }
 }
 
-const FILE = "shared-store.json";
 const KNOWN = v.object({ version: v.literal(1), store: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)) });

@@ -1,7 +1,7 @@
 /** `ringctl store …` on both engines: an archive that comes back whole, and one that is damaged and does not. */
 
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -50,6 +50,32 @@ test("P1: an archive of a node's own store is restored whole, into its directory
     await writeFile(archive, bytes.subarray(0, bytes.length >> 1));
     expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 1 });
     expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ items: [ALL] });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("P1: a directory without a store gets no empty one by a look at it, which its node would take for its own", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-care-"));
+  try {
+    const data = join(folder, "n1");
+    const archive = join(folder, "archive");
+    const directory = await openDirectory(data, { name: "n1" as NodeName });
+    const before = await readdir(data);
+    const looks = async (code: number): Promise<void> => {
+      expect(await ringctl("store", "stats", "--data", data)).toMatchObject({ code });
+      expect(await ringctl("store", "check", "--data", data)).toMatchObject({ code });
+      expect(await ringctl("store", "backup", "--data", data, "--to", archive)).toMatchObject({ code });
+      expect(await readdir(data)).toEqual(before);
+      expect(await readdir(folder)).toEqual(["n1"]);
+    };
+    await looks(1); // in use
+    await directory.release();
+    await looks(1);
+    // What its node keeps is in Redis, and --store has to name that.
+    await writeFile(join(data, "shared-store.json"), `${JSON.stringify({ version: 1, store: "0".repeat(32) })}\n`);
+    before.push("shared-store.json");
+    await looks(2);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
