@@ -147,10 +147,15 @@ async function feed(run: RemoteRun, given: string, failed: (error: unknown) => v
     if (chunk.length > 0) await run.sendMany(chunk);
     run.end();
   } catch (error) {
-    failed(error);
+    failed(isOfSystem(error) ? usage(`--input ${given} cannot be read: ${error.message}`) : error);
     run.cancel();
     throw error;
   }
+}
+
+/** Of what is called here only the reading of the input asks the system. */
+function isOfSystem(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error;
 }
 
 function parsed(text: string, line: number): unknown {

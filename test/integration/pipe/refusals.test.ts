@@ -50,7 +50,8 @@ test("ringctl pipe run says what was wrong with its input, not that the run was 
   await writeFile(bad, "1\nnot json\n2\n");
   for (const [input, wanted] of [
     [bad, /input line 2 is not JSON/],
-    [join(data, "none.jsonl"), /ENOENT/],
+    [join(data, "none.jsonl"), /none\.jsonl cannot be read: ENOENT.*\n$/],
+    [data, /cannot be read: EISDIR.*\n$/],
   ] as const) {
     const { code, stderr } = await new Promise<{ code: unknown; stderr: string }>((resolve) =>
       execFile(
