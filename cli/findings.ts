@@ -133,7 +133,8 @@ function memberFindings(member: Member, { status, ring }: Observed): readonly Fi
     found.push(error("MEMBER_UNWELL", name, `does badly (${member.health})`, "see its /readyz?verbose and its log"));
   else if (member.alive === "suspect")
     found.push(warning("MEMBER_SUSPECT", name, "is slow to answer", "look at its load and at the network to it"));
-  if (member.status === "none" && member.alive === "alive" && ring !== undefined)
+  // A serf agent serves no gRPC: it gossips, and cannot join.
+  if (member.status === "none" && member.alive === "alive" && ring !== undefined && member.grpcAddress !== "")
     found.push(
       note(
         "WAITS_TO_JOIN",
@@ -314,7 +315,7 @@ function transferFindings(transfers: TransfersReply | undefined): readonly Findi
 }
 
 /** What the ring itself warns of: with nothing staged the plan shows the ring as it is. */
-function planFindings({ plan, status }: Observed): readonly Finding[] {
+function planFindings({ plan, status, members }: Observed): readonly Finding[] {
   if (plan === undefined) return [];
   if (plan.staged.length > 0)
     return [
@@ -326,9 +327,11 @@ function planFindings({ plan, status }: Observed): readonly Finding[] {
       ),
     ];
   const told = new Set(status.nodes.flatMap((node) => node.warnings.map(({ code }) => code)));
+  const drained = members.members.every((member) => member.status === "none" || member.weight === 0);
+  const adviceOf = (code: string): string => (code === "IMBALANCE" && drained ? UNDRAIN : (ADVICE.get(code) ?? ""));
   return plan.warnings
     .filter(({ code }) => !told.has(code))
-    .map(({ code, detail }) => (ERRORS.has(code) ? error : warning)(code, "", detail, ADVICE.get(code) ?? ""));
+    .map(({ code, detail }) => (ERRORS.has(code) ? error : warning)(code, "", detail, adviceOf(code)));
 }
 
 function isOpen(address: string): boolean {
@@ -346,6 +349,8 @@ const ADVICE: ReadonlyMap<string, string> = new Map([
   ["ZONES_MIXED", "ringctl stage zone NAME ZONE for every member, or for none"],
   ["NO_OWNER", "stage and commit a member with a weight above 0"],
 ]);
+/** Without any weight all get the same share, however many partitions there are. */
+const UNDRAIN = "ringctl drain NAME --undo, or stage and commit a weight";
 /** As the node's own readiness counts it. */
 const STALL_MS = 30_000;
 const TRANSFER_SLOW_MS = 60_000;

@@ -144,6 +144,11 @@ describe("findings", () => {
     expect(codes(findingsOf(observed({ list: [member("a", { health: "" }), member("b")] })))).toEqual([]);
   });
 
+  test("a serf agent gossips and waits for nothing: it cannot join", () => {
+    const agent = member("agent", { status: "none", voter: false, weight: 0, grpcAddress: "", health: "" });
+    expect(codes(findingsOf(observed({ list: [member("a"), member("b"), agent] })))).toEqual([]);
+  });
+
   test("tasks on the disk of a machine that is away are told once, with how many and where", () => {
     const away = (partition: number) => ({ member: "c", partition, rows: 10, where: "away" });
     const nodes = [node("a", { stranded: [away(1), away(2)] }), node("b", { stranded: [away(1)] })];
@@ -194,6 +199,18 @@ describe("findings", () => {
     const warnings = [{ code: "NO_FAILOVER", detail: "the loss of one member stops the ring" }];
     expect(codes(findingsOf(observed({ plan: { ...plan, warnings } })))).toEqual(["warning NO_FAILOVER"]);
     expect(codes(findingsOf(observed({ plan: { ...plan, warnings, staged: ["leave b"] } })))).toEqual(["note STAGED"]);
+  });
+
+  test("a ring whose members are all drained is told to undo that, not to grow", () => {
+    const drained = { code: "IMBALANCE", detail: "no member that is left has a weight: all get the same share" };
+    const list = [member("a", { weight: 0 }), member("b", { weight: 0 })];
+    expect(findingsOf(observed({ list, plan: { ...plan, warnings: [drained] } }))).toMatchObject([
+      { code: "IMBALANCE", advice: "ringctl drain NAME --undo, or stage and commit a weight" },
+    ]);
+    const coarse = { code: "IMBALANCE", detail: "a gets 2 of 8 partitions; its weight asks for 1.6" };
+    expect(findingsOf(observed({ plan: { ...plan, warnings: [coarse] } }))).toMatchObject([
+      { code: "IMBALANCE", advice: "more partitions per member need a ring founded with a larger --ring-size" },
+    ]);
   });
 
   test("an address that others can reach is a warning as long as nothing is encrypted", () => {
