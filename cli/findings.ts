@@ -117,7 +117,12 @@ function memberFindings(member: Member, { status, ring }: Observed): readonly Fi
     return []; // it has left the ring, or never was in it
   else if (member.alive === "dead")
     found.push(
-      error("MEMBER_DEAD", name, "does not answer and is believed dead", "it is marked down by itself; start it again"),
+      error(
+        "MEMBER_DEAD",
+        name,
+        "does not answer and is believed dead",
+        "start it again; as long as a majority of voters lives it is marked down by itself",
+      ),
     );
   else if (unreachable !== undefined)
     found.push(
@@ -168,13 +173,14 @@ function nodeFindings(node: NodeStatus): readonly Finding[] {
         "check the disk, then restart the node",
       ),
     );
-  else if (node.leaseMs === undefined && node.partitions.length > 0 && node.state === "serving")
+  else if (node.leaseMs === undefined && node.partitions.length > 0 && node.state !== "stopping")
+    // Who loses its lease calls itself starting: to get one is how it began.
     found.push(
       error(
         "NO_LEASE",
         name,
         "holds no lease: it starts no tasks",
-        "a majority of voters has to be reachable; see ringctl members",
+        "a majority of voters has to be reachable; see ringctl members. If it is lost for good: ringctl recover",
       ),
     );
   if (node.state === "draining")

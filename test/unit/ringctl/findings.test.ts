@@ -134,6 +134,14 @@ describe("findings", () => {
     ).toEqual(["error NO_LEASE", "error STORE_BROKEN", "error STALLED", "warning QUARANTINED"]);
   });
 
+  test("a node that lost its lease is starting again by its own word, and starts no tasks all the same", () => {
+    // As the last of three voters is: it knows of two dead, and that nobody will mark them down is not for it to say.
+    const { leaseMs: _lease, ...without } = node("a", { state: "starting" });
+    expect(codes(findingsOf(observed({ nodes: [without, node("b")] })))).toEqual(["error NO_LEASE"]);
+    expect(codes(findingsOf(observed({ nodes: [{ ...without, partitions: [] }, node("b")] })))).toEqual([]);
+    expect(codes(findingsOf(observed({ nodes: [{ ...without, state: "stopping" }, node("b")] })))).toEqual([]);
+  });
+
   test("a member that says it does badly is an error, also while the ring leaves it its partitions", () => {
     const ill = observed({ list: [member("a", { health: "store" }), member("b", { health: "store" })] });
     expect(codes(findingsOf(ill))).toEqual(["error MEMBER_UNWELL", "error MEMBER_UNWELL"]);
