@@ -151,7 +151,8 @@ function contextOf(call: AnyCall, options: CallOptions): CallContext {
   const left = Number.isFinite(deadline) ? deadline - Date.now() : options.askMs;
   return {
     identity: options.identify(call.metadata),
-    deadlineMs: Math.max(1, Math.min(left, options.askMs)),
+    // The node's reason has to be there before the caller gives up: else all it learns is that time has passed.
+    deadlineMs: Math.max(1, Math.min(left - Math.min(ANSWER_MS, left / 10), options.askMs)),
     onGone: (tell) => void call.once("cancelled", tell),
   };
 }
@@ -172,3 +173,6 @@ function drained(stream: NodeJS.EventEmitter, signal: AbortSignal): Promise<void
 function identity(bytes: Buffer): Buffer {
   return bytes;
 }
+
+/** What an answer may need to its caller, and the node to notice that time is up: it looks every half a second. */
+const ANSWER_MS = 1_000;

@@ -55,7 +55,9 @@ export function ringErrorOf(error: ServiceError): RingError {
       // Unreadable details: the status has to do.
     }
   }
-  return new RingError(codeOf(error.code), error.details || error.message, { cause: error });
+  // The transport's own words tell of its filters and picks.
+  const text = error.code === status.DEADLINE_EXCEEDED ? "no answer in time" : error.details || error.message;
+  return new RingError(codeOf(error.code), text, { cause: error });
 }
 
 /** The node was not reached, or went away: nothing is known of what it did. */

@@ -155,3 +155,23 @@ test.each([
   },
   10_000,
 );
+
+test("P8: what a node cannot do in time it says before its caller has given up", async () => {
+  const [n1] = await cluster(["n1"]);
+  let given = 0;
+  n1!.node.ask = async (_request, { deadlineMs }) => {
+    given = deadlineMs;
+    return { type: "refused", code: "RING_BUSY", detail: "the voters did not decide in time" };
+  };
+  expect(await run(["stage", "leave", "n1", "--timeout", "2s", "--address", n1!.api.address])).toBe(6);
+  expect(stderr).toContain("the voters did not decide in time (RING_BUSY)");
+  expect(given).toBeGreaterThan(0);
+  expect(given).toBeLessThanOrEqual(1_800);
+});
+
+test("P8: a node that does not answer at all is told in words of this program, not of its transport", async () => {
+  const [n1] = await cluster(["n1"]);
+  n1!.node.ask = () => new Promise(() => undefined);
+  expect(await run(["stage", "leave", "n1", "--timeout", "200ms", "--address", n1!.api.address])).toBe(4);
+  expect(stderr).toContain("ringctl: no answer in time (DEADLINE)");
+});
