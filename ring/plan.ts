@@ -130,6 +130,8 @@ function outcomeOf(document: RingDocument, options: CommitOptions): Outcome {
 /**
  * P2. Targets without `homes` leave out how far transfers are; the commit itself prefers to keep what has not left yet.
  * What is taken from a member by force is part of the plan: once more has arrived there, more is lost than was shown.
+ * So is the plan before it: the same changes staged again are another plan, or a commit of it could not be told from one
+ * that is sent again.
  */
 function planId(
   document: RingDocument,
@@ -139,6 +141,7 @@ function planId(
   const text = JSON.stringify([
     document.ringId,
     after.staged.map(canonicalText),
+    document.applied.at(-1) ?? "",
     after.targets.map((target) => target ?? ""),
     taken,
   ]);

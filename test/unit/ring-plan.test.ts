@@ -61,6 +61,19 @@ describe("plan and commit", () => {
     expect(document.staged).toEqual([]);
   });
 
+  test("P8: a plan that was applied and is shown again is refused like another once it is no longer that one", () => {
+    let document = ringOf("ab");
+    const weighed = (weight: number): typeof document =>
+      stage(document, { type: "set-weight", name: name("b"), weight });
+    for (const weight of [50, 100]) document = transferred(commit(weighed(weight)));
+    const staged = weighed(50);
+    const { id } = planOf(staged);
+    const more = stage(staged, { type: "leave", name: name("a") });
+    expect(() => commitPlan(more, id)).toThrow(expect.objectContaining({ code: "PLAN_CHANGED" }));
+    const committed = commitPlan(staged, id);
+    expect(commitPlan(committed, id)).toBe(committed);
+  });
+
   test("a join makes the newcomer joining, its first cut-over makes it valid, and each cut-over raises one generation", () => {
     const document = commit(stage(founded(), { type: "join", member: newcomer("b") }));
     expect(statusOf(document, "b")).toBe("joining");
