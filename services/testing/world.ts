@@ -226,32 +226,30 @@ export class TestWorld implements Surroundings {
   }): Promise<Result> {
     const { what, timeoutMs, waiting, ask, refusalOf, resultOf } = options;
     return this.pump.wait<Result>((done, failed) => {
-      let isOver = false;
+      const { agenda } = this;
+      const end = agenda.now + timeoutMs;
       let last: RingError | undefined;
-      const end = (tell: () => void): void => {
-        if (!isOver) tell();
-        isOver = true;
+      const again = (): void => {
+        if (agenda.now < end) attempt();
+        else failed(last ?? new RingError("DEADLINE", `${what} has no answer after ${timeoutMs} ms`));
       };
       const attempt = (): void => {
-        if (isOver) return;
         const number = ++this.#count;
         waiting.set(number, (answer) => {
           const refusal = refusalOf(answer);
           const result = resultOf(answer);
-          if (result !== undefined) return end(() => done(result));
+          if (result !== undefined) return done(result);
           const error = new RingError(refusal?.code ?? "INTERNAL", refusal?.detail ?? `${what} has another answer`);
-          if (!PASSING.has(error.code)) return end(() => failed(error));
+          if (!PASSING.has(error.code)) return failed(error);
           last = error;
-          this.agenda.after(refusal?.retryAfterMs ?? AGAIN_MS, attempt);
+          agenda.at(Math.min(end, agenda.now + (refusal?.retryAfterMs ?? AGAIN_MS)), again);
         });
         ask(number);
-        this.agenda.after(TRY_MS + AGAIN_MS, () => {
-          if (waiting.delete(number)) attempt();
+        // The end of a try, and of no more: what was answered is let go after it, however long it might have taken.
+        agenda.at(Math.min(end, agenda.now + TRY_MS + AGAIN_MS), () => {
+          if (waiting.delete(number)) again();
         });
       };
-      this.agenda.after(timeoutMs, () =>
-        end(() => failed(last ?? new RingError("DEADLINE", `${what} has no answer after ${timeoutMs} ms`))),
-      );
       attempt();
     });
   }

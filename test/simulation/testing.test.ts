@@ -1,8 +1,11 @@
 /** `taskring/testing`: an app's own handlers in a cluster on virtual time, under what a test does to its nodes. */
 
 import { expect, test } from "vitest";
+import { partitionOf } from "../../ring/hash.ts";
+import { parseAppName } from "../../ring/ids.ts";
 import { defineApp, type TaskHandler, task } from "../../services/app.ts";
 import { startCluster } from "../../services/testing/cluster.ts";
+import { TestWorld } from "../../services/testing/world.ts";
 
 const count: TaskHandler = (_task, { state }) => {
   const orders = (state.get<number>("orders") ?? 0) + 1;
@@ -99,6 +102,18 @@ test("retries and dead letters come in virtual time, and a split ring starts not
   expect(await cluster.wait(next)).toMatchObject({ state: "done" });
   cluster.heal();
   await cluster.settle({ timeoutMs: 180_000 });
+});
+
+test("P5: a question with much time leaves nothing behind for long once it is answered", async () => {
+  const world = new TestWorld({ apps: [shop()], seed: 1, nodes: 1, ringSize: 8, apart: false });
+  const partition = partitionOf({ app: "shop", key: "k" }, 8);
+  await world.pump.wait<void>((done) => world.agenda.after(2_000, done));
+  for (let count = 0; count < 50; count++)
+    await world.ask(partition, { type: "read-state", app: parseAppName("shop"), key: "k" }, 86_400_000);
+  world.host("n1").crash();
+  await world.pump.wait<void>((done) => world.agenda.after(10_000, done));
+  expect(world.agenda.nextAt).toBeUndefined();
+  world.close();
 });
 
 test("bad calls say what is wrong", async () => {
