@@ -76,7 +76,8 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** Resolves with the id once the task is durable at its owner. Throws the refusal, or `DEADLINE` after `timeoutMs` (60,000). */
-  async submit(task: SubmitTask, { timeoutMs = TIMEOUT_MS }: Within = {}): Promise<string> {
+  async submit(task: SubmitTask, within: Within = {}): Promise<string> {
+    const timeoutMs = timeoutOf(within);
     const { app, key, idempotencyKey } = task;
     const { random } = this.#world;
     const names = { app, ...(key && { key }), ...(idempotencyKey && { idempotencyKey }) };
@@ -86,7 +87,8 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** Throws `TASK_NOT_FOUND`, or `DEADLINE` after `timeoutMs` (60,000) without an answer. */
-  async get(id: string, { timeoutMs = TIMEOUT_MS }: Within = {}): Promise<TestedTask> {
+  async get(id: string, within: Within = {}): Promise<TestedTask> {
+    const timeoutMs = timeoutOf(within);
     const partition = partitionOfId(id, this.#ringSize);
     if (partition === undefined) throw new RingError("INVALID_ARGUMENT", "a task id has 32 hex digits");
     const answer = await this.#world.ask(partition, { type: "get", id }, timeoutMs);
@@ -101,7 +103,8 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** The task when it has ended: done, dead or cancelled. Throws `DEADLINE` after `timeoutMs` (60,000). */
-  async wait(id: string, { timeoutMs = TIMEOUT_MS }: Within = {}): Promise<TestedTask> {
+  async wait(id: string, within: Within = {}): Promise<TestedTask> {
+    const timeoutMs = timeoutOf(within);
     for (const end = this.now + timeoutMs; ; ) {
       const task = await this.get(id, { timeoutMs: Math.max(1, end - this.now) });
       if (ENDED.has(task.state)) return task;
@@ -111,7 +114,8 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** What the handlers of a key have in `ctx.state`, decoded. */
-  async state(app: string, key: string, { timeoutMs = TIMEOUT_MS }: Within = {}): Promise<Map<string, unknown>> {
+  async state(app: string, key: string, within: Within = {}): Promise<Map<string, unknown>> {
+    const timeoutMs = timeoutOf(within);
     const partition = partitionOfHash(hashKey(app, key), this.#ringSize);
     const request = { type: "read-state", app: parseAppName(app), key } as const;
     const answer = await this.#world.ask(partition, request, timeoutMs);
@@ -126,18 +130,21 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** Lets virtual time pass. */
-  run(ms: number): Promise<void> {
-    return this.#world.pump.wait<void>((done) => this.#world.agenda.after(Math.max(0, ms), done));
+  async run(ms: number): Promise<void> {
+    const passed = finite(ms, "ms");
+    return this.#world.pump.wait<void>((done) => this.#world.agenda.after(passed, done));
   }
 
   /** Lets it pass until something holds. Throws `DEADLINE` after `timeoutMs` (60,000). */
-  async until(holds: () => boolean, { timeoutMs = TIMEOUT_MS }: Within = {}): Promise<void> {
+  async until(holds: () => boolean, within: Within = {}): Promise<void> {
+    const timeoutMs = timeoutOf(within);
     for (const end = this.now + timeoutMs; !holds(); await this.run(LOOK_MS))
       if (this.now >= end) throw new RingError("DEADLINE", `it does not hold after ${timeoutMs} ms`);
   }
 
   /** Until every node that is up serves its share, nothing moves and no task is queued. Throws `DEADLINE`, saying what is left. */
-  async settle({ timeoutMs = TIMEOUT_MS }: Within = {}): Promise<void> {
+  async settle(within: Within = {}): Promise<void> {
+    const timeoutMs = timeoutOf(within);
     for (const end = this.now + timeoutMs; ; await this.run(LOOK_MS)) {
       const unrest = this.#world.unrest();
       if (unrest === undefined) return;
@@ -146,7 +153,8 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** For handlers: virtual time, as `setTimeout` would take real time. Rejects with the signal's reason when that aborts. */
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    const sleptMs = finite(ms, "ms");
     return new Promise((resolve, reject) => {
       const abort = (): void => {
         this.#world.pump.woke();
@@ -154,7 +162,7 @@ export class TestCluster implements AsyncDisposable {
       };
       if (signal?.aborted === true) return abort();
       signal?.addEventListener("abort", abort, { once: true });
-      this.#world.agenda.after(ms, () => {
+      this.#world.agenda.after(sleptMs, () => {
         signal?.removeEventListener("abort", abort);
         this.#world.pump.woke();
         resolve();
@@ -169,7 +177,7 @@ export class TestCluster implements AsyncDisposable {
 
   /** SIGTERM: attempts get `graceMs` (25,000), then the process ends; nobody takes over from it for 30 s. */
   stop(node: string, { graceMs = 25_000 }: { readonly graceMs?: number } = {}): void {
-    this.#world.host(node).stop(graceMs);
+    this.#world.host(node).stop(finite(graceMs, "graceMs"));
   }
 
   /** A process of the node that is down, with the directory that it has. */
@@ -179,7 +187,7 @@ export class TestCluster implements AsyncDisposable {
 
   /** SIGSTOP for so long. A handler that is under way there goes on up to its next use of `ctx`. */
   pause(node: string, ms: number): void {
-    this.#world.host(node).pause(ms);
+    this.#world.host(node).pause(finite(ms, "ms"));
   }
 
   /** Cuts a node off from all others, both ways, until `heal`. */
@@ -201,6 +209,7 @@ export class TestCluster implements AsyncDisposable {
 
   /** How much of the gossip is lost, from 0 to 1. */
   lose(share: number): void {
+    if (!(share >= 0 && share <= 1)) throw new RingError("INVALID_ARGUMENT", "share must be 0 to 1");
     this.#world.network.weather.loss = share;
   }
 
@@ -217,6 +226,16 @@ export class TestCluster implements AsyncDisposable {
 export interface Within {
   /** Virtual ms. */
   readonly timeoutMs?: number;
+}
+
+/** A moment that is no number never comes, and the loop that looks for it would hold the test's process for ever. */
+function finite(value: number, name: string): number {
+  if (!Number.isFinite(value)) throw new RingError("INVALID_ARGUMENT", `${name} must be a finite number`);
+  return Math.max(0, value);
+}
+
+function timeoutOf({ timeoutMs = TIMEOUT_MS }: Within): number {
+  return timeoutMs === Number.POSITIVE_INFINITY ? timeoutMs : finite(timeoutMs, "timeoutMs");
 }
 
 const TIMEOUT_MS = 60_000;

@@ -122,6 +122,16 @@ test("bad calls say what is wrong", async () => {
   await expect(cluster.submit({ app: "shop", type: "none" })).rejects.toMatchObject({ code: "TASK_TYPE_UNKNOWN" });
   await expect(cluster.get("f".repeat(32))).rejects.toMatchObject({ code: "TASK_NOT_FOUND" });
   expect(() => cluster.crash("n9")).toThrow("there is no node n9");
+  const noNumber = Number.NaN;
+  for (const call of [
+    cluster.sleep(noNumber),
+    cluster.run(noNumber),
+    cluster.run(Number.POSITIVE_INFINITY),
+    cluster.until(() => true, { timeoutMs: noNumber }),
+  ])
+    await expect(call).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  expect(() => cluster.pause("n1", noNumber)).toThrow("ms must be a finite number");
+  expect(() => cluster.lose(7)).toThrow("share must be 0 to 1");
   await expect(startCluster({ apps: [], nodes: 0 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   cluster.crash("n1");
   await expect(cluster.submit({ app: "shop", type: "count" }, { timeoutMs: 5_000 })).rejects.toMatchObject({
