@@ -172,17 +172,17 @@ export class TestCluster implements AsyncDisposable {
 
   /** SIGKILL: what was not synced is lost. */
   crash(node: string): void {
-    this.#world.host(node).crash();
+    this.#world.crash(node);
   }
 
   /** SIGTERM: attempts get `graceMs` (25,000), then the process ends; nobody takes over from it for 30 s. */
   stop(node: string, { graceMs = 25_000 }: { readonly graceMs?: number } = {}): void {
-    this.#world.host(node).stop(finite(graceMs, "graceMs"));
+    this.#world.stop(node, finite(graceMs, "graceMs"));
   }
 
-  /** A process of the node that is down, with the directory that it has. */
+  /** A process of a node that is down, with the directory that it has; of one that stops, as soon as it has ended. */
   start(node: string): void {
-    this.#world.host(node).start({ seeds: this.#world.hosts.map(({ address }) => address) });
+    this.#world.start(node);
   }
 
   /** SIGSTOP for so long. A handler that is under way there goes on up to its next use of `ctx`. */

@@ -41,6 +41,8 @@ export class TestWorld implements Surroundings {
   readonly #handlers = new Map<Host, RunnerHandlers>();
   readonly #outcomes = new Map<number, (outcome: SubmitOutcome) => void>();
   readonly #answers = new Map<number, (answer: NodeAnswer) => void>();
+  /** Told to end, and not started again. */
+  readonly #stopping = new Set<Host>();
   #count = 0;
 
   constructor(options: WorldOptions) {
@@ -69,6 +71,29 @@ export class TestWorld implements Surroundings {
     const host = this.hosts.find((one) => one.name === name);
     if (host === undefined) throw new RingError("MEMBER_UNKNOWN", `there is no node ${name} in this cluster`);
     return host;
+  }
+
+  crash(name: string): void {
+    const host = this.host(name);
+    this.#stopping.delete(host);
+    host.crash();
+  }
+
+  stop(name: string, graceMs: number): void {
+    const host = this.host(name);
+    if (host.up) this.#stopping.add(host);
+    host.stop(graceMs);
+  }
+
+  start(name: string): void {
+    const host = this.host(name);
+    if (host.up && this.#stopping.has(host)) {
+      // A crash before it has ended takes the start back, as it would end the process that was started.
+      this.agenda.after(AGAIN_MS, () => this.#stopping.has(host) && this.start(name));
+      return;
+    }
+    this.#stopping.delete(host);
+    host.start({ seeds: this.hosts.map(({ address }) => address) });
   }
 
   /** Resolves with the id, an earlier one's for the same idempotency key. Throws what refused it, or `DEADLINE`. */

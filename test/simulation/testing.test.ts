@@ -85,6 +85,29 @@ test("minutes of virtual time take little, and the same seed gives the same run"
   expect(await run(8)).not.toBe(first);
 });
 
+test("a rolling restart: what is started while it stops comes back when it has ended", async () => {
+  const held: TaskHandler = async () => {
+    await cluster.sleep(4_000);
+    return "once"; // of a task without a result only the id survives a restart
+  };
+  await using cluster = await startCluster({ apps: [shop({ held })] });
+  const owners = (): (string | undefined)[] => Array.from({ length: 30 }, (_, at) => cluster.owner("shop", `k${at}`));
+  const before = owners();
+  for (const node of cluster.nodes) {
+    const id = await cluster.submit({ app: "shop", type: "held", key: `k${before.indexOf(node)}` });
+    cluster.stop(node);
+    cluster.start(node);
+    await cluster.settle();
+    expect(await cluster.wait(id)).toMatchObject({ state: "done", attempts: 1 });
+  }
+  expect(owners()).toEqual(before);
+  cluster.stop("n1");
+  cluster.start("n1");
+  cluster.crash("n1");
+  await cluster.run(40_000); // it said that it comes back: nobody takes over for 30 s
+  expect(owners()).not.toContain("n1");
+});
+
 test("retries and dead letters come in virtual time, and a split ring starts nothing without a lease", async () => {
   let tries = 0;
   const fails: TaskHandler = () => {
