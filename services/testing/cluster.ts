@@ -152,7 +152,10 @@ export class TestCluster implements AsyncDisposable {
     }
   }
 
-  /** For handlers: virtual time, as `setTimeout` would take real time. Rejects with the signal's reason when that aborts. */
+  /**
+   * For handlers: virtual time, as `setTimeout` would take real time. Rejects with the signal's reason when that aborts. It lets no time
+   * pass by itself, as `run` does, and without a signal it never settles once the cluster is closed.
+   */
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     const sleptMs = finite(ms, "ms");
     return new Promise((resolve, reject) => {
@@ -213,7 +216,7 @@ export class TestCluster implements AsyncDisposable {
     this.#world.network.weather.loss = share;
   }
 
-  /** All that still waits is told `CANCELLED`; handlers' signals abort. */
+  /** All that the test still waits for is told `CANCELLED`; handlers' signals abort. */
   async close(): Promise<void> {
     this.#world.close();
   }
