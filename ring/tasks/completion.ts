@@ -277,6 +277,7 @@ export class Completion {
     if (core.watched.has(task.record.id)) core.changed.push(task);
     const runMs = now - task.startedAt;
     const waitMs = task.startedAt - task.acceptedAt;
+    task.started = undefined; // if it never starts again, its end is not that of an attempt
     const { id, key, type: taskType } = task.record;
     core.afterwards(task.vnode, (closed) => {
       if (!closed)

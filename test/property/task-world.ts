@@ -15,7 +15,7 @@ import type {
   TaskType,
 } from "../../ring/tasks/definition.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
-import type { TaskAnswer, TaskRequest } from "../../ring/tasks/engine-contract.ts";
+import type { TaskAnswer, TaskEvent, TaskRequest } from "../../ring/tasks/engine-contract.ts";
 import type { EngineLimits } from "../../ring/tasks/limits.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord, type RecordFields } from "../../ring/tasks/record-encode.ts";
@@ -53,7 +53,7 @@ export class World {
   readonly answers: Map<number, TaskAnswer> = new Map();
   /** Keys of which it was said that state of them was set aside. */
   readonly toldAside: string[] = [];
-  readonly events: { readonly type: string; readonly id: string; readonly outcome: string }[] = [];
+  readonly events: Extract<TaskEvent, { readonly type: "ended" }>[] = [];
   readonly outbox: { readonly partition: Partition; readonly outboxId: number; readonly record: TaskRecord }[] = [];
   reads: { readonly partition: number; readonly prefix: Uint8Array; readonly readId: number }[] = [];
   onStart: (attempt: Attempt) => void = () => {};

@@ -204,6 +204,24 @@ describe("ends", () => {
     expect(world.ask("a", "k", { type: "get", id: records[0]!.id })).toMatchObject({ status: { state: "cancelled" } });
   });
 
+  test("who is cancelled, or too late, between two attempts ran no longer than these: what it waited is no run", () => {
+    for (const how of ["cancelled", "dead"] as const) {
+      const world = new World({ seed: 1 });
+      const deadline = how === "dead" ? { deadlineMs: 30_000 } : {};
+      const record = world.record({ app: "a", type: "work", key: "k", ...deadline });
+      world.submit(record);
+      world.sync();
+      const error = { name: "Error", message: "later" };
+      world.end(newest(world), { type: "failed", error, permanent: false, retryAfterMs: 50_000 });
+      world.run(40_000);
+      if (how === "cancelled") world.ask("a", "k", { type: "cancel", id: record.id });
+      world.sync();
+      const [tried, ended] = world.events.map(({ outcome, runMs }) => ({ outcome, runMs }));
+      expect(tried).toMatchObject({ outcome: "retry" });
+      expect(ended).toEqual({ outcome: how, runMs: 0 });
+    }
+  });
+
   test("an attempt aborted for the node's sake is not counted", () => {
     const world = new World({ seed: 1 });
     world.submit(world.record({ app: "a", type: "work", key: "k", maxAttempts: 1 }));
