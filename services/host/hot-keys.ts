@@ -27,7 +27,8 @@ export function hotKeysOf(node: Pick<RingNode, "name" | "onTaskEvents">): AskHot
     const found = new FrequentItems<Place>(WIDTH);
     const stop = node.onTaskEvents((events) => {
       for (const event of events) {
-        if (event.type !== "ended" || (app !== undefined && event.app !== app)) continue;
+        if (event.type !== "ended" || event.outcome === "cancelled") continue; // many are, without having run
+        if (app !== undefined && event.app !== app) continue;
         const { key } = event;
         found.add(`${event.app}\0${key}`, event.runMs, () => ({ app: event.app, key }));
       }

@@ -12,14 +12,14 @@ const node = {
   },
 };
 
-function ended(app: string, key: string, runMs: number): void {
+function ended(app: string, key: string, runMs: number, outcome: "done" | "cancelled" = "done"): void {
   const event = {
     type: "ended",
     app: app as AppName,
     taskType: "t",
     key,
     id: "",
-    outcome: "done",
+    outcome,
     waitMs: 0,
     runMs,
   } as const;
@@ -36,6 +36,7 @@ test("the keys with the most attempts come first, with the time that these ran",
   for (let turn = 0; turn < 5; turn++) ended("shop", "alice", 20);
   for (let turn = 0; turn < 9; turn++) ended("mail", "bob", 1);
   ended("shop", "carol", 500);
+  for (let turn = 0; turn < 20; turn++) ended("shop", "dropped", 0, "cancelled");
   vi.advanceTimersByTime(1_000);
   expect(await all).toEqual({
     node: "n1",
