@@ -10,8 +10,11 @@ afterEach(closeAll);
 
 const TASK = "0".repeat(32);
 
-/** Every kind of call, and what each ended with, after `ms`. */
-async function opened(ring: RingClient): Promise<() => Promise<{ readonly code: string; readonly ms: number }[]>> {
+/** Every kind of call, and what each ended with, after `ms`. `answered`: the node answers the last two, which is waited for. */
+async function opened(
+  ring: RingClient,
+  { answered = false } = {},
+): Promise<() => Promise<{ readonly code: string; readonly ms: number }[]>> {
   const events = ring.cluster.events()[Symbol.asyncIterator]();
   const calls: Promise<unknown>[] = [
     ring.get(TASK),
@@ -30,7 +33,8 @@ async function opened(ring: RingClient): Promise<() => Promise<{ readonly code: 
       (error: { code: string }) => ({ code: error.code, ms: performance.now() - closedAt }),
     ),
   );
-  await delay(200);
+  if (answered) await Promise.all(ends.slice(6));
+  else await delay(200);
   return () => {
     closedAt = performance.now();
     ring.close();
@@ -41,7 +45,7 @@ async function opened(ring: RingClient): Promise<() => Promise<{ readonly code: 
 test("calls that wait for a node's answer are CANCELLED at once", async () => {
   const [one] = await cluster(["n1"]);
   one!.node.answer = () => new Promise(() => undefined);
-  const close = await opened(client([one!], { onlyAddresses: true }));
+  const close = await opened(client([one!], { onlyAddresses: true }), { answered: true });
   for (const [index, { code, ms }] of (await close()).entries()) {
     // The submit was accepted before, and a scripted node has no pipelines.
     expect([index, code]).toEqual([index, ["resolved", "UNIMPLEMENTED"][index - 6] ?? "CANCELLED"]);
