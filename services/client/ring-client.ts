@@ -6,7 +6,7 @@
 
 import type { Metadata } from "@grpc/grpc-js";
 import type * as messages from "../../proto/messages.ts";
-import { type ErrorCode, RingError } from "../../ring/errors.ts";
+import { RingError } from "../../ring/errors.ts";
 import type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";
 import { isTaskId } from "../../ring/tasks/task-id.ts";
 import { AppCalls } from "./app-calls.ts";
@@ -16,6 +16,7 @@ import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
 import { type Entry, type OutcomeTarget, type TaskOutcome, withTaskId } from "./entry.ts";
 import { Links } from "./links.ts";
 import type { NodeStream } from "./node-stream.ts";
+import { PASSING } from "./passing.ts";
 import { PipeCalls } from "./pipe-calls.ts";
 import { openRemoteRun, type RemoteRun, type RemoteRunOptions } from "./pipe-run.ts";
 import { RingMap } from "./ring-map.ts";
@@ -359,17 +360,6 @@ const WAIT_MS = 30_000;
 const WAIT_MOST_MS = 600_000;
 /** The node answers by itself at the timeout; this is for what lies between. */
 const ANSWER_MS = 5_000;
-/**
- * Refusals that another node, or the same one a little later, may not repeat. STATE_AWAY is what a new owner says of a task that still
- * lies on the disk of the one before.
- */
-const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "NOT_OWNER",
-  "NO_OWNER",
-  "NO_LEASE",
-  "DRAINING",
-  "STATE_AWAY",
-]);
 const PAUSE_MS = 100;
 const PAUSE_MOST_MS = 1_000;
 const REFRESH_MS = 1_000;

@@ -10,7 +10,7 @@ import { RingError } from "../../ring/errors.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import { parseAppName } from "../../ring/ids.ts";
 import { isRingSize } from "../../ring/limits.ts";
-import type { TaskFailure, TaskState } from "../../ring/tasks/task.ts";
+import type { TaskState, TaskStatus } from "../../ring/tasks/task.ts";
 import { mintId, partitionOfId } from "../../ring/tasks/task-id.ts";
 import type { App } from "../app.ts";
 import { type SubmitTask, TaskEncoder } from "../client/submit-task.ts";
@@ -29,18 +29,10 @@ export interface ClusterOptions {
   readonly apart?: boolean;
 }
 
-export interface TestedTask {
-  readonly id: string;
-  readonly app: string;
-  readonly type: string;
-  readonly key: string;
-  readonly state: TaskState;
-  readonly attempts: number;
-  readonly error?: TaskFailure;
+export interface TestedTask
+  extends Pick<TaskStatus, "id" | "app" | "type" | "key" | "state" | "attempts" | "error" | "waits"> {
   /** What the handler returned. */
   readonly result?: unknown;
-  /** Why it is not running. */
-  readonly waits?: string;
 }
 
 /** Founds a ring of the nodes and resolves when each has its share. Throws `INVALID_ARGUMENT`. */
@@ -83,7 +75,7 @@ export class TestCluster implements AsyncDisposable {
     const names = { app, ...(key && { key }), ...(idempotencyKey && { idempotencyKey }) };
     const taskId = task.taskId ?? mintId({ wallMs: this.#world.wallMs, random, ...names });
     const { buffer, start, end } = this.#encoder.encode({ ...task, taskId });
-    return this.#world.submit(buffer.subarray(start, end), timeoutMs);
+    return this.#world.submit(buffer.subarray(start, end), timeoutMs, { byTest: true });
   }
 
   /** Throws `TASK_NOT_FOUND`, or `DEADLINE` after `timeoutMs` (60,000) without an answer. */
@@ -123,7 +115,7 @@ export class TestCluster implements AsyncDisposable {
     return new Map([...answer.values].map(([name, value]) => [name, decodeValue(value)]));
   }
 
-  /** The owner of a key, as most of the nodes that are up know it. */
+  /** The owner of a key, by the newest ring that a node that is up knows. */
   owner(app: string, key: string): string | undefined {
     const partition = partitionOfHash(hashKey(parseAppName(app), key), this.#ringSize);
     return this.#world.newest()?.owners[partition];
@@ -188,7 +180,7 @@ export class TestCluster implements AsyncDisposable {
     this.#world.start(node);
   }
 
-  /** SIGSTOP for so long. A handler that is under way there goes on up to its next use of `ctx`. */
+  /** SIGSTOP for so long. A handler that is under way there goes on; what it comes to is heard of when the node wakes. */
   pause(node: string, ms: number): void {
     this.#world.host(node).pause(finite(ms, "ms"));
   }

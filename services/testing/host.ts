@@ -101,8 +101,8 @@ export class Host {
       promised: undefined,
       accepted: undefined,
     };
-    const apps = this.#world.appsOf(this);
-    this.#handlers = this.#world.handlersOf(this, apps);
+    const { apps, handlers } = this.#world.processOf(this);
+    this.#handlers = handlers;
     this.engine = new TaskEngine({ apps, random });
     const tags = new Map([
       ["id", idTag(this.#member.id)],
@@ -392,4 +392,4 @@ export class Host {
 export const LEASE_MS = 5_000;
 /** Of the program (`services/host/node-host.ts`). */
 const JOIN_EVERY_MS = 1_000;
-const WALL_START = 1_700_000_000_000;
+export const WALL_START = 1_700_000_000_000;

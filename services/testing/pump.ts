@@ -1,17 +1,20 @@
 /**
  * Lets virtual time pass while somebody waits for something in it, and gives the code that waits, and handlers, their turns between.
  *
- * T1  Time stands still while nobody waits.
+ * T1  Time stands still while no test waits; what a handler waits for comes while one does.
  * T2  After each moment in which something happened, all promises that can go on do so before the next.
  */
 
+import assert from "node:assert/strict";
 import { RingError } from "../../ring/errors.ts";
 import type { Agenda } from "./agenda.ts";
 
 export class Pump {
   readonly #agenda: Agenda;
   readonly #isBusy: () => boolean;
+  /** How to tell each that it is over. */
   readonly #waiting = new Set<(error: RingError) => void>();
+  readonly #inHandlers = new Set<(error: RingError) => void>();
   #settled = false;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -22,10 +25,15 @@ export class Pump {
     this.#isBusy = isBusy;
   }
 
-  /** Something that takes time: it passes until `begin` has called `done` or `failed`. Throws `CANCELLED` when closed. */
+  /**
+   * Something that takes time: it passes until `begin` has called `done` or `failed`, but not for a handler that waits (`passes` is
+   * false). Throws `CANCELLED` when closed.
+   */
   async wait<Result>(
     begin: (done: (result: Result) => void, failed: (error: RingError) => void) => void,
+    { passes }: { readonly passes: boolean } = { passes: true },
   ): Promise<Result> {
+    const waiting = passes ? this.#waiting : this.#inHandlers;
     if (this.#closed) throw new RingError("CANCELLED", "the cluster is closed");
     let failed: (error: RingError) => void = () => {};
     try {
@@ -34,15 +42,15 @@ export class Pump {
           this.#settled = true;
           reject(error);
         };
-        this.#waiting.add(failed);
+        waiting.add(failed);
         begin((result) => {
           this.#settled = true;
           resolve(result);
         }, failed);
-        this.#running ??= this.#run();
+        if (passes) this.#running ??= this.#run();
       });
     } finally {
-      this.#waiting.delete(failed);
+      waiting.delete(failed);
     }
   }
 
@@ -53,14 +61,15 @@ export class Pump {
 
   close(): void {
     this.#closed = true;
-    for (const failed of this.#waiting) failed(new RingError("CANCELLED", "the cluster is closed"));
+    for (const failed of [...this.#waiting, ...this.#inHandlers])
+      failed(new RingError("CANCELLED", "the cluster is closed"));
   }
 
   async #run(): Promise<void> {
     await turn(); // what is asked for together begins together
     while (this.#waiting.size > 0 && !this.#closed) {
       const { nextAt } = this.#agenda;
-      if (nextAt === undefined) break; // no host runs: nothing will ever happen
+      assert(nextAt !== undefined, "what is waited for stands in the agenda, if only the end of its time");
       this.#agenda.runUntil(nextAt);
       if (!this.#settled && !this.#isBusy()) continue;
       this.#settled = false;

@@ -23,7 +23,6 @@ export class RunnerHandlers implements Handlers {
   readonly #runner: Runner;
   /** Started, and not told to the host as ended. */
   #open = 0;
-  #isOver = false;
 
   constructor({ host, apps, wallNow, submit }: RunnerHandlersOptions) {
     this.#runner = createRunner({
@@ -35,7 +34,6 @@ export class RunnerHandlers implements Handlers {
       mayStart: () => host.machine?.holdsLease(host.clock) === true,
       keep: (attemptId, changes) => host.step({ type: "keep", attemptId, changes }),
       onEnds: (ends) => {
-        if (this.#isOver) return; // H1
         this.#open -= ends.length;
         host.step({ type: "ended", ends });
       },
@@ -44,7 +42,7 @@ export class RunnerHandlers implements Handlers {
 
   /** Handlers may have something to do without that time passes. */
   get busy(): boolean {
-    return this.#open > 0 && !this.#isOver;
+    return this.#open > 0;
   }
 
   start(attempts: readonly Attempt[]): void {
@@ -57,9 +55,9 @@ export class RunnerHandlers implements Handlers {
   }
 
   over(): void {
-    this.#isOver = true;
-    for (const { attemptId } of this.#runner.running()) this.#runner.abort(attemptId, "lease"); // H1
-    this.#runner[Symbol.dispose]();
+    for (const { attemptId } of this.#runner.running()) this.#runner.abort(attemptId, "lease");
+    this.#runner[Symbol.dispose](); // H1: it tells of no more ends
+    this.#open = 0;
   }
 }
 

@@ -34,9 +34,8 @@ export interface Surroundings extends WiresWorld {
   hostAt(host: string): Host | undefined;
   hostOf(name: NodeName): Host | undefined;
   diskOf(name: NodeName): Disk | undefined;
-  /** Those of a process that begins. */
-  appsOf(host: Host): AppSource;
-  handlersOf(host: Host, apps: AppSource): Handlers;
+  /** What a process that begins runs. */
+  processOf(host: Host): { readonly apps: AppSource; readonly handlers: Handlers };
   /** Absent: each host keeps its rows on its own disk. */
   rowsOf?(host: Host): RowsElsewhere | undefined;
   /** For checkers. */

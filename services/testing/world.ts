@@ -5,21 +5,21 @@ import { type ErrorCode, RingError } from "../../ring/errors.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { partitionOfHash } from "../../ring/hash.ts";
 import type { MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
-import type { AppSource } from "../../ring/node/app-source.ts";
 import type { NodeAnswer } from "../../ring/node/requests.ts";
 import type { TaskAnswer, TaskRequest } from "../../ring/tasks/engine-contract.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
 import type { App } from "../app.ts";
 import { Catalogue } from "../apps/catalogue.ts";
+import { PASSING } from "../client/passing.ts";
 import { Agenda } from "./agenda.ts";
 import type { Disk } from "./disk.ts";
-import { Host } from "./host.ts";
+import { Host, WALL_START } from "./host.ts";
 import { Network } from "./network.ts";
 import { Pump } from "./pump.ts";
 import { type SeededRandom, seededRandom } from "./random.ts";
 import { RunnerHandlers } from "./runner-handlers.ts";
-import type { Handlers, Surroundings } from "./surroundings.ts";
+import type { Surroundings } from "./surroundings.ts";
 
 export interface WorldOptions {
   readonly apps: readonly App[];
@@ -61,7 +61,7 @@ export class TestWorld implements Surroundings {
     for (const host of others) host.start({ seeds: [first.address] });
   }
 
-  /** Wall ms; begins where no run of this moment can be mixed up with it. */
+  /** As the nodes' clocks have it. */
   get wallMs(): number {
     return WALL_START + this.agenda.now;
   }
@@ -96,14 +96,18 @@ export class TestWorld implements Surroundings {
     host.start({ seeds: this.hosts.map(({ address }) => address) });
   }
 
-  /** Resolves with the id, an earlier one's for the same idempotency key. Throws what refused it, or `DEADLINE`. */
-  submit(wire: Uint8Array, timeoutMs: number): Promise<string> {
+  /**
+   * Resolves with the id, an earlier one's for the same idempotency key. Throws what refused it, or `DEADLINE`. `byTest`: not by a
+   * handler, whose waiting lets no time pass.
+   */
+  submit(wire: Uint8Array, timeoutMs: number, { byTest }: { readonly byTest: boolean }): Promise<string> {
     const record = parseRecord(wire, 0, wire.length);
     if (isRefused(record)) throw new RingError(record.code, record.detail);
     const partition = partitionOfHash(record.hash, this.#options.ringSize);
     return this.#tried<SubmitOutcome, string>({
       what: `the submit of ${record.id}`,
       timeoutMs,
+      byTest,
       waiting: this.#outcomes,
       ask: (token) =>
         this.#entry(partition)?.step({ type: "submit", origin: ORIGIN, tokens: [token], records: [record] }),
@@ -117,6 +121,7 @@ export class TestWorld implements Surroundings {
     return this.#tried<NodeAnswer, Answered>({
       what: `the ${request.type}`,
       timeoutMs,
+      byTest: true,
       waiting: this.#answers,
       ask: (askId) =>
         this.#entry(partition)?.step({
@@ -188,19 +193,16 @@ export class TestWorld implements Surroundings {
     return this.hostOf(name)?.disk;
   }
 
-  appsOf(): AppSource {
-    return new Catalogue(this.#options.apps);
-  }
-
-  handlersOf(host: Host, apps: AppSource): Handlers {
+  processOf(host: Host): ReturnType<Surroundings["processOf"]> {
+    const apps = new Catalogue(this.#options.apps);
     const handlers = new RunnerHandlers({
       host,
-      apps: apps as Catalogue,
+      apps,
       wallNow: () => this.wallMs,
-      submit: ({ wire }) => this.submit(wire, TIMEOUT_MS),
+      submit: ({ wire }) => this.submit(wire, TIMEOUT_MS, { byTest: false }),
     });
     this.#handlers.set(host, handlers);
-    return handlers;
+    return { apps, handlers };
   }
 
   consented(): void {}
@@ -244,13 +246,14 @@ export class TestWorld implements Surroundings {
   #tried<Answer, Result>(options: {
     readonly what: string;
     readonly timeoutMs: number;
+    readonly byTest: boolean;
     readonly waiting: Map<number, (answer: Answer) => void>;
     readonly ask: (number: number) => void;
     readonly refusalOf: (answer: Answer) => Refusal | undefined;
     readonly resultOf: (answer: Answer) => Result | undefined;
   }): Promise<Result> {
-    const { what, timeoutMs, waiting, ask, refusalOf, resultOf } = options;
-    return this.pump.wait<Result>((done, failed) => {
+    const { what, timeoutMs, byTest, waiting, ask, refusalOf, resultOf } = options;
+    const begin = (done: (result: Result) => void, failed: (error: RingError) => void): void => {
       const { agenda } = this;
       const end = agenda.now + timeoutMs;
       let last: RingError | undefined;
@@ -265,7 +268,7 @@ export class TestWorld implements Surroundings {
           const result = resultOf(answer);
           if (result !== undefined) return done(result);
           const error = new RingError(refusal?.code ?? "INTERNAL", refusal?.detail ?? `${what} has another answer`);
-          if (!PASSING.has(error.code)) return failed(error);
+          if (!PASSING.has(error.code) && error.code !== "DEADLINE") return failed(error); // of the try
           last = error;
           agenda.at(Math.min(end, agenda.now + (refusal?.retryAfterMs ?? AGAIN_MS)), again);
         });
@@ -276,7 +279,8 @@ export class TestWorld implements Surroundings {
         });
       };
       attempt();
-    });
+    };
+    return this.pump.wait<Result>(begin, { passes: byTest });
   }
 }
 
@@ -288,18 +292,9 @@ interface Refusal {
   readonly retryAfterMs?: number;
 }
 
-const WALL_START = 1_700_000_000_000;
 const ORIGIN = 1;
 const TIMEOUT_MS = 60_000;
 /** Of one try: a node that is asked may die. */
 const TRY_MS = 5_000;
 const AGAIN_MS = 200;
 const APPS_MOST = 10_000;
-const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "NOT_OWNER",
-  "NO_OWNER",
-  "NO_LEASE",
-  "DRAINING",
-  "STATE_AWAY",
-  "DEADLINE",
-]);

@@ -6,7 +6,6 @@
 import type { RingDocument } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import type { MemberId, NodeName, RingId } from "../../ring/ids.ts";
-import type { AppSource } from "../../ring/node/app-source.ts";
 import type { NodeEvent } from "../../ring/node/effects.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
@@ -17,7 +16,7 @@ import type { Disk } from "../../services/testing/disk.ts";
 import { Host } from "../../services/testing/host.ts";
 import { Network } from "../../services/testing/network.ts";
 import { type SeededRandom, seededRandom } from "../../services/testing/random.ts";
-import type { Fact, Handlers, Surroundings } from "../../services/testing/surroundings.ts";
+import type { Fact, Surroundings } from "../../services/testing/surroundings.ts";
 import { SimulatedApps } from "./apps.ts";
 import { SimulatedHandlers } from "./handlers.ts";
 
@@ -142,12 +141,8 @@ export class Scene implements Surroundings {
     return [...this.outcomes.values()].filter(({ type }) => type === "accepted").length;
   }
 
-  appsOf(): AppSource {
-    return new SimulatedApps({ running: this.running });
-  }
-
-  handlersOf(host: Host): Handlers {
-    return new SimulatedHandlers(host, this);
+  processOf(host: Host): ReturnType<Surroundings["processOf"]> {
+    return { apps: new SimulatedApps({ running: this.running }), handlers: new SimulatedHandlers(host, this) };
   }
 
   hostAt(address: string): Host | undefined {

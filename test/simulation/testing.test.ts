@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { partitionOf } from "../../ring/hash.ts";
 import { parseAppName } from "../../ring/ids.ts";
-import { defineApp, type TaskHandler, task } from "../../services/app.ts";
+import { defineApp, resident, type TaskHandler, task } from "../../services/app.ts";
 import { startCluster } from "../../services/testing/cluster.ts";
 import { TestWorld } from "../../services/testing/world.ts";
 
@@ -164,4 +164,47 @@ test("bad calls say what is wrong", async () => {
   const told = expect(never).rejects.toMatchObject({ code: "CANCELLED" });
   await cluster.close();
   await told;
+});
+
+test("P2: what a handler of a killed process comes to is not taken for what the next process runs", async () => {
+  let runs = 0;
+  const slow: TaskHandler = async () => {
+    const run = ++runs;
+    await cluster.sleep(run === 1 ? 10_000 : 20_000); // no signal: it goes on
+    return { run };
+  };
+  await using cluster = await startCluster({ apps: [shop({ slow })], nodes: 1 });
+  const id = await cluster.submit({ app: "shop", type: "slow", key: "one" });
+  await cluster.until(() => runs === 1);
+  cluster.crash("n1");
+  cluster.start("n1");
+  await cluster.until(() => runs === 2);
+  await cluster.run(12_000); // the first has come to its end
+  expect(await cluster.get(id)).toMatchObject({ state: "running" });
+  await cluster.run(10_000);
+  expect((await cluster.get(id)).state).toBe("done");
+});
+
+test("time stands still while the test does not wait, whatever residents wait for", async () => {
+  let submitted = 0;
+  let open = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const app = defineApp("shop", {
+    tasks: { count: task(count) },
+    residents: {
+      feeder: resident(async ({ signal, submit }) => {
+        await gate;
+        for (; !signal.aborted; submitted++) await submit("count", { key: "alice" });
+      }),
+    },
+  });
+  await using cluster = await startCluster({ apps: [app], nodes: 1 });
+  open();
+  await cluster.until(() => submitted > 3);
+  const { now } = cluster;
+  const before = submitted;
+  for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect([cluster.now, submitted - before]).toEqual([now, 0]);
 });

@@ -4,7 +4,6 @@ import type { RingDocument, StagedChange } from "../../ring/document.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { AppName, MemberId, NodeName, Partition, RingId } from "../../ring/ids.ts";
-import type { AppSource } from "../../ring/node/app-source.ts";
 import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
@@ -15,7 +14,7 @@ import type { Disk } from "../../services/testing/disk.ts";
 import { Host } from "../../services/testing/host.ts";
 import { Network } from "../../services/testing/network.ts";
 import { type SeededRandom, seededRandom } from "../../services/testing/random.ts";
-import type { Fact, Handlers, RowsElsewhere, Surroundings } from "../../services/testing/surroundings.ts";
+import type { Fact, RowsElsewhere, Surroundings } from "../../services/testing/surroundings.ts";
 import { OPERATED_APP, SimulatedApps } from "./apps.ts";
 import { Checkers } from "./checkers.ts";
 import { SimulatedHandlers } from "./handlers.ts";
@@ -202,12 +201,8 @@ export class World implements Surroundings {
     if (then !== undefined) this.agenda.after(this.random.between(0, 1), then);
   }
 
-  appsOf(): AppSource {
-    return new SimulatedApps({ running: this.running });
-  }
-
-  handlersOf(host: Host): Handlers {
-    return new SimulatedHandlers(host, this);
+  processOf(host: Host): ReturnType<Surroundings["processOf"]> {
+    return { apps: new SimulatedApps({ running: this.running }), handlers: new SimulatedHandlers(host, this) };
   }
 
   rowsOf(host: Host): RowsElsewhere | undefined {

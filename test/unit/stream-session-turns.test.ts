@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { encodeBatch } from "../../proto/submit-stream.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
 import { Intake } from "../../services/api/intake.ts";
-import { StreamSession } from "../../services/api/stream-session.ts";
 import { FakeNode } from "../integration/api/fake-node.ts";
+import { sessionOver } from "../integration/api/stream-call.ts";
 
 /** A transport that keeps what comes while it is paused. */
 class Call extends EventEmitter {
@@ -34,19 +34,7 @@ test("P8: a burst is taken in over several turns of the event loop, so that the 
   const intake = new Intake({ most: 480, later: (run) => (nextTurn = run) });
   const call = new Call();
   const node = new FakeNode();
-  const session = new StreamSession(call as never, {
-    node,
-    intake,
-    creditTasks: 4_096,
-    creditBytes: 1 << 22,
-    creditWaits: 16,
-    frameTasks: 1_024,
-    drainRetryMs: 1,
-    draining: () => false,
-    wait: () => Promise.reject(new Error("no")),
-    onBug: () => {},
-    onClosed: () => {},
-  });
+  const session = sessionOver(call, node, intake);
   const bytes = encodeRecord({ app: "shop", type: "t", key: "k" });
   for (let frame = 0; frame < 6; frame++)
     call.frames.push(encodeBatch(1 + frame * 240, new Array<Uint8Array>(240).fill(bytes)));

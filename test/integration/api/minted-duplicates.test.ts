@@ -4,9 +4,8 @@ import { EventEmitter } from "node:events";
 import { expect, test } from "vitest";
 import { encodeBatch } from "../../../proto/submit-stream.ts";
 import { encodeRecord } from "../../../ring/tasks/record-encode.ts";
-import { Intake } from "../../../services/api/intake.ts";
-import { StreamSession } from "../../../services/api/stream-session.ts";
 import { FakeNode } from "./fake-node.ts";
+import { sessionOver } from "./stream-call.ts";
 
 class Call extends EventEmitter {
   write(): boolean {
@@ -23,19 +22,7 @@ test("P5: nothing of an answered task is kept by its stream", () => {
   const call = new Call();
   const node = new FakeNode();
   node.judge = ({ id }) => ({ type: "duplicate", id, state: "done" });
-  const session = new StreamSession(call as never, {
-    node,
-    intake: new Intake({ most: 1_000_000 }),
-    creditTasks: 4_096,
-    creditBytes: 1 << 22,
-    creditWaits: 16,
-    frameTasks: 1_024,
-    drainRetryMs: 1,
-    draining: () => false,
-    wait: () => Promise.reject(new Error("no")),
-    onBug: () => {},
-    onClosed: () => {},
-  });
+  const session = sessionOver(call, node);
   const bytes = encodeRecord({ app: "shop", type: "t", idempotencyKey: "order-1" }); // no task_id: the node mints one
   const tasks = new Array<Uint8Array>(1_000).fill(bytes);
   Set.prototype.add = function (this: Set<unknown>, value: unknown) {
