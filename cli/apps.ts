@@ -1,6 +1,7 @@
 /** `ringctl app …`, `key …` and `cron …`: tenants, their keys and their schedules at run time. */
 
-import type { App, KeyReply, Limits, Schedule } from "../proto/messages.ts";
+import type { App, KeyReply, Limits } from "../proto/messages.ts";
+import type { Schedule } from "../proto/schedule-messages.ts";
 import { type AskedNode, askNode, type CommandRun } from "./ask-node.ts";
 import { showDuration } from "./duration.ts";
 import { CliError, EXIT, usage } from "./exit-codes.ts";
@@ -291,7 +292,11 @@ const SCHEDULE_COLUMNS: readonly Column<Schedule>[] = [
   { title: "KEY", text: (row) => row.key, widest: 32 },
   { title: "WHEN", text: (row) => row.spec },
   { title: "TASK", text: (row) => row.taskType },
-  { title: "STATE", text: (row) => (row.paused ? "paused" : "active"), tint: (row) => (row.paused ? "warn" : "plain") },
+  {
+    title: "STATE",
+    text: (row) => (row.paused ? "paused" : row.waits || "active"),
+    tint: (row) => (row.paused || row.waits ? "warn" : "plain"),
+  },
   { title: "FROM", text: (row) => (row.declared ? "code" : "run time") },
   { title: "LAST", text: (row) => (row.lastFireAtMs === undefined ? "-" : moment(row.lastFireAtMs)) },
   { title: "NEXT", text: (row) => (row.nextFireAtMs === undefined ? "-" : moment(row.nextFireAtMs)) },

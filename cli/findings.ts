@@ -170,7 +170,7 @@ function nodeFindings(node: NodeStatus): readonly Finding[] {
         "STORE_BROKEN",
         name,
         broken === "" ? "has stopped taking writes" : `writes fail: ${broken}`,
-        "check the disk, then restart the node",
+        "its log says why: mend the disk or Redis, then restart the node",
       ),
     );
   else if (node.leaseMs === undefined && node.partitions.length > 0 && node.state !== "stopping")
@@ -350,7 +350,7 @@ function isOpen(address: string): boolean {
 const SEVERITIES = ["error", "warning", "note"] as const;
 const ERRORS: ReadonlySet<string> = new Set(["NO_OWNER"]);
 const ADVICE: ReadonlyMap<string, string> = new Map([
-  ["NO_FAILOVER", "add members: three survive the loss of one"],
+  ["NO_FAILOVER", "bring lost members back, or add members: three survive the loss of one"],
   ["IMBALANCE", "more partitions per member need a ring founded with a larger --ring-size"],
   ["ZONES_MIXED", "ringctl stage zone NAME ZONE for every member, or for none"],
   ["NO_OWNER", "stage and commit a member with a weight above 0"],

@@ -19,10 +19,9 @@ export function declareStore(program: Command, declare: Declare): void {
     async () => (await import("./store.ts")).storeCheck,
   );
   declare(
-    declared("backup", "an archive of all of it as it is at one moment; nodes may go on meanwhile").requiredOption(
-      "--to <file>",
-      "the archive",
-    ),
+    declared("backup", "an archive of all of it as it is at one moment; nodes may go on meanwhile")
+      .requiredOption("--to <file>", "the archive")
+      .option("--yes", "replace a file of that name"),
     async () => (await import("./store.ts")).storeBackup,
   );
   declare(

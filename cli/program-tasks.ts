@@ -172,7 +172,11 @@ function declareCron(program: Command, declare: Declare): void {
       .option("--limit <number>", "at most this many (default: 1000)"),
     async () => (await import("./apps.ts")).listSchedules,
   );
-  const texts = { pause: "let it not fire", resume: "let it fire again", run: "fire now" } as const;
+  const texts = {
+    pause: "let it not fire",
+    resume: "let it fire again, from now on if it waits for a clock",
+    run: "fire now",
+  } as const;
   for (const action of ["pause", "resume", "run"] as const)
     declare(
       cron

@@ -12,6 +12,7 @@ import { isRedisAddress, parseRedisAddress, showRedisAddress } from "../ring/io/
 import { isRingSize, isZone } from "../ring/limits.ts";
 import type { Host, HostOptions } from "../services/host/node-host.ts";
 import { type HostPort, isLoopback, parseHostPort, showHostPort } from "./address.ts";
+import { compileLaterWhileMoving } from "./compiling.ts";
 import { parseDuration } from "./duration.ts";
 import { CliError, cliErrorOf, EXIT, usage } from "./exit-codes.ts";
 import type { Settings } from "./settings.ts";
@@ -58,6 +59,7 @@ export async function start(run: StartRun): Promise<number> {
     clearTimeout(waiting);
   }
   signals.serve(host);
+  compileLaterWhileMoving(host.node);
   warnOfOpenBinds(plan, host);
   if (run.stopWithStdin)
     process.stdin

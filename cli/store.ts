@@ -3,6 +3,7 @@
  * `--store redis://…` one that all nodes share. Nodes may go on meanwhile, but for a restore.
  */
 
+import { existsSync } from "node:fs";
 import { readdir, rename } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { RingError } from "../ring/errors.ts";
@@ -23,7 +24,8 @@ import { openOnline, type ReadableStore } from "../ring/io/store/online.ts";
 import { isRedisAddress } from "../ring/io/store/redis/address.ts";
 import { openRedisStore, type RedisStore } from "../ring/io/store/redis/store.ts";
 import type { CommandBody } from "./ask-node.ts";
-import { CliError, EXIT, usage } from "./exit-codes.ts";
+import { confirm } from "./confirm.ts";
+import { CliError, cliErrorOf, EXIT, usage } from "./exit-codes.ts";
 import type { Settings } from "./settings.ts";
 import { bytes, count, fieldLines } from "./table.ts";
 
@@ -71,6 +73,7 @@ export const storeCheck: CommandBody = async ({ settings, output }) => {
 export const storeBackup: CommandBody = async ({ settings, flags, output }) => {
   const path = resolve(String(flags.to));
   const place = placeOf(settings);
+  if (existsSync(path)) await confirm(`${path} exists and would be replaced`, { yes: flags.yes === true });
   let written: ArchiveSize;
   if (place.redis === undefined)
     written = await withEmbedded(place.data, (store) => writeArchive(path, recordsOf(store)));
@@ -95,7 +98,7 @@ export const storeBackup: CommandBody = async ({ settings, flags, output }) => {
 export const storeRestore: CommandBody = async ({ settings, flags, output }) => {
   const path = resolve(String(flags.from));
   const place = placeOf(settings);
-  const found = await checkArchive(path);
+  const found = await wholeArchive(path);
   if (flags.yes !== true)
     throw new CliError("CONFIRMATION_MISSING", `${path} is whole, with ${found.rows} rows; nothing was changed`, {
       exit: EXIT.usage,
@@ -110,6 +113,15 @@ export const storeRestore: CommandBody = async ({ settings, flags, output }) => 
   });
   return EXIT.ok;
 };
+
+/** What is wrong is the archive, and no store. */
+function wholeArchive(path: string): Promise<ArchiveSize> {
+  return checkArchive(path).catch((error: unknown) => {
+    const { code, message, exit, cause } = cliErrorOf(error);
+    const hint = "nothing was changed; --from names a whole archive that `ringctl store backup` wrote";
+    throw new CliError(code, message, { exit, hint, cause });
+  });
+}
 
 type Place =
   | { readonly redis: string; readonly data?: undefined }

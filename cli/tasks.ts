@@ -44,10 +44,10 @@ export function getTask({ args, settings, output }: CommandRun): Promise<number>
 /** Each state that the task passes through, until it ends. */
 export function watchTask({ args, settings, output }: CommandRun): Promise<number> {
   return askNode(settings, async (node) => {
-    const { client, address } = node;
+    const { client, call } = node;
     await answers(node);
     let last: TaskItem | undefined;
-    for await (const task of client.watch(args[0] ?? "", { address })) {
+    for await (const task of client.watch(args[0] ?? "", call)) {
       const item = taskItem(task);
       last = item;
       output.item(item, (paint) => {

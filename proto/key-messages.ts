@@ -11,7 +11,7 @@ export interface HotKeysReply {
   readonly node: string;
   readonly forMs: number;
   readonly attempts: number;
-  /** Most attempts first. */
+  /** `limit` with the most attempts and `limit` that ran longest; most attempts first. */
   readonly keys: readonly HotKey[];
 }
 

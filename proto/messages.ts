@@ -82,48 +82,6 @@ export interface ListTasksReply {
   readonly unreachable: readonly string[];
 }
 
-export interface ScheduleSpec {
-  readonly name: string;
-  readonly everyMs?: number;
-  readonly cron?: string;
-  readonly timeZone: string;
-  readonly taskType: string;
-  readonly key: string;
-  readonly payload: Uint8Array;
-  readonly misfire: string;
-}
-
-export interface PutScheduleRequest {
-  readonly app: string;
-  readonly spec: ScheduleSpec | null;
-}
-
-export interface Schedule {
-  readonly app: string;
-  readonly key: string;
-  readonly name: string;
-  readonly spec: string;
-  readonly taskType: string;
-  readonly paused: boolean;
-  readonly declared: boolean;
-  readonly lastFireAtMs?: number;
-  readonly nextFireAtMs?: number;
-}
-
-export interface ListSchedulesReply {
-  readonly schedules: readonly Schedule[];
-  readonly unreachable: readonly string[];
-}
-
-export interface ControlScheduleRequest {
-  readonly app: string;
-  readonly key: string;
-  readonly name: string;
-  readonly action: string;
-  /** Of the task that "run" makes. */
-  readonly taskId?: string;
-}
-
 export interface KeyRequest {
   readonly app: string;
   readonly key: string;

@@ -87,7 +87,7 @@ export const ERRORS: Readonly<Record<ErrorCode, ErrorKind>> = {
   RATE_LIMITED: {
     status: "RESOURCE_EXHAUSTED",
     retryable: true,
-    hint: "the app's rate limit is reached; retry after the given delay",
+    hint: "this is asked for too often, or by too many at once; retry after the given delay",
   },
   NOT_OWNER: { status: "ABORTED", retryable: true, hint: "the ring changed; fetch the ring and send to the owner" },
   NO_OWNER: {
@@ -128,7 +128,7 @@ export const ERRORS: Readonly<Record<ErrorCode, ErrorKind>> = {
   STORE_BROKEN: {
     status: "UNAVAILABLE",
     retryable: false,
-    hint: "a write to disk failed, or Redis has lost what it held; see the log, mend the store, then restart the node",
+    hint: "a write to disk failed, or Redis refuses it or has lost what it held; see the log, mend the store, then restart the node",
   },
   DRAINING: { status: "UNAVAILABLE", retryable: true, hint: "the node is stopping; send to another" },
   UNAUTHENTICATED: { status: "UNAUTHENTICATED", retryable: false, hint: "send a valid token" },

@@ -79,7 +79,10 @@ function failoverOf({ after, sharedStore }: PlanSituation): readonly PlanWarning
   const standing = Math.min(target, serving);
   if (standing - 1 >= Math.floor(target / 2) + 1) return [];
   if (sharedStore && target === 1 && serving > 1) return []; // any other member goes on for an only voter
-  return [{ code: "NO_FAILOVER", text: `the loss of one member stops the ring: ${serving} serve, ${target} vote` }];
+  const more = after.members.some(({ status }) => status === "down") ? " more" : "";
+  return [
+    { code: "NO_FAILOVER", text: `the loss of one${more} member stops the ring: ${serving} serve, ${target} vote` },
+  ];
 }
 
 function balanceOf({ after }: PlanSituation): readonly PlanWarning[] {

@@ -34,20 +34,25 @@ export function voterTarget(members: readonly Member[]): number {
 }
 
 /**
- * False when the loss of a single voter would leave no majority. Without `live` all but the down ones count as alive. With
- * a store that all share any other member goes on for an only voter (`node/sole-seat.ts`).
+ * What the loss of a single voter would stop or a loss has stopped already; nothing when the ring survives one. Without `live`
+ * all but the down ones count as alive. With a store that all share any other member goes on for an only voter
+ * (`node/sole-seat.ts`).
  */
-export function hasFailover(
-  document: Pick<RingDocument, "members" | "voters">,
+export function lackOfFailover(
+  { members, voters }: Pick<RingDocument, "members" | "voters">,
   live?: ReadonlySet<NodeName>,
   options: { readonly sharedStore?: boolean } = {},
-): boolean {
-  const down = new Set(document.members.filter((member) => member.status === "down").map((member) => member.name));
-  const stands = (name: NodeName): boolean => (live === undefined ? !down.has(name) : live.has(name));
-  if (options.sharedStore === true && document.voters.length === 1)
-    return document.members.filter(({ name }) => stands(name)).length > 1;
-  const standing = document.voters.filter(stands);
-  return standing.length - 1 >= Math.floor(document.voters.length / 2) + 1;
+): string | undefined {
+  const stands = ({ name, status }: Member): boolean => (live === undefined ? status !== "down" : live.has(name));
+  const standing = members.filter(stands);
+  const voting = standing.filter(({ name }) => voters.includes(name)).length;
+  const majority = Math.floor(voters.length / 2) + 1;
+  const isShared = options.sharedStore === true && voters.length === 1;
+  if (isShared ? standing.length > 1 : voting > majority) return undefined;
+  if (!isShared && voting < majority)
+    return `ring changes have stopped: ${voting} of ${voters.length} voters can be reached, and it takes ${majority}`;
+  const more = isShared ? standing.length < members.length : voting < voters.length;
+  return `the loss of one${more ? " more" : ""} voter stops ring changes`;
 }
 
 /** The voters that the next epoch should have: the same array when nothing is to change, else at most one swapped (V1). */

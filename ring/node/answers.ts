@@ -7,7 +7,7 @@ import type { NodeName, Partition } from "../ids.ts";
 import { commitPlan, planOf } from "../plan.ts";
 import { clearStaged, stageChange } from "../staging.ts";
 import type { TaskAnswer, TaskEngineContract, TaskRequest } from "../tasks/engine-contract.ts";
-import { hasFailover } from "../voters.ts";
+import { lackOfFailover } from "../voters.ts";
 import type { Adoption } from "./adoption.ts";
 import type { AppSettings } from "./app-settings.ts";
 import type { AppSource } from "./app-source.ts";
@@ -122,7 +122,7 @@ export class Answers {
             deadlineMs: options.deadlineMs,
           });
         case "list-apps":
-          return asks.answer(asker, { type: "apps", apps: this.#parts.settings.views(request.limit) });
+          return asks.answer(asker, { type: "apps", apps: this.#parts.settings.views(request) });
       }
     } catch (error) {
       if (!(error instanceof RingError)) throw error;
@@ -311,11 +311,8 @@ export class Answers {
     const live = new Set(
       document.members.map((member) => member.name).filter((name) => this.#parts.liveness.live(this.#here.now, name)),
     );
-    if (!hasFailover(document, live, { sharedStore: this.#here.sharedStore === true }))
-      warnings.push({
-        code: "NO_FAILOVER",
-        detail: "the loss of one more voter stops ring changes; add members (3 or more)",
-      });
+    const lack = lackOfFailover(document, live, { sharedStore: this.#here.sharedStore === true });
+    if (lack !== undefined) warnings.push({ code: "NO_FAILOVER", detail: lack });
     const away = document.stranded.filter((entry) => entry.where.type === "away");
     for (const name of new Set(away.map((entry) => entry.member)))
       warnings.push({

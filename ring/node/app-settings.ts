@@ -75,14 +75,14 @@ export class AppSettings {
     if (news.length > 0 && news.length <= TOLD_ON_MOST) this.#tell(news, { except: from }); // G2
   }
 
-  views(limit: number): readonly AppView[] {
+  views({ limit, app: only }: { readonly limit: number; readonly app?: AppName }): readonly AppView[] {
     const { apps, engine, overrides } = this.#parts;
     const views = new Map<string, AppView>();
     const add = (
       app: string,
       counts: { queued: number; running: number; dead: number; children: number; oldestWaitMs: number },
     ): void => {
-      if (views.has(app) || views.size >= limit) return;
+      if (views.has(app) || views.size >= limit || (only !== undefined && app !== only)) return;
       const found = apps.find(app as AppName);
       const override = overrides.get(app as AppName);
       if (found === undefined && override === undefined) return;
@@ -97,9 +97,11 @@ export class AppSettings {
         ...counts,
       });
     };
-    for (const { app, ...counts } of engine.appViews(limit)) add(app, counts);
+    for (const { app, ...counts } of engine.appViews(only === undefined ? limit : Number.POSITIVE_INFINITY))
+      add(app, counts);
     for (const app of apps.active()) add(app, NO_COUNTS);
     for (const { app } of overrides.all()) add(app, NO_COUNTS);
+    if (only !== undefined) add(only, NO_COUNTS);
     return [...views.values()];
   }
 

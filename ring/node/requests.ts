@@ -29,7 +29,8 @@ export type NodeRequest =
       readonly app: AppName;
       readonly action: "create" | "delete" | "pause" | "resume" | { readonly limits: Partial<AppLimits> };
     }
-  | { readonly type: "list-apps"; readonly limit: number };
+  /** `app`: that one alone, also where only a template matches it. */
+  | { readonly type: "list-apps"; readonly limit: number; readonly app?: AppName };
 
 export type NodeAnswer =
   /** `missing`: of a list, partitions that the node owns and that are not in it. */

@@ -133,6 +133,7 @@ export interface ScheduleView {
   readonly declared: boolean;
   readonly lastFireAtMs?: number;
   readonly nextFireAtMs?: number;
+  readonly waits?: string;
 }
 
 export interface PartitionView {

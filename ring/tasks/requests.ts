@@ -272,12 +272,19 @@ export class Requests {
     const lane = this.#core.apps.get(request.app)?.lanes.get(request.key);
     const describe = (): TaskAnswer => ({ type: "key", key: this.#keyView(now, vnode, request.app, request.key) });
     const paused = request.action === "pause";
-    const isKnown = paused === vnode.pausedKeys.has(name) && vnode.older === "none";
+    const isPaused = vnode.pausedKeys.has(name);
+    const isKnown = paused === isPaused && vnode.older === "none";
+    // What is paused, or may be by rows that are still to come, can be resumed when its app is no longer loaded.
+    const isThere = isPaused || (!paused && vnode.older !== "none") || this.#core.appNamed(request.app) !== undefined;
+    if (request.action !== "describe" && !isThere && this.#core.catalogue.find(request.app) === undefined) {
+      this.#refuse(requestId, "APP_UNKNOWN", `app ${request.app} is not loaded here, and has no tasks`);
+      return;
+    }
     if (request.action === "describe" || isKnown) {
       this.#answer(requestId, describe());
       return;
     }
-    if (paused && !vnode.pausedKeys.has(name) && vnode.pausedKeys.size >= this.#core.limits.pausedKeys) {
+    if (paused && !isPaused && vnode.pausedKeys.size >= this.#core.limits.pausedKeys) {
       this.#refuse(requestId, "QUEUE_FULL", "too many keys are paused in this partition");
       return;
     }

@@ -2,6 +2,7 @@
 
 import type { AppName } from "../ids.ts";
 import type { ScheduleSpec } from "./definition.ts";
+import type { ScheduleView } from "./engine-contract.ts";
 import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
 import { headersOf, parseRecord, type RefusedRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
@@ -53,6 +54,11 @@ export function firingRecord(
   return parseRecord(wire, 0, wire.length);
 }
 
+/** What it starts is a type that its app has here. */
+export function hasType({ app, spec }: Schedule): boolean {
+  return app.definition !== undefined && app.types.has(spec.taskType);
+}
+
 /** One waits or runs. A row names the newest tick, which may have been passed over while an older one ran: that is looked for once. */
 export function hasFiring(schedule: Schedule): boolean {
   const { vnode, app, spec } = schedule;
@@ -95,6 +101,32 @@ export function madeAt(
   };
 }
 
+/** Takes over what a row of it says that came from elsewhere. Whether its owner was told later than this one was. */
+export function learn(known: Schedule, row: ScheduleRow): boolean {
+  const isNewer = row.origin !== undefined && row.origin > known.origin; // H5
+  // One that has not fired here goes on from where it stood elsewhere, so that missed ticks are seen.
+  const goesOn = isNewer || row.spec === undefined || known.declared || sameTicks(row.spec, known.spec); // H6
+  known.lastTickMs =
+    known.isNew && known.firedAtMs === undefined && goesOn
+      ? row.lastTickMs
+      : Math.max(known.lastTickMs, row.lastTickMs);
+  if (known.isNew && row.hasFired === true) known.firedAtMs ??= row.lastTickMs;
+  if (isNewer) [known.paused, known.origin] = [row.paused, row.origin];
+  if (known.lastTickMs === row.lastTickMs)
+    known.firing ??= firingId(known.app.name, known.spec, { tickMs: row.lastTickMs, byHand: false });
+  known.isNew &&= row.isNew === true;
+  return isNewer;
+}
+
+/** They are due at the same times. */
+export function sameTicks(
+  { every: a }: Pick<ScheduleSpec, "every">,
+  { every: b }: Pick<ScheduleSpec, "every">,
+): boolean {
+  if (a.type === "interval") return b.type === "interval" && a.everyMs === b.everyMs;
+  return b.type === "cron" && a.expression === b.expression && (a.timeZone ?? "") === (b.timeZone ?? "");
+}
+
 /** Of two rows of one schedule that the app declares, which came of several directories. */
 export function newestOf(known: ScheduleRow, row: ScheduleRow): ScheduleRow {
   const { paused, origin } = (row.origin ?? 0) > (known.origin ?? 0) ? row : known;
@@ -110,6 +142,38 @@ export function newestOf(known: ScheduleRow, row: ScheduleRow): ScheduleRow {
   };
 }
 
+export function viewOf(schedule: Schedule, wallMs: number): ScheduleView {
+  const { app, spec, declared, paused, lastTickMs, firedAtMs, ticks } = schedule;
+  const { every } = spec;
+  const next = paused ? undefined : ticks.next(Math.max(lastTickMs, wallMs));
+  const waits = waitsOf(schedule, wallMs);
+  return {
+    app: app.name,
+    key: spec.key,
+    name: spec.name,
+    taskType: spec.taskType,
+    spec: every.type === "cron" ? every.expression : `every ${every.everyMs} ms`,
+    paused,
+    declared,
+    ...(firedAtMs === undefined ? {} : { lastFireAtMs: firedAtMs }),
+    ...(next === undefined ? {} : { nextFireAtMs: next }),
+    ...(waits === undefined ? {} : { waits }),
+  };
+}
+
+/** Why it does not fire though its ticks pass; the words are those of a task that waits. */
+function waitsOf({ app, spec, paused, lastTickMs }: Schedule, wallMs: number): string | undefined {
+  if (paused) return undefined;
+  if (app.definition === undefined) return "APP_NOT_HERE";
+  if (!app.types.has(spec.taskType)) return "TASK_TYPE_UNKNOWN";
+  return isAhead(lastTickMs, wallMs) ? "CLOCK_BEHIND" : undefined;
+}
+
+/** By more than clocks that are looked after differ: this one or the one that told the tick is wrong. */
+export function isAhead(tickMs: number, wallMs: number): boolean {
+  return tickMs > wallMs + CLOCKS_DIFFER_MS;
+}
+
 export function nameOf(schedule: Schedule): string {
   return scheduleName({ app: schedule.app.name, key: schedule.spec.key, name: schedule.spec.name });
 }
@@ -123,6 +187,7 @@ export function rowKey(schedule: Schedule): Uint8Array {
   return keyedRow(KIND.schedule, schedule.app.name, schedule.spec.key, schedule.spec.name);
 }
 
+const CLOCKS_DIFFER_MS = 60_000;
 /** Of a firing: the schedule's name. */
 const NAME_HEADER = "taskring-schedule";
 /** Tasks of its key and type among which a firing is looked for. */

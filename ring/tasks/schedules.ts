@@ -2,10 +2,12 @@
  * Recurring tasks, owned by the partition of (app, key): one firing per tick for the whole ring.
  *
  * H1  A firing is a task whose id is a function of (schedule, tick); the tick is stored with it in the same changes (rule 19).
- * H2  The wall clock only decides when: a clock behind the last tick waits, one that jumps ahead fires once.
+ * H2  The wall clock only decides when: a clock behind the last tick waits, one that jumps ahead fires once. Which of two clocks is
+ *     wrong no node can tell: only one who resumes the schedule makes it go on from a time before its last tick.
  * H3  Firings coalesce: while one waits or runs, ticks that pass make one firing after it (`once`) or none (`skip`).
  * H4  A run by hand has the id that its asker minted: asked twice, because the answer was lost, it fires once.
  * H5  Of rows of several directories that of the owner that was told last counts, in whatever order they come.
+ * H6  Put again it goes on from its last tick. With other times it starts anew, from when it was put.
  */
 
 import type { Instant } from "../machine.ts";
@@ -20,13 +22,18 @@ import {
   firingId,
   firingRecord,
   hasFiring,
+  hasType,
+  isAhead,
+  learn,
   madeAt,
   nameOf,
   newestOf,
   rowKey,
   rowOf,
   type Schedule,
+  sameTicks,
   scheduleName,
+  viewOf,
 } from "./schedule.ts";
 import { ticksOf, tooLongOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
@@ -40,6 +47,8 @@ export class Schedules {
   readonly #byVnode: Map<Vnode, Map<string, Schedule>> = new Map();
   /** By the id of the firing that a schedule waits for (H3). */
   readonly #waiting: Map<string, Schedule> = new Map();
+  /** Those whose app or task type is not here: nothing but a change of the app makes them fire. */
+  readonly #typeless: Map<AppRun, Set<Schedule>> = new Map();
   /** Rows of declared schedules whose app is not loaded here, or not yet. */
   readonly #unclaimed: Map<Vnode, Map<string, ScheduleRow>> = new Map();
 
@@ -116,13 +125,17 @@ export class Schedules {
     if ("refusal" in ticks) return ticks.refusal;
     if (before !== undefined) this.#forget(before);
     this.#undone.redo(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
+    const goesOn = before !== undefined && sameTicks(before.spec, spec); // H6
     this.#enter(now, vnode, app, spec, {
-      origin: vnode.term.generation,
       declared: false,
       paused: before?.paused ?? false,
-      lastTickMs: undefined,
+      lastTickMs: goesOn ? before.lastTickMs : undefined,
       firing: before?.firing,
+      ...(goesOn ? { isNew: before.isNew, firedAtMs: before.firedAtMs } : {}),
+      origin: vnode.term.generation,
     });
+    const entered = this.find(vnode, { app: app.name, key: spec.key, name: spec.name });
+    if (goesOn && entered !== undefined) this.#write(entered);
     return undefined;
   }
 
@@ -136,15 +149,7 @@ export class Schedules {
     const name = scheduleName({ app: address.app.name, key: address.key, name: address.name });
     const known = this.#byVnode.get(vnode)?.get(name);
     if (known !== undefined) {
-      // One that has not fired here goes on from where it stood elsewhere, so that missed ticks are seen.
-      known.lastTickMs =
-        known.isNew && known.firedAtMs === undefined ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
-      if (known.isNew && row.hasFired === true) known.firedAtMs ??= row.lastTickMs;
-      const isNewer = row.origin !== undefined && row.origin > known.origin; // H5
-      if (isNewer) [known.paused, known.origin] = [row.paused, row.origin];
-      if (known.lastTickMs === row.lastTickMs)
-        known.firing ??= firingId(known.app.name, known.spec, { tickMs: row.lastTickMs, byHand: false });
-      known.isNew &&= row.isNew === true;
+      const isNewer = learn(known, row); // H5
       if (isNewer && !known.declared && row.spec !== undefined) {
         this.#forget(known);
         const spec = { ...row.spec, key: address.key, name: address.name };
@@ -183,14 +188,17 @@ export class Schedules {
         schedule.timer = this.#core.timers.remove(schedule.timer);
         this.#write(schedule);
         return undefined;
-      case "resume":
+      case "resume": {
+        const wallMs = this.#core.wallMs(now);
         schedule.paused = false;
         schedule.origin = schedule.vnode.term.generation;
-        if (schedule.spec.misfire === "skip")
-          schedule.lastTickMs = Math.max(schedule.lastTickMs, this.#core.wallMs(now));
+        if (isAhead(schedule.lastTickMs, wallMs))
+          schedule.lastTickMs = wallMs; // H2
+        else if (schedule.spec.misfire === "skip") schedule.lastTickMs = Math.max(schedule.lastTickMs, wallMs);
         this.#write(schedule);
         this.#arm(now, schedule);
         return undefined;
+      }
       case "run":
         return this.#fire(now, schedule, { tickMs: this.#core.wallMs(now), byHand: true, taskId });
       case "delete":
@@ -214,7 +222,14 @@ export class Schedules {
     this.#core.erase(vnode, rowKey(schedule));
   }
 
-  /** The wall clock was set, a partition may start, an app came: every schedule looks again. */
+  /** The app was deleted, came back, or has other task types: what is due of those that waited for it fires now. */
+  appChanged(now: Instant, app: AppRun): void {
+    const waiting = this.#typeless.get(app);
+    this.#typeless.delete(app);
+    for (const schedule of waiting ?? []) this.#arm(now, schedule);
+  }
+
+  /** The wall clock was set, a partition may start: every schedule looks again. */
   rearm(now: Instant, vnode?: Vnode): void {
     for (const [each, schedules] of this.#byVnode) {
       if (vnode !== undefined && each !== vnode) continue;
@@ -242,21 +257,7 @@ export class Schedules {
     for (const schedule of this.#byVnode.get(vnode)?.values() ?? []) {
       if (views.length >= limit) break;
       if (app !== undefined && schedule.app.name !== app) continue;
-      const { every } = schedule.spec;
-      const next = schedule.paused
-        ? undefined
-        : schedule.ticks.next(Math.max(schedule.lastTickMs, this.#core.wallMs(now)));
-      views.push({
-        app: schedule.app.name,
-        key: schedule.spec.key,
-        name: schedule.spec.name,
-        taskType: schedule.spec.taskType,
-        spec: every.type === "cron" ? every.expression : `every ${every.everyMs} ms`,
-        paused: schedule.paused,
-        declared: schedule.declared,
-        ...(schedule.firedAtMs === undefined ? {} : { lastFireAtMs: schedule.firedAtMs }),
-        ...(next === undefined ? {} : { nextFireAtMs: next }),
-      });
+      views.push(viewOf(schedule, this.#core.wallMs(now)));
     }
     return views;
   }
@@ -312,6 +313,12 @@ export class Schedules {
   #arm(now: Instant, schedule: Schedule): void {
     schedule.timer = this.#core.timers.remove(schedule.timer);
     if (schedule.paused || !schedule.vnode.mayStart) return;
+    if (!hasType(schedule)) {
+      const waiting = this.#typeless.get(schedule.app);
+      if (waiting === undefined) this.#typeless.set(schedule.app, new Set([schedule]));
+      else waiting.add(schedule);
+      return;
+    }
     const next = schedule.ticks.next(schedule.lastTickMs);
     if (next === undefined) return;
     // A far tick is looked at again daily; so no timer depends on a wall clock of long ago.
@@ -322,7 +329,7 @@ export class Schedules {
   #due(now: Instant, schedule: Schedule): void {
     const wallMs = this.#core.wallMs(now);
     const dueMs = schedule.ticks.next(schedule.lastTickMs);
-    if (dueMs === undefined || dueMs > wallMs) {
+    if (dueMs === undefined || dueMs > wallMs || !hasType(schedule)) {
       this.#arm(now, schedule);
       return;
     } // H2
@@ -351,8 +358,7 @@ export class Schedules {
     tick: { readonly tickMs: number; readonly byHand: boolean; readonly taskId?: string | undefined },
   ): string | undefined {
     const { app, spec, vnode } = schedule;
-    if (app.definition === undefined || !app.types.has(spec.taskType))
-      return `app ${app.name} has no task type ${spec.taskType} here`;
+    if (!hasType(schedule)) return `app ${app.name} has no task type ${spec.taskType} here`;
     const id = tick.taskId ?? firingId(app.name, spec, tick); // H4
     if (!this.#admission.knows(vnode, id)) {
       const record = firingRecord(app.name, spec, { id, tickMs: tick.tickMs });
@@ -375,6 +381,8 @@ export class Schedules {
   #forget(schedule: Schedule): void {
     this.#core.timers.remove(schedule.timer);
     if (schedule.firing !== undefined) this.#waiting.delete(schedule.firing);
+    const waiting = this.#typeless.get(schedule.app);
+    if (waiting?.delete(schedule) === true && waiting.size === 0) this.#typeless.delete(schedule.app);
     if (this.#byVnode.get(schedule.vnode)?.delete(nameOf(schedule)) === true) schedule.app.schedules--;
   }
 

@@ -216,6 +216,7 @@ export class Serving {
     this.#parts.core.resolve(app);
     app.rateTimer = this.#parts.core.timers.remove(app.rateTimer); // of the rate that was
     this.#parts.lanes.appChanged(now, waiting);
+    this.#parts.schedules.appChanged(now, app);
     this.#parts.ring.enlist(app);
   }
 

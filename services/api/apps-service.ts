@@ -3,7 +3,7 @@
 import type { HotKeysReply, HotKeysRequest } from "../../proto/key-messages.ts";
 import type * as messages from "../../proto/messages.ts";
 import { RingError } from "../../ring/errors.ts";
-import { parseAppName } from "../../ring/ids.ts";
+import { type AppName, parseAppName } from "../../ring/ids.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import type { AppView } from "../../ring/node/requests.ts";
 import type { AppLimits } from "../../ring/tasks/definition.ts";
@@ -37,15 +37,17 @@ export function appsHandlers({ node, hotKeys }: { node: RingNode; hotKeys: AskHo
       return {};
     };
 
-  async function list(limit: number, deadlineMs: number): Promise<messages.ListAppsReply> {
-    const { answers, unreachable } = await gather(node, () => ({ type: "list-apps", limit }), "apps", { deadlineMs });
+  async function list(asked: { limit: number; app?: AppName }, deadlineMs: number): Promise<messages.ListAppsReply> {
+    const { answers, unreachable } = await gather(node, () => ({ type: "list-apps", ...asked }), "apps", {
+      deadlineMs,
+    });
     const sums = new Map<string, messages.App>();
     for (const { answer } of answers)
       for (const view of answer.apps) sums.set(view.app, added(sums.get(view.app), view));
     const apps = [...sums.values()].sort(
       (left, right) => right.queued + right.running - left.queued - left.running || (left.app < right.app ? -1 : 1),
     );
-    return { apps: apps.slice(0, limit), unreachable: unreachable.map(({ name }) => name) };
+    return { apps: apps.slice(0, asked.limit), unreachable: unreachable.map(({ name }) => name) };
   }
 
   return {
@@ -57,10 +59,10 @@ export function appsHandlers({ node, hotKeys }: { node: RingNode; hotKeys: AskHo
       PauseKey: changeKey("pause"),
       ResumeKey: changeKey("resume"),
       List: (request: { readonly limit: number }, { deadlineMs }) =>
-        list(limitOf(request.limit, { fallback: 1_000, most: APPS_MOST }), deadlineMs),
+        list({ limit: limitOf(request.limit, { fallback: 1_000, most: APPS_MOST }) }, deadlineMs),
       Describe: async (request: { readonly app: string }, { deadlineMs }) => {
         const app = parseAppName(request.app);
-        const { apps, unreachable } = await list(APPS_MOST, deadlineMs);
+        const { apps, unreachable } = await list({ limit: APPS_MOST, app }, deadlineMs);
         const found = apps.find((view) => view.app === app);
         if (found !== undefined) return { ...found, unreachable };
         if (unreachable.length > 0)
@@ -68,7 +70,7 @@ export function appsHandlers({ node, hotKeys }: { node: RingNode; hotKeys: AskHo
             "NO_OWNER",
             `no answer from ${unreachable.join(", ")}, and the others know no app ${app}`,
           );
-        throw new RingError("APP_UNKNOWN", `no app ${app} is loaded, created or has tasks`);
+        throw new RingError("APP_UNKNOWN", `no app or template that is loaded matches ${app}, and it has no tasks`);
       },
       HotKeys: async ({ app, forMs, limit }: HotKeysRequest, { onGone }) => {
         if (hotKeys === undefined) throw new RingError("UNIMPLEMENTED", "this node does not count keys");

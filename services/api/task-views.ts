@@ -1,7 +1,7 @@
 /** Tasks, schedules and keys as the `.proto` messages show them. */
 
-import type * as messages from "../../proto/messages.ts";
-import { type KeyReply, type Schedule, TASK_STATES, type Task, type TaskStateName } from "../../proto/messages.ts";
+import { type KeyReply, TASK_STATES, type Task, type TaskStateName } from "../../proto/messages.ts";
+import type * as schedules from "../../proto/schedule-messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import type { ScheduleSpec } from "../../ring/tasks/definition.ts";
 import type { KeyView, ScheduleView } from "../../ring/tasks/engine-contract.ts";
@@ -56,7 +56,7 @@ export function keyMessage(key: KeyView, owner: string): KeyReply {
   };
 }
 
-export function scheduleMessage(schedule: ScheduleView): Schedule {
+export function scheduleMessage(schedule: ScheduleView): schedules.Schedule {
   return {
     app: schedule.app,
     key: schedule.key,
@@ -67,10 +67,11 @@ export function scheduleMessage(schedule: ScheduleView): Schedule {
     declared: schedule.declared,
     ...(schedule.lastFireAtMs === undefined ? {} : { lastFireAtMs: Math.round(schedule.lastFireAtMs) }),
     ...(schedule.nextFireAtMs === undefined ? {} : { nextFireAtMs: Math.round(schedule.nextFireAtMs) }),
+    waits: schedule.waits ?? "",
   };
 }
 
-export function scheduleSpecOf(spec: messages.ScheduleSpec | null): ScheduleSpec {
+export function scheduleSpecOf(spec: schedules.ScheduleSpec | null): ScheduleSpec {
   if (spec === null) throw new RingError("INVALID_ARGUMENT", "spec is missing");
   if (spec.name === "" || spec.name.length > 128)
     throw new RingError("INVALID_ARGUMENT", "spec.name must have 1 to 128 characters");
@@ -88,7 +89,7 @@ export function scheduleSpecOf(spec: messages.ScheduleSpec | null): ScheduleSpec
   };
 }
 
-function everyOf(spec: messages.ScheduleSpec): ScheduleSpec["every"] {
+function everyOf(spec: schedules.ScheduleSpec): ScheduleSpec["every"] {
   if (spec.cron !== undefined && spec.cron !== "") {
     return { type: "cron", expression: spec.cron, ...(spec.timeZone === "" ? {} : { timeZone: spec.timeZone }) };
   }

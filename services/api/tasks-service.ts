@@ -1,6 +1,7 @@
 /** `taskring.v1.Tasks`, all but the stream: each call is a question to the key's or the task's owner. */
 
 import type * as messages from "../../proto/messages.ts";
+import type * as schedules from "../../proto/schedule-messages.ts";
 import type { ReadAsideRequest } from "../../proto/state-messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import { type NodeName, type Partition, parseAppName } from "../../ring/ids.ts";
@@ -144,7 +145,7 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
       ListDead: (request: messages.ListDeadRequest, { deadlineMs }) => listDead(request, deadlineMs),
       RetryDead: (request: messages.TaskIdsRequest, { deadlineMs }) => byPartition(request, "retry-dead", deadlineMs),
       DropDead: (request: messages.TaskIdsRequest, { deadlineMs }) => byPartition(request, "drop-dead", deadlineMs),
-      PutSchedule: async (request: messages.PutScheduleRequest, { deadlineMs }) => {
+      PutSchedule: async (request: schedules.PutScheduleRequest, { deadlineMs }) => {
         const spec = scheduleSpecOf(request.spec);
         const { app, partition } = placeOfKey(node, { app: request.app, key: spec.key });
         await askTask(node, { partition, request: { type: "put-schedule", app, spec } }, "ok", { deadlineMs });
@@ -162,7 +163,7 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
           unreachable: unreachable.map(({ name }) => name),
         };
       },
-      ControlSchedule: async (request: messages.ControlScheduleRequest, { deadlineMs }) => {
+      ControlSchedule: async (request: schedules.ControlScheduleRequest, { deadlineMs }) => {
         const { app, key, partition } = placeOfKey(node, request);
         const action = scheduleAction(request.action);
         const { name, taskId = "" } = request;

@@ -57,12 +57,15 @@ export function ringErrorOf(error: ServiceError): RingError {
   }
   // The transport's own words tell of its filters and picks.
   const text = error.code === status.DEADLINE_EXCEEDED ? "no answer in time" : error.details || error.message;
-  return new RingError(codeOf(error.code), text, { cause: error });
+  return new RingError(isUnreached(error) ? "NO_OWNER" : codeOf(error.code), text, { cause: error });
 }
 
 /** The node was not reached, or went away: nothing is known of what it did. */
 export function isUnreached(error: ServiceError): boolean {
-  return error.code === status.UNAVAILABLE && (error.metadata?.get(DETAILS_KEY) ?? []).length === 0;
+  if ((error.metadata?.get(DETAILS_KEY) ?? []).length > 0) return false;
+  // Every call gets a status of its node: one that ended without was cut off.
+  const isCut = error.code === status.INTERNAL && error.details.endsWith("(Call ended without gRPC status)");
+  return isCut || error.code === status.UNAVAILABLE;
 }
 
 function codeOf(code: status): ConstructorParameters<typeof RingError>[0] {

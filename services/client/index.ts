@@ -2,6 +2,7 @@
 
 export type * from "../../proto/key-messages.ts";
 export type * from "../../proto/messages.ts";
+export type * from "../../proto/schedule-messages.ts";
 export { RingError } from "../../ring/errors.ts";
 export type { SubmitOutcome, TaskState } from "../../ring/tasks/task.ts";
 export type { CallOptions } from "./caller.ts";

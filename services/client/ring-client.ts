@@ -16,10 +16,11 @@ import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
 import { type Entry, type OutcomeTarget, type TaskOutcome, withTaskId } from "./entry.ts";
 import { Links } from "./links.ts";
 import type { NodeStream } from "./node-stream.ts";
-import { PASSING } from "./passing.ts";
+import { pauseMsAfter, type Tries } from "./passing.ts";
 import { PipeCalls } from "./pipe-calls.ts";
 import { openRemoteRun, type RemoteRun, type RemoteRunOptions } from "./pipe-run.ts";
 import { RingMap } from "./ring-map.ts";
+import { RingRefresh } from "./ring-refresh.ts";
 import { type SinkOptions, SubmitSink } from "./submit-sink.ts";
 import { type SubmitTask, taskIdOf } from "./submit-task.ts";
 import { Submitter } from "./submitter.ts";
@@ -69,9 +70,7 @@ export class RingClient implements AsyncDisposable {
   readonly #runs = new Set<RemoteRun>();
   readonly #caller: Caller;
   readonly #submitter: Submitter;
-  #refreshing: Promise<void> | undefined;
-  /** When it was last asked how the ring is. */
-  #askedAt = Number.NEGATIVE_INFINITY;
+  readonly #refresh = new RingRefresh({ ask: () => this.#learn(), epoch: () => this.#map.epoch });
   #closed = false;
 
   constructor(options: ConnectOptions) {
@@ -86,18 +85,18 @@ export class RingClient implements AsyncDisposable {
       credentials: credentialsOf(options.tls),
       metadata,
       clientId: options.clientId ?? "taskring-client",
-      callbacks: () => ({ ...this.#submitter.streamCallbacks(), onRing: (epoch) => this.#heard(epoch) }),
+      callbacks: () => ({ ...this.#submitter.streamCallbacks(), onRing: (epoch) => this.#refresh.heard(epoch) }),
       onStreamDown: (entries, fatal) => this.#submitter.streamDown(entries, fatal),
     });
     this.#caller = new Caller({
       addresses: () => this.#addresses(),
       channel: (address) => this.#links.channel(address),
       metadata,
-      missed: () => void this.#refresh(), // it is down or elsewhere: who only asks hears of that by no frame
+      missed: () => void this.#refresh.wanted(), // it is down or elsewhere: who only asks hears of that by no frame
     });
     this.#submitter = new Submitter({
       streamFor: (hash) => this.#streamFor(hash),
-      refresh: () => this.#refresh(),
+      refresh: () => this.#refresh.wanted(),
       tasksMost: options.pendingTasks ?? PENDING_TASKS,
       bytesMost: options.pendingBytes ?? PENDING_BYTES,
     });
@@ -105,7 +104,7 @@ export class RingClient implements AsyncDisposable {
     this.pipes = new PipeCalls(this.#caller);
     this.apps = new AppCalls(this.#caller);
     this.tasks = new TaskCalls(this.#caller);
-    void this.#refresh();
+    void this.#refresh.wanted();
   }
 
   /** Resolves once the ring is known. Throws `NO_OWNER` or `DEADLINE`. */
@@ -197,22 +196,40 @@ export class RingClient implements AsyncDisposable {
     if (!(timeoutMs <= WAIT_MOST_MS))
       throw new RingError("INVALID_ARGUMENT", `timeoutMs must be at most ${WAIT_MOST_MS}`);
     const end = performance.now() + timeoutMs;
-    for (;;) {
+    for (let tries = 0; ; tries++) {
       try {
         return await this.#waitOnce(taskId, { end, timeoutMs, signal });
       } catch (error) {
-        if (!(error instanceof RingError) || !PASSING.has(error.code)) throw error;
-        const pauseMs = Math.min(error.retryAfterMs ?? PAUSE_MS, PAUSE_MOST_MS);
-        if (performance.now() + pauseMs >= end) throw error;
-        void this.#refresh();
-        await this.#caller.pause(pauseMs, signal);
+        await this.#pauseAfter(error, { tries, end, signal });
       }
     }
   }
 
-  /** The present state, then each later one, until the task ends. */
-  watch(taskId: string, options?: CallOptions): AsyncIterable<messages.Task> {
-    return this.#caller.stream(TASKS, "Watch", { taskId }, options);
+  /**
+   * The present state, then each later one, until the task ends or the signal aborts. While nobody can be asked it goes on asking, as
+   * `wait` does; only after `deadlineMs` without an answer that is thrown. What the task went through meanwhile is not told.
+   */
+  async *watch(taskId: string, options: CallOptions = {}): AsyncIterable<messages.Task> {
+    const { deadlineMs = WAIT_MS, signal } = options;
+    let end = performance.now() + deadlineMs;
+    let shown: messages.Task | undefined;
+    for (let tries = 0; ; tries++) {
+      let answered = false;
+      try {
+        const asked = { ...options, deadlineMs: Math.max(1, end - performance.now()) };
+        for await (const task of this.#caller.stream<messages.Task>(TASKS, "Watch", { taskId }, asked)) {
+          answered = true;
+          if (shown !== undefined && isAsBefore(shown, task)) continue; // a node begins with the present state
+          shown = task;
+          tries = 0;
+          yield task;
+        }
+        return;
+      } catch (error) {
+        if (answered) end = performance.now() + deadlineMs;
+        await this.#pauseAfter(error, { tries, end, signal });
+      }
+    }
   }
 
   cancel(taskId: string, options?: CallOptions): Promise<messages.Task> {
@@ -281,6 +298,13 @@ export class RingClient implements AsyncDisposable {
     });
   }
 
+  /** Before another try; throws as `pauseMsAfter`. */
+  async #pauseAfter(error: unknown, at: Tries & { readonly signal: AbortSignal | undefined }): Promise<void> {
+    const pauseMs = pauseMsAfter(error, at);
+    void this.#refresh.wanted();
+    await this.#caller.pause(pauseMs, at.signal);
+  }
+
   /** The owner if it can be reached, else anybody: nodes forward. */
   #streamFor(hash: number): NodeStream | undefined {
     const owner = this.#onlySeeds ? undefined : this.#map.addressOf(hash);
@@ -308,31 +332,22 @@ export class RingClient implements AsyncDisposable {
 
   #addresses(): readonly string[] {
     if (this.#onlySeeds) return this.#seeds;
-    if (performance.now() - this.#askedAt > STALE_MS) void this.#refresh();
+    this.#refresh.refreshIfStale();
     return [...new Set([...this.#map.addresses, ...this.#seeds])];
   }
 
-  #heard(epoch: number): void {
-    if (epoch > this.#map.epoch) void this.#refresh();
+  async #learn(): Promise<void> {
+    try {
+      this.#map.learn(await this.cluster.ring({ deadlineMs: REFRESH_MS }));
+    } catch {
+      return; // What is known stays; the next refusal or frame asks again.
+    }
+    this.#links.prune(new Set(this.#addresses()));
   }
+}
 
-  #refresh(): Promise<void> {
-    if (this.#refreshing !== undefined) return this.#refreshing;
-    this.#askedAt = performance.now();
-    this.#refreshing = this.cluster
-      .ring({ deadlineMs: REFRESH_MS })
-      .then(
-        (ring) => {
-          this.#map.learn(ring);
-          this.#links.prune(new Set(this.#addresses()));
-        },
-        () => undefined, // What is known stays; the next refusal or frame asks again.
-      )
-      .finally(() => {
-        this.#refreshing = undefined;
-      });
-    return this.#refreshing;
-  }
+function isAsBefore(shown: messages.Task, { state, attempts, waits }: messages.Task): boolean {
+  return shown.state === state && shown.attempts === attempts && shown.waits === waits;
 }
 
 /** Its neighbours were accepted perhaps, so their outcomes are told all the same. */
@@ -360,8 +375,4 @@ const WAIT_MS = 30_000;
 const WAIT_MOST_MS = 600_000;
 /** The node answers by itself at the timeout; this is for what lies between. */
 const ANSWER_MS = 5_000;
-const PAUSE_MS = 100;
-const PAUSE_MOST_MS = 1_000;
 const REFRESH_MS = 1_000;
-/** Nodes may move, one after the other, behind the back of who only ever asks one of them. */
-const STALE_MS = 60_000;

@@ -23,7 +23,7 @@ import { TaskEncoder } from "./submit-task.ts";
 export interface SubmitterOptions {
   /** The stream to the owner of the hash, or to any node that may forward; undefined: no node can be reached now. */
   readonly streamFor: (hash: number) => NodeStream | undefined;
-  /** Learns the ring again; never rejects. */
+  /** Learns the ring again, if it is not too early for that; never rejects. */
   readonly refresh: () => Promise<void>;
   readonly tasksMost: number;
   readonly bytesMost: number;
@@ -273,7 +273,7 @@ export class Submitter {
     if (this.#closed) return;
     const now = performance.now();
     for (const [bucket, due] of [...this.#retries]) {
-      if (due > now + 1) continue;
+      if (due > now + TOGETHER_MS) continue;
       this.#retries.delete(bucket);
       this.#release(bucket);
     }
@@ -389,4 +389,6 @@ const BUCKETS = 65_536;
 const RETRIED: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_OWNER", "NO_OWNER", "NO_LEASE", "DRAINING"]);
 const FIRST_RETRY_MS = 10;
 const LAST_RETRY_MS = 1_000;
+/** Buckets whose time comes within this go with those whose time has come: each look at them costs as much as there are. */
+const TOGETHER_MS = 5;
 const SWEEP_MS = 250;

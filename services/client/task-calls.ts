@@ -1,6 +1,7 @@
 /** Following and repairing tasks: `Tasks` without the submits. */
 
 import type * as messages from "../../proto/messages.ts";
+import type * as schedules from "../../proto/schedule-messages.ts";
 import type { AsideValue, ReadAsideReply, ReadAsideRequest } from "../../proto/state-messages.ts";
 import type { TaskState } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
@@ -48,19 +49,19 @@ export class TaskCalls {
     return (await this.#caller.unary<{ readonly count: number }>(TASKS, "DropDead", { taskIds }, options)).count;
   }
 
-  async putSchedule(app: string, spec: Partial<messages.ScheduleSpec>, options?: CallOptions): Promise<void> {
+  async putSchedule(app: string, spec: Partial<schedules.ScheduleSpec>, options?: CallOptions): Promise<void> {
     await this.#caller.unary(TASKS, "PutSchedule", { app, spec }, options);
   }
 
   listSchedules(
     query: { readonly app?: string; readonly limit?: number } = {},
     options?: CallOptions,
-  ): Promise<messages.ListSchedulesReply> {
+  ): Promise<schedules.ListSchedulesReply> {
     return this.#caller.unary(TASKS, "ListSchedules", query, options);
   }
 
   /** `run` fires once, however often the call has to be repeated: its task's id is minted here, unless `request` has one. */
-  async controlSchedule(request: messages.ControlScheduleRequest, options?: CallOptions): Promise<void> {
+  async controlSchedule(request: schedules.ControlScheduleRequest, options?: CallOptions): Promise<void> {
     const { app, key, taskId } = request;
     const minted =
       request.action === "run" && taskId === undefined

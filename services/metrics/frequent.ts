@@ -4,6 +4,7 @@
  *
  * Q1  Of `seen` items each count is too low by at most `seen / width`, and nothing with more than that is missing.
  * Q2  At most about `width` times the logarithm of `seen / width` items are kept; in a stream of items that come once, `width`.
+ * Q3  Whatever has more than its share of all weight, one in `width`, is not let go; there are `width` of these at most.
  */
 
 export interface Frequent<Item> {
@@ -22,6 +23,7 @@ export class FrequentItems<Item> {
   readonly #width: number;
   readonly #entries = new Map<string, Entry<Item>>();
   #seen = 0;
+  #weight = 0;
 
   constructor(width: number) {
     this.#width = width;
@@ -46,16 +48,21 @@ export class FrequentItems<Item> {
       entry.count++;
       entry.weight += weight;
     }
+    this.#weight += weight;
     this.#seen++;
     if (this.#seen % this.#width === 0) this.#prune(this.#seen / this.#width);
   }
 
-  /** Most often first. */
+  /** The `limit` that came most often and the `limit` that weigh most; most often first. */
   top(limit: number): readonly Frequent<Item>[] {
-    return [...this.#entries.values()].sort((left, right) => right.count - left.count).slice(0, limit);
+    const entries = [...this.#entries.values()].sort((left, right) => right.count - left.count);
+    const heaviest = new Set([...entries].sort((left, right) => right.weight - left.weight).slice(0, limit));
+    return entries.filter((entry, at) => at < limit || heaviest.has(entry));
   }
 
   #prune(rounds: number): void {
-    for (const [name, { count, missed }] of this.#entries) if (count + missed <= rounds) this.#entries.delete(name);
+    const share = this.#weight / this.#width; // Q3
+    for (const [name, { count, missed, weight }] of this.#entries)
+      if (count + missed <= rounds && weight <= share) this.#entries.delete(name);
   }
 }

@@ -268,7 +268,7 @@ export class TestWorld implements Surroundings {
           const result = resultOf(answer);
           if (result !== undefined) return done(result);
           const error = new RingError(refusal?.code ?? "INTERNAL", refusal?.detail ?? `${what} has another answer`);
-          if (!PASSING.has(error.code) && error.code !== "DEADLINE") return failed(error); // of the try
+          if (!PASSING.has(error.code)) return failed(error);
           last = error;
           agenda.at(Math.min(end, agenda.now + (refusal?.retryAfterMs ?? AGAIN_MS)), again);
         });

@@ -239,7 +239,7 @@ function brokenIn({ rules }: Verdict): Verdict["rules"] {
   return rules.filter(({ counts, violations }) => counts && violations > 0);
 }
 
-const START_MS = 30_000;
+const START_MS = 60_000;
 const REST_MS = 45_000;
 const SUBMIT_MS = 30_000;
 const KEYS_TRIED = 1_000;

@@ -42,6 +42,23 @@ describe.skipIf(!redisThere())("the store on Redis", () => {
     await expect(openRedisStore({ address: other.url })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 
+  test("a Redis that wants a password since a moment ago breaks the store with its answer and the setting to give", async () => {
+    await using other = await RedisServer.open();
+    await using store = await openRedisStore({ address: other.url });
+    const term = await store.open(P, FIRST);
+    await other.ask("config", "set", "requirepass", "secret");
+    await using known = await openRedisStore({ address: other.url.replace("//", "//:secret@") });
+    await known.link.call("client", ["kill", "type", "normal", "skipme", "yes"]);
+    const write = store.commit([{ partition: P, term, changes: [put("a", 1)] }]);
+    const setting = "give its password in --store: redis://USER:PASSWORD@HOST";
+    await expect(write).rejects.toMatchObject({ code: "STORE_BROKEN", message: expect.stringContaining(setting) });
+    const asked = (address: string) => openRedisStore({ address, connectDeadlineMs: 500 });
+    await expect(asked(other.url)).rejects.toThrow(`NOAUTH Authentication required. (${setting})`);
+    await expect(asked(other.url.replace("//", "//:wrong@"))).rejects.toThrow(
+      /WRONGPASS .* \(give its password in --store/,
+    );
+  });
+
   test("scripts that Redis forgot are loaded again within the call", async () => {
     await using store = await openRedisStore({ address: address() });
     const term = await store.open(P, FIRST);

@@ -4,7 +4,9 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { run } from "../../cli/run.ts";
+import type { NodeName } from "../../ring/ids.ts";
 import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
+import { hotKeysOf } from "../../services/host/hot-keys.ts";
 import { documentOf } from "./api/fake-node.ts";
 import { closeAll, cluster } from "./client/scripted-cluster.ts";
 
@@ -98,6 +100,38 @@ test("an app whose members did not all answer is not described as if they had", 
   };
   const exit = await run(["app", "describe", "acme", "--address", n1!.api.address]);
   expect({ exit, stdout }).toMatchObject({ exit: 8 });
+});
+
+test("keys are counted without a node that is frozen, soon after the rest, and it is named", async () => {
+  const frozen = createServer(() => undefined).listen(0, "127.0.0.1");
+  await once(frozen, "listening");
+  const hotKeys = async () => ({ node: "n1", forMs: 100, attempts: 0, keys: [] });
+  const [n1] = await cluster(["n1", "n2"], {}, { hotKeys });
+  const address = { host: "127.0.0.1", port: (frozen.address() as AddressInfo).port };
+  n1!.node.addresses.set("n2" as NodeName, { grpc: `${address.host}:${address.port}`, http: "" });
+  n1!.node.members = () => [{ name: "n2", address, state: "suspect", incarnation: 1, tags: new Map() }] as never;
+  try {
+    const begun = performance.now();
+    const exit = await run(["key", "hot", "--for", "100ms", "--timeout", "1m", "--address", n1!.api.address]);
+    expect({ exit, stderr }).toEqual({ exit: 8, stderr: expect.stringMatching(/^n2 is missing: /m) });
+    expect(performance.now() - begun).toBeLessThan(20_000);
+  } finally {
+    frozen.close();
+  }
+});
+
+test("a node whose keys too many others count says what to do about that, not about apps", async () => {
+  const hotKeys = hotKeysOf({ name: "n1" as NodeName, onTaskEvents: () => () => undefined });
+  const gone: (() => void)[] = [];
+  const others = [1, 2, 3, 4].map(() =>
+    hotKeys({ app: undefined, forMs: 60_000, limit: 1 }, (tell) => void gone.push(tell)),
+  );
+  const [n1] = await cluster(["n1"], {}, { hotKeys });
+  expect(await run(["key", "hot", "--for", "700ms", "--address", n1!.api.address])).toBe(1);
+  expect(stderr).toMatch(/4 others have keys counted on n1 now \(RATE_LIMITED\)\n.* retry after 700 ms/);
+  expect(stderr).not.toContain("app");
+  for (const tell of gone) tell();
+  await Promise.all(others);
 });
 
 test("dead letters that are cut at the limit are said to be cut", async () => {

@@ -1,7 +1,7 @@
 /** `ringctl store …` on both engines: an archive that comes back whole, and one that is damaged and does not. */
 
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -30,7 +30,13 @@ test("P1: an archive of a node's own store is restored whole, into its directory
     await directory.release();
 
     expect(await ringctl("store", "check", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
-    expect(await ringctl("store", "backup", "--data", data, "--to", archive)).toMatchObject({ code: 0 });
+    const earlier = await stat(archive);
+    expect(await ringctl("store", "backup", "--data", data, "--to", archive)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/archive exists and would be replaced; nothing was changed.*\n.*--yes/),
+    });
+    expect((await stat(archive)).ino).toBe(earlier.ino);
+    expect(await ringctl("store", "backup", "--data", data, "--to", archive, "--yes")).toMatchObject({ code: 0 });
     expect(await ringctl("store", "restore", "--data", data, "--from", archive)).toMatchObject({ code: 2 });
     expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 0 });
     expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
@@ -50,6 +56,15 @@ test("P1: an archive of a node's own store is restored whole, into its directory
     await writeFile(archive, bytes.subarray(0, bytes.length >> 1));
     expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 1 });
     expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ items: [ALL] });
+
+    await writeFile(archive, "something else");
+    for (const from of [archive, folder])
+      expect(await ringctl("store", "restore", "--data", data, "--from", from, "--yes")).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(
+          /is no archive of a store .*\n {2}nothing was changed; --from names a whole archive/,
+        ),
+      });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -125,11 +140,17 @@ async function fill(store: TaskStore): Promise<void> {
   }
 }
 
-function ringctl(...args: readonly string[]): Promise<{ readonly code: number; readonly items: readonly object[] }> {
+interface Ran {
+  readonly code: number;
+  readonly items: readonly object[];
+  readonly stderr: string;
+}
+
+function ringctl(...args: readonly string[]): Promise<Ran> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [builtFile("cli/ringctl.ts"), ...args], (error, stdout) => {
+    execFile(process.execPath, [builtFile("cli/ringctl.ts"), ...args], (error, stdout, stderr) => {
       const items = stdout.startsWith("{") ? (JSON.parse(stdout) as { readonly items: readonly object[] }).items : [];
-      resolve({ code: typeof error?.code === "number" ? error.code : 0, items });
+      resolve({ code: typeof error?.code === "number" ? error.code : 0, items, stderr });
     });
   });
 }

@@ -35,3 +35,14 @@ test("no count is too low by more than its share of all, nothing frequent is mis
     { numRuns: 200 },
   );
 });
+
+test("what comes seldom and weighs much is kept, and is among the first", () => {
+  const found = new FrequentItems<string>(10);
+  found.add("long", 500, () => "long");
+  for (let item = 0; item < 1_000; item++) found.add(String(item), 1, () => String(item));
+  for (let turn = 0; turn < 30; turn++) found.add("often", 1, () => "often");
+  expect(found.top(1)).toMatchObject([
+    { item: "often", count: 30 },
+    { item: "long", count: 1, weight: 500 },
+  ]);
+});

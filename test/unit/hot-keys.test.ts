@@ -29,7 +29,7 @@ function ended(app: string, key: string, runMs: number, outcome: "done" | "cance
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-test("the keys with the most attempts come first, with the time that these ran", async () => {
+test("the keys with the most attempts and those that ran longest are told, with the time that these ran", async () => {
   const ask = hotKeysOf(node);
   const all = ask({ app: undefined, forMs: 1_000, limit: 2 }, () => {});
   const one = ask({ app: "shop", forMs: 1_000, limit: 2 }, () => {});
@@ -45,6 +45,7 @@ test("the keys with the most attempts come first, with the time that these ran",
     keys: [
       { app: "mail", key: "bob", attempts: 9, busyMs: 9 },
       { app: "shop", key: "alice", attempts: 5, busyMs: 100 },
+      { app: "shop", key: "carol", attempts: 1, busyMs: 500 },
     ],
   });
   expect((await one).keys.map(({ key }) => key)).toEqual(["alice", "carol"]);

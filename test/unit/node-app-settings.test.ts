@@ -3,10 +3,14 @@
 import { expect, test } from "vitest";
 import { hashKey, partitionOfHash } from "../../ring/hash.ts";
 import type { AppName } from "../../ring/ids.ts";
+import { AppSettings, type AppSettingsParts } from "../../ring/node/app-settings.ts";
+import type { Here } from "../../ring/node/here.ts";
 import { type AppAction, Overrides } from "../../ring/node/overrides.ts";
 import type { AppView, NodeAnswer } from "../../ring/node/requests.ts";
 import type { AppDefinition } from "../../ring/tasks/definition.ts";
+import { defineApp, task } from "../../services/app.ts";
 import { Catalogue } from "../../services/apps/catalogue.ts";
+
 import { Scene } from "../simulation/scene.ts";
 
 function isPaused(scene: Scene, number: number): boolean | undefined {
@@ -110,6 +114,19 @@ test("an app that nobody has loaded or changed cannot be deleted: its name is a 
   // One that was created, and whose code is no longer loaded, can.
   overrides.learn({ app: "gone" as never, version: 1, existence: "created", paused: false, limits: {} });
   expect(overrides.next("gone" as never, "delete", nothing)).toMatchObject({ existence: "deleted" });
+});
+
+test("an app that only a template matches is described as it would be when asked for, and one that nothing matches is not", () => {
+  const apps = new Catalogue([
+    defineApp({ match: "shop-*" }, { tasks: { sell: task(async () => {}) }, limits: { running: 7 } }),
+  ]);
+  const parts = { apps, overrides: new Overrides(), engine: { appViews: () => [] } } as unknown as AppSettingsParts;
+  const settings = new AppSettings({} as Here, parts);
+  expect(settings.views({ limit: 9, app: "shop-1" as AppName })).toMatchObject([
+    { app: "shop-1", match: "shop-*", existence: "implied", paused: false, limits: { running: 7 }, queued: 0 },
+  ]);
+  expect(settings.views({ limit: 9, app: "shop" as AppName })).toEqual([]);
+  expect(settings.views({ limit: 9 })).toEqual([]);
 });
 
 test("P5: as many apps as a node keeps settings of have them after a restart too", () => {

@@ -23,7 +23,7 @@ import {
   setAdopter,
   setPlace,
 } from "../../ring/transition.ts";
-import { hasFailover, nextVoters, setVoters, votersAreDue, voterTarget } from "../../ring/voters.ts";
+import { lackOfFailover, nextVoters, setVoters, votersAreDue, voterTarget } from "../../ring/voters.ts";
 import { commit, founded, name, newcomer, owned, ringOf, stage, statusOf, transferred, voted } from "./ring-changes.ts";
 
 describe("founding", () => {
@@ -278,15 +278,25 @@ describe("voters", () => {
     expect(voted(four, "b").voters).toEqual(["a", "c", "d"]);
     const three = markDown(ringOf("abc"), [name("b")], { keepStranded: true });
     expect(voted(three, "b").voters).toEqual(["a", "b", "c"]);
-    expect(hasFailover(three)).toBe(false);
-    expect(hasFailover(voted(four, "b"))).toBe(true);
+    expect(lackOfFailover(three)).toBe("the loss of one more voter stops ring changes");
+    expect(lackOfFailover(voted(four, "b"))).toBeUndefined();
+  });
+
+  test("a ring without failover says whether a loss would stop it or has stopped it already", () => {
+    expect(lackOfFailover(ringOf("ab"))).toBe("the loss of one voter stops ring changes");
+    const gone = "ring changes have stopped: 1 of 3 voters can be reached, and it takes 2";
+    expect(lackOfFailover(ringOf("abc"), new Set([name("a")]))).toBe(gone);
+    const down = markDown(ringOf("abc"), [name("b")], { keepStranded: true });
+    const [warning] = planOf(down, { keepStranded: true }).warnings;
+    expect(warning?.text).toBe("the loss of one more member stops the ring: 2 serve, 3 vote");
+    expect(planOf(founded()).warnings[0]?.text).toBe("the loss of one member stops the ring: 1 serve, 1 vote");
   });
 
   test("with a store that all share two members have failover, and say so in a plan; one has none", () => {
     const two = ringOf("ab");
-    expect(hasFailover(two, undefined, { sharedStore: true })).toBe(true);
-    expect(hasFailover(two, new Set([name("b")]), { sharedStore: true })).toBe(false);
-    expect(hasFailover(two)).toBe(false);
+    expect(lackOfFailover(two, undefined, { sharedStore: true })).toBeUndefined();
+    expect(lackOfFailover(two, new Set([name("b")]), { sharedStore: true })).toMatch(/^the loss of one more /);
+    expect(lackOfFailover(two)).toBeDefined();
     const joining = stage(founded(), { type: "join", member: newcomer("b") });
     expect(planOf(joining, { keepStranded: false }).warnings).toEqual([]);
     expect(planOf(founded(), { keepStranded: false }).warnings.map(({ code }) => code)).toEqual(["NO_FAILOVER"]);

@@ -1,7 +1,7 @@
 /** Who starts next: order within a lane, and fairness between lanes and apps. */
 
 import { describe, expect, test } from "vitest";
-import type { Partition } from "../../ring/ids.ts";
+import type { AppName, Partition } from "../../ring/ids.ts";
 import type { AppOverride } from "../../ring/tasks/definition.ts";
 import type { Attempt, TaskRecord } from "../../ring/tasks/task.ts";
 import { catalogue, partitionOf, RING_SIZE, taskType, World } from "../property/task-world.ts";
@@ -140,6 +140,15 @@ describe("lanes", () => {
     expect(world.request("a", "k", { type: "get", id: record.id })).toMatchObject({ status: { waits: "KEY_PAUSED" } });
     world.ask("a", "k", { type: "key", app: A, key: "k", action: "resume" });
     expect(world.started).toHaveLength(1);
+  });
+
+  test("a key of an app that is neither loaded nor has tasks is not paused: its name is a mistake", () => {
+    const world = new World({ seed: 1 });
+    for (const action of ["pause", "resume"] as const)
+      expect(world.ask("typo", "k", { type: "key", app: "typo" as AppName, key: "k", action })).toMatchObject({
+        type: "refused",
+        code: "APP_UNKNOWN",
+      });
   });
 
   test("nothing starts without the right to, nor in a held partition (E3)", () => {

@@ -129,6 +129,82 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(before + 1);
   });
 
+  test("a clock far behind the last tick is told, and who resumes the schedule makes it go on from now", () => {
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
+    const list = () => world.ask("a", "feed", { type: "list-schedules", limit: 1 });
+    const clock = (ms: number): void => {
+      world.wallMs += ms;
+      world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+      world.run(1);
+    };
+    clock(5 * 3_600_000);
+    expect(world.started).toHaveLength(1);
+    world.done(newest(world));
+    expect(list()).not.toMatchObject({ schedules: [{ waits: expect.anything() }] });
+    clock(-5 * 3_600_000);
+    expect(list()).toMatchObject({ schedules: [{ waits: "CLOCK_BEHIND" }] });
+    world.run(60_000);
+    expect(world.started).toHaveLength(1);
+    world.ask("a", "feed", { type: "schedule", app: A, key: "feed", name: "poll", action: "resume" });
+    world.crash();
+    expect(list()).not.toMatchObject({ schedules: [{ waits: expect.anything() }] });
+    world.run(1_000);
+    expect(world.started).toHaveLength(2);
+  });
+
+  test("a clock a little behind the last tick repeats none when the schedule is resumed", () => {
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
+    world.run(1_000);
+    world.done(newest(world));
+    const list = () => world.ask("a", "feed", { type: "list-schedules", limit: 1 });
+    world.wallMs -= 30_000;
+    world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+    const before = list();
+    world.ask("a", "feed", { type: "schedule", app: A, key: "feed", name: "poll", action: "resume" });
+    expect(list()).toEqual(before);
+  });
+
+  describe("put again", () => {
+    const hourly = { ...every(3_600_000), key: "feed" };
+    const put = (world: World, spec: ScheduleSpec) =>
+      expect(world.ask("a", "feed", { type: "put-schedule", app: A, spec })).toEqual({ type: "ok" });
+    const firstFiring = (): World => {
+      const world = new World({ seed: 1, limits: { endedIdsPerPartition: 1 } });
+      put(world, hourly);
+      world.run(3_600_000);
+      expect(world.started).toHaveLength(1);
+      return world;
+    };
+
+    test.each([
+      ["the same", 2, {}],
+      ["with another payload", 2, { payload: Uint8Array.of(2) }],
+      ["with other times", 1, { every: { type: "interval" as const, everyMs: 1_200_000 } }],
+    ])("%s, while a tick waits for the firing that runs: fires %i times (rule 19)", (_what, times, more) => {
+      const world = firstFiring();
+      world.run(3_600_000);
+      put(world, { ...hourly, ...more });
+      world.crash();
+      world.run(1);
+      world.done(newest(world));
+      world.run(1);
+      expect(new Set(world.started.map(({ record }) => record.id)).size).toBe(times);
+    });
+
+    test("the same, where the clock is behind: no tick comes twice", () => {
+      const world = firstFiring();
+      const list = () => world.ask("a", "feed", { type: "list-schedules", limit: 1 });
+      world.wallMs -= 3_600_000;
+      world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+      const before = list();
+      put(world, hourly);
+      expect(list()).toEqual(before);
+      world.done(newest(world));
+      world.run(3_600_000);
+      expect(new Set(world.started.map(({ record }) => record.id)).size).toBe(1);
+    });
+  });
+
   test("P4: a wall clock that is adjusted each second costs no search for the next tick of every cron", () => {
     const search = vi.spyOn(Cron.prototype, "nextRun");
     try {
@@ -149,6 +225,50 @@ describe("schedules", () => {
       search.mockRestore();
     }
   });
+
+  test.each(["app", "task type"] as const)(
+    "P4: one whose %s is gone costs nothing, and fires once it is back",
+    (gone) => {
+      const search = vi.spyOn(Cron.prototype, "previousRuns");
+      try {
+        const overrides = new Map<string, { existence?: "deleted" | "implied" }>();
+        const types = [taskType("plain", { state: "none" })];
+        const world = new World({
+          seed: 1,
+          apps: { find: (app) => catalogue({ names: ["a"], overrides, types }).find(app), active: () => [A] },
+        });
+        const minutely = { ...every(1_000), every: { type: "cron" as const, expression: "* * * * *" } };
+        world.ask("a", "feed", { type: "put-schedule", app: A, spec: minutely });
+        world.run(60_000);
+        world.done(newest(world));
+        const change = (is: "here" | "gone"): void => {
+          if (gone === "app") overrides.set("a", { existence: is === "gone" ? "deleted" : "implied" });
+          else types.splice(0, 1, taskType(is === "gone" ? "other" : "plain", { state: "none" }));
+          world.call((engine) => engine.appChanged(world.now, A));
+        };
+        change("gone");
+        const before = search.mock.calls.length;
+        for (let minute = 0; minute < 60; minute++) {
+          world.wallMs += 0.25; // adjusted, so that all schedules look again
+          world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+          world.run(60_000);
+        }
+        expect(search.mock.calls.length).toBe(before);
+        expect(world.started).toHaveLength(1);
+        world.crash();
+        world.run(60_000);
+        expect(search.mock.calls.length).toBe(before);
+        const list = () => world.ask("a", "feed", { type: "list-schedules", limit: 1 });
+        expect(list()).toMatchObject({ schedules: [{ waits: gone === "app" ? "APP_NOT_HERE" : "TASK_TYPE_UNKNOWN" }] });
+        change("here");
+        expect(list()).not.toMatchObject({ schedules: [{ waits: expect.anything() }] });
+        world.run(1);
+        expect(world.started).toHaveLength(2);
+      } finally {
+        search.mockRestore();
+      }
+    },
+  );
 
   test("cron without a time zone is in UTC, wherever its owner stands", () => {
     const zone = process.env.TZ;

@@ -131,6 +131,23 @@ describe("of a schedule what the newest owner was told counts", () => {
   });
 });
 
+test("one that was put with other times fires no tick of before that, though an older directory stood there", () => {
+  const oldest = owner(1);
+  schedule(oldest, "put");
+  const world = owner(2);
+  world.run(3 * 3_600_000);
+  world.ask("a", "k", {
+    type: "put-schedule",
+    app: A,
+    spec: { ...spec, every: { type: "interval", everyMs: 3_000_000 } },
+  });
+  absorb(world, oldest);
+  world.run(1_000);
+  expect(world.started).toHaveLength(0);
+  world.run(3_000_000);
+  expect(world.started).toHaveLength(1);
+});
+
 describe("a task that waits in an older directory and is dead in a newer one", () => {
   /** `oldest` has it queued, `newer` as a dead letter. */
   function left() {

@@ -158,7 +158,7 @@ const nodeRequest = v.variant("type", [
     app: appName,
     action: v.union([v.picklist(["create", "delete", "pause", "resume"]), v.object({ limits: partialLimits })]),
   }),
-  v.object({ type: v.literal("list-apps"), limit }),
+  v.object({ type: v.literal("list-apps"), limit, app: v.optional(appName) }),
 ]);
 
 const failure = v.object({ name: text, message: text, stack: v.optional(text) });
@@ -219,6 +219,7 @@ const taskAnswer = v.variant("type", [
         declared: v.boolean(),
         lastFireAtMs: v.optional(anyNumber),
         nextFireAtMs: v.optional(anyNumber),
+        waits: v.optional(text),
       }),
       100_000,
     ),

@@ -105,7 +105,9 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveRecord, 
       }
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") throw new RingError("NOT_FOUND", `there is no ${path}`);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") throw new RingError("NOT_FOUND", `there is no ${path}`);
+    if (code === "EISDIR") throw broken("is no archive of a store");
     throw error;
   }
   throw broken("is cut off");

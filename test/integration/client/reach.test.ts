@@ -4,6 +4,8 @@
  * Seen to fail with the first known address taken untried, and with signals looked at only when they abort.
  */
 
+import { createServer } from "node:http2";
+import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { afterEach, expect, test, vi } from "vitest";
@@ -11,7 +13,7 @@ import { serviceDefinition } from "../../../proto/load.ts";
 import { MESSAGE_BYTES_MOST } from "../../../proto/submit-stream.ts";
 import type { RingError } from "../../../ring/errors.ts";
 import { startApi } from "../../../services/api/server.ts";
-import { connect } from "../../../services/client/index.ts";
+import { connect, type RingClient } from "../../../services/client/index.ts";
 import { quiet } from "../api/fake-node.ts";
 import { blackHole } from "./black-hole.ts";
 import { apis, clients, closeAll, cluster } from "./scripted-cluster.ts";
@@ -138,6 +140,30 @@ test("events and other streams come from the next node where the first is dead",
   clients.push(ring);
   const next = ring.watch("0".repeat(32))[Symbol.asyncIterator]().next();
   expect(await next.catch((error: RingError) => error.code)).toBe("TASK_NOT_FOUND");
+});
+
+test("P5: a node that goes in the middle of an answer is one that cannot be reached: calls and streams go to the next", async () => {
+  const leaving = createServer();
+  leaving.on("stream", (stream) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    stream.close();
+  });
+  await new Promise<void>((resolve) => leaving.listen(0, "127.0.0.1", resolve));
+  const { port } = leaving.address() as AddressInfo;
+  const [one] = await cluster(["n1"]);
+  one!.node.answer = () => ({ type: "refused", code: "TASK_NOT_FOUND", detail: "no such task" });
+  for (const next of [
+    (ring: RingClient) => ring.get("0".repeat(32)),
+    (ring: RingClient) => ring.watch("0".repeat(32))[Symbol.asyncIterator]().next(),
+  ]) {
+    const ring = connect({ addresses: [`127.0.0.1:${port}`, one!.api.address], onlyAddresses: true });
+    clients.push(ring);
+    await expect(next(ring)).rejects.toMatchObject({ code: "TASK_NOT_FOUND" });
+  }
+  const alone = connect({ addresses: [`127.0.0.1:${port}`], onlyAddresses: true });
+  clients.push(alone);
+  await expect(alone.cluster.ring({ deadlineMs: 300 })).rejects.toMatchObject({ code: "NO_OWNER" });
+  leaving.close();
 });
 
 test("a signal that was aborted before ends a call at once, whether or not a node answers", async () => {

@@ -17,7 +17,7 @@ export async function closeAll(): Promise<void> {
 export async function cluster(
   names: readonly string[],
   limits: ApiOptions["limits"] = {},
-  options: Pick<ApiOptions, "identify"> = {},
+  options: Pick<ApiOptions, "hotKeys" | "identify"> = {},
 ): Promise<Scripted[]> {
   const document = documentOf(names);
   const known = new Map();

@@ -90,14 +90,14 @@ test.each([{ creditWaits: 100 }, { creditWaits: 0 }])(
     await ring.ready();
     const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
     const ended = ring.wait(taskId, { timeoutMs: 10_000 });
-    const refusals = ["NO_OWNER", "NO_LEASE", "NOT_OWNER", "DRAINING", "STATE_AWAY"] as const;
+    const refusals = ["NO_OWNER", "NO_LEASE", "NOT_OWNER", "DRAINING", "STATE_AWAY", "DEADLINE"] as const;
     for (const [count, code] of refusals.entries()) {
       await until(() => waits.length === count + 1);
       waits[count]!.answer({ type: "refused", code, detail: "not now", retryAfterMs: 20 });
     }
-    await until(() => waits.length === 6);
-    expect(waits[5]!.timeoutMs).toBeLessThanOrEqual(waits[0]!.timeoutMs - 90);
-    waits[5]!.answer(done(taskId));
+    await until(() => waits.length === 7);
+    expect(waits[6]!.timeoutMs).toBeLessThanOrEqual(waits[0]!.timeoutMs - 110);
+    waits[6]!.answer(done(taskId));
     expect(await ended).toMatchObject({ state: "DONE" });
   },
 );

@@ -90,6 +90,7 @@ const MESSAGES: readonly NodeMessage[] = [
     epoch: 7 as never,
     request: { type: "app", app: "acme" as never, action: { limits: { weight: 2 } } },
   },
+  { type: "ask", askId: 2, epoch: 7 as never, request: { type: "list-apps", limit: 10, app: "acme" as never } },
   {
     type: "ask",
     askId: 3,

@@ -134,6 +134,16 @@ describe("findings", () => {
     ).toEqual(["error NO_LEASE", "error STORE_BROKEN", "error STALLED", "warning QUARANTINED"]);
   });
 
+  test("of a broken store its own words are told; whether it is a disk or a Redis is not known", () => {
+    const broken = { rows: 0, bytes: 0, commits: 0, syncs: 0, quarantined: 0, broken: "Redis: NOAUTH" };
+    expect(findingsOf(observed({ nodes: [node("a"), node("b", { store: broken })] }))).toMatchObject([
+      {
+        detail: "writes fail: Redis: NOAUTH",
+        advice: "its log says why: mend the disk or Redis, then restart the node",
+      },
+    ]);
+  });
+
   test("a node that lost its lease is starting again by its own word, and starts no tasks all the same", () => {
     // As the last of three voters is: it knows of two dead, and that nobody will mark them down is not for it to say.
     const { leaseMs: _lease, ...without } = node("a", { state: "starting" });

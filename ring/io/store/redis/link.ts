@@ -211,7 +211,7 @@ export class RedisLink {
       isElsewhere = false;
     });
     client.on("error", (error: Error) => {
-      this.#lastError = error.message === "" ? String((error as NodeJS.ErrnoException).code) : error.message;
+      this.#lastError = error.message === "" ? String((error as NodeJS.ErrnoException).code) : advised(error.message);
       if (!isOfSelect(error) || client !== this.#client) return;
       const trouble = troubleOf(error);
       if (trouble.kind === "refused") this.#refusal = trouble;
@@ -244,7 +244,7 @@ function drop(client: Redis | Cluster): void {
 
 /** What an error means for whoever called. */
 export function troubleOf(error: unknown): RedisTrouble {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = advised(error instanceof Error ? error.message : String(error));
   // Redis 6 wraps what a script ran into: "ERR Error running script (call to f_…): @user_script:4: -OOM command not …".
   const within = /^-?ERR Error running script .*?: -([A-Z]+) /.exec(message)?.[1];
   const code = within ?? /^-?([A-Z]+)\b/.exec(message)?.[1];
@@ -252,6 +252,11 @@ export function troubleOf(error: unknown): RedisTrouble {
   if (code === "OOM") return new RedisTrouble("full", message, error);
   if (code === undefined || AGAIN.has(code)) return new RedisTrouble("again", message, error);
   return new RedisTrouble("refused", message, error);
+}
+
+/** Who set a password on a Redis in use has not set it here: nobody else can say what to change. */
+function advised(message: string): string {
+  return LOCKED.test(message) ? `${message} (give its password in --store: redis://USER:PASSWORD@HOST)` : message;
 }
 
 /** The server that answers is no longer the one that writes go to. */
@@ -274,6 +279,8 @@ export function asRingError(error: unknown): RingError {
 
 /** Of an answer to whoever comes as one too many. */
 const CROWDED = "max number of clients reached";
+/** To whoever has not logged in, or as somebody whom it does not know; a long call is not even read before that. */
+const LOCKED = /\b(NOAUTH|WRONGPASS|unauthenticated)\b/;
 /** Answers that pass: while it loads, fails over, runs a long script, or cannot write its own disk. */
 const AGAIN: ReadonlySet<string> = new Set([
   "LOADING",
