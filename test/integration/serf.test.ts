@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect, isDeepStrictEqual } from "node:util";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { SerfAgent, type SerfOptions, serfIsThere } from "../../bench/membership-serf.ts";
 import { parseNodeName } from "../../ring/ids.ts";
@@ -174,9 +175,14 @@ test("a death is a death both ways, and the name may come back", async (context)
   const { port } = b.gossip.address;
   await b[Symbol.asyncDispose]();
   await two.kill();
-  await until("both are dead for all", async () => {
-    if (a.stateOf("ours-2") !== "dead" || a.stateOf("serf-2") !== "dead") return false;
-    return (await one.statusOf("ours-2")) === "failed" && (await one.statusOf("serf-2")) === "failed";
+  const shown = async () => ({
+    ours: ["ours-2", "serf-2"].map((name) => a.stateOf(name)),
+    serf: [await one.statusOf("ours-2"), await one.statusOf("serf-2")],
+  });
+  const bothDead = { ours: ["dead", "dead"], serf: ["failed", "failed"] };
+  await until("both are dead for all", async () => isDeepStrictEqual(await shown(), bothDead), {
+    withinMs: DEATHS_MS,
+    shown: async () => ({ ...(await shown()), counters: a.swim.counters, log: one.log }),
   });
   const again = await OurNode.start("ours-2", { key: KEY, port });
   again.join(a.gossip.address);
@@ -260,12 +266,19 @@ async function allStatuses(agents: readonly SerfAgent[], name: string): Promise<
   return (await Promise.all(agents.map((agent) => agent.statusOf(name)))).join();
 }
 
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + WAIT_MS;
+async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  { withinMs = WAIT_MS, shown }: { readonly withinMs?: number; readonly shown?: () => Promise<object> } = {},
+): Promise<void> {
+  const end = performance.now() + withinMs;
   while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`${what}: not within ${WAIT_MS} ms`);
+    if (performance.now() > end)
+      throw new Error(`${what}: not within ${withinMs} ms; ${inspect(await shown?.(), { depth: 4 })}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
 const WAIT_MS = 30_000;
+/** Some 5 s where the dead machines refuse connections. By silence alone, a suspicion that nobody confirms lasts 24 s, after some probes. */
+const DEATHS_MS = 75_000;
