@@ -8,13 +8,14 @@
  */
 
 import type { Core } from "./core.ts";
-import { type EndedId, EndedWriter, readEnded } from "./ended-row.ts";
+import { type EndedId, EndedWriter } from "./ended-row.ts";
 import { Fifo } from "./fifo.ts";
 import type { Vnode } from "./model.ts";
-import { endedKey, type Position, readPosition } from "./rows.ts";
+import type { EndedRow } from "./read-row.ts";
+import { endedKey, type Position } from "./rows.ts";
 import type { IdBits } from "./task-id.ts";
 
-interface EndedRow {
+interface KeptRow {
   /** Its key is made again when it is erased: a view of it would keep the slab that it was cut from. */
   readonly position: Position;
   readonly count: number;
@@ -55,16 +56,15 @@ export class EndedIds {
   }
 
   /** A row that was on disk, or came from elsewhere. */
-  read(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
+  read(vnode: Vnode, { position, ended }: EndedRow): void {
     const { generation, opens } = vnode.term;
-    const position = readPosition(key);
     if (position.generation === generation && position.opens === opens)
       vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
     const ends = this.#of(vnode);
     if (ends.read.has(nameOf(position))) return; // it comes again
     ends.read.add(nameOf(position));
     const ids: string[] = [];
-    for (const { id, state } of readEnded(value)) {
+    for (const { id, state } of ended) {
       ends.known.set(id, state);
       ids.push(id);
     }
@@ -90,7 +90,7 @@ export class EndedIds {
     // Many at a time: neighbours share a page, and a page costs a write whether one row leaves it or all.
     if (ends.count <= most + (most >>> 4)) return;
     while (ends.count > most && ends.rows.size > 1 && vnode.phase !== "held") {
-      const oldest = ends.rows.shift() as EndedRow;
+      const oldest = ends.rows.shift() as KeptRow;
       ends.count -= oldest.count;
       for (const id of oldest.ids ?? []) ends.known.delete(id);
       if (oldest.ids !== undefined) ends.read.delete(nameOf(oldest.position));
@@ -112,7 +112,7 @@ interface VnodeEnds {
   /** That have no row yet. */
   readonly pending: EndedWriter;
   /** Oldest first. */
-  readonly rows: Fifo<EndedRow>;
+  readonly rows: Fifo<KeptRow>;
   /** Positions of those that were read. */
   readonly read: Set<string>;
   /** From rows that were read. */

@@ -53,7 +53,7 @@ export function readEnded(value: Uint8Array): readonly EndedId[] {
   const ends: EndedId[] = [];
   for (let at = HEAD_BYTES; at < value.length; at += ID_BYTES) {
     let id = "";
-    for (let byte = 0; byte < 16; byte++) id += (value[at + byte] as number).toString(16).padStart(2, "0");
+    for (let byte = 0; byte < 16; byte++) id += HEX[value[at + byte] as number];
     ends.push({ id, state: value[at + 16] === 1 ? "cancelled" : "done" });
   }
   return ends;
@@ -72,3 +72,5 @@ const ID_BYTES = 17;
 /** Room at first, and the most that is kept between commits: there is one of these for each partition. */
 const FIRST_IDS = 16;
 const KEPT_IDS = 256;
+/** A partition's window is read while its keys wait. */
+const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));

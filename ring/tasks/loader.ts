@@ -16,7 +16,6 @@ import { ArrivingRows } from "./arriving.ts";
 import type { Completion } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { DeadLetters } from "./dead.ts";
-import { readEnded } from "./ended-row.ts";
 import type { Elsewhere, Taken } from "./engine-contract.ts";
 import { laneName } from "./lane-name.ts";
 import type { Lanes } from "./lanes.ts";
@@ -213,6 +212,13 @@ export class Loader {
   #apply(now: Instant, vnode: Vnode, row: ReadRow, source: Source): void {
     if ("record" in row)
       return source.type === "elsewhere" ? this.#olderTasks.absorb(now, vnode, row, source.behind) : undefined;
+    if ("ended" in row) {
+      this.#copy(vnode, row, source);
+      this.#options.results.readEnded(vnode, row);
+      const at = source.type === "here" ? row.position : undefined;
+      for (const ended of row.ended) this.#olderTasks.endedBefore(now, vnode, ended, at);
+      return;
+    }
     const { key, value } = row;
     switch (key[0]) {
       case KIND.dead: {
@@ -270,16 +276,6 @@ export class Loader {
       }
       case KIND.result:
         this.#result(now, vnode, row, source);
-        return;
-      case KIND.ended:
-        this.#copy(vnode, row, source);
-        this.#options.results.readEnded(vnode, key, value);
-        for (const { id, state } of readEnded(value))
-          this.#olderTasks.endedBefore(now, vnode, {
-            id,
-            state,
-            ...(source.type === "here" ? { at: readPosition(key) } : {}),
-          });
         return;
       case KIND.schedule: {
         const { app, key: laneKey, name } = readKeyed(key);

@@ -30,11 +30,6 @@ export interface OlderTasksOptions {
   readonly completion: Completion;
 }
 
-/** `at`: where the vnode's own directory has it. */
-export interface Ended extends EndedId {
-  readonly at?: Position;
-}
-
 type Keyed = Pick<TaskRecord, "key" | "id" | "idempotencyKey"> & { readonly app: string };
 
 export class OlderTasks {
@@ -73,8 +68,8 @@ export class OlderTasks {
     this.#core.accepting.push(task); // enters its lane when it is durable here
   }
 
-  /** T2 */
-  endedBefore(now: Instant, vnode: Vnode, { id, state, at }: Ended): void {
+  /** T2. `at`: where the vnode's own directory has it. */
+  endedBefore(now: Instant, vnode: Vnode, { id, state }: EndedId, at?: Position): void {
     const known = vnode.known.get(id);
     if (!(known instanceof Task || known instanceof Dead)) return;
     // Accepted again by this very owner once its end was forgotten: that is another task.

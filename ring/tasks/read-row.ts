@@ -5,7 +5,7 @@
 
 import { isAppName } from "../ids.ts";
 import type { Row } from "../store.ts";
-import { readEnded } from "./ended-row.ts";
+import { type EndedId, readEnded } from "./ended-row.ts";
 import { detachRecord, isRefused, parseRecord } from "./record.ts";
 import {
   KIND,
@@ -45,7 +45,12 @@ export function unreadRow({ key, value }: Row): { readonly generation: number; r
   return { generation, row: { key: key.subarray(UNREAD_BYTES), value } };
 }
 
-export type ReadRow = TaskRow | Row;
+export interface EndedRow extends Row {
+  readonly position: Position;
+  readonly ended: readonly EndedId[];
+}
+
+export type ReadRow = TaskRow | EndedRow | Row;
 
 export function isPaused(row: ReadRow): boolean {
   return !("record" in row) && row.key[0] === KIND.paused;
@@ -69,9 +74,10 @@ export function readRow(row: Row): ReadRow | undefined {
       case KIND.dedupe:
         readId(value);
         return readKeyed(key).name === "" ? undefined : row;
-      case KIND.ended:
-        readPosition(key);
-        return readEnded(value).length > 0 ? row : undefined;
+      case KIND.ended: {
+        const [position, ended] = [readPosition(key), readEnded(value)];
+        return ended.length > 0 ? { key, value, position, ended } : undefined;
+      }
       case KIND.result:
         return isAppName(readResult(value).app) ? row : undefined;
       case KIND.schedule:

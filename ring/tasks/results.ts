@@ -20,6 +20,7 @@ import { Heaviest } from "./heaviest.ts";
 import { type AppRun, type Dead, Done, type Task, type Vnode } from "./model.ts";
 import { OldEnds } from "./old-ends.ts";
 import { PlainEnds } from "./plain-ends.ts";
+import type { EndedRow } from "./read-row.ts";
 import { FLAG, KIND, keyedRow, resultKey, resultValue } from "./rows.ts";
 import { bitsOfId, type IdBits } from "./task-id.ts";
 
@@ -48,8 +49,8 @@ export class Results {
     this.#ids.pack();
   }
 
-  readEnded(vnode: Vnode, key: Uint8Array, value: Uint8Array): void {
-    this.#ids.read(vnode, key, value);
+  readEnded(vnode: Vnode, row: EndedRow): void {
+    this.#ids.read(vnode, row);
   }
 
   /** What its ends took of their apps' windows is there for those of other partitions again. */
