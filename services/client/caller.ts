@@ -12,11 +12,14 @@ import { type Client, connectivityState, type Metadata, type ServiceError } from
 import { serviceDefinition } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
 import { isUnreached, ringErrorOf } from "./connection.ts";
+import type { Lasting } from "./links.ts";
 
 export interface CallerOptions {
   /** In order of preference. */
   readonly addresses: () => readonly string[];
   readonly channel: (address: string) => Client;
+  /** For streams. */
+  readonly lasting: (address: string) => Lasting;
   readonly metadata: () => Metadata;
   /** One of `addresses` could not be reached. */
   readonly missed: () => void;
@@ -77,7 +80,7 @@ export class Caller {
     request: object | (() => object),
     options: CallOptions = {},
   ): Promise<Reply> {
-    for await (const { address, leftMs, failed } of this.#reached(options)) {
+    for await (const { address, leftMs, failed } of this.#reached(options, this.#options.channel)) {
       try {
         const { signal } = options;
         const asked: object = typeof request === "function" ? request() : request;
@@ -92,11 +95,10 @@ export class Caller {
     throw new RingError("INTERNAL", "no address was tried");
   }
 
-  /** The first node that can be reached; `options.address` untried. Throws `NO_OWNER`, `DEADLINE` or `CANCELLED`. */
+  /** The first node that can be reached, for a stream. Throws `NO_OWNER`, `DEADLINE` or `CANCELLED`. */
   async reach(options: CallOptions = {}): Promise<string> {
     this.#throwIfOver(options.signal);
-    if (options.address !== undefined) return options.address;
-    for await (const { address } of this.#reached(options)) return address;
+    for await (const { address } of this.#reached(options, this.#lasting)) return address;
     throw new RingError("INTERNAL", "no address was tried");
   }
 
@@ -110,15 +112,11 @@ export class Caller {
     request: object,
     options: CallOptions = {},
   ): AsyncIterable<Item> {
-    const { address: only, signal } = options;
+    const { signal } = options;
     if (signal?.aborted) return;
     const call = { service, method, request, signal };
     try {
-      if (only !== undefined) {
-        yield* this.#items<Item>(only, call);
-        return;
-      }
-      for await (const { address, failed } of this.#reached(options)) {
+      for await (const { address, failed } of this.#reached(options, this.#lasting)) {
         let begun = false;
         try {
           for await (const item of this.#items<Item>(address, call)) {
@@ -148,20 +146,21 @@ export class Caller {
     },
   ): AsyncIterable<Item> {
     const definition = methodOf(call.service, call.method);
-    const under = this.#options
-      .channel(address)
-      .makeServerStreamRequest(
-        definition.path,
-        definition.requestSerialize as (value: object) => Buffer,
-        definition.responseDeserialize as (bytes: Buffer) => Item,
-        call.request,
-        this.#options.metadata(),
-      );
+    const lasting = this.#options.lasting(address);
+    const giveBack = lasting.take();
+    const under = lasting.client.makeServerStreamRequest(
+      definition.path,
+      definition.requestSerialize as (value: object) => Buffer,
+      definition.responseDeserialize as (bytes: Buffer) => Item,
+      call.request,
+      this.#options.metadata(),
+    );
     const goesOn = this.#whenOver(call.signal, () => under.cancel());
     try {
       for await (const item of under) yield item as Item;
     } finally {
       goesOn();
+      giveBack();
       under.on("error", () => undefined);
       under.cancel();
     }
@@ -171,7 +170,7 @@ export class Caller {
    * Addresses that can be reached, round after round with pauses, until the deadline or the signal, which throw. `failed` says
    * that one could not be reached after all.
    */
-  async *#reached(options: CallOptions): AsyncGenerator<Reached, never> {
+  async *#reached(options: CallOptions, channel: (address: string) => Client): AsyncGenerator<Reached, never> {
     const { signal } = options;
     const end = performance.now() + (options.deadlineMs ?? DEADLINE_MS);
     let last: RingError | undefined;
@@ -181,7 +180,7 @@ export class Caller {
         this.#throwIfOver(signal);
         const left = end - performance.now();
         if (left <= 0) break;
-        const ready = await isReady(this.#options.channel(address), left);
+        const ready = await isReady(channel(address), left);
         this.#throwIfOver(signal);
         const failed = (error: RingError): void => {
           last = error;
@@ -210,6 +209,8 @@ export class Caller {
     const isSilent = (address: string): boolean => this.#silent.has(address);
     return [...addresses.filter((address) => !isSilent(address)), ...addresses.filter(isSilent)];
   }
+
+  readonly #lasting = (address: string): Client => this.#options.lasting(address).client;
 
   #once<Reply>(
     address: string,

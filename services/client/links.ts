@@ -1,5 +1,7 @@
 /**
  * Channels and submit streams to the nodes, by address. A node that fails is left alone for a while, longer each time.
+ *
+ * L1  What stays open has a connection of its own: as many streams as a node takes of one (256) would keep every call from its turn.
  */
 
 import type { ChannelCredentials, Client, Metadata, ServiceError } from "@grpc/grpc-js";
@@ -16,8 +18,16 @@ export interface LinksOptions {
   readonly onStreamDown: (entries: readonly Entry[], fatal: RingError | undefined) => void;
 }
 
+/** A channel for streams that stay open (L1). */
+export interface Lasting {
+  readonly client: Client;
+  /** Before a stream is opened; what it returns is called when that is over. Throws `RATE_LIMITED` where too many are open. */
+  take(): () => void;
+}
+
 interface Link {
   readonly client: Client;
+  lasting: OpenStreams | undefined;
   stream: NodeStream | undefined;
   failures: number;
   /** By `performance.now()`; no stream is opened before. */
@@ -37,6 +47,14 @@ export class Links {
   channel(address: string): Client {
     if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
     return this.#link(address).client;
+  }
+
+  /** Throws `CANCELLED` once closed. */
+  lasting(address: string): Lasting {
+    if (this.#closed) throw new RingError("CANCELLED", "the client is closed");
+    const link = this.#link(address);
+    link.lasting ??= new OpenStreams(address, openChannel(address, this.#options.credentials));
+    return link.lasting;
   }
 
   /** The node's submit stream, opened if need be; undefined while the node is left alone. */
@@ -89,7 +107,8 @@ export class Links {
   #link(address: string): Link {
     let link = this.#links.get(address);
     if (link === undefined) {
-      link = { client: openChannel(address, this.#options.credentials), stream: undefined, failures: 0, restUntil: 0 };
+      const client = openChannel(address, this.#options.credentials);
+      link = { client, lasting: undefined, stream: undefined, failures: 0, restUntil: 0 };
       this.#links.set(address, link);
     }
     return link;
@@ -97,7 +116,34 @@ export class Links {
 
   #close(link: Link): void {
     link.stream?.close();
+    link.lasting?.client.close();
     link.client.close();
+  }
+}
+
+class OpenStreams implements Lasting {
+  readonly client: Client;
+  readonly #address: string;
+  #open = 0;
+
+  constructor(address: string, client: Client) {
+    this.#address = address;
+    this.client = client;
+  }
+
+  take(): () => void {
+    // One more would not fail: it would wait, without a word, until another ends.
+    if (this.#open >= STREAMS_MOST)
+      throw new RingError(
+        "RATE_LIMITED",
+        `${STREAMS_MOST} watches, runs and other streams to ${this.#address} are open: end one, or use another client`,
+      );
+    this.#open++;
+    let isOver = false;
+    return () => {
+      if (!isOver) this.#open--;
+      isOver = true;
+    };
   }
 }
 
@@ -113,5 +159,7 @@ function fatalOf(error: Error): RingError | undefined {
   return final ? new RingError(ring.code, ring.message, { cause: error }) : undefined;
 }
 
+/** What a node takes of one connection (services/api/limits.ts). */
+const STREAMS_MOST = 256;
 const REST_FIRST_MS = 50;
 const REST_MOST_MS = 1_000;

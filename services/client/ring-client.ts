@@ -91,6 +91,7 @@ export class RingClient implements AsyncDisposable {
     this.#caller = new Caller({
       addresses: () => this.#addresses(),
       channel: (address) => this.#links.channel(address),
+      lasting: (address) => this.#links.lasting(address),
       metadata,
       missed: () => void this.#refresh.wanted(), // it is down or elsewhere: who only asks hears of that by no frame
     });
@@ -250,10 +251,20 @@ export class RingClient implements AsyncDisposable {
       ...(address === undefined ? {} : { address }),
       ...(signal === undefined ? {} : { signal }),
     });
-    const channel = reached.then((at) => this.#links.channel(at));
+    let isOver = false;
+    let giveBack = (): void => {};
+    const channel = reached.then((at) => {
+      const lasting = this.#links.lasting(at);
+      if (!isOver) giveBack = lasting.take();
+      return lasting.client;
+    });
     const run = openRemoteRun(channel, this.#metadata(), name, options);
     this.#runs.add(run);
-    const forget = (): void => void this.#runs.delete(run);
+    const forget = (): void => {
+      isOver = true;
+      this.#runs.delete(run);
+      giveBack();
+    };
     run.report().then(forget, forget);
     return run;
   }

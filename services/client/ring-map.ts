@@ -21,14 +21,10 @@ export class RingMap {
     return [...new Set((this.#ring?.nodes ?? []).map((node) => node.grpcAddress).filter((address) => address !== ""))];
   }
 
-  /** Takes it unless it is older. */
+  /** Takes it unless it is older. Who answers for another ring has taken the addresses over. */
   learn(ring: RingReply): void {
     const known = this.#ring;
-    if (
-      known !== undefined &&
-      (ring.history < known.history || (ring.history === known.history && ring.epoch < known.epoch))
-    )
-      return;
+    if (known?.ringId === ring.ringId && isOlder(ring, known)) return;
     this.#ring = ring;
     this.#addresses = ring.owners.map((owner) => ring.nodes[owner]?.grpcAddress || undefined);
   }
@@ -43,4 +39,8 @@ export class RingMap {
   addressOf(hash: number): string | undefined {
     return this.#ring === undefined ? undefined : this.#addresses[partitionOfHash(hash, this.#ring.ringSize)];
   }
+}
+
+function isOlder(ring: RingReply, known: RingReply): boolean {
+  return ring.history < known.history || (ring.history === known.history && ring.epoch < known.epoch);
 }

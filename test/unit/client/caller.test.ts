@@ -7,7 +7,7 @@ function caller(): Caller {
   const unused = (): never => {
     throw new Error("nothing is called");
   };
-  return new Caller({ addresses: unused, channel: unused, metadata: unused, missed: unused });
+  return new Caller({ addresses: unused, channel: unused, lasting: unused, metadata: unused, missed: unused });
 }
 
 test("a pause is over when its caller gives up or the client is closed, whether before it began or since", async () => {
