@@ -16,6 +16,8 @@ export interface ClusterOptions {
   readonly nodes: readonly string[];
   /** Each node says that it is on a machine of its own, so nobody adopts. */
   readonly apart?: boolean;
+  /** Until all are at rest. Default 60,000. */
+  readonly withinMs?: number;
   readonly flags?: readonly string[];
   /** By name; the others have none. */
   readonly zones?: Readonly<Record<string, string>>;
@@ -67,7 +69,7 @@ export class Cluster implements AsyncDisposable {
         async () =>
           (await cluster.client.cluster.members()).members.length === options.nodes.length &&
           (await unrestOf(cluster.client)) === undefined,
-        START_MS,
+        options.withinMs ?? START_MS,
       );
       return cluster;
     } catch (error) {
