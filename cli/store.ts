@@ -3,9 +3,8 @@
  * `--store redis://…` one that all nodes share. Nodes may go on meanwhile, but for a restore.
  */
 
-import { existsSync } from "node:fs";
-import { readdir, rename } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { readdir, rename, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { RingError } from "../ring/errors.ts";
 import { SHARED_STORE_FILE, tryLockDirectory } from "../ring/io/directory.ts";
 import { type ArchiveSize, checkArchive, writeArchive } from "../ring/io/store/archive.ts";
@@ -73,7 +72,7 @@ export const storeCheck: CommandBody = async ({ settings, output }) => {
 export const storeBackup: CommandBody = async ({ settings, flags, output }) => {
   const path = resolve(String(flags.to));
   const place = placeOf(settings);
-  if (existsSync(path)) await confirm(`${path} exists and would be replaced`, { yes: flags.yes === true });
+  await mayWrite(path, { yes: flags.yes === true });
   let written: ArchiveSize;
   if (place.redis === undefined)
     written = await withEmbedded(place.data, (store) => writeArchive(path, recordsOf(store)));
@@ -113,6 +112,14 @@ export const storeRestore: CommandBody = async ({ settings, flags, output }) => 
   });
   return EXIT.ok;
 };
+
+/** Before the store is read, which may take long. */
+async function mayWrite(path: string, { yes }: { readonly yes: boolean }): Promise<void> {
+  const [folder, there] = await Promise.all([dirname(path), path].map((at) => stat(at).catch(() => undefined)));
+  if (folder?.isDirectory() !== true) throw usage(`--to ${path}: there is no folder ${dirname(path)}`);
+  if (there?.isFile() === false) throw usage(`--to ${path} is no file`);
+  if (there !== undefined) await confirm(`${path} exists and would be replaced`, { yes });
+}
 
 /** What is wrong is the archive, and no store. */
 function wholeArchive(path: string): Promise<ArchiveSize> {

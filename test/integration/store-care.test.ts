@@ -37,6 +37,15 @@ test("P1: an archive of a node's own store is restored whole, into its directory
     });
     expect((await stat(archive)).ino).toBe(earlier.ino);
     expect(await ringctl("store", "backup", "--data", data, "--to", archive, "--yes")).toMatchObject({ code: 0 });
+    for (const [to, why] of [
+      [folder, "is no file"],
+      [join(folder, "none", "archive"), "there is no folder .*none"],
+    ] as const)
+      expect(await ringctl("store", "backup", "--data", data, "--to", to, "--yes")).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(new RegExp(`--to .*${why}`)),
+      });
+    await expect(stat(`${folder}.part`)).rejects.toThrow("ENOENT");
     expect(await ringctl("store", "restore", "--data", data, "--from", archive)).toMatchObject({ code: 2 });
     expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({ code: 0 });
     expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
