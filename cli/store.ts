@@ -73,13 +73,15 @@ export const storeBackup: CommandBody = async ({ settings, flags, output }) => {
   const path = resolve(String(flags.to));
   const place = placeOf(settings);
   await mayWrite(path, { yes: flags.yes === true });
-  let written: ArchiveSize;
+  let written: ArchiveSize | undefined;
   if (place.redis === undefined)
     written = await withEmbedded(place.data, (store) => writeArchive(path, recordsOf(store)));
   else {
     await using store = await openRedis(place.redis);
     written = await writeArchive(path, recordsOfRedis(store));
   }
+  if (written === undefined)
+    throw new CliError("CONFLICT", `another backup to ${path} has begun since`, { exit: EXIT.conflict });
   const checked = await checkArchive(path);
   if (checked.rows !== written.rows)
     throw new RingError("STORE_BROKEN", `${path} has ${checked.rows} rows, not ${written.rows}`);

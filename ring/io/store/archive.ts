@@ -9,7 +9,7 @@
  */
 
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
@@ -31,8 +31,11 @@ export interface ArchiveSize {
   readonly bytes: number;
 }
 
-/** Written beside, synced, renamed: a file of that name is whole. */
-export async function writeArchive(path: string, records: AsyncIterable<ArchiveRecord>): Promise<ArchiveSize> {
+/** Written beside, synced, renamed: a file of that name is whole. Undefined: another is being written to it since, and nothing was renamed. */
+export async function writeArchive(
+  path: string,
+  records: AsyncIterable<ArchiveRecord>,
+): Promise<ArchiveSize | undefined> {
   const beside = `${path}.part`;
   await rm(beside, { force: true });
   const handle = await open(beside, "wx", 0o600);
@@ -55,13 +58,14 @@ export async function writeArchive(path: string, records: AsyncIterable<ArchiveR
     waiting.push(frameOf(END, 0, NO_BYTES, Buffer.from(String(frames))));
     await writeAll(handle, Buffer.concat(waiting));
     await handle.sync();
+    if (!(await isAt(handle, beside))) return undefined;
+    await rename(beside, path);
   } catch (error) {
-    await handle.close();
-    await rm(beside, { force: true });
+    if (await isAt(handle, beside)) await rm(beside, { force: true });
     throw error;
+  } finally {
+    await handle.close();
   }
-  await handle.close();
-  await rename(beside, path);
   await syncDirectory(dirname(path));
   return size;
 }
@@ -111,6 +115,12 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveRecord, 
     throw error;
   }
   throw broken("is cut off");
+}
+
+/** As long as it is open no other file has its inode. */
+async function isAt(handle: FileHandle, path: string): Promise<boolean> {
+  const there = await stat(path, { bigint: true }).catch(() => undefined);
+  return there?.ino === (await handle.stat({ bigint: true })).ino;
 }
 
 async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
