@@ -251,13 +251,14 @@ export interface ScheduleRow {
   readonly hasFired?: boolean;
   /** Of the owner that was told last how it is to be; absent: whoever left the row. */
   readonly origin?: number;
+  /** Whole wall ms of when it was resumed behind its newest tick. */
+  readonly resumedAtMs?: number;
   /** Absent for a schedule declared in `defineApp`. */
   readonly spec: Omit<ScheduleSpec, "name" | "key"> | undefined;
 }
 
 export function scheduleValue(row: ScheduleRow): Uint8Array {
-  const { spec } = row;
-  const every = spec?.every;
+  const [spec, every] = [row.spec, row.spec?.every];
   const expression = every?.type === "cron" ? every.expression : "";
   const timeZone = every?.type === "cron" ? (every.timeZone ?? "") : "";
   writer.begin(
@@ -270,9 +271,11 @@ export function scheduleValue(row: ScheduleRow): Uint8Array {
     (spec?.misfire === "skip" ? 8 : 0) |
     (row.isNew === true ? 16 : 0) |
     (row.hasFired === true ? 32 : 0) |
-    (row.origin === undefined ? 0 : 64);
+    (row.origin === undefined ? 0 : 64) |
+    (row.resumedAtMs === undefined ? 0 : 128);
   writer.u8(1).u8(flags).u48(row.lastTickMs);
   if (row.origin !== undefined) writer.u32(row.origin);
+  if (row.resumedAtMs !== undefined) writer.u48(row.resumedAtMs);
   if (spec !== undefined) {
     writer.text16(spec.taskType).u48(every?.type === "interval" ? every.everyMs : 0);
     writer.text16(expression).text8(timeZone).bytes(spec.payload);
@@ -288,6 +291,7 @@ export function readSchedule(value: Uint8Array): ScheduleRow {
   const made = {
     ...((flags & 16) === 0 ? {} : { isNew: true, hasFired: (flags & 32) !== 0 }),
     ...((flags & 64) === 0 ? {} : { origin: reader.u32() }),
+    ...((flags & 128) === 0 ? {} : { resumedAtMs: reader.u48() }),
   };
   if ((flags & 2) === 0) return { paused, lastTickMs, ...made, spec: undefined };
   const taskType = reader.text16();

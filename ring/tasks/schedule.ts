@@ -24,6 +24,8 @@ export interface Schedule extends Wakes {
   isNew: boolean;
   /** H5: of the owner that was told so; 0: none was. */
   origin: number;
+  /** When it was resumed behind its last tick, in whole wall ms: its ticks from then on are others than those that a wrong clock brought. */
+  resumedAtMs: number | undefined;
   firedAtMs: number | undefined;
   firing: string | undefined;
   /** Nothing but `firing` can be a firing that waits or runs. */
@@ -31,13 +33,26 @@ export interface Schedule extends Wakes {
   timer: Timer<Wake> | undefined;
 }
 
+/** What is known of a schedule that begins here; without `lastTickMs` it begins now. */
+export interface ScheduleStart {
+  readonly declared: boolean;
+  readonly paused: boolean;
+  readonly lastTickMs: number | undefined;
+  readonly firing: string | undefined;
+  readonly isNew?: boolean;
+  readonly firedAtMs?: number | undefined;
+  readonly origin?: number | undefined;
+  readonly resumedAtMs?: number | undefined;
+}
+
 /** H1: the same on every owner. A run by hand is another task than the firing of that instant. */
 export function firingId(
   app: string,
   spec: ScheduleSpec,
-  tick: { readonly tickMs: number; readonly byHand: boolean },
+  tick: { readonly tickMs: number; readonly byHand: boolean; readonly resumedAtMs: number | undefined },
 ): string {
-  const seed = `schedule\0${app}\0${spec.key}\0${spec.name}\0${tick.tickMs}${tick.byHand ? "\0run" : ""}`;
+  const which = tick.byHand ? "\0run" : tick.resumedAtMs === undefined ? "" : `\0${tick.resumedAtMs}`;
+  const seed = `schedule\0${app}\0${spec.key}\0${spec.name}\0${tick.tickMs}${which}`;
   return deriveId({ app, key: spec.key, seed, wallMs: tick.tickMs });
 }
 
@@ -80,24 +95,27 @@ export function hasFiring(schedule: Schedule): boolean {
   return false;
 }
 
-export function rowOf({ vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs, origin }: Schedule): ScheduleRow {
+export function rowOf(schedule: Schedule): ScheduleRow {
+  const { vnode, declared, spec, paused, lastTickMs, isNew, firedAtMs, origin, resumedAtMs } = schedule;
   const mayCome = vnode.older !== "none";
   const made = {
     ...(mayCome && isNew ? { isNew, hasFired: firedAtMs !== undefined } : {}),
     ...(mayCome ? { origin } : {}),
+    ...(resumedAtMs === undefined ? {} : { resumedAtMs }),
   };
   return { paused, lastTickMs, ...made, spec: declared ? undefined : spec };
 }
 
 export function madeAt(
   row: ScheduleRow | undefined,
-): Pick<ScheduleRow, "isNew" | "origin"> & { readonly firedAtMs?: number } {
+): Pick<ScheduleRow, "isNew" | "origin" | "resumedAtMs"> & { readonly firedAtMs?: number } {
   if (row === undefined) return {};
-  const { isNew, hasFired, origin, lastTickMs } = row;
+  const { isNew, hasFired, origin, resumedAtMs, lastTickMs } = row;
   return {
     ...(isNew === true ? { isNew } : {}),
     ...(isNew === true && hasFired === true ? { firedAtMs: lastTickMs } : {}),
     ...(origin === undefined ? {} : { origin }),
+    ...(resumedAtMs === undefined ? {} : { resumedAtMs }),
   };
 }
 
@@ -106,14 +124,15 @@ export function learn(known: Schedule, row: ScheduleRow): boolean {
   const isNewer = row.origin !== undefined && row.origin > known.origin; // H5
   // One that has not fired here goes on from where it stood elsewhere, so that missed ticks are seen.
   const goesOn = isNewer || row.spec === undefined || known.declared || sameTicks(row.spec, known.spec); // H6
-  known.lastTickMs =
-    known.isNew && known.firedAtMs === undefined && goesOn
-      ? row.lastTickMs
-      : Math.max(known.lastTickMs, row.lastTickMs);
+  const laterMs = (row.resumedAtMs ?? 0) - (known.resumedAtMs ?? 0); // the other one may be ahead
+  const isBehind = known.firedAtMs === undefined && goesOn && (known.isNew || laterMs > 0);
+  if (laterMs >= 0) known.lastTickMs = isBehind ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
+  if (laterMs > 0) known.resumedAtMs = row.resumedAtMs;
   if (known.isNew && row.hasFired === true) known.firedAtMs ??= row.lastTickMs;
   if (isNewer) [known.paused, known.origin] = [row.paused, row.origin];
-  if (known.lastTickMs === row.lastTickMs)
-    known.firing ??= firingId(known.app.name, known.spec, { tickMs: row.lastTickMs, byHand: false });
+  const { lastTickMs: tickMs, resumedAtMs } = known;
+  if (tickMs === row.lastTickMs)
+    known.firing ??= firingId(known.app.name, known.spec, { tickMs, byHand: false, resumedAtMs });
   known.isNew &&= row.isNew === true;
   return isNewer;
 }
@@ -130,14 +149,17 @@ export function sameTicks(
 /** Of two rows of one schedule that the app declares, which came of several directories. */
 export function newestOf(known: ScheduleRow, row: ScheduleRow): ScheduleRow {
   const { paused, origin } = (row.origin ?? 0) > (known.origin ?? 0) ? row : known;
-  const stands = [known, row].filter(({ isNew, hasFired }) => isNew !== true || hasFired === true);
-  const lastTickMs = Math.max(...(stands.length > 0 ? stands : [known, row]).map((each) => each.lastTickMs));
+  const { resumedAtMs } = (row.resumedAtMs ?? 0) > (known.resumedAtMs ?? 0) ? row : known;
+  const right = [known, row].filter((each) => each.resumedAtMs === resumedAtMs); // another may be ahead
+  const stands = right.filter(({ isNew, hasFired }) => isNew !== true || hasFired === true);
+  const lastTickMs = Math.max(...(stands.length > 0 ? stands : right).map((each) => each.lastTickMs));
   const isNew = known.isNew === true && row.isNew === true;
   return {
     paused,
     lastTickMs,
     ...(isNew ? { isNew, hasFired: stands.length > 0 } : {}),
     ...(origin === undefined ? {} : { origin }),
+    ...(resumedAtMs === undefined ? {} : { resumedAtMs }),
     spec: undefined,
   };
 }

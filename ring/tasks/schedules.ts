@@ -3,7 +3,8 @@
  *
  * H1  A firing is a task whose id is a function of (schedule, tick); the tick is stored with it in the same changes (rule 19).
  * H2  The wall clock only decides when: a clock behind the last tick waits, one that jumps ahead fires once. Which of two clocks is
- *     wrong no node can tell: only one who resumes the schedule makes it go on from a time before its last tick.
+ *     wrong no node can tell: only one who resumes the schedule makes it go on from a time before its last tick. Ticks that the
+ *     wrong clock brought come again then, and fire: as other tasks.
  * H3  Firings coalesce: while one waits or runs, ticks that pass make one firing after it (`once`) or none (`skip`).
  * H4  A run by hand has the id that its asker minted: asked twice, because the answer was lost, it fires once.
  * H5  Of rows of several directories that of the owner that was told last counts, in whatever order they come.
@@ -31,6 +32,7 @@ import {
   rowKey,
   rowOf,
   type Schedule,
+  type ScheduleStart,
   sameTicks,
   scheduleName,
   viewOf,
@@ -133,6 +135,7 @@ export class Schedules {
       firing: before?.firing,
       ...(goesOn ? { isNew: before.isNew, firedAtMs: before.firedAtMs } : {}),
       origin: vnode.term.generation,
+      resumedAtMs: before?.resumedAtMs,
     });
     const entered = this.find(vnode, { app: app.name, key: spec.key, name: spec.name });
     if (goesOn && entered !== undefined) this.#write(entered);
@@ -193,7 +196,7 @@ export class Schedules {
         schedule.paused = false;
         schedule.origin = schedule.vnode.term.generation;
         if (isAhead(schedule.lastTickMs, wallMs))
-          schedule.lastTickMs = wallMs; // H2
+          [schedule.lastTickMs, schedule.resumedAtMs] = [wallMs, Math.floor(wallMs)]; // H2
         else if (schedule.spec.misfire === "skip") schedule.lastTickMs = Math.max(schedule.lastTickMs, wallMs);
         this.#write(schedule);
         this.#arm(now, schedule);
@@ -262,21 +265,7 @@ export class Schedules {
     return views;
   }
 
-  #enter(
-    now: Instant,
-    vnode: Vnode,
-    app: AppRun,
-    spec: ScheduleSpec,
-    from: {
-      readonly declared: boolean;
-      readonly paused: boolean;
-      readonly lastTickMs: number | undefined;
-      readonly firing: string | undefined;
-      readonly isNew?: boolean;
-      readonly firedAtMs?: number | undefined;
-      readonly origin?: number | undefined;
-    },
-  ): void {
+  #enter(now: Instant, vnode: Vnode, app: AppRun, spec: ScheduleSpec, from: ScheduleStart): void {
     const ticks = ticksOf(app.name, spec);
     if ("refusal" in ticks) return;
     const schedule: Schedule = {
@@ -289,13 +278,14 @@ export class Schedules {
       lastTickMs: from.lastTickMs ?? this.#core.wallMs(now),
       isNew: from.lastTickMs === undefined || from.isNew === true,
       origin: from.origin ?? (from.lastTickMs === undefined || from.isNew === true ? 0 : vnode.term.generation),
+      resumedAtMs: from.resumedAtMs,
       firedAtMs: from.firedAtMs,
       timer: undefined,
       firing:
         from.firing ??
         (from.lastTickMs === undefined
           ? undefined
-          : firingId(app.name, spec, { tickMs: from.lastTickMs, byHand: false })),
+          : firingId(app.name, spec, { tickMs: from.lastTickMs, byHand: false, resumedAtMs: from.resumedAtMs })),
       isSure: false,
       wake: (at): void => {
         schedule.timer = undefined;
@@ -359,7 +349,7 @@ export class Schedules {
   ): string | undefined {
     const { app, spec, vnode } = schedule;
     if (!hasType(schedule)) return `app ${app.name} has no task type ${spec.taskType} here`;
-    const id = tick.taskId ?? firingId(app.name, spec, tick); // H4
+    const id = tick.taskId ?? firingId(app.name, spec, { ...tick, resumedAtMs: schedule.resumedAtMs }); // H4
     if (!this.#admission.knows(vnode, id)) {
       const record = firingRecord(app.name, spec, { id, tickMs: tick.tickMs });
       if (isRefused(record)) return record.detail;

@@ -248,6 +248,7 @@ describe("rows", () => {
     expect(readResult(resultValue(result))).toEqual(result);
     const schedules: ScheduleRow[] = [
       { paused: true, lastTickMs: 7, spec: undefined },
+      { paused: false, lastTickMs: 7, origin: 3, resumedAtMs: 1_700_000_000_000, spec: undefined },
       {
         paused: false,
         lastTickMs: 8,

@@ -119,6 +119,47 @@ describe("of a schedule what the newest owner was told counts", () => {
     });
   });
 
+  test.each([
+    [true, true],
+    [true, false],
+    [false, true],
+    [false, false],
+  ])("resumed behind its last tick: declared %s, older first %s", (isDeclared, olderFirst) => {
+    const apps = () => (isDeclared ? catalogue({ names: ["a"], types, schedules: [declared] }) : catalogue({ types }));
+    const oldest = owner(1, { apps: apps() });
+    if (!isDeclared) oldest.ask("a", "k", { type: "put-schedule", app: A, spec: declared });
+    oldest.wallMs += 3_600_000;
+    oldest.call((engine) => engine.setWallOffset(oldest.wallMs - oldest.now));
+    oldest.run(1);
+    oldest.done(newest(oldest));
+    const newer = owner(2, { apps: apps() });
+    absorb(newer, oldest);
+    expect(here(newer)).toMatchObject({ schedules: [{ waits: "CLOCK_BEHIND" }] });
+    act(newer, "resume");
+    const world = owner(3, { apps: apps() });
+    for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(world, each);
+    expect(here(world)).not.toMatchObject({ schedules: [{ waits: expect.anything() }] });
+    world.run(1_000);
+    expect(world.started).toHaveLength(1);
+  });
+
+  test.each([true, false])(
+    "P2: a tick that fired in the newer directory is not due again, older first %s",
+    (olderFirst) => {
+      const oldest = owner(1);
+      oldest.ask("a", "k", { type: "put-schedule", app: A, spec: declared });
+      const newer = owner(2);
+      absorb(newer, oldest);
+      newer.wallMs += 3_600_000;
+      newer.call((engine) => engine.setWallOffset(newer.wallMs - newer.now));
+      newer.run(1);
+      newer.done(newest(newer));
+      const world = owner(3);
+      for (const each of olderFirst ? [oldest, newer] : [newer, oldest]) absorb(world, each);
+      expect(here(world)).toMatchObject({ schedules: [{ waits: "CLOCK_BEHIND" }] });
+    },
+  );
+
   test.each([true, false])("P1: another task type, older first %s", (olderFirst) => {
     const oldest = owner(1);
     schedule(oldest, "put");
