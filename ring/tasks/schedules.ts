@@ -3,8 +3,8 @@
  *
  * H1  A firing is a task whose id is a function of (schedule, tick); the tick is stored with it in the same changes (rule 19).
  * H2  The wall clock only decides when: a clock behind the last tick waits, one that jumps ahead fires once. Which of two clocks is
- *     wrong no node can tell: only one who resumes the schedule makes it go on from a time before its last tick. Ticks that the
- *     wrong clock brought come again then, and fire: as other tasks.
+ *     wrong no node can tell: only one who resumes the schedule, or puts it with other times, makes it go on from a time before its
+ *     last tick. Ticks that the wrong clock brought come again then, and fire: as other tasks.
  * H3  Firings coalesce: while one waits or runs, ticks that pass make one firing after it (`once`) or none (`skip`).
  * H4  A run by hand has the id that its asker minted: asked twice, because the answer was lost, it fires once.
  * H5  Of rows of several directories that of the owner that was told last counts, in whatever order they come.
@@ -128,6 +128,8 @@ export class Schedules {
     if (before !== undefined) this.#forget(before);
     this.#undone.redo(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
     const goesOn = before !== undefined && sameTicks(before.spec, spec); // H6
+    const wallMs = this.#core.wallMs(now);
+    const isResumed = before !== undefined && !goesOn && isAhead(before.lastTickMs, wallMs); // H2
     this.#enter(now, vnode, app, spec, {
       declared: false,
       paused: before?.paused ?? false,
@@ -135,7 +137,7 @@ export class Schedules {
       firing: before?.firing,
       ...(goesOn ? { isNew: before.isNew, firedAtMs: before.firedAtMs } : {}),
       origin: vnode.term.generation,
-      resumedAtMs: before?.resumedAtMs,
+      resumedAtMs: isResumed ? Math.floor(wallMs) : before?.resumedAtMs,
     });
     const entered = this.find(vnode, { app: app.name, key: spec.key, name: spec.name });
     if (goesOn && entered !== undefined) this.#write(entered);

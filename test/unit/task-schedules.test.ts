@@ -152,31 +152,38 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(2);
   });
 
-  test("ticks that a wrong clock brought come again for who resumes the schedule, each once", () => {
-    const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(10_000)] }) });
-    const clock = (ms: number): void => {
-      world.wallMs += ms;
-      world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
-      world.run(1);
-    };
-    const firings = (ticks: number): number => {
-      const before = world.started.length;
-      for (let tick = 0; tick < ticks; tick++) {
-        world.run(10_000);
-        for (const attempt of [...world.running.values()]) world.done(attempt);
-        world.sync();
-      }
-      return world.started.length - before;
-    };
-    clock(120_000);
-    firings(15);
-    clock(-120_000);
-    world.ask("a", "feed", { type: "schedule", app: A, key: "feed", name: "poll", action: "resume" });
-    expect(firings(8)).toBe(8);
-    world.crash();
-    expect(firings(8)).toBe(8);
-    expect(new Set(world.started.map(({ record }) => record.id)).size).toBe(world.started.length);
-  });
+  test.each(["resumes the schedule", "puts it with other times"])(
+    "ticks that a wrong clock brought come again for who %s, each once",
+    (what) => {
+      const world = new World({ seed: 1, apps: catalogue({ names: ["a"] }) });
+      const put = (everyMs: number) =>
+        world.ask("a", "feed", { type: "put-schedule", app: A, spec: { ...every(everyMs), key: "feed" } });
+      put(5_000);
+      const clock = (ms: number): void => {
+        world.wallMs += ms;
+        world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+        world.run(1);
+      };
+      const firings = (ticks: number): number => {
+        const before = world.started.length;
+        for (let tick = 0; tick < ticks; tick++) {
+          world.run(10_000);
+          for (const attempt of [...world.running.values()]) world.done(attempt);
+          world.sync();
+        }
+        return world.started.length - before;
+      };
+      clock(120_000);
+      firings(15);
+      clock(-120_000);
+      if (what === "puts it with other times") put(10_000);
+      else world.ask("a", "feed", { type: "schedule", app: A, key: "feed", name: "poll", action: "resume" });
+      expect(firings(8)).toBe(8);
+      world.crash();
+      expect(firings(8)).toBe(8);
+      expect(new Set(world.started.map(({ record }) => record.id)).size).toBe(world.started.length);
+    },
+  );
 
   test("a clock a little behind the last tick repeats none when the schedule is resumed", () => {
     const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
