@@ -104,7 +104,7 @@ export class Caller {
 
   /**
    * Ends when the signal aborts. The deadline is for reaching a node; as streams only read, another one is asked where the first
-   * goes before it has said anything. Throws `RingError`.
+   * goes before it has said anything, or with `options.address` the same again. Throws `RingError`.
    */
   async *stream<Item>(
     service: string,

@@ -1,5 +1,7 @@
 /** `RingClient.watch`: it goes on where the task can be asked for again, and ends where it cannot. */
 
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import type { RingError } from "../../../ring/errors.ts";
 import type { NodeAnswer } from "../../../ring/node/requests.ts";
@@ -72,6 +74,20 @@ test("a watch that nobody can be asked for ends with its time, and for its calle
   ring.close();
   await closed.over;
   expect(closed.error?.code).toBe("CANCELLED");
+});
+
+test("P5: a watch of one node that accepts connections and says nothing ends with its time", async () => {
+  const [one] = await cluster(["n1"]);
+  const mute = createServer(() => undefined).listen(0, "127.0.0.1"); // as the kernel does for a frozen one
+  try {
+    await once(mute, "listening");
+    const address = `127.0.0.1:${(mute.address() as AddressInfo).port}`;
+    const watched = watching(client([one!]), { address, deadlineMs: 500 });
+    await watched.over;
+    expect(watched.error?.code).toBe("NO_OWNER");
+  } finally {
+    mute.close();
+  }
 });
 
 interface Watched {
