@@ -99,10 +99,10 @@ export class TaskEncoder {
       type: task.type,
       payload: payloadBytes(task.payload),
       id,
-      ...(task.delayMs === undefined ? {} : { delayMs: task.delayMs }),
-      ...(task.deadlineMs === undefined ? {} : { deadlineMs: task.deadlineMs }),
-      ...(task.maxAttempts === undefined ? {} : { maxAttempts: task.maxAttempts }),
-      ...(task.priority === undefined ? {} : { priority: task.priority }),
+      delayMs: wholeNumber("delayMs", task.delayMs),
+      deadlineMs: wholeNumber("deadlineMs", task.deadlineMs),
+      maxAttempts: wholeNumber("maxAttempts", task.maxAttempts),
+      priority: wholeNumber("priority", task.priority, -MOST_PRIORITY, MOST_PRIORITY),
       ...(task.headers === undefined ? {} : { headers: new Map(Object.entries(task.headers)) }),
     });
     const buffer = Buffer.from(wire.buffer, wire.byteOffset, wire.byteLength);
@@ -202,6 +202,12 @@ function payloadBytes(payload: unknown): Uint8Array {
   return Buffer.from(json);
 }
 
+/** Absent: 0, which is left off the wire. Rounded up: a deadline of less than 1 is not none. */
+function wholeNumber(field: string, value = 0, least = 0, most: number = Number.MAX_SAFE_INTEGER): number {
+  if (value >= least && value <= most) return Math.ceil(value);
+  throw new RingError("INVALID_ARGUMENT", `${field} must be ${least} to ${most}, not ${String(value).slice(0, 40)}`);
+}
+
 function isPlain(task: SubmitTask): boolean {
   return (
     task.idempotencyKey === undefined &&
@@ -222,6 +228,7 @@ export function fieldBytes(task: EncodedTask): number {
 
 const SLAB_BYTES = 256 * 1024;
 const HEADS_MOST = 10_000;
+const MOST_PRIORITY = 100;
 /** Tags, lengths and the id. */
 const ROOM = 64;
 const KEY_TAG = 0x1a;

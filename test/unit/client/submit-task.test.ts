@@ -45,3 +45,25 @@ test("a result that is not there yet reads as undefined", () => {
   expect(decodeResult(Buffer.from('\0{"a":1}'))).toEqual({ a: 1 });
   expect(decodeResult(Uint8Array.of(1, 7))).toEqual(Uint8Array.of(7));
 });
+
+test.each([
+  { delayMs: -1 },
+  { delayMs: Number.NaN },
+  { delayMs: 2 ** 60 },
+  { delayMs: Number.POSITIVE_INFINITY },
+  { deadlineMs: -0.5 },
+  { maxAttempts: -3 },
+  { priority: 101 },
+  { priority: Number.NaN },
+])("%o is refused, and named", (odd) => {
+  const [field = ""] = Object.keys(odd);
+  const encode = (): unknown => new TaskEncoder().encode({ app: "acme", type: "t", key: "k", ...odd });
+  expect(encode).toThrow(
+    expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringContaining(field) }),
+  );
+});
+
+test("parts of a millisecond are rounded up: a deadline of less than one is not none", () => {
+  const task = new TaskEncoder().encode({ app: "acme", type: "t", key: "k", delayMs: 1.5, deadlineMs: 0.3 });
+  expect(parseRecord(task.buffer, task.start, task.end)).toMatchObject({ delayMs: 2, deadlineMs: 1 });
+});
