@@ -16,9 +16,12 @@ export class BusyApps {
     this.#limits = { named: limits.named ?? NAMED, candidates: limits.candidates ?? CANDIDATES };
   }
 
-  /** The app's name if it has one here, else `other`. */
+  /** The app's name if it has one here, or one is left for it, else `other`. */
   labelOf(app: string): string {
-    return this.#named.has(app) ? app : OTHER;
+    if (this.#named.has(app)) return app;
+    if (this.#named.size >= this.#limits.named) return OTHER;
+    this.#named.set(app, 0);
+    return app;
   }
 
   /** Some work of an app; gives the label to count it under. */

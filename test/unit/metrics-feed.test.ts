@@ -8,45 +8,16 @@ import type { Swim } from "../../ring/membership/swim.ts";
 import type { AppView } from "../../ring/tasks/views.ts";
 import { feedMetrics } from "../../services/host/metrics-feed.ts";
 import { BusyApps } from "../../services/metrics/busy-apps.ts";
-import { createNodeMetrics } from "../../services/metrics/node-metrics.ts";
+import { createNodeMetrics, type NodeMetrics } from "../../services/metrics/node-metrics.ts";
 import { Registry } from "../../services/metrics/registry.ts";
 import type { Runner } from "../../services/runner/runner.ts";
 
 test("an app that has nothing left is not shown with what it had, and those without a name are summed", () => {
   let views: readonly AppView[] = [];
-  const stop = (): void => undefined;
-  const counters = new Proxy({}, { get: () => 0 });
   const metrics = createNodeMetrics(new Registry(new BusyApps({ named: 1 })));
   metrics.tasksAccepted.add(1, "a");
-  const feed = feedMetrics({
-    node: {
-      onTaskEvents: () => stop,
-      onRingEvent: () => stop,
-      document: () => undefined,
-      members: () => [],
-      holdsLease: () => true,
-      activeTransfers: () => 0,
-    } as unknown as NodeDriver,
-    store: { stats: () => counters } as unknown as NodeStore,
-    runner: { runningCount: 0 } as Runner,
-    swim: { counters, takeRoundTrips: () => [] } as unknown as Swim,
-    gossip: { counters: { ...counters, drops: {} } } as unknown as Gossip,
-    appViews: () => views,
-    metrics,
-  });
-  const shown = (name: string): string[] =>
-    metrics.registry
-      .render()
-      .split("\n")
-      .filter((line) => line.startsWith(`taskring_${name}{`));
-  const view = (app: string, count: number): AppView => ({
-    app,
-    queued: count,
-    running: 0,
-    dead: count,
-    children: count,
-    oldestWaitMs: count * 1_000,
-  });
+  const feed = feedOf(metrics, () => views);
+  const shown = (name: string): string[] => shownOf(metrics, name);
   try {
     views = [view("a", 7), view("b", 5), view("c", 3)];
     for (const name of ["queue_depth", "dead_letters", "children_waiting"])
@@ -62,3 +33,47 @@ test("an app that has nothing left is not shown with what it had, and those with
     feed.stop();
   }
 });
+
+test("apps of which nothing was counted since the start are shown by name as long as names are left", () => {
+  const metrics = createNodeMetrics(new Registry(new BusyApps({ named: 2 })));
+  const feed = feedOf(metrics, () => [view("a", 7), view("b", 5), view("c", 3)]);
+  try {
+    expect(shownOf(metrics, "dead_letters")).toEqual([
+      'taskring_dead_letters{app="a"} 7',
+      'taskring_dead_letters{app="b"} 5',
+      'taskring_dead_letters{app="other"} 3',
+    ]);
+  } finally {
+    feed.stop();
+  }
+});
+
+function view(app: string, count: number): AppView {
+  return { app, queued: count, running: 0, dead: count, children: count, oldestWaitMs: count * 1_000 };
+}
+
+function shownOf(metrics: NodeMetrics, name: string): string[] {
+  const lines = metrics.registry.render().split("\n");
+  return lines.filter((line) => line.startsWith(`taskring_${name}{`));
+}
+
+function feedOf(metrics: NodeMetrics, appViews: (limit: number) => readonly AppView[]): ReturnType<typeof feedMetrics> {
+  const stop = (): void => undefined;
+  const counters = new Proxy({}, { get: () => 0 });
+  return feedMetrics({
+    node: {
+      onTaskEvents: () => stop,
+      onRingEvent: () => stop,
+      document: () => undefined,
+      members: () => [],
+      holdsLease: () => true,
+      activeTransfers: () => 0,
+    } as unknown as NodeDriver,
+    store: { stats: () => counters } as unknown as NodeStore,
+    runner: { runningCount: 0 } as Runner,
+    swim: { counters, takeRoundTrips: () => [] } as unknown as Swim,
+    gossip: { counters: { ...counters, drops: {} } } as unknown as Gossip,
+    appViews,
+    metrics,
+  });
+}
