@@ -39,16 +39,22 @@ export function partitionView(core: Core, vnode: Vnode, schedules: number): Part
 export function appViews(core: Core, limit: number): AppView[] {
   const apps = [...core.apps.values()].filter((app) => app.queued + app.dead + app.outboxTasks > 0);
   apps.sort((a, b) => b.queued - a.queued || (a.name < b.name ? -1 : 1));
-  return apps.slice(0, limit).map((app) => appView(core, app));
+  let left = LANES_LOOKED_AT_IN_ALL;
+  return apps.slice(0, limit).map((app) => {
+    const lanes = Math.min(app.lanes.size, LANES_LOOKED_AT, left);
+    left -= lanes;
+    return appView(core, app, lanes);
+  });
 }
 
-function appView(core: Core, app: AppRun): AppView {
+/** The age is that of the oldest among the heads of so many lanes. */
+function appView(core: Core, app: AppRun, lanes: number): AppView {
   let oldest: Task | undefined;
-  let looked = 0;
+  let left = lanes;
   for (const lane of app.lanes.values()) {
+    if (left-- <= 0) break;
     const head = lane.tasks.peek();
     if (head !== undefined && (oldest === undefined || head.acceptedAt < oldest.acceptedAt)) oldest = head;
-    if (++looked >= LANES_LOOKED_AT) break;
   }
   return {
     app: app.name,
@@ -99,4 +105,5 @@ function waitedMs(now: Instant, task: Task): number {
 }
 
 const LANES_LOOKED_AT = 1_000;
+const LANES_LOOKED_AT_IN_ALL = 200_000;
 const TASKS_LOOKED_AT = 256;

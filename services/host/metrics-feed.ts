@@ -59,7 +59,7 @@ export function feedMetrics(parts: {
     metrics.storeQuarantined.set(stats.quarantined);
     const { queueDepth, deadLetters, childrenWaiting, queueOldestAgeSeconds } = metrics;
     for (const gauge of [queueDepth, deadLetters, childrenWaiting, queueOldestAgeSeconds]) gauge.clear();
-    for (const { app, queued, dead, children, oldestWaitMs } of appViews(200)) {
+    for (const { app, queued, dead, children, oldestWaitMs } of appViews(Number.POSITIVE_INFINITY)) {
       queueDepth.add(queued, app);
       deadLetters.add(dead, app);
       childrenWaiting.add(children, app);

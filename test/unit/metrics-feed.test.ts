@@ -48,6 +48,19 @@ test("apps of which nothing was counted since the start are shown by name as lon
   }
 });
 
+test("every app is counted in other, however many there are", () => {
+  const metrics = createNodeMetrics();
+  const views = Array.from({ length: 300 }, (_, at) => view(`app-${at}`, 2));
+  const feed = feedOf(metrics, (limit) => views.slice(0, limit));
+  try {
+    const shown = shownOf(metrics, "dead_letters");
+    expect(shown).toHaveLength(201);
+    expect(shown.at(-1)).toBe('taskring_dead_letters{app="other"} 200');
+  } finally {
+    feed.stop();
+  }
+});
+
 function view(app: string, count: number): AppView {
   return { app, queued: count, running: 0, dead: count, children: count, oldestWaitMs: count * 1_000 };
 }
