@@ -28,6 +28,7 @@ import { FLAG } from "./rows.ts";
 import type { RunningAttempt } from "./running-attempt.ts";
 import type { States } from "./states.ts";
 import type { AttemptEnd, TaskFailure, TaskRecord } from "./task.ts";
+import { waitedMs } from "./views.ts";
 
 export interface CompletionOptions {
   readonly core: Core;
@@ -263,6 +264,7 @@ export class Completion {
 
   #retry(now: Instant, lane: Lane, task: Task, type: TypeRun, afterMs: number): void {
     const { core, lanes } = this.#options;
+    const waitMs = waitedMs(task.startedAt, task);
     task.record = detachRecord(task.record);
     task.flags |= FLAG.retrying;
     task.phase = "retrying";
@@ -276,7 +278,6 @@ export class Completion {
     lanes.settle(now, lane);
     if (core.watched.has(task.record.id)) core.changed.push(task);
     const runMs = now - task.startedAt;
-    const waitMs = task.startedAt - task.acceptedAt;
     task.started = undefined; // if it never starts again, its end is not that of an attempt
     const { id, key, type: taskType } = task.record;
     core.afterwards(task.vnode, (closed) => {
@@ -335,8 +336,8 @@ class Ended {
   }
 
   get waitMs(): number {
-    const { started, ended, acceptedAt } = this.#task;
-    return (started ?? (ended as Moment)).at - acceptedAt;
+    const { started, ended } = this.#task;
+    return waitedMs((started ?? (ended as Moment)).at, this.#task);
   }
 
   get runMs(): number {

@@ -184,7 +184,7 @@ export class Core {
 
   /** `isNew`: it has had no row under its position. */
   writeTask(now: Instant, task: Task, isNew = false): void {
-    const dueAtMs = task.dueAt === 0 ? 0 : this.wallMs(now) + Math.max(0, Math.round(task.dueAt - now));
+    const dueAtMs = task.dueAt <= now ? 0 : this.wallMs(now) + Math.round(task.dueAt - now);
     const { flags, attempts, acceptedAtMs } = task;
     this.change(task.vnode, taskChange(task, { flags, attempts, acceptedAtMs, dueAtMs }, task.record, isNew));
   }

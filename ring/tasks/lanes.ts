@@ -89,7 +89,6 @@ export class Lanes {
       task.opens = vnode.term.opens;
       task.sequence = vnode.sequence++;
       task.flags &= ~FLAG.delayed;
-      task.dueAt = 0;
       vnode.delayed--;
       this.#core.writeTask(now, task);
       this.push(now, task);
@@ -97,7 +96,6 @@ export class Lanes {
     }
     const lane = this.laneOf(task);
     task.lane = lane;
-    task.dueAt = 0;
     this.#comeBack(now, lane, task);
   }
 

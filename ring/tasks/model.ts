@@ -252,7 +252,7 @@ export class Task implements Position {
   flags: number;
   attempts = 0;
   readonly accepted: Moment;
-  /** When a delayed or retrying task is due; 0 for none. */
+  /** When a delayed or retrying task is due, or was; 0 for none. */
   dueAt: Instant = 0;
   /** The submit's token, -1 for none. */
   token: number;

@@ -49,12 +49,12 @@ export function appViews(core: Core, limit: number): AppView[] {
 
 /** The age is that of the oldest among the heads of so many lanes. */
 function appView(core: Core, app: AppRun, lanes: number): AppView {
-  let oldest: Task | undefined;
+  let oldestWaitMs = 0;
   let left = lanes;
   for (const lane of app.lanes.values()) {
     if (left-- <= 0) break;
     const head = lane.tasks.peek();
-    if (head !== undefined && (oldest === undefined || head.acceptedAt < oldest.acceptedAt)) oldest = head;
+    if (head !== undefined) oldestWaitMs = Math.max(oldestWaitMs, waitedMs(core.newest, head));
   }
   return {
     app: app.name,
@@ -62,7 +62,7 @@ function appView(core: Core, app: AppRun, lanes: number): AppView {
     running: app.running,
     dead: app.dead,
     children: app.outboxTasks,
-    oldestWaitMs: oldest === undefined ? 0 : waitedMs(core.newest, oldest),
+    oldestWaitMs,
   };
 }
 
@@ -100,7 +100,8 @@ function isHeldBack(core: Core, { app, record }: Task): boolean {
   );
 }
 
-function waitedMs(now: Instant, task: Task): number {
+/** Since it became runnable. */
+export function waitedMs(now: Instant, task: Task): number {
   return Math.max(0, now - Math.max(task.acceptedAt, task.dueAt));
 }
 
