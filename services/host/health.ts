@@ -47,8 +47,9 @@ export function health(node: NodeDriver, store: NodeStore): NodeHealth {
         ok: stalled.length === 0,
         detail: stalled.length === 0 ? "ok" : `STALLED: ${stalled.map((view) => view.partition).join(", ")}`,
       },
+      ...(status?.state === "stopping" ? [STOPPING] : []),
     ];
-    const ready = checks.every((check) => check.ok) && status?.state !== "stopping";
+    const ready = checks.every((check) => check.ok);
     if (ready) startedOnce = true;
     return { ready, checks };
   };
@@ -82,6 +83,7 @@ export interface NodeHealth {
   stop(): void;
 }
 
+const STOPPING = { name: "stopping", ok: false, detail: "DRAINING: attempts under way may end, none starts" };
 const ALIVE: Health = { ready: true, checks: [] };
 const ASK_MS = 1_000;
 const REFRESH_MS = 2_000;

@@ -57,6 +57,22 @@ test("P8: a store whose disk cannot keep up says how long commits have waited fo
   }
 });
 
+test("P8: a node that stops says so where it says that it is not ready", async () => {
+  const node = {
+    name: "a",
+    document: () => ({ epoch: 3, owners: [] }),
+    holdsLease: () => true,
+    ask: async () => ({ type: "node-status", status: { state: "stopping", partitions: [] } }),
+  } as unknown as NodeDriver;
+  const { readiness, stop } = health(node, { full: false } as unknown as NodeStore);
+  stop();
+  const { ready, checks } = await readiness();
+  expect(ready).toBe(false);
+  expect(checks.filter(({ ok }) => !ok)).toEqual([
+    { name: "stopping", ok: false, detail: "DRAINING: attempts under way may end, none starts" },
+  ]);
+});
+
 test("P8: a node without a lease says who has not given it", async () => {
   const node = {
     name: "a",
