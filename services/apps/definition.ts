@@ -9,6 +9,7 @@ import { isPipeline, type Pipeline } from "../../pipe/fitting.ts";
 import { RingError } from "../../ring/errors.ts";
 import { isAppName } from "../../ring/ids.ts";
 import type { AppDefinition, AppLimits, ScheduleSpec, TaskType } from "../../ring/tasks/definition.ts";
+import { ENGINE_LIMITS } from "../../ring/tasks/limits.ts";
 import { ticksOf } from "../../ring/tasks/ticks.ts";
 import { encodePayload } from "../runner/value.ts";
 import type { App, AppMatch, AppOptions, ResidentHandler, ScheduleOptions, TaskHandler } from "./shapes.ts";
@@ -168,11 +169,15 @@ function cronOf(field: Field, expression: unknown, timeZone: unknown): ScheduleS
 }
 
 function payloadOf(field: Field, payload: unknown): Uint8Array {
+  let bytes: Uint8Array;
   try {
-    return encodePayload(payload);
+    bytes = encodePayload(payload);
   } catch (error) {
     throw field.refuse(`.payload: ${messageOf(error)}`);
   }
+  const { payloadBytes } = ENGINE_LIMITS;
+  if (bytes.length > payloadBytes) throw field.refuse(`.payload has ${bytes.length} bytes, at most ${payloadBytes}`);
+  return bytes;
 }
 
 function limitsOf(field: Field, limits: Partial<AppLimits>): AppLimits {

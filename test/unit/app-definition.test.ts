@@ -129,6 +129,12 @@ describe("defineApp", () => {
       { tasks: { work }, schedules: { s: { task: "work", everyMs: 1_000, payload: 1n } } },
       /schedules\["s"\]\.payload: /,
     ],
+    [
+      "a payload that no task may have",
+      "a",
+      { tasks: { work }, schedules: { s: { task: "work", everyMs: 1_000, payload: "x".repeat(1024 * 1024 + 1) } } },
+      /schedules\["s"\]\.payload has 1048577 bytes, at most 1048576/,
+    ],
     ["a negative limit", "acme", { limits: { queued: -1 } }, /limits\.queued must be/],
     ["an unknown limit", "acme", { limits: { speed: 1 } }, /limits\.speed is unknown/],
     ["a version that is no text", "acme", { version: 3 }, /version must be a string/],
