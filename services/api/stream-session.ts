@@ -145,14 +145,16 @@ export class StreamSession {
 
   #submit(batch: TaskBatch, bytes: Buffer): void {
     const count = batch.spans.length / 2;
-    const lastSeq = batch.firstSeq + count - 1;
-    if (batch.firstSeq <= this.#lastSeq || lastSeq > Number.MAX_SAFE_INTEGER) {
+    if (batch.firstSeq <= this.#lastSeq) {
       throw new RingError(
         "INVALID_ARGUMENT",
         `first_seq ${batch.firstSeq} is not above ${this.#lastSeq}, the last one`,
       );
     }
-    this.#lastSeq = lastSeq;
+    if (count - 1 > Number.MAX_SAFE_INTEGER - batch.firstSeq)
+      // their sum is not exact there
+      throw new RingError("INVALID_ARGUMENT", `${count} tasks from ${batch.firstSeq} on pass 2^53 - 1`);
+    this.#lastSeq = batch.firstSeq + count - 1;
     this.#window.add({ firstSeq: batch.firstSeq, count, bytes: bytes.length });
     this.#submitting = true;
     if (this.#options.draining()) this.#refuseAll(batch.firstSeq, count);

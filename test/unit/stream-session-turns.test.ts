@@ -48,3 +48,20 @@ test("P8: a burst is taken in over several turns of the event loop, so that the 
   expect(call.paused).toBe(false);
   expect(session.outstanding).toBe(0);
 });
+
+test.each([
+  [1, true],
+  [2, false],
+  [3, false],
+  [1_000, false],
+])("P4: a batch of %i from the last number on is taken: %o", (count, taken) => {
+  const call = new Call();
+  const errors: { readonly details: string }[] = [];
+  call.on("error", (error) => errors.push(error));
+  const session = sessionOver(call, new FakeNode());
+  const bytes = encodeRecord({ app: "shop", type: "t", key: "k" });
+  call.frames.push(encodeBatch(Number.MAX_SAFE_INTEGER, new Array<Uint8Array>(count).fill(bytes)));
+  expect(() => call.flow()).not.toThrow();
+  expect(errors.map(({ details }) => details)).toEqual(taken ? [] : [expect.stringMatching(/2\^53 - 1/)]);
+  expect(session.outstanding).toBe(0);
+});
