@@ -184,10 +184,12 @@ const refused = v.object({
   retryAfterMs: v.optional(amount),
 });
 const ok = v.object({ type: v.literal("ok") });
-/** A Map travels as an object. */
+/** A Map travels as an object. Names are the app's own: a record would leave out `constructor` and its like. */
 const stateValues = v.pipe(
-  v.record(v.string(), bytes),
-  v.transform((values) => new Map(Object.entries(values))),
+  v.custom<object>((values) => typeof values === "object" && values !== null),
+  v.transform((values): unknown[] => Object.entries(values)),
+  v.array(v.tuple([v.string(), bytes])),
+  v.transform((entries) => new Map(entries)),
 );
 const taskAnswer = v.variant("type", [
   v.object({ type: v.literal("task"), status: taskStatus }),

@@ -123,6 +123,17 @@ const MESSAGES: readonly NodeMessage[] = [
     askId: 2,
     answer: { type: "task", answer: { type: "state", values: new Map([["n", new Uint8Array([0, 49])]]) } },
   },
+  {
+    type: "answer",
+    askId: 2,
+    answer: {
+      type: "task",
+      answer: {
+        type: "state",
+        values: new Map(["__proto__", "constructor", "prototype"].map((name) => [name, new Uint8Array([0, 50])])),
+      },
+    },
+  },
   { type: "answer", askId: 3, answer: { type: "refused", code: "DEADLINE", detail: "late" } },
   {
     type: "answer",
