@@ -3,7 +3,7 @@
 import { RingError } from "../../ring/errors.ts";
 import { type NodeName, parseNodeName } from "../../ring/ids.ts";
 
-/** Empty when no member has more. */
+/** Empty when no member has more. An empty place: from the start. */
 export function nextToken(places: readonly { readonly name: NodeName; readonly next: string | undefined }[]): string {
   const open = places.filter((place) => place.next !== undefined).map((place) => [place.name, place.next]);
   return open.length === 0 ? "" : Buffer.from(JSON.stringify(open)).toString("base64url");

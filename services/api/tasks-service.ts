@@ -100,15 +100,22 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
       const after = cursors?.get(name);
       return {
         type: "local-tasks",
-        request: { type: "list-dead", limit, ...app, ...(after === undefined ? {} : { after }) },
+        request: { type: "list-dead", limit, ...app, ...(after === undefined || after === "" ? {} : { after }) },
       } as const;
     };
     const names = cursors === undefined ? {} : { names: [...cursors.keys()] };
     const { answers, unreachable } = await gather(node, queryOf, "task", { deadlineMs, ...names });
-    const pages = answers.map(({ name, answer }) => ({ name, page: expectTask(answer.answer, "tasks") }));
+    const shown: TaskStatus[] = [];
+    const places = answers.map(({ name, answer }) => {
+      const { statuses, next } = expectTask(answer.answer, "tasks");
+      const fitting = statuses.slice(0, limit - shown.length);
+      shown.push(...fitting);
+      const isWhole = fitting.length === statuses.length;
+      return { name, next: isWhole ? next : (fitting.at(-1)?.id ?? cursors?.get(name) ?? "") };
+    });
     return {
-      tasks: pages.flatMap(({ page }) => page.statuses.map(taskMessage)),
-      nextPageToken: nextToken(pages.map(({ name, page }) => ({ name, next: page.next }))),
+      tasks: shown.map(taskMessage),
+      nextPageToken: nextToken(places),
       unreachable: unreachable.map(({ name }) => name),
     };
   }

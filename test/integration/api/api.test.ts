@@ -333,6 +333,30 @@ describe("questions", () => {
     });
   });
 
+  test("a page of dead letters has at most as many as asked for, from however many members, and all pages have all", async () => {
+    node.document_ = documentOf(["n1", "n2", "n3"]);
+    const idsOf = (name: string): string[] => [1, 2, 3].map((at) => `${name.slice(1)}${at}`.padStart(32, "0"));
+    node.answer = (request, to) => {
+      const { after = "", limit } = (request as unknown as { request: { after?: string; limit: number } }).request;
+      const ids = idsOf(String(to)).filter((id) => id > after);
+      const statuses = ids.slice(0, limit).map((id) => ({ ...STATUS, id }));
+      const next = ids.length > limit ? { next: statuses.at(-1)!.id } : {};
+      return { type: "task", answer: { type: "tasks", statuses, ...next } };
+    };
+    const pages: string[][] = [];
+    let pageToken = "";
+    do {
+      const page = (await call("taskring.v1.Tasks", "ListDead", { limit: 2, pageToken })) as {
+        tasks: { taskId: string }[];
+        nextPageToken: string;
+      };
+      pages.push(page.tasks.map(({ taskId }) => taskId));
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "" && pages.length < 10);
+    expect(Math.max(...pages.map((page) => page.length))).toBe(2);
+    expect(pages.flat()).toEqual(["n1", "n2", "n3"].flatMap(idsOf));
+  });
+
   test("Ring, Members, Plan and Locate come from the document", async () => {
     node.document_ = documentOf(["n1", "n2"], { staged: [{ type: "leave", name: "n2" as never }] });
     node.addresses.set("n2" as never, { grpc: "127.0.0.1:9", http: "127.0.0.1:10" });
