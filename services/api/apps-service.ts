@@ -116,16 +116,22 @@ function limitsOf(limits: messages.Limits | null): Partial<AppLimits> {
   const { queued, running, perSecond, weight } = limits;
   if (running !== undefined && running < 1)
     throw new RingError("INVALID_ARGUMENT", "limits.running must be above 0; pause the app to stop it");
-  if (perSecond !== undefined && !(perSecond >= 0 && Number.isFinite(perSecond)))
-    throw new RingError("INVALID_ARGUMENT", "limits.per_second must be 0 or more");
-  if (weight !== undefined && !(weight > 0 && weight <= 1_000))
-    throw new RingError("INVALID_ARGUMENT", "limits.weight must be above 0 and at most 1,000");
+  checkRange("queued", queued, 0, 100_000_000);
+  checkRange("running", running, 1, 100_000);
+  checkRange("per_second", perSecond, 0, 1_000_000_000);
+  checkRange("weight", weight, 0.01, 10_000);
   return {
     ...(queued === undefined ? {} : { queued }),
     ...(running === undefined ? {} : { running }),
     ...(perSecond === undefined ? {} : { perSecond }),
     ...(weight === undefined ? {} : { weight }),
   };
+}
+
+/** As in `defineApp`, but that nothing may wait: then an app takes nothing more. */
+function checkRange(name: string, value: number | undefined, least: number, most: number): void {
+  if (value !== undefined && !(value >= least && value <= most))
+    throw new RingError("INVALID_ARGUMENT", `limits.${name} must be from ${least} to ${most}`);
 }
 
 const APPS_MOST = 10_000;

@@ -1,4 +1,4 @@
-/** `/api/v1/*`: what the read-only commands of `ringctl` tell, as JSON over HTTP. */
+/** `/api/v1/*`: answers of this node to what `ringctl` asks of all, as JSON over HTTP. */
 
 import { encodeDocument } from "../../ring/document-codec.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";

@@ -27,5 +27,5 @@ const LINKS: readonly (readonly [string, string])[] = [
   ["/readyz?verbose", "whether this node makes progress, check by check"],
   ["/livez", "whether the process answers"],
   ["/startupz", "whether it has been ready once"],
-  ["/api/v1/status", "the ring as JSON, as <code>ringctl status -o json</code> prints it"],
+  ["/api/v1/status", "this node as JSON; <code>ringctl status -o json</code> asks all of them"],
 ];

@@ -446,9 +446,21 @@ describe("questions", () => {
     expect(await failure(call("taskring.v1.Apps", "Describe", { app: "other" }))).toMatchObject({
       reason: "APP_UNKNOWN",
     });
-    expect(await failure(call("taskring.v1.Apps", "SetLimits", { app: "acme", limits: { weight: 0 } }))).toMatchObject({
-      reason: "INVALID_ARGUMENT",
-    });
+    const wrong = [
+      { weight: 0 },
+      { weight: 10_001 },
+      { running: -1 },
+      { running: 0 },
+      { queued: 1e9 },
+      { perSecond: 1e10 },
+    ];
+    for (const limits of wrong)
+      expect(await failure(call("taskring.v1.Apps", "SetLimits", { app: "acme", limits }))).toMatchObject({
+        reason: "INVALID_ARGUMENT",
+      });
+    node.answer = () => ({ type: "ok" });
+    const right = { queued: 0, running: 100_000, perSecond: 0.5, weight: 10_000 };
+    expect(await call("taskring.v1.Apps", "SetLimits", { app: "acme", limits: right })).toEqual({});
   });
 });
 
