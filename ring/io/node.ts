@@ -235,9 +235,10 @@ export class NodeDriver implements RingNode {
     return this.#world.store.holdings?.();
   }
 
-  /** Transfers under way from here. */
-  activeTransfers(): number {
-    return this.#machine.transfers().filter((transfer) => transfer.phase !== "waiting").length;
+  /** Transfers under way to here and from here. */
+  activeTransfers(): { readonly in: number; readonly out: number } {
+    const out = this.#machine.transfers().filter((transfer) => transfer.phase !== "waiting").length;
+    return { in: this.#machine.arrivals(), out };
   }
 
   holdsLease(): boolean {

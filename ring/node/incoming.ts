@@ -90,6 +90,11 @@ export class Incoming {
     this.#hooks = parts.hooks;
   }
 
+  /** Transfers under way to this node. */
+  get count(): number {
+    return this.#arrivals.size;
+  }
+
   nextDeadline(): Instant | undefined {
     let earliest = this.#tellAt;
     for (const arrival of this.#arrivals.values()) {

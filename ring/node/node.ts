@@ -323,6 +323,11 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
     return this.#outgoing.views();
   }
 
+  /** How many transfers this node receives. */
+  arrivals(): number {
+    return this.#incoming.count;
+  }
+
   /** Partitions whose tasks this node would start now. For checkers. */
   active(now: Instant): readonly Partition[] {
     if (!this.holdsLease(now) || this.#stopping.begun || this.#broken !== undefined) return [];

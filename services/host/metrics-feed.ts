@@ -65,7 +65,9 @@ export function feedMetrics(parts: {
       childrenWaiting.add(children, app);
       queueOldestAgeSeconds.raise(oldestWaitMs / 1_000, app);
     }
-    metrics.handoffActive.set(node.activeTransfers(), "out");
+    const active = node.activeTransfers();
+    metrics.handoffActive.set(active.in, "in");
+    metrics.handoffActive.set(active.out, "out");
   });
   return {
     stop: () => {

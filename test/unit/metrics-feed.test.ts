@@ -61,6 +61,19 @@ test("every app is counted in other, however many there are", () => {
   }
 });
 
+test("transfers under way are counted in both directions", () => {
+  const metrics = createNodeMetrics();
+  const feed = feedOf(metrics, () => []);
+  try {
+    expect(shownOf(metrics, "handoff_active")).toEqual([
+      'taskring_handoff_active{direction="in"} 2',
+      'taskring_handoff_active{direction="out"} 1',
+    ]);
+  } finally {
+    feed.stop();
+  }
+});
+
 function view(app: string, count: number): AppView {
   return { app, queued: count, running: 0, dead: count, children: count, oldestWaitMs: count * 1_000 };
 }
@@ -80,7 +93,7 @@ function feedOf(metrics: NodeMetrics, appViews: (limit: number) => readonly AppV
       document: () => undefined,
       members: () => [],
       holdsLease: () => true,
-      activeTransfers: () => 0,
+      activeTransfers: () => ({ in: 2, out: 1 }),
     } as unknown as NodeDriver,
     store: { stats: () => counters } as unknown as NodeStore,
     runner: { runningCount: 0 } as Runner,
