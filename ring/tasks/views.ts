@@ -21,7 +21,6 @@ export interface AppView {
 }
 
 export function partitionView(core: Core, vnode: Vnode, schedules: number): PartitionView {
-  const oldest = vnode.phase === "loading" ? undefined : vnode.arrivals.peek();
   return {
     partition: vnode.partition,
     queued: vnode.queued,
@@ -31,7 +30,7 @@ export function partitionView(core: Core, vnode: Vnode, schedules: number): Part
     schedules,
     lastCompletion: vnode.lastCompletion,
     runnable: isRunnable(core, vnode),
-    oldestWaitMs: oldest === undefined ? 0 : waitedMs(core.newest, oldest),
+    oldestWaitMs: vnode.phase === "loading" ? 0 : longestWaitMs(core, vnode),
   };
 }
 
@@ -98,6 +97,16 @@ function isHeldBack(core: Core, { app, record }: Task): boolean {
   return (
     holdsBack(core, app) || app.rateTimer !== undefined || (type !== undefined && type.running >= type.type.concurrency)
   );
+}
+
+/** Of the oldest task that is not to start later. */
+function longestWaitMs(core: Core, { arrivals }: Vnode): number {
+  for (let index = 0; index < TASKS_LOOKED_AT; index++) {
+    const task = arrivals.at(index);
+    if (task === undefined) break;
+    if (task.phase !== "ended" && task.dueAt <= core.newest) return waitedMs(core.newest, task);
+  }
+  return 0;
 }
 
 /** Since it became runnable. */

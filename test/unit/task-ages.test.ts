@@ -1,7 +1,8 @@
 /** How long tasks have waited, as metrics and operators are told: from when they became runnable, not from when they were accepted. */
 
 import { expect, test } from "vitest";
-import { catalogue, taskType, World } from "../property/task-world.ts";
+import { hashKey } from "../../ring/hash.ts";
+import { catalogue, partitionOf, taskType, World } from "../property/task-world.ts";
 import { newest } from "./task-looks.ts";
 
 const HOUR_MS = 3_600_000;
@@ -41,4 +42,16 @@ test("a task that is cancelled before it was due has not waited", () => {
   world.ask("a", "k", { type: "cancel", id: record.id });
   const [{ outcome, waitMs, runMs } = {}] = world.events;
   expect([outcome, waitMs, runMs]).toEqual(["cancelled", 0, 0]);
+});
+
+test("a task that stands still is seen behind one that is to start much later", () => {
+  const world = new World({ seed: 1 });
+  world.submit(world.record({ app: "a", type: "work", key: "k", delayMs: HOUR_MS }));
+  world.sync();
+  world.call((engine) => engine.allowStarts(world.now, false));
+  world.submit(world.record({ app: "a", type: "work", key: "k" }));
+  world.sync();
+  world.run(60_000);
+  const partition = partitionOf(hashKey("a", "k"));
+  expect(world.engine.view(partition)?.oldestWaitMs).toBeGreaterThan(50_000);
 });
