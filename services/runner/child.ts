@@ -74,14 +74,14 @@ function headersOf(headers: NonNullable<SubmitOptions["headers"]>): ReadonlyMap<
   return new Map(entries.map(([name, value]) => [String(name), String(value)]));
 }
 
-/** Absent: 0, which is left off the wire. */
+/** Absent: 0, which is left off the wire. Rounded up: a deadline of less than 1 is not none. */
 function wholeNumber(
   field: string,
   value: number | undefined,
   range: { readonly least: number; readonly most: number },
 ): number {
   if (value === undefined) return 0;
-  const rounded = Math.round(value);
+  const rounded = Math.ceil(value);
   if (rounded >= range.least && rounded <= range.most) return rounded;
   throw new RingError(
     "INVALID_ARGUMENT",

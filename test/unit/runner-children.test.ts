@@ -34,6 +34,13 @@ describe("children", () => {
     expect(new Set(first.children.map(({ id }) => id)).size).toBe(3);
   });
 
+  test("a child's deadline of less than a millisecond is not none", async () => {
+    using h = harness([acme((_t, ctx) => ctx.submit("work", { deadlineMs: 0.3, delayMs: 1.2 }))]);
+    h.runner.start([attemptOf()]);
+    const [child] = (await h.endOf(1)).children;
+    expect(parseRecord(child!.wire, 0, child!.wire.length)).toMatchObject({ deadlineMs: 1, delayMs: 2 });
+  });
+
   test("the same idempotency key in one attempt makes one child", async () => {
     using h = harness([
       acme((_t, ctx) => [
