@@ -10,7 +10,9 @@ import { TextDecoder } from "node:util";
 export function decodeDocument(body: Uint8Array, contentType: string | undefined): string {
   const mark = byMark(body);
   if (mark !== undefined) return new TextDecoder(mark).decode(body);
-  const claims = [byHeader(contentType), byDeclaration(body), "utf-8"].filter((label) => label !== undefined);
+  const claims = [byHeader(contentType), byDeclaration(body), "utf-8"]
+    .filter((label) => label !== undefined)
+    .filter((label) => !(isWide(label) && isNarrow(body)));
   for (const label of claims) {
     const text = decodeStrictly(body, label);
     if (text !== undefined) return text;
@@ -38,6 +40,16 @@ function byHeader(contentType: string | undefined): string | undefined {
 function byDeclaration(body: Uint8Array): string | undefined {
   const head = new TextDecoder("latin1").decode(body.subarray(0, DECLARATION_LIMIT_BYTES));
   return /^\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']/.exec(head)?.[1];
+}
+
+/** Many a document was UTF-16 only as a string of the program that wrote it, and still says so. */
+function isWide(label: string): boolean {
+  return decoderFor(label, { fatal: false })?.encoding.startsWith("utf-16") === true;
+}
+
+/** Markup in UTF-16 is full of zeros. */
+function isNarrow(body: Uint8Array): boolean {
+  return !body.subarray(0, DECLARATION_LIMIT_BYTES).includes(0);
 }
 
 function decodeStrictly(body: Uint8Array, label: string): string | undefined {

@@ -162,6 +162,13 @@ describe("the encoding is found out", () => {
     ],
     ["as windows-1252 when nothing fits", Buffer.from("Größe", "latin1"), undefined, "Größe"],
     ["by the UTF-8 mark", Buffer.from("\ufeffGröße"), "text/xml; charset=ISO-8859-1", "Größe"],
+    [
+      "by the bytes when the declaration says UTF-16",
+      Buffer.from('<?xml version="1.0" encoding="utf-16"?><t>Größe</t> '),
+      undefined,
+      "Größe",
+    ],
+    ["by the bytes when the header says UTF-16", Buffer.from("<t>Größe</t>"), "text/xml; charset=UTF-16BE", "Größe"],
     ["by the UTF-16 mark", Buffer.from("\ufeffGröße", "utf16le"), undefined, "Größe"],
     ["as UTF-16 without a mark", Buffer.from("<rss>Größe", "utf16le"), undefined, "Größe"],
   ])("%s", (_how, body, contentType, expected) => {
