@@ -11,7 +11,7 @@ import {
   type TaskView,
   task,
 } from "../app.ts";
-import { FeedFetcher, type FetchSettings } from "./fetch.ts";
+import { FeedFetcher, type FetchSettings, TOTAL_TIMEOUT_MS } from "./fetch.ts";
 import { parseFeedUrl } from "./guard.ts";
 import { type EntryTask, FEED_ID, feedIdOf, feedReader, type ReadRequest } from "./read.ts";
 
@@ -60,7 +60,7 @@ export function feedsApp(name: string | { readonly match: string }, options: Fee
       "feeds.read": task(wrap(read, "feeds.read"), {
         attempts: READ_ATTEMPTS,
         backoff: { baseMs: 500, maxMs: 60_000 },
-        timeoutMs: READ_TIMEOUT_MS,
+        timeoutMs: (options.fetch?.totalTimeoutMs ?? TOTAL_TIMEOUT_MS) + PARSE_GRACE_MS,
         concurrency: options.concurrency ?? 8,
       }),
       entry: task(wrap(onEntry, "entry"), options.entry ?? {}),
@@ -91,7 +91,7 @@ function scheduleOf(
 }
 
 const READ_ATTEMPTS = 5;
-/** More than the fetch's own limit of 20 s plus the parser's, so that those say what went wrong. */
-const READ_TIMEOUT_MS = 30_000;
+/** On top of the fetch's own limit and more than the parser's, so that those say what went wrong. */
+const PARSE_GRACE_MS = 10_000;
 const POLL_EVERY_MS = 900_000;
 const KEY_LIMIT_BYTES = 512;

@@ -281,7 +281,7 @@ const DECODERS: ReadonlyMap<string, Decoder> = new Map<string, Decoder>([
   ["deflate", (first) => (((first[0] ?? 8) & 0x0f) === 8 ? createInflate() : createInflateRaw())],
 ]);
 const BODY_LIMIT_BYTES = 15_000_000;
-const TOTAL_TIMEOUT_MS = 20_000;
+export const TOTAL_TIMEOUT_MS = 20_000;
 const REDIRECT_LIMIT = 5;
 const HEADER_LIMIT_BYTES = 16_384;
 const ENCODING_LIMIT = 2;

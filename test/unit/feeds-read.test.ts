@@ -330,6 +330,13 @@ test("an app of feeds polls each by a schedule, under the key that reads by hand
   expect(readKeyOf(`https://b.example/${"x".repeat(600)}`)).toHaveLength(16);
 });
 
+test("a read has longer than its fetch, whose timeout is then the one that is recorded", () => {
+  const timeoutOf = (fetch: object) =>
+    feedsApp("feeds", { fetch, onEntry: () => {} }).definition.types.get("feeds.read")?.timeoutMs;
+  expect(timeoutOf({})).toBe(30_000);
+  expect(timeoutOf({ totalTimeoutMs: 60_000 })).toBe(70_000);
+});
+
 test.each([[{ url: "file:///x" }], [{ url: URL_A, id: "no spaces" }]])("an app with the feed %j is refused", (feed) => {
   expect(() => feedsApp("feeds", { feeds: [feed], onEntry: () => {} })).toThrow();
 });
