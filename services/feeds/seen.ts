@@ -21,12 +21,12 @@ export class SeenEntries {
   readonly #dirty = new Set<number>();
   #chunksBefore: number;
 
-  /** Reads what earlier attempts stored. A chunk that is not ours is taken as empty. */
+  /** Reads all that earlier attempts stored, perhaps under a larger limit. A chunk that is not ours is taken as empty. */
   constructor(state: SeenState, limit: number) {
     this.#limit = limit;
     const stored: Omit<Seen, "index">[] = [];
     let chunk = 0;
-    for (; chunk * CHUNK_RECORDS < limit; chunk += 1) {
+    for (; ; chunk += 1) {
       const bytes = state.get<Uint8Array>(chunkName(chunk));
       if (!(bytes instanceof Uint8Array)) break;
       stored.push(...decodeChunk(bytes));

@@ -293,6 +293,17 @@ describe("P5: the memory of entries is bounded", () => {
     expect(stored.values.size).toBeLessThanOrEqual(4);
   });
 
+  test("at a limit that was lowered, and what it no longer holds is not left behind", () => {
+    const stored = state();
+    const before = new SeenEntries(stored, 2_000);
+    before.judge(Array.from({ length: 2_000 }, (_, n) => entry(n)));
+    before.store(stored);
+    const after = new SeenEntries(stored, 500);
+    expect(after.judge([entry(1_998), entry(1_999), entry(2_000)])).toEqual(["known", "known", "new"]);
+    after.store(stored);
+    expect([after.size <= 500, stored.values.size]).toEqual([true, 2]);
+  });
+
   test("a poll that finds one new entry writes one chunk", () => {
     const stored = state();
     const first = new SeenEntries(stored, 2_000);
