@@ -71,9 +71,9 @@ export interface ReadSettings {
   /** After this many a failing read is recorded. Must equal the task's `attempts`. */
   readonly attempts: number;
   readonly entryType?: string;
-  /** Entries taken from one document. Default 1,000. */
+  /** Entries taken from one document. Default 1,000, at most 10,000. */
   readonly entryLimit?: number;
-  /** Entries remembered. Default 2,000, at least twice `entryLimit`. */
+  /** Entries remembered. Default 2,000, at least twice `entryLimit`, at most 60,000. */
   readonly seenLimit?: number;
   readonly wallNow?: () => number;
 }
@@ -82,10 +82,12 @@ export type ReadContext = Pick<TaskContext, "attempt" | "signal" | "submit" | "l
   readonly state: Pick<TaskContext["state"], "get" | "put" | "delete">;
 };
 
-/** A handler for `feeds.read`. */
+/** A handler for `feeds.read`. Throws `TypeError` for limits that no attempt could keep to. */
 export function feedReader(
   settings: ReadSettings,
 ): (task: Pick<TaskView, "json">, context: ReadContext) => Promise<ReadOutcome> {
+  checkLimit("entryLimit", settings.entryLimit ?? ENTRY_LIMIT, MOST_ENTRIES);
+  checkLimit("seenLimit", settings.seenLimit ?? SEEN_LIMIT, MOST_SEEN);
   return async (task, context) => {
     const request = parseRequest(task.json());
     const now = (settings.wallNow ?? Date.now)();
@@ -235,6 +237,15 @@ function parseRequest(payload: unknown): ReadRequest {
   return { url, ...(id === undefined ? {} : { id }), force: force === true };
 }
 
+function checkLimit(name: string, limit: number, most: number): void {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= most) return;
+  throw new TypeError(`${name} must be a whole number from 1 to ${most}, not ${limit}`);
+}
+
 export const FEED_ID: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const RECORD = "feed";
 const SEEN_LIMIT = 2_000;
+/** As many children as an attempt may have. */
+const MOST_ENTRIES = 10_000;
+/** At 16 bytes each they leave room for the record in a key's 1 MiB of state. */
+const MOST_SEEN = 60_000;

@@ -348,6 +348,13 @@ test("a read has longer than its fetch, whose timeout is then the one that is re
   expect(timeoutOf({ totalTimeoutMs: 60_000 })).toBe(70_000);
 });
 
+test.each([{ entryLimit: 0 }, { entryLimit: 20_000 }, { entryLimit: 1.5 }, { seenLimit: 100_000 }, { seenLimit: -1 }])(
+  "an app with %j, with which no read could end well, is refused",
+  (limits) => {
+    expect(() => feedsApp("feeds", { ...limits, onEntry: () => {} })).toThrow(TypeError);
+  },
+);
+
 test.each([[{ url: "file:///x" }], [{ url: URL_A, id: "no spaces" }]])("an app with the feed %j is refused", (feed) => {
   expect(() => feedsApp("feeds", { feeds: [feed], onEntry: () => {} })).toThrow();
 });
