@@ -7,7 +7,7 @@
  *
  * D1  A channel that a parser recognised and that has no entries is a feed: an empty one.
  * D2  A document that is broken before its first entry is not a feed (it is not taken for an empty one).
- * D3  The number of entries and of attributes is limited before anything is parsed: feedsmith cannot be interrupted.
+ * D3  The number of entries, of attributes and of words in tags is limited before anything is parsed: feedsmith cannot be interrupted.
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -16,6 +16,7 @@ import { parseFeed as parseWithFeedsmith } from "feedsmith";
 import { decodeDocument } from "./charset.ts";
 import { type FeedEntry, normaliseEntry, oldestFirst, type RawEntry, uniqueEntries } from "./entry.ts";
 import { FeedError } from "./errors.ts";
+import { hasMoreMarkup } from "./markup.ts";
 
 export type FeedFormat = "rss" | "rdf" | "atom" | "json";
 
@@ -46,6 +47,8 @@ export async function parseFeed(request: ParseRequest): Promise<ParsedFeed> {
   }
   if (hasMore(text, ATTRIBUTE, DOCUMENT_ATTRIBUTE_LIMIT))
     throw new FeedError("TOO_LARGE", `${request.url}: more than ${DOCUMENT_ATTRIBUTE_LIMIT} attributes`); // D3
+  if (hasMoreMarkup(text, DOCUMENT_MARKUP_LIMIT))
+    throw new FeedError("TOO_LARGE", `${request.url}: more than ${DOCUMENT_MARKUP_LIMIT} tags and words in them`); // D3
   const first = tryFeedsmith(text);
   if (first.type === "found" && (first.found.entries.length > 0 || first.found.format === "json")) {
     return finish(first.found, "feedsmith", request);
@@ -211,10 +214,12 @@ const TITLE_LIMIT = 1_024;
 const DOCUMENT_ENTRY_LIMIT = 20_000;
 /** Each takes feedsmith up to 13 us; a feed of 1,000 entries with pages of HTML has 50,000. */
 const DOCUMENT_ATTRIBUTE_LIMIT = 150_000;
-const ATTRIBUTE = /[\w:.-]\s{0,8}=\s{0,8}["']/g;
-const ENTRY_OPENING = /<(?:item|entry)[\s/>]/gi;
-/** JSON has no cheap sign of an entry; the entries of real feeds have up to ten objects each. */
-const OBJECT_OPENING = /\{\s*["}]/g;
+const ATTRIBUTE = /=\s*["']/g;
+/** Up to 1.6 us each. */
+const DOCUMENT_MARKUP_LIMIT = 500_000;
+const ENTRY_OPENING = /<(?:[^\s<>/:]{1,100}:)?(?:item|entry)[\s/>]/gi;
+/** JSON has no cheap sign of an entry; the entries of real feeds have up to ten objects each, and no arrays in arrays. */
+const OBJECT_OPENING = /\{\s*["}]|\[\s*[[\]]/g;
 const DOCUMENT_OBJECT_LIMIT = 200_000;
 const STEP_CHARACTERS = 16_384;
 const PARSE_LIMIT_MS = 2_000;

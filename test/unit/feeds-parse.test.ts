@@ -118,6 +118,30 @@ test("P5: a document of too many entries is refused before it is parsed", async 
   await expect(parse(json)).rejects.toMatchObject({ code: "TOO_LARGE" });
 });
 
+describe("P5: what would hold the event loop for seconds is refused before it is parsed", () => {
+  const item = (inside: string) => rss(`<item><guid>1</guid>${inside}</item>`);
+  test.each([
+    ["elements", item("<b/>".repeat(500_001))],
+    ["attributes without values", item(`<b ${"a ".repeat(500_001)}/>`)],
+    ["attributes behind a quote that is none", item(`<!-- <a ' --><b x=">" ${"a ".repeat(500_001)}/>`)],
+    ["words apart by equals signs", item(`<b ${"a=".repeat(500_001)}/>`)],
+    ["words of an instruction", item(`<?x > ${"a ".repeat(500_001)}?>`)],
+    ["attributes of unusual names", item(`<b ${'é="" '.repeat(150_001)}/>`)],
+    ["entries of a named space", rss("<a:item/>".repeat(20_001))],
+    ["arrays in arrays", `{"version":"https://jsonfeed.org/version/1.1","items":[${"[],".repeat(200_001)}[]]}`],
+  ])("%s", async (_what, text) => {
+    await expect(parse(text)).rejects.toMatchObject({ code: "TOO_LARGE" });
+  });
+
+  test("text, comments and sections are no markup", async () => {
+    const words = "a = b ".repeat(600_000);
+    const parsed = await parse(
+      item(`<!-- ${words} --><title>A</title><description><![CDATA[<p ${words}]]></description>`),
+    );
+    expect(parsed.entries.map((entry) => entry.title)).toEqual(["A"]);
+  });
+});
+
 test("a document with more entries than the limit gives the newest, and says how many it left out", async () => {
   const item = (n: number) =>
     `<item><guid>${n}</guid><pubDate>${new Date(n * 86_400_000).toUTCString()}</pubDate></item>`;
