@@ -65,9 +65,7 @@ export function feedsApp(name: string | { readonly match: string }, options: Fee
       }),
       entry: task(wrap(onEntry, "entry"), options.entry ?? {}),
     },
-    schedules: Object.fromEntries(
-      (options.feeds ?? []).map((feed) => scheduleOf(feed, options.everyMs ?? POLL_EVERY_MS)),
-    ),
+    schedules: schedulesOf(options.feeds ?? [], options.everyMs ?? POLL_EVERY_MS),
   });
 }
 
@@ -76,10 +74,28 @@ export function readKeyOf(url: string): string {
   return Buffer.byteLength(url) <= KEY_LIMIT_BYTES ? url : feedIdOf(url);
 }
 
-function scheduleOf(
-  feed: FeedSource,
-  everyMs: number,
-): readonly [string, { everyMs: number; task: string; key: string; payload: ReadRequest }] {
+/** Two feeds of one id would be one schedule, and two of one URL share what is remembered of its entries. */
+function schedulesOf(feeds: readonly FeedSource[], everyMs: number): Readonly<Record<string, Poll>> {
+  const schedules: Record<string, Poll> = {};
+  const keys = new Set<string>();
+  for (const feed of feeds) {
+    const [name, poll] = scheduleOf(feed, everyMs);
+    if (name in schedules || keys.has(poll.key))
+      throw new TypeError(`two feeds have the id ${poll.payload.id} or the URL ${feed.url.slice(0, 120)}`);
+    schedules[name] = poll;
+    keys.add(poll.key);
+  }
+  return schedules;
+}
+
+interface Poll {
+  readonly everyMs: number;
+  readonly task: string;
+  readonly key: string;
+  readonly payload: ReadRequest;
+}
+
+function scheduleOf(feed: FeedSource, everyMs: number): readonly [string, Poll] {
   parseFeedUrl(feed.url);
   const id = feed.id ?? feedIdOf(feed.url);
   if (!FEED_ID.test(id))

@@ -355,6 +355,13 @@ test.each([{ entryLimit: 0 }, { entryLimit: 20_000 }, { entryLimit: 1.5 }, { see
   },
 );
 
+test.each([
+  ["one id for two feeds", { url: "https://b.example/", id: "a" }],
+  ["two ids for one feed", { url: URL_A, id: "b" }],
+])("an app with %s, one of which would never be heard of, is refused", (_what, second) => {
+  expect(() => feedsApp("feeds", { feeds: [{ url: URL_A, id: "a" }, second], onEntry: () => {} })).toThrow(TypeError);
+});
+
 test.each([[{ url: "file:///x" }], [{ url: URL_A, id: "no spaces" }]])("an app with the feed %j is refused", (feed) => {
   expect(() => feedsApp("feeds", { feeds: [feed], onEntry: () => {} })).toThrow();
 });
