@@ -5,8 +5,9 @@
  * one. What it remembers and the entries it submits are stored together with its acknowledgement, or not at all: a read
  * that is interrupted anywhere is simply done again.
  *
- * R1  An entry is handed on once for each content it has, oldest first. Its task's idempotency key is made from feed, id
- *     and content, so that a second run of the same attempt names the same child.
+ * R1  An entry is handed on when it is new and at each edit, oldest first. Its task's idempotency key is made from feed, id
+ *     and content, so that a second run of the same attempt names the same child; that of an edit from the read's id too,
+ *     or one that takes an earlier edit back would be taken for a duplicate of it.
  * R2  Trouble of the moment fails the attempt, and the engine tries again. Trouble that lasts (the last attempt too, a
  *     refused address, not a feed) is recorded on the feed and returned as `failed`: it must not pile up dead letters,
  *     one for each poll. The feed is then asked less and less, and in the end paused with the reason.
@@ -85,7 +86,7 @@ export type ReadContext = Pick<TaskContext, "attempt" | "signal" | "submit" | "l
 /** A handler for `feeds.read`. Throws `TypeError` for limits that no attempt could keep to. */
 export function feedReader(
   settings: ReadSettings,
-): (task: Pick<TaskView, "json">, context: ReadContext) => Promise<ReadOutcome> {
+): (task: Pick<TaskView, "id" | "json">, context: ReadContext) => Promise<ReadOutcome> {
   checkLimit("entryLimit", settings.entryLimit ?? ENTRY_LIMIT, MOST_ENTRIES);
   checkLimit("seenLimit", settings.seenLimit ?? SEEN_LIMIT, MOST_SEEN);
   return async (task, context) => {
@@ -95,7 +96,7 @@ export function feedReader(
     const held = request.force === true ? undefined : holdOff(before, now);
     if (held !== undefined) return held;
     try {
-      const { outcome, after } = await readOnce({ request, before, now, settings, context });
+      const { outcome, after } = await readOnce({ request, taskId: task.id, before, now, settings, context });
       keep(context, before, after);
       return outcome;
     } catch (error) {
@@ -116,6 +117,7 @@ export function feedIdOf(url: string): string {
 
 interface Reading {
   readonly request: ReadRequest;
+  readonly taskId: string;
   readonly before: FeedRecord;
   readonly now: number;
   readonly settings: ReadSettings;
@@ -180,7 +182,8 @@ async function readBody(
     counts[change] += 1;
     if (change === "known") continue;
     const payload: EntryTask = { feedId, feedUrl: request.url, change, entry };
-    const idempotencyKey = hashText(request.url, entry.id, entry.contentHash); // R1
+    const edit = change === "edited" ? [reading.taskId] : [];
+    const idempotencyKey = hashText(request.url, entry.id, entry.contentHash, ...edit); // R1
     context.submit(settings.entryType ?? "entry", { key: feedId, payload, idempotencyKey });
   }
   seen.store(context.state);

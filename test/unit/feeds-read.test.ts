@@ -20,6 +20,8 @@ class Lane {
   now = 1_000_000;
   next: () => FetchResult | Promise<FetchResult> = () => ({ type: "not-modified" });
 
+  #reads = 0;
+
   async read(
     options: { url?: string; id?: string; force?: boolean; attempt?: number; entryLimit?: number } = {},
   ): Promise<ReadOutcome> {
@@ -54,7 +56,7 @@ class Lane {
       wallNow: () => this.now,
       ...(entryLimit === undefined ? {} : { entryLimit }),
     });
-    const outcome = await read({ json: <T>() => ({ url, ...rest }) as T }, context);
+    const outcome = await read({ id: `read ${this.#reads++}`, json: <T>() => ({ url, ...rest }) as T }, context);
     for (const [name, value] of changes) value === undefined ? this.stored.delete(name) : this.stored.set(name, value);
     this.writes = [...changes.keys()];
     this.childOptions.push(...children);
@@ -132,6 +134,18 @@ describe("one read", () => {
     expect(await lane.read()).toMatchObject({ new: 0, edited: 0 });
   });
 
+  test("hands an edit on that takes an earlier one back, under a name of its own", async () => {
+    const lane = new Lane();
+    for (const title of ["one", "two", "one", "two"]) {
+      lane.serveText(
+        `<rss version="2.0"><channel><title>t</title><item><guid>1</guid><title>${title}</title></item></channel></rss>`,
+      );
+      await lane.read();
+    }
+    expect(lane.entries.map((task) => task.entry.title)).toEqual(["one", "two", "one", "two"]);
+    expect(new Set(lane.childOptions.map((child) => child.idempotencyKey)).size).toBe(4);
+  });
+
   test("does not parse a body that it has parsed before, and writes nothing", async () => {
     const lane = new Lane();
     lane.serve([1]);
@@ -164,7 +178,7 @@ describe("one read", () => {
     "with the payload %j becomes a dead letter at once",
     async (payload) => {
       const read = feedReader({ fetcher: { fetch: () => Promise.reject(new Error("never")) }, attempts: 5 });
-      const task = { json: <T>() => payload as T };
+      const task = { id: "read", json: <T>() => payload as T };
       await expect(read(task, undefined as never)).rejects.toMatchObject({ permanent: true });
     },
   );
