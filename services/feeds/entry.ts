@@ -13,7 +13,7 @@ export interface FeedEntry {
   readonly id: string;
   /** May be empty: RSS allows entries without. At most 1,024 characters. */
   readonly title: string;
-  /** Absolute, http or https. */
+  /** Absolute, http or https; at most 2,048 characters. */
   readonly url?: string;
   /** ISO 8601, UTC. */
   readonly publishedAt?: string;
@@ -78,7 +78,8 @@ function absoluteUrl(text: string | undefined, baseUrl: string): string | undefi
   if (trimmed === "" || trimmed.length > URL_LIMIT) return undefined;
   try {
     const url = new URL(trimmed, baseUrl);
-    return url.protocol === "http:" || url.protocol === "https:" ? url.href : undefined;
+    const isWeb = url.protocol === "http:" || url.protocol === "https:";
+    return isWeb && url.href.length <= URL_LIMIT ? url.href : undefined; // a character may have become nine
   } catch {
     return undefined;
   }

@@ -15,7 +15,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { PermanentError, type TaskContext, type TaskView } from "../app.ts";
+import { PermanentError, type SubmitOptions, type TaskContext, type TaskView } from "../app.ts";
 import { type FeedEntry, hashText } from "./entry.ts";
 import { FeedError, type FeedErrorCode } from "./errors.ts";
 import type { FeedFetcher, FetchResult } from "./fetch.ts";
@@ -177,6 +177,7 @@ async function readBody(
   const novelty = seen.judge(parsed.entries);
   const feedId = request.id ?? feedIdOf(request.url);
   const counts = { new: 0, edited: 0, known: 0 };
+  const children: (SubmitOptions & { readonly payload: EntryTask })[] = [];
   for (const [index, entry] of parsed.entries.entries()) {
     const change = novelty[index] ?? "known";
     counts[change] += 1;
@@ -184,8 +185,14 @@ async function readBody(
     const payload: EntryTask = { feedId, feedUrl: request.url, change, entry };
     const edit = change === "edited" ? [reading.taskId] : [];
     const idempotencyKey = hashText(request.url, entry.id, entry.contentHash, ...edit); // R1
-    context.submit(settings.entryType ?? "entry", { key: feedId, payload, idempotencyKey });
+    children.push({ key: feedId, payload, idempotencyKey });
   }
+  const bytes = children.reduce(
+    (sum, { payload }) => sum + ENVELOPE_BYTES + Buffer.byteLength(JSON.stringify(payload)),
+    0,
+  );
+  if (bytes > HANDED_ON_BYTES) throw new FeedError("TOO_LARGE", `${result.url}: ${bytes} bytes of new entries`);
+  for (const child of children) context.submit(settings.entryType ?? "entry", child);
   seen.store(context.state);
   const { format, parser, title, cut } = parsed;
   if (cut > 0) context.log.warn("feed has more entries than are read at once", { url: request.url, cut });
@@ -248,6 +255,10 @@ function checkLimit(name: string, limit: number, most: number): void {
 export const FEED_ID: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const RECORD = "feed";
 const SEEN_LIMIT = 2_000;
+/** What the children of one attempt may have together. */
+const HANDED_ON_BYTES = 16 * 1024 * 1024;
+/** More than a child has beside its payload. */
+const ENVELOPE_BYTES = 512;
 /** As many children as an attempt may have. */
 const MOST_ENTRIES = 10_000;
 /** At 16 bytes each they leave room for the record in a key's 1 MiB of state. */

@@ -51,6 +51,13 @@ test("entries come oldest first, with absolute addresses and UTC dates", async (
   });
 });
 
+test("an address is no longer than 2,048 characters once it is written in ASCII", async () => {
+  const link = (characters: number) =>
+    rss(`<item><guid>1</guid><link>https://a.example/${"é".repeat(characters)}</link></item>`);
+  expect((await parse(link(300))).entries[0]?.url).toHaveLength(1_818);
+  expect((await parse(link(400))).entries[0]).not.toHaveProperty("url");
+});
+
 test("an entry without id is told apart by its URL, else by title and content", async () => {
   const { entries } = await sample("river-without-guid-rss2.xml");
   expect(entries.filter((entry) => entry.url !== undefined).every((entry) => entry.id === entry.url)).toBe(true);

@@ -212,6 +212,14 @@ describe("trouble", () => {
     expect(await lane.read()).toMatchObject({ type: "read", new: 1 });
   });
 
+  test("of more new entries than an attempt may hand on is recorded, and none is", async () => {
+    const lane = new Lane();
+    const long = "\u0001".repeat(900); // six bytes each in JSON
+    lane.serve(Array.from({ length: 2_000 }, (_, n) => `${long}${n}`));
+    expect(await lane.read({ entryLimit: 2_000 })).toMatchObject({ type: "failed", code: "TOO_LARGE" });
+    expect(lane.entries).toEqual([]);
+  });
+
   test("a cancelled read is not the feed's failure", async () => {
     const lane = new Lane();
     lane.fail("CANCELLED");
