@@ -122,6 +122,7 @@ interface Range {
 function publicRefusal(address: Address): string | undefined {
   const range = address.range();
   if (range !== "unicast") return `${range} address`;
+  if (address.toString() === AZURE_HOST) return "cloud host address";
   if (address.kind() === "ipv6" && !address.match(GLOBAL_UNICAST)) return "outside global unicast"; // G1
   return undefined;
 }
@@ -152,4 +153,6 @@ const resolveBySystem: ResolveAddresses = (hostname, done) => {
 };
 
 const GLOBAL_UNICAST: [ipaddr.IPv6, number] = ipaddr.IPv6.parseCIDR("2000::/3");
+/** Hands a virtual machine there its configuration, keys included; a public number that is never routed. */
+const AZURE_HOST = "168.63.129.16";
 const URL_LENGTH_LIMIT = 2_048;

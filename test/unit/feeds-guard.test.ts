@@ -15,6 +15,8 @@ describe("an address that is not public is refused", () => {
     ["172.31.255.255", "private"],
     ["192.168.1.1", "private"],
     ["169.254.169.254", "link-local, where clouds keep credentials"],
+    ["168.63.129.16", "public by its number, but the host of a virtual machine in Azure"],
+    ["::ffff:168.63.129.16", "the same, IPv4-mapped"],
     ["100.64.0.1", "carrier-grade NAT"],
     ["192.0.0.1", "protocol assignments"],
     ["192.0.2.7", "documentation"],
