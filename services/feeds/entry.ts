@@ -87,10 +87,16 @@ function absoluteUrl(text: string | undefined, baseUrl: string): string | undefi
 
 function isoDate(date: string | Date | undefined): string | undefined {
   if (date === undefined || date === "") return undefined;
-  const parsed = new Date(date);
+  const parsed = new Date(typeof date === "string" ? withZone(date.trim()) : date);
   const year = parsed.getUTCFullYear();
   // Outside four digits ISO strings no longer sort as text; no feed means such a year.
   return Number.isNaN(parsed.getTime()) || year < 1_000 || year > 9_999 ? undefined : parsed.toISOString();
+}
+
+/** A date without a zone is UTC; the language takes it for local time, which differs between nodes. */
+function withZone(text: string): string {
+  if (!ZONELESS.test(text)) return text;
+  return /\dT\d/.test(text) ? `${text}Z` : `${text} UTC`;
 }
 
 function compareText(a: string, b: string): number {
@@ -98,5 +104,7 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : 1;
 }
 
+/** Ends in a time that is not an offset, or in the year of a day. */
+const ZONELESS = /(?<![+\-\d])\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[ap]m)?$|^[^:]*\s\d{4}$/i;
 const TEXT_LIMIT = 1_024;
 const URL_LIMIT = 2_048;

@@ -58,6 +58,30 @@ test("an address is no longer than 2,048 characters once it is written in ASCII"
   expect((await parse(link(400))).entries[0]).not.toHaveProperty("url");
 });
 
+test.each([
+  ["Mon, 06 May 2024 08:00:00", "08:00"],
+  ["Mon, 06 May 2024 8:00 PM", "20:00"],
+  ["2024-05-06T08:00:00", "08:00"],
+  ["2024-05-06T08:00:00.5", "08:00"],
+  ["2024-05-06 08:00", "08:00"],
+  ["06 May 2024", "00:00"],
+  ["2024-05-06", "00:00"],
+  ["Mon, 06 May 2024 08:00:00 EDT", "12:00"],
+  ["Mon, 06 May 2024 08:00:00 -0500", "13:00"],
+  ["2024-05-06T08:00:00+02:00", "06:00"],
+  ["2024-05-06T08:00:00Z", "08:00"],
+])("the date %j is %s, whatever the time zone of the machine", async (date, time) => {
+  const before = process.env.TZ;
+  process.env.TZ = "America/New_York";
+  try {
+    const { entries } = await parse(rss(`<item><guid>1</guid><pubDate>${date}</pubDate></item>`));
+    expect(entries[0]?.publishedAt?.slice(0, 16)).toBe(`2024-05-06T${time}`);
+  } finally {
+    if (before === undefined) delete process.env.TZ;
+    else process.env.TZ = before;
+  }
+});
+
 test("an entry without id is told apart by its URL, else by title and content", async () => {
   const { entries } = await sample("river-without-guid-rss2.xml");
   expect(entries.filter((entry) => entry.url !== undefined).every((entry) => entry.id === entry.url)).toBe(true);
