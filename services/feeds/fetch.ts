@@ -131,7 +131,8 @@ export class FeedFetcher implements AsyncDisposable {
     response: Dispatcher.ResponseData,
     from: { readonly url: string; readonly moved: boolean },
   ): Promise<FetchResult> {
-    const body = await this.#collect(response, header(response, "content-encoding")).catch((error: unknown) => {
+    const encodings = [response.headers["content-encoding"] ?? []].flat().join();
+    const body = await this.#collect(response, encodings).catch((error: unknown) => {
       discard(response);
       throw error;
     });
@@ -150,13 +151,13 @@ export class FeedFetcher implements AsyncDisposable {
   }
 
   /** Streams the body through its decoders; each stage is counted, so neither input nor any output outgrows the limit. */
-  async #collect(response: Dispatcher.ResponseData, encoding: string | undefined): Promise<Uint8Array> {
+  async #collect(response: Dispatcher.ResponseData, encodings: string): Promise<Uint8Array> {
     const announcedBytes = Number(header(response, "content-length") ?? 0);
     if (announcedBytes > this.#bodyLimitBytes) {
       throw new FeedError("TOO_LARGE", `${announcedBytes} bytes announced, ${this.#bodyLimitBytes} allowed`);
     }
     let stream: AsyncIterable<Uint8Array> = this.#counted(response.body);
-    for (const decoder of decodersFor(encoding)) stream = this.#counted(decoded(stream, decoder));
+    for (const decoder of decodersFor(encodings)) stream = this.#counted(decoded(stream, decoder));
     const chunks: Uint8Array[] = [];
     for await (const chunk of stream) chunks.push(chunk);
     return Buffer.concat(chunks);
@@ -211,8 +212,8 @@ function unread(response: Dispatcher.ResponseData, url: URL): FetchResult {
 type Decoder = (first: Uint8Array) => Transform;
 
 /** In the order in which they are undone: the last one applied comes first. */
-function decodersFor(encoding: string | undefined): readonly Decoder[] {
-  const names = (encoding ?? "")
+function decodersFor(encodings: string): readonly Decoder[] {
+  const names = encodings
     .toLowerCase()
     .split(",")
     .map((name) => name.trim());

@@ -198,6 +198,15 @@ describe("encodings", () => {
     expect(result.type === "body" && Buffer.from(result.body).toString()).toBe(text);
   });
 
+  test("two in header lines of their own are both undone", async () => {
+    answer = (_request, response) => {
+      response.setHeader("content-encoding", ["gzip", "br"]);
+      response.end(brotliCompressSync(gzipSync(text)));
+    };
+    const result = await read();
+    expect(result.type === "body" && Buffer.from(result.body).toString()).toBe(text);
+  });
+
   test("an unknown one, or a pile of them, is refused", async () => {
     answer = reply(200, { "content-encoding": "rot13" }, "x");
     await expect(read()).rejects.toMatchObject({ code: "ENCODING_UNKNOWN", retryable: false });
