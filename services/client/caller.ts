@@ -45,6 +45,7 @@ export class Caller {
   readonly #silent = new Set<string>();
   /** Of what is open: how to end it. */
   readonly #stops = new Set<() => void>();
+  readonly #lasting = (address: string): Client => this.#options.lasting(address).client;
   #closed = false;
 
   constructor(options: CallerOptions) {
@@ -209,8 +210,6 @@ export class Caller {
     const isSilent = (address: string): boolean => this.#silent.has(address);
     return [...addresses.filter((address) => !isSilent(address)), ...addresses.filter(isSilent)];
   }
-
-  readonly #lasting = (address: string): Client => this.#options.lasting(address).client;
 
   #once<Reply>(
     address: string,

@@ -239,7 +239,7 @@ export class RingClient implements AsyncDisposable {
 
   /**
    * Runs a pipeline that the nodes have loaded, coordinated by the first node that can be reached; `opened` and `report` throw
-   * `NO_OWNER` when there is none for 30 s. The run ends with this client: see `RemoteRun`.
+   * `NO_OWNER` when there is none for 30 s, `RATE_LIMITED` beyond 256 open streams to it. The run ends with this client: see `RemoteRun`.
    */
   run(
     pipeline: string | { readonly name: string },

@@ -47,6 +47,7 @@ test("a run that is cancelled before a node is reached holds no place of a strea
     run.cancel();
     await run.report().catch(() => undefined);
   }
+  await ring.cluster.ring(); // behind them: each has been told of its node
   expect(await next(ring).catch((error: RingError) => error.code)).toBe("TASK_NOT_FOUND");
 });
 
