@@ -2,9 +2,12 @@
  * Ids of tasks that ended and left nothing else, on disk: so that a submit which is repeated because its answer was lost is known
  * again after a restart, a handoff or an adoption (ownership rule 18), and does not run twice.
  *
- * One row per partition and commit holds all ids of that commit: 17 bytes each instead of a row each. The oldest rows give way.
+ * One row per partition and commit holds all ids of that commit, 17 bytes each instead of a row each; and of some commits one row is
+ * made then, so that the database is told of few. The oldest rows give way.
  *
  * W1  An id's row is written in the same commit as the end of its task.
+ * W2  The row of some commits lies where the row of the first of them lay. So none seems to have ended later than it did: its id may
+ *     have been accepted again since, once this end was forgotten, and that task is not over (older-tasks.ts).
  */
 
 import type { Core } from "./core.ts";
@@ -12,7 +15,7 @@ import { type EndedId, EndedWriter } from "./ended-row.ts";
 import { Fifo } from "./fifo.ts";
 import type { Vnode } from "./model.ts";
 import type { EndedRow } from "./read-row.ts";
-import { endedKey, type Position } from "./rows.ts";
+import { erasedAt, KIND, type Position } from "./rows.ts";
 import type { IdBits } from "./task-id.ts";
 
 interface KeptRow {
@@ -34,25 +37,36 @@ export class EndedIds {
   }
 
   add(vnode: Vnode, bits: IdBits, state: EndedId["state"]): void {
-    const ends = this.#of(vnode);
-    if (ends.pending.count === 0) this.#open.add(vnode);
-    ends.pending.add(bits, state);
+    const { pending } = this.#of(vnode);
+    if (pending.fresh === 0) this.#open.add(vnode);
+    pending.add(bits, state);
   }
 
   /** Before the commit that holds the ends is closed (W1). */
   pack(): void {
-    for (const vnode of this.#open) {
-      if (vnode.phase === "closed") continue;
-      const ends = this.#of(vnode);
-      const { generation, opens } = vnode.term;
-      const position = { generation, opens, sequence: vnode.sequence++ };
-      const { count } = ends.pending;
-      this.#core.write(vnode, endedKey(position), ends.pending.take());
-      ends.rows.push({ position, count, ids: undefined });
-      ends.count += count;
-      this.#bound(vnode, ends);
-    }
+    for (const vnode of this.#open) if (vnode.phase !== "closed") this.#write(vnode, this.#of(vnode));
     this.#open.clear();
+  }
+
+  #write(vnode: Vnode, ends: VnodeEnds): void {
+    const { pending, small } = ends;
+    const { generation, opens } = vnode.term;
+    const placeOf = (sequence: number): Position => ({ generation, opens, sequence });
+    ends.count += pending.fresh;
+    const isWhole = pending.count >= Math.min(IDS_OF_A_ROW, this.#most() >>> 4);
+    if (!isWhole || (small.length > 0 && vnode.phase === "held")) {
+      const sequence = vnode.sequence++;
+      small.push(sequence);
+      this.#core.change(vnode, pending.put(placeOf(sequence)));
+      return;
+    }
+    const position = placeOf(small[0] ?? vnode.sequence++); // W2
+    ends.rows.push({ position, count: pending.count, ids: undefined });
+    this.#core.change(vnode, pending.putAll(position, small.length === 0));
+    for (let later = 1; later < small.length; later++)
+      this.#core.change(vnode, erasedAt(KIND.ended, placeOf(small[later] as number)));
+    small.length = 0;
+    this.#bound(vnode, ends);
   }
 
   /** A row that was on disk, or came from elsewhere. */
@@ -85,8 +99,7 @@ export class EndedIds {
   }
 
   #bound(vnode: Vnode, ends: VnodeEnds): void {
-    const { endedIdsPerNode, endedIdsPerPartition } = this.#core.limits;
-    const most = Math.min(endedIdsPerPartition, Math.ceil(endedIdsPerNode / Math.max(1, this.#vnodes.size)));
+    const most = this.#most();
     // Many at a time: neighbours share a page, and a page costs a write whether one row leaves it or all.
     if (ends.count <= most + (most >>> 4)) return;
     while (ends.count > most && ends.rows.size > 1 && vnode.phase !== "held") {
@@ -94,14 +107,20 @@ export class EndedIds {
       ends.count -= oldest.count;
       for (const id of oldest.ids ?? []) ends.known.delete(id);
       if (oldest.ids !== undefined) ends.read.delete(nameOf(oldest.position));
-      this.#core.erase(vnode, endedKey(oldest.position));
+      this.#core.change(vnode, erasedAt(KIND.ended, oldest.position));
     }
+  }
+
+  /** Ids of a partition on disk. */
+  #most(): number {
+    const { endedIdsPerNode, endedIdsPerPartition } = this.#core.limits;
+    return Math.min(endedIdsPerPartition, Math.ceil(endedIdsPerNode / Math.max(1, this.#vnodes.size)));
   }
 
   #of(vnode: Vnode): VnodeEnds {
     let ends = this.#vnodes.get(vnode);
     if (ends === undefined) {
-      ends = { pending: new EndedWriter(), rows: new Fifo(), read: new Set(), known: new Map(), count: 0 };
+      ends = { pending: new EndedWriter(), small: [], rows: new Fifo(), read: new Set(), known: new Map(), count: 0 };
       this.#vnodes.set(vnode, ends);
     }
     return ends;
@@ -109,9 +128,11 @@ export class EndedIds {
 }
 
 interface VnodeEnds {
-  /** That have no row yet. */
+  /** That have no row yet, or a small one. */
   readonly pending: EndedWriter;
-  /** Oldest first. */
+  /** Sequences of the rows of one commit each, until one row holds their ids. */
+  readonly small: number[];
+  /** Whole ones and those that were read, oldest first. */
   readonly rows: Fifo<KeptRow>;
   /** Positions of those that were read. */
   readonly read: Set<string>;
@@ -123,3 +144,6 @@ interface VnodeEnds {
 function nameOf({ generation, opens, sequence }: Position): string {
   return `${generation} ${opens} ${sequence}`;
 }
+
+/** Few pages of the database, and each row fits into a part of one. */
+const IDS_OF_A_ROW = 64;

@@ -2,6 +2,8 @@
  * The value of a row of ended ids: a version byte, then for each id its 16 bytes and its state, 0 done or 1 cancelled.
  */
 
+import type { ChangePlace } from "../changes.ts";
+import { endedChange, type Position } from "./rows.ts";
 import type { IdBits } from "./task-id.ts";
 
 export interface EndedId {
@@ -10,20 +12,26 @@ export interface EndedId {
   readonly state: "done" | "cancelled";
 }
 
-/** Puts ids into a value one by one, as they end: then they are at hand. */
+/** Puts ids into rows one by one, as they end: then they are at hand. */
 export class EndedWriter {
-  #bytes: Uint8Array = new Uint8Array(HEAD_BYTES + FIRST_IDS * ID_BYTES);
+  #bytes: Uint8Array = new Uint8Array(FIRST_IDS * ID_BYTES);
   #count = 0;
+  #written = 0;
 
-  /** Ids since `take`. */
+  /** Ids since `putAll`. */
   get count(): number {
     return this.#count;
   }
 
+  /** Of these, those that no row has yet. */
+  get fresh(): number {
+    return this.#count - this.#written;
+  }
+
   add({ id0, id1, id2, id3 }: IdBits, state: EndedId["state"]): void {
-    const at = HEAD_BYTES + this.#count * ID_BYTES;
+    const at = this.#count * ID_BYTES;
     if (at === this.#bytes.length) {
-      const more = new Uint8Array(HEAD_BYTES + 2 * this.#count * ID_BYTES);
+      const more = new Uint8Array(2 * at);
       more.set(this.#bytes);
       this.#bytes = more;
     }
@@ -36,13 +44,20 @@ export class EndedWriter {
     this.#count++;
   }
 
-  /** The value of all of them; the next one begins empty. */
-  take(): Uint8Array {
-    const value = this.#bytes.slice(0, HEAD_BYTES + this.#count * ID_BYTES);
-    value[0] = VERSION;
-    if (this.#count > KEPT_IDS) this.#bytes = new Uint8Array(HEAD_BYTES + FIRST_IDS * ID_BYTES);
+  /** A new row, of the fresh ones. Where the change lies until the next row is written. */
+  put(position: Position): ChangePlace {
+    const from = this.#written * ID_BYTES;
+    this.#written = this.#count;
+    return endedChange(position, VERSION, this.#bytes.subarray(from, this.#count * ID_BYTES), true);
+  }
+
+  /** One row of all of them; the next one begins empty. `isNew`: no row has been there. As `put`. */
+  putAll(position: Position, isNew: boolean): ChangePlace {
+    const change = endedChange(position, VERSION, this.#bytes.subarray(0, this.#count * ID_BYTES), isNew);
+    if (this.#count > KEPT_IDS) this.#bytes = new Uint8Array(FIRST_IDS * ID_BYTES);
     this.#count = 0;
-    return value;
+    this.#written = 0;
+    return change;
   }
 }
 

@@ -350,8 +350,13 @@ function versioned(value: Uint8Array): RowReader {
   return reader;
 }
 
-export function endedKey(position: Position): Uint8Array {
-  return positionKey(KIND.ended, position);
+/** `ids`: as they lie in the row. As `taskChange`. */
+export function endedChange(position: Position, version: number, ids: Uint8Array, isNew: boolean): ChangePlace {
+  return writePosition(POSITION_BYTES + 1 + ids.length, KIND.ended, position)
+    .value()
+    .u8(version)
+    .bytes(ids)
+    .put(isNew);
 }
 
 export const KIND = {
@@ -366,7 +371,7 @@ export const KIND = {
   stateAside: 0x38,
   dedupe: 0x40,
   result: 0x50,
-  /** Ids of tasks that ended in one commit and left nothing else. */
+  /** Ids of tasks that ended in one commit, or in some, and left nothing else. */
   ended: 0x58,
   schedule: 0x60,
   outbox: 0x70,

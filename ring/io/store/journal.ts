@@ -31,8 +31,9 @@ import {
   writeBatchHead,
   writeSegmentHead,
 } from "./journal-file.ts";
+import { Lull, type LullOptions } from "./lull.ts";
 import { type FoundRow, type KeyRange, mergedRows } from "./merged.ts";
-import { Overlay, type RowSink } from "./overlay.ts";
+import { type NetChange, Overlay, type RowSink } from "./overlay.ts";
 import { decodeKnown, encodeKnown, KNOWN_ROW, type Known, openValue } from "./rows.ts";
 import { Slices } from "./slices.ts";
 import { RETRY_MS, type Space } from "./space.ts";
@@ -68,6 +69,7 @@ export class Journal {
   #starved: unknown;
   readonly #onStarved = new Set<() => void>();
   readonly #slices: Slices;
+  readonly #lull = new Lull();
   /** Since when something waits for the segment before; undefined while nothing does. */
   #behindSince: number | undefined;
   #waiters = 0;
@@ -231,6 +233,7 @@ export class Journal {
     }
     this.#batches += 1;
     active.keep(next); // W1
+    this.#lull.look();
     return true;
   }
 
@@ -264,6 +267,7 @@ export class Journal {
     this.#onStarved.add(tell);
     this.#waiters += 1;
     this.#behindSince ??= performance.now();
+    this.#lull.end();
     try {
       await Promise.race([this.#checkpoint, starved]);
     } finally {
@@ -287,15 +291,13 @@ export class Journal {
   async #apply(overlay: Overlay, segment: number): Promise<void> {
     this.#options.environment.forgetDeadReaders();
     const net = overlay.net();
+    if (this.#isPatient && net.length > 0) await this.#lull.over(this.#lullOf(overlay, net));
     let from = 0;
     do {
-      let to = from;
+      const slice = this.#slice(overlay, net, from);
+      const { changes, to } = slice;
       await this.#writeWhenThereIsRoom((batch) => {
-        let bytes = 0;
-        const { rows: rowsMost, bytes: bytesMost } = this.#slices;
-        for (to = from; to < net.length && to - from < rowsMost && bytes < bytesMost; to++) {
-          const { key, value, stored } = overlay.changeAt(net[to]!);
-          bytes += key.length + (value?.length ?? 0);
+        for (const { key, value, stored } of changes) {
           if (value === undefined) batch.removeRow(key);
           else batch.putRow(key, value, stored);
         }
@@ -303,6 +305,40 @@ export class Journal {
       });
       from = to;
     } while (from < net.length);
+  }
+
+  /** What one transaction tells of `net[from, to)`. */
+  #slice(
+    overlay: Overlay,
+    net: Int32Array,
+    from: number,
+  ): { readonly changes: readonly NetChange[]; readonly to: number } {
+    const { rows: rowsMost, bytes: bytesMost } = this.#slices;
+    const active = this.#active;
+    const changes: NetChange[] = [];
+    let bytes = 0;
+    let to = from;
+    for (; to < net.length && changes.length < rowsMost && to - from < LOOKS * rowsMost && bytes < bytesMost; to++) {
+      const at = net[to]!;
+      if (active.replaces(overlay, at, true)) continue; // W6
+      const change = overlay.changeAt(at);
+      bytes += change.key.length + (change.value?.length ?? 0);
+      changes.push(change);
+    }
+    return { changes, to };
+  }
+
+  #lullOf(overlay: Overlay, net: Int32Array): LullOptions {
+    const active = this.#active;
+    return {
+      filled: () => active.end / active.bytes.length,
+      replaced: () => {
+        let replaced = 0;
+        for (let look = 0; look < SAMPLE; look++)
+          if (active.replaces(overlay, net[Math.floor((look * net.length) / SAMPLE)]!, false)) replaced++;
+        return replaced / SAMPLE;
+      },
+    };
   }
 
   /** A disk that is full may have room again; until then nothing of the segment is lost. */
@@ -359,5 +395,9 @@ function knownOf(environment: Environment): Known | undefined {
 
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 12 * 1024 * 1024;
+/** Rows that are looked at for each one that is told, at most, in one turn. */
+const LOOKS = 4;
+/** Rows that stand for a segment. */
+const SAMPLE = 64;
 /** More changes than this are not looked up one by one. */
 const EXACT_ROWS = 512;

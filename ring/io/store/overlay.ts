@@ -12,6 +12,7 @@
 
 import assert from "node:assert/strict";
 import { ChangePlace, type Changes } from "../../changes.ts";
+import { copyBytes, HEADER_BYTES, hashOf, keyBytesAt, sameBytes } from "./change-bytes.ts";
 import { type KeyPlace, RowOrder } from "./row-order.ts";
 import { SPACE_BYTES, type Space, spaceOf } from "./rows.ts";
 
@@ -39,7 +40,8 @@ export class Overlay implements RowSink {
   /** What lies in the file, byte for byte. */
   bytes: Uint8Array;
   #view: DataView;
-  /** Behind the last batch on disk. */
+  /** Where the last batch on disk begins, and behind it. */
+  #last: number;
   #end: number;
   /** Behind what is being put together. */
   #at: number;
@@ -64,6 +66,7 @@ export class Overlay implements RowSink {
   constructor(bytes: Uint8Array, first: number) {
     this.bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#last = first;
     this.#end = first;
     this.#at = first;
   }
@@ -126,6 +129,7 @@ export class Overlay implements RowSink {
     this.#fetch();
     for (let index = 0; index < this.#freshCount; index++) this.#index(fresh[2 * index]!, fresh[2 * index + 1]!);
     this.#freshCount = 0;
+    this.#last = this.#end;
     this.#end = end;
     this.#at = end;
   }
@@ -188,6 +192,20 @@ export class Overlay implements RowSink {
     return sorted;
   }
 
+  /**
+   * O3: whether a change here says all that the database has to know of the row that `older` changes at `at`. `takes`: then it is
+   * not told of that one.
+   */
+  replaces(older: Overlay, at: number, takes: boolean): boolean {
+    const from = at + HEADER_BYTES;
+    const to = from + keyBytesAt(older.bytes, at);
+    const hash = hashOf(older.bytes, from, to);
+    const slot = this.#slotOf(hash, older.bytes, from, to);
+    if (this.#below[slot] === 0 || this.#slots[2 * slot]! >= this.#last) return false;
+    if (takes && older.#below[older.#slotOf(hash, older.bytes, from, to)] === 0) this.#below[slot] = 0;
+    return true;
+  }
+
   /** The change that begins at `at`, one of `net()`. */
   changeAt(at: number): NetChange {
     const { bytes } = this;
@@ -215,15 +233,19 @@ export class Overlay implements RowSink {
 
   /** Where the newest change of the row with the key `bytes[from, to)` begins; 0 for none. */
   #newest(key: Uint8Array, from: number, to: number): number {
+    return this.#slots[2 * this.#slotOf(hashOf(key, from, to), key, from, to)]!;
+  }
+
+  /** The slot of the row with the key `bytes[from, to)`; an empty one for none. */
+  #slotOf(hash: number, key: Uint8Array, from: number, to: number): number {
     const { bytes } = this;
     const slots = this.#slots;
-    const hash = hashOf(key, from, to);
     const mask = this.#below.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const at = slots[2 * slot]!;
-      if (at === 0) return 0;
+      if (at === 0) return slot;
       if (slots[2 * slot + 1] !== hash || keyBytesAt(bytes, at) !== to - from) continue;
-      if (sameBytes(bytes, at + HEADER_BYTES, key, from, to - from)) return at;
+      if (sameBytes(bytes, at + HEADER_BYTES, key, from, to - from)) return slot;
     }
   }
 
@@ -345,37 +367,11 @@ export class Overlay implements RowSink {
   }
 }
 
-function keyBytesAt(bytes: Uint8Array, at: number): number {
-  return (bytes[at + 5]! << 8) | bytes[at + 6]!;
-}
-
-function copyBytes(to: Uint8Array, toAt: number, from: Uint8Array, start: number, end: number): void {
-  if (end - start < SHORT_BYTES) for (let at = start, next = toAt; at < end; ) to[next++] = from[at++]!;
-  else to.set(start === 0 && end === from.length ? from : from.subarray(start, end), toAt);
-}
-
-/** FNV-1a, its high bits folded onto the low ones that choose the slot. */
-function hashOf(bytes: Uint8Array, from: number, to: number): number {
-  let hash = 0;
-  for (let at = from; at < to; at++) hash = Math.imul(hash ^ bytes[at]!, PRIME);
-  return hash ^ (hash >>> 15);
-}
-
-function sameBytes(left: Uint8Array, leftAt: number, right: Uint8Array, rightAt: number, length: number): boolean {
-  // From the end: keys of one partition differ there.
-  for (let index = length - 1; index >= 0; index--) if (left[leftAt + index] !== right[rightAt + index]) return false;
-  return true;
-}
-
 const NO_BYTES = new Uint8Array();
 const REMOVE = 0;
 const PUT = 1;
 const NEW = 2;
 const STORED = 3;
-const HEADER_BYTES = 7;
 const SPACES = 0x10000;
 const FIRST_SLOTS = 4_096;
 const FIRST_FRESH = 512;
-/** Fewer are copied faster byte by byte than by a call. */
-const SHORT_BYTES = 64;
-const PRIME = 0x01000193;
