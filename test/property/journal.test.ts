@@ -7,8 +7,9 @@ import { afterEach, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { contentOf, mergedRows } from "../../ring/io/store/merged.ts";
-import { Overlay } from "../../ring/io/store/overlay.ts";
+import { type NetChange, Overlay } from "../../ring/io/store/overlay.ts";
 import { closeValue, keyOf } from "../../ring/io/store/rows.ts";
+import { Untold } from "../../ring/io/store/untold.ts";
 import type { RowChange, Term } from "../../ring/store.ts";
 import { fc } from "../arbitrary.ts";
 
@@ -255,6 +256,117 @@ test("rows of the database and of two segments over it are read as one, from any
   );
 });
 
+test("P1: what the segment after says newer of a row is told once, and after a crash too every row is what it was", () => {
+  fc.assert(
+    fc.property(layer, fc.array(batch, { maxLength: 4 }), fc.array(turn, { maxLength: 30 }), (below, before, turns) => {
+      const used = new Set<string>();
+      const database = new Map<string, number>();
+      for (const change of below) tell(database, used, change);
+      let model = new Map(database);
+      const older = new Overlay(new Uint8Array(20_000), 32);
+      for (const changes of before) put(older, changes, model, used);
+      const untold = new Untold(older);
+      const newer = new Overlay(new Uint8Array(60_000), 32);
+      const ends: number[] = [32];
+      let beforeLast = model;
+      for (const each of [...turns, ...Array.from({ length: before.flat().length + 1 }, () => 50)]) {
+        if (typeof each !== "number") {
+          beforeLast = model;
+          model = new Map(model);
+          put(newer, each, model, used);
+          ends.push(newer.end);
+        } else if (!untold.isOver) write(database, untold.take(newer, { rows: each, bytes: 1_000 }));
+        if (!untold.isOver) continue;
+        expect(replayed(database, newer, ends)).toEqual(sorted(model));
+        if (ends.length > 1) expect(replayed(database, newer, ends.slice(0, -1))).toEqual(sorted(beforeLast));
+      }
+      write(database, new Untold(newer).take(new Overlay(new Uint8Array(100), 32), { rows: 10_000, bytes: 1_000_000 }));
+      expect(sorted(database)).toEqual(sorted(model));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("a row that began in one segment and ended in the next is not told to the database at all", () => {
+  const older = new Overlay(new Uint8Array(1_000), 32);
+  const [gone, kept, last] = [1, 2, 3].map((number) => Uint8Array.of(number)) as [Uint8Array, Uint8Array, Uint8Array];
+  for (const key of [gone, kept, last]) older.put(1, key, key, true);
+  older.keep(older.at);
+  const newer = new Overlay(new Uint8Array(1_000), 32);
+  newer.remove(1, gone);
+  newer.put(1, kept, Uint8Array.of(7));
+  newer.keep(newer.at);
+  newer.remove(1, last);
+  newer.keep(newer.at);
+  const most = { rows: 9, bytes: 99 };
+  const told = (untold: Untold) => untold.take(newer, most).map(({ key, value }) => [key[2], value?.[0]]);
+  expect(new Untold(older).shareIn(newer)).toBeCloseTo(2 / 3, 1);
+  expect(told(new Untold(older))).toEqual([[3, 3]]);
+  const rest = new Untold(newer).take(new Overlay(new Uint8Array(100), 32), most);
+  expect(new Map(rest.map(({ key, value }) => [key[2], value?.[0]]))).toEqual(
+    new Map([
+      [2, 7],
+      [3, undefined],
+    ]),
+  );
+});
+
+interface SmallChange {
+  readonly space: number;
+  readonly key: Uint8Array;
+  readonly value: number | undefined;
+}
+
+function nameOf({ space, key }: SmallChange): string {
+  return Buffer.from(keyOf(space, key)).toString("hex");
+}
+
+function tell(rows: Map<string, number>, used: Set<string>, change: SmallChange): void {
+  used.add(nameOf(change));
+  if (change.value === undefined) rows.delete(nameOf(change));
+  else rows.set(nameOf(change), change.value);
+}
+
+/** One batch. */
+function put(overlay: Overlay, changes: readonly SmallChange[], model: Map<string, number>, used: Set<string>): void {
+  overlay.skip(22);
+  for (const change of changes) {
+    const { space, key, value } = change;
+    if (value === undefined) overlay.remove(space, key);
+    else overlay.put(space, key, Uint8Array.of(value), !used.has(nameOf(change)));
+    tell(model, used, change);
+  }
+  overlay.keep(overlay.at);
+}
+
+function write(database: Map<string, number>, changes: readonly NetChange[]): void {
+  for (const { key, value } of changes) {
+    const name = Buffer.from(key).toString("hex");
+    if (value === undefined) database.delete(name);
+    else database.set(name, value[0]!);
+  }
+}
+
+/** What a start finds: the database, and over it the batches of the segment after, up to the last of `ends`. */
+function replayed(
+  database: ReadonlyMap<string, number>,
+  segment: Overlay,
+  ends: readonly number[],
+): [string, number][] {
+  const overlay = new Overlay(segment.bytes.slice(), 32);
+  for (const [index, end] of ends.entries()) if (index > 0) overlay.replay(ends[index - 1]! + 22, end, end);
+  const rows = new Map(database);
+  write(
+    rows,
+    [...overlay.net()].map((at) => overlay.changeAt(at)),
+  );
+  return sorted(rows);
+}
+
+function sorted(rows: ReadonlyMap<string, number>): [string, number][] {
+  return [...rows].sort(([left], [right]) => (left < right ? -1 : 1));
+}
+
 const smallKey = fc.uint8Array({ minLength: 1, maxLength: 2, max: 7 });
 const layer = fc.array(
   fc.record({
@@ -264,6 +376,17 @@ const layer = fc.array(
   }),
   { maxLength: 90 },
 );
+
+const batch = fc.array(
+  fc.record({
+    space: fc.integer({ min: 1, max: 2 }),
+    key: fc.uint8Array({ minLength: 1, maxLength: 1, max: 9 }),
+    value: fc.option(fc.integer({ min: 0, max: 255 }), { nil: undefined }),
+  }),
+  { maxLength: 8 },
+);
+/** A batch of the segment after, or so many rows told of the one before. */
+const turn = fc.oneof({ weight: 2, arbitrary: batch }, { weight: 1, arbitrary: fc.integer({ min: 1, max: 6 }) });
 
 const PARTITIONS = [1, 2, 3] as Partition[];
 

@@ -11,6 +11,8 @@
  *     A crash before that replays the whole segment: its changes say what a row is, not how it changes.
  * W3  A file is written anew only after its segment is applied.
  * W4  Both files have a head before the database knows of a journal, and ever after: one that is missing or empty is a fault.
+ * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
+ *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1).
  * W5  What has a deadline is one answer of the disk: a write of the journal, a transaction of the database. A commit may
  *     wait for a hundred of them in a row.
  */
@@ -31,12 +33,13 @@ import {
   writeBatchHead,
   writeSegmentHead,
 } from "./journal-file.ts";
-import { Lull, type LullOptions } from "./lull.ts";
+import { Lull } from "./lull.ts";
 import { type FoundRow, type KeyRange, mergedRows } from "./merged.ts";
-import { type NetChange, Overlay, type RowSink } from "./overlay.ts";
+import { Overlay, type RowSink } from "./overlay.ts";
 import { decodeKnown, encodeKnown, KNOWN_ROW, type Known, openValue } from "./rows.ts";
 import { Slices } from "./slices.ts";
 import { RETRY_MS, type Space } from "./space.ts";
+import { Untold } from "./untold.ts";
 
 export interface JournalOptions {
   readonly directory: string;
@@ -290,55 +293,22 @@ export class Journal {
   /** In transactions small enough that none holds up the event loop; the last one says that it was the last (W2). */
   async #apply(overlay: Overlay, segment: number): Promise<void> {
     this.#options.environment.forgetDeadReaders();
-    const net = overlay.net();
-    if (this.#isPatient && net.length > 0) await this.#lull.over(this.#lullOf(overlay, net));
-    let from = 0;
+    const untold = new Untold(overlay);
+    if (this.#isPatient && !untold.isOver)
+      await this.#lull.over({
+        filled: () => this.#active.end / this.#active.bytes.length,
+        replaced: () => untold.shareIn(this.#active),
+      });
     do {
-      const slice = this.#slice(overlay, net, from);
-      const { changes, to } = slice;
+      const changes = untold.take(this.#active, this.#slices); // W6
       await this.#writeWhenThereIsRoom((batch) => {
         for (const { key, value, stored } of changes) {
           if (value === undefined) batch.removeRow(key);
           else batch.putRow(key, value, stored);
         }
-        if (to === net.length) batch.putRow(KNOWN_ROW, encodeKnown({ applied: segment, secret: this.#secret }), false);
+        if (untold.isOver) batch.putRow(KNOWN_ROW, encodeKnown({ applied: segment, secret: this.#secret }), false);
       });
-      from = to;
-    } while (from < net.length);
-  }
-
-  /** What one transaction tells of `net[from, to)`. */
-  #slice(
-    overlay: Overlay,
-    net: Int32Array,
-    from: number,
-  ): { readonly changes: readonly NetChange[]; readonly to: number } {
-    const { rows: rowsMost, bytes: bytesMost } = this.#slices;
-    const active = this.#active;
-    const changes: NetChange[] = [];
-    let bytes = 0;
-    let to = from;
-    for (; to < net.length && changes.length < rowsMost && to - from < LOOKS * rowsMost && bytes < bytesMost; to++) {
-      const at = net[to]!;
-      if (active.replaces(overlay, at, true)) continue; // W6
-      const change = overlay.changeAt(at);
-      bytes += change.key.length + (change.value?.length ?? 0);
-      changes.push(change);
-    }
-    return { changes, to };
-  }
-
-  #lullOf(overlay: Overlay, net: Int32Array): LullOptions {
-    const active = this.#active;
-    return {
-      filled: () => active.end / active.bytes.length,
-      replaced: () => {
-        let replaced = 0;
-        for (let look = 0; look < SAMPLE; look++)
-          if (active.replaces(overlay, net[Math.floor((look * net.length) / SAMPLE)]!, false)) replaced++;
-        return replaced / SAMPLE;
-      },
-    };
+    } while (!untold.isOver);
   }
 
   /** A disk that is full may have room again; until then nothing of the segment is lost. */
@@ -395,9 +365,5 @@ function knownOf(environment: Environment): Known | undefined {
 
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 12 * 1024 * 1024;
-/** Rows that are looked at for each one that is told, at most, in one turn. */
-const LOOKS = 4;
-/** Rows that stand for a segment. */
-const SAMPLE = 64;
 /** More changes than this are not looked up one by one. */
 const EXACT_ROWS = 512;

@@ -8,6 +8,8 @@
  *
  * O1  A visible change hides every older one of the same row.
  * O2  A row that began here and ended here was never in the database: nothing is said of it at the checkpoint.
+ * O3  The overlay of the segment after may speak for a row instead (W6 of `journal.ts`), unless it says that the row began there. What
+ *     it speaks for was not in the database, if it began in the segment before: then O2 holds over both.
  */
 
 import assert from "node:assert/strict";
@@ -48,11 +50,14 @@ export class Overlay implements RowSink {
   #overflow = false;
   /** Open addressing, two numbers a slot: where the newest change of a row begins, 0 for none, and the row's hash. */
   #slots: Int32Array = new Int32Array(2 * FIRST_SLOTS);
-  /** 1: an older version of the row may lie in the database. */
-  #below: Uint8Array = new Uint8Array(FIRST_SLOTS);
+  /** By slot: `BELOW` when an older version of the row may lie in the database, `HERE` when the row is there by its newest change. */
+  #flags: Uint8Array = new Uint8Array(FIRST_SLOTS);
   #rows = 0;
   /** The first change of each row, by space: pages are asked for within one. */
   readonly #order = new Map<Space, RowOrder>();
+  /** The one used last: changes come partition by partition. */
+  #lastSpace: Space = -1;
+  #lastOrder = new RowOrder();
   readonly #keyPlace = (at: number): KeyPlace => {
     const from = at + HEADER_BYTES;
     return { from, to: from + keyBytesAt(this.bytes, at) };
@@ -180,30 +185,32 @@ export class Overlay implements RowSink {
   /** What the database has to be told (O2), partition by partition so that neighbours meet in the same pages. */
   net(): Int32Array {
     const counts = new Int32Array(SPACES + 1);
-    const slots = this.#below.length;
-    for (let slot = 0; slot < slots; slot++)
-      if (this.#matters(slot)) counts[this.#spaceAt(this.#slots[2 * slot]!) + 1]!++;
-    for (let space = 0; space < SPACES; space++) counts[space + 1]! += counts[space]!;
-    const sorted = new Int32Array(counts[SPACES]!);
-    for (let slot = 0; slot < slots; slot++) {
+    const told: number[] = [];
+    const flags = this.#flags;
+    for (let slot = 0; slot < flags.length; slot++) {
+      if (flags[slot] === 0) continue; // no row, or one of O2
       const at = this.#slots[2 * slot]!;
-      if (this.#matters(slot)) sorted[counts[this.#spaceAt(at)]!++] = at;
+      told.push(at);
+      counts[this.#spaceAt(at) + 1]!++;
+    }
+    for (let space = 0; space < SPACES; space++) counts[space + 1]! += counts[space]!;
+    const sorted = new Int32Array(told.length);
+    for (let index = 0; index < told.length; index++) {
+      const at = told[index]!;
+      sorted[counts[this.#spaceAt(at)]!++] = at;
     }
     return sorted;
   }
 
-  /**
-   * O3: whether a change here says all that the database has to know of the row that `older` changes at `at`. `takes`: then it is
-   * not told of that one.
-   */
-  replaces(older: Overlay, at: number, takes: boolean): boolean {
-    const from = at + HEADER_BYTES;
-    const to = from + keyBytesAt(older.bytes, at);
-    const hash = hashOf(older.bytes, from, to);
-    const slot = this.#slotOf(hash, older.bytes, from, to);
-    if (this.#below[slot] === 0 || this.#slots[2 * slot]! >= this.#last) return false;
-    if (takes && older.#below[older.#slotOf(hash, older.bytes, from, to)] === 0) this.#below[slot] = 0;
-    return true;
+  /** O3: whether a change here, of a batch that has another one behind it, is newer than that which `older` begins at `at`. */
+  replaces(older: Overlay, at: number): boolean {
+    const slot = this.#slotIn(older, at);
+    return (this.#flags[slot]! & BELOW) !== 0 && this.#slots[2 * slot]! < this.#last;
+  }
+
+  /** O3: the database is not told of what `older` begins at `at`. */
+  replace(older: Overlay, at: number): void {
+    if ((older.#flags[older.#slotIn(older, at)]! & BELOW) === 0) this.#flags[this.#slotIn(older, at)]! &= ~BELOW;
   }
 
   /** The change that begins at `at`, one of `net()`. */
@@ -221,11 +228,10 @@ export class Overlay implements RowSink {
   /** How many rows more there are than in the database; `isBelow` is asked whether it has one that was replaced. Absent: it has. */
   growth(isBelow?: (key: Uint8Array) => boolean): number {
     let growth = 0;
-    for (let slot = 0; slot < this.#below.length; slot++) {
-      const at = this.#slots[2 * slot]!;
-      if (at === 0) continue;
-      const there = this.bytes[at] !== REMOVE;
-      const was = this.#below[slot] === 1 && (isBelow === undefined || isBelow(this.#keyAt(at)));
+    for (let slot = 0; slot < this.#flags.length; slot++) {
+      const flags = this.#flags[slot]!;
+      const there = (flags & HERE) !== 0;
+      const was = (flags & BELOW) !== 0 && (isBelow === undefined || isBelow(this.#keyAt(this.#slots[2 * slot]!)));
       if (there !== was) growth += there ? 1 : -1;
     }
     return growth;
@@ -236,11 +242,17 @@ export class Overlay implements RowSink {
     return this.#slots[2 * this.#slotOf(hashOf(key, from, to), key, from, to)]!;
   }
 
+  #slotIn({ bytes }: Overlay, at: number): number {
+    const from = at + HEADER_BYTES;
+    const to = from + keyBytesAt(bytes, at);
+    return this.#slotOf(hashOf(bytes, from, to), bytes, from, to);
+  }
+
   /** The slot of the row with the key `bytes[from, to)`; an empty one for none. */
   #slotOf(hash: number, key: Uint8Array, from: number, to: number): number {
     const { bytes } = this;
     const slots = this.#slots;
-    const mask = this.#below.length - 1;
+    const mask = this.#flags.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const at = slots[2 * slot]!;
       if (at === 0) return slot;
@@ -296,7 +308,7 @@ export class Overlay implements RowSink {
     const { bytes } = this;
     const slots = this.#slots;
     const fresh = this.#fresh;
-    const mask = this.#below.length - 1;
+    const mask = this.#flags.length - 1;
     let seen = 0;
     for (let index = 0; index < this.#freshCount; index++)
       seen = (seen + bytes[slots[2 * (fresh[2 * index + 1]! & mask)]!]!) | 0;
@@ -307,7 +319,7 @@ export class Overlay implements RowSink {
     const { bytes } = this;
     const slots = this.#slots;
     const keyBytes = keyBytesAt(bytes, at);
-    const mask = this.#below.length - 1;
+    const mask = this.#flags.length - 1;
     let slot = hash & mask;
     for (; ; slot = (slot + 1) & mask) {
       const known = slots[2 * slot]!;
@@ -315,32 +327,34 @@ export class Overlay implements RowSink {
         this.#rows++;
         this.#orderOf(this.#spaceAt(at)).add(at);
         slots[2 * slot + 1] = hash;
-        this.#below[slot] = bytes[at] === NEW ? 0 : 1;
+        this.#flags[slot] = bytes[at] === NEW ? 0 : BELOW;
         break;
       }
       if (slots[2 * slot + 1] !== hash || keyBytesAt(bytes, known) !== keyBytes) continue;
       if (sameBytes(bytes, known + HEADER_BYTES, bytes, at + HEADER_BYTES, keyBytes)) break;
     }
     slots[2 * slot] = at; // O1
+    if (bytes[at] === REMOVE) this.#flags[slot]! &= ~HERE;
+    else this.#flags[slot]! |= HERE;
     if (this.#rows * 2 > mask) this.#grow();
   }
 
   #orderOf(space: Space): RowOrder {
-    let order = this.#order.get(space);
-    if (order === undefined) {
-      order = new RowOrder();
-      this.#order.set(space, order);
-    }
+    if (space === this.#lastSpace) return this.#lastOrder;
+    const order = this.#order.get(space) ?? new RowOrder();
+    this.#order.set(space, order);
+    this.#lastSpace = space;
+    this.#lastOrder = order;
     return order;
   }
 
   #grow(): void {
     const slots = this.#slots;
-    const below = this.#below;
+    const flags = this.#flags;
     this.#slots = new Int32Array(slots.length * 2);
-    this.#below = new Uint8Array(below.length * 2);
-    const mask = this.#below.length - 1;
-    for (let old = 0; old < below.length; old++) {
+    this.#flags = new Uint8Array(flags.length * 2);
+    const mask = this.#flags.length - 1;
+    for (let old = 0; old < flags.length; old++) {
       const at = slots[2 * old]!;
       if (at === 0) continue;
       const hash = slots[2 * old + 1]!;
@@ -348,14 +362,8 @@ export class Overlay implements RowSink {
       while (this.#slots[2 * slot] !== 0) slot = (slot + 1) & mask;
       this.#slots[2 * slot] = at;
       this.#slots[2 * slot + 1] = hash;
-      this.#below[slot] = below[old]!;
+      this.#flags[slot] = flags[old]!;
     }
-  }
-
-  /** O2 */
-  #matters(slot: number): boolean {
-    const at = this.#slots[2 * slot]!;
-    return at !== 0 && (this.bytes[at] !== REMOVE || this.#below[slot] === 1);
   }
 
   #spaceAt(at: number): Space {
@@ -372,6 +380,8 @@ const REMOVE = 0;
 const PUT = 1;
 const NEW = 2;
 const STORED = 3;
+const BELOW = 1;
+const HERE = 2;
 const SPACES = 0x10000;
 const FIRST_SLOTS = 4_096;
 const FIRST_FRESH = 512;
