@@ -3,7 +3,7 @@
  */
 
 import type { ChangePlace } from "../changes.ts";
-import { endedChange, type Position } from "./rows.ts";
+import { KIND, POSITION_BYTES, type Position, writePosition } from "./rows.ts";
 import type { IdBits } from "./task-id.ts";
 
 export interface EndedId {
@@ -48,17 +48,25 @@ export class EndedWriter {
   put(position: Position): ChangePlace {
     const from = this.#written * ID_BYTES;
     this.#written = this.#count;
-    return endedChange(position, VERSION, this.#bytes.subarray(from, this.#count * ID_BYTES), true);
+    return rowOf(position, this.#bytes.subarray(from, this.#count * ID_BYTES), true);
   }
 
   /** One row of all of them; the next one begins empty. `isNew`: no row has been there. As `put`. */
   putAll(position: Position, isNew: boolean): ChangePlace {
-    const change = endedChange(position, VERSION, this.#bytes.subarray(0, this.#count * ID_BYTES), isNew);
+    const change = rowOf(position, this.#bytes.subarray(0, this.#count * ID_BYTES), isNew);
     if (this.#count > KEPT_IDS) this.#bytes = new Uint8Array(FIRST_IDS * ID_BYTES);
     this.#count = 0;
     this.#written = 0;
     return change;
   }
+}
+
+function rowOf(position: Position, ids: Uint8Array, isNew: boolean): ChangePlace {
+  return writePosition(POSITION_BYTES + HEAD_BYTES + ids.length, KIND.ended, position)
+    .value()
+    .u8(VERSION)
+    .bytes(ids)
+    .put(isNew);
 }
 
 /** Throws RangeError for what `EndedWriter` does not write. */

@@ -50,7 +50,8 @@ export function positionKey(kind: number, position: Position): Uint8Array {
   return writePosition(POSITION_BYTES, kind, position).end();
 }
 
-function writePosition(bytes: number, kind: number, position: Position): RowWriter {
+/** Begins a row of at most `bytes` with its key. */
+export function writePosition(bytes: number, kind: number, position: Position): RowWriter {
   return writer.begin(bytes).u8(kind).u32(position.generation).u32(position.opens).u48(position.sequence);
 }
 
@@ -348,15 +349,6 @@ function versioned(value: Uint8Array): RowReader {
   const version = reader.u8();
   if (version !== 1) throw new RangeError(`row version ${version} is not known`);
   return reader;
-}
-
-/** `ids`: as they lie in the row. As `taskChange`. */
-export function endedChange(position: Position, version: number, ids: Uint8Array, isNew: boolean): ChangePlace {
-  return writePosition(POSITION_BYTES + 1 + ids.length, KIND.ended, position)
-    .value()
-    .u8(version)
-    .bytes(ids)
-    .put(isNew);
 }
 
 export const KIND = {

@@ -7,7 +7,7 @@
 
 import type { Term } from "../../store.ts";
 import type { Environment } from "./environment.ts";
-import type { RowSink } from "./overlay.ts";
+import type { RowSink } from "./row-sink.ts";
 import { ASIDE, keyOf, SPACE_BYTES, type Space, spaceOf, upperBound } from "./rows.ts";
 
 export interface AsideReason {

@@ -11,7 +11,7 @@ import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import { isWantOfSpace } from "./failure.ts";
 import type { Journal } from "./journal.ts";
-import type { RowSink } from "./overlay.ts";
+import type { RowSink } from "./row-sink.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 
 /** What one batch takes from one caller. */

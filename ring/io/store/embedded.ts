@@ -21,8 +21,8 @@ import { Journal } from "./journal.ts";
 import { type GroupSize, measureGroups, PARTITION_LIMIT } from "./limits.ts";
 import type { StoreLog } from "./log.ts";
 import { contentOf, pageOf } from "./merged.ts";
-import type { RowSink } from "./overlay.ts";
 import { NoRoom, openWhenThereIsRoom } from "./patience.ts";
+import type { RowSink } from "./row-sink.ts";
 import {
   decodeTerm,
   encodeTerm,

@@ -35,7 +35,8 @@ import {
 } from "./journal-file.ts";
 import { Lull } from "./lull.ts";
 import { type FoundRow, type KeyRange, mergedRows } from "./merged.ts";
-import { Overlay, type RowSink } from "./overlay.ts";
+import { Overlay } from "./overlay.ts";
+import type { RowSink } from "./row-sink.ts";
 import { decodeKnown, encodeKnown, KNOWN_ROW, type Known, openValue } from "./rows.ts";
 import { Slices } from "./slices.ts";
 import { RETRY_MS, type Space } from "./space.ts";
@@ -294,13 +295,14 @@ export class Journal {
   async #apply(overlay: Overlay, segment: number): Promise<void> {
     this.#options.environment.forgetDeadReaders();
     const untold = new Untold(overlay);
-    if (this.#isPatient && !untold.isOver)
+    if (this.#isPatient && untold.rows > 0)
       await this.#lull.over({
         filled: () => this.#active.end / this.#active.bytes.length,
         replaced: () => untold.shareIn(this.#active),
       });
+    while (untold.leaveOut(this.#active, this.#waiters > 0 ? LOOKS_MOST : LOOKS)) await nextTurn(); // W6
     do {
-      const changes = untold.take(this.#active, this.#slices); // W6
+      const changes = untold.take(this.#slices);
       await this.#writeWhenThereIsRoom((batch) => {
         for (const { key, value, stored } of changes) {
           if (value === undefined) batch.removeRow(key);
@@ -352,6 +354,10 @@ export class Journal {
   }
 }
 
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Undefined in a new database. */
 function knownOf(environment: Environment): Known | undefined {
   const stored = environment.get(KNOWN_ROW);
@@ -365,5 +371,8 @@ function knownOf(environment: Environment): Known | undefined {
 
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 12 * 1024 * 1024;
+/** Rows of a segment that are looked at in a turn: well below a millisecond, and a few when somebody waits. */
+const LOOKS = 1_000;
+const LOOKS_MOST = 10_000;
 /** More changes than this are not looked up one by one. */
 const EXACT_ROWS = 512;

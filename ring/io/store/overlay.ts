@@ -16,17 +16,8 @@ import assert from "node:assert/strict";
 import { ChangePlace, type Changes } from "../../changes.ts";
 import { copyBytes, HEADER_BYTES, hashOf, keyBytesAt, sameBytes } from "./change-bytes.ts";
 import { type KeyPlace, RowOrder } from "./row-order.ts";
+import type { RowSink } from "./row-sink.ts";
 import { SPACE_BYTES, type Space, spaceOf } from "./rows.ts";
-
-/** Where a job writes its rows. */
-export interface RowSink {
-  /** `isNew`: no row has had this key. It spares the database a delete that finds nothing. */
-  put(space: Space, key: Uint8Array, value: Uint8Array, isNew?: boolean): void;
-  /** Keeps `stored` as it is, with the checksum it came with. */
-  putStored(space: Space, key: Uint8Array, stored: Uint8Array): void;
-  remove(space: Space, key: Uint8Array): void;
-  change(space: Space, changes: Changes): void;
-}
 
 /** The newest change of one row. Views of the overlay's bytes. */
 export interface NetChange {
@@ -36,6 +27,13 @@ export interface NetChange {
   readonly value: Uint8Array | undefined;
   /** The value comes with a checksum of its own. */
   readonly stored: boolean;
+}
+
+/** Rows, a column each: where the newest change begins, its hash, and 1 where the database may have the row. */
+export interface NetRows {
+  readonly at: Int32Array;
+  readonly hash: Int32Array;
+  readonly below: Uint8Array;
 }
 
 export class Overlay implements RowSink {
@@ -183,34 +181,55 @@ export class Overlay implements RowSink {
   }
 
   /** What the database has to be told (O2), partition by partition so that neighbours meet in the same pages. */
-  net(): Int32Array {
+  net(): NetRows {
     const counts = new Int32Array(SPACES + 1);
     const told: number[] = [];
     const flags = this.#flags;
+    const slots = this.#slots;
     for (let slot = 0; slot < flags.length; slot++) {
       if (flags[slot] === 0) continue; // no row, or one of O2
-      const at = this.#slots[2 * slot]!;
-      told.push(at);
-      counts[this.#spaceAt(at) + 1]!++;
+      told.push(slot);
+      counts[this.#spaceAt(slots[2 * slot]!) + 1]!++;
     }
     for (let space = 0; space < SPACES; space++) counts[space + 1]! += counts[space]!;
-    const sorted = new Int32Array(told.length);
-    for (let index = 0; index < told.length; index++) {
-      const at = told[index]!;
-      sorted[counts[this.#spaceAt(at)]!++] = at;
+    const rows = told.length;
+    const net = { at: new Int32Array(rows), hash: new Int32Array(rows), below: new Uint8Array(rows) };
+    for (let index = 0; index < rows; index++) {
+      const slot = told[index]!;
+      const at = slots[2 * slot]!;
+      const row = counts[this.#spaceAt(at)]!++;
+      net.at[row] = at;
+      net.hash[row] = slots[2 * slot + 1]!;
+      net.below[row] = flags[slot]! & BELOW;
     }
-    return sorted;
+    return net;
   }
 
-  /** O3: whether a change here, of a batch that has another one behind it, is newer than that which `older` begins at `at`. */
-  replaces(older: Overlay, at: number): boolean {
-    const slot = this.#slotIn(older, at);
-    return (this.#flags[slot]! & BELOW) !== 0 && this.#slots[2 * slot]! < this.#last;
+  /** O3: whether a change here, of a batch that has another one behind it, is newer than that of `older` at `at`, with this hash. */
+  replaces(older: Overlay, at: number, hash: number): boolean {
+    return this.#replacing(older, at, hash) >= 0;
   }
 
-  /** O3: the database is not told of what `older` begins at `at`. */
-  replace(older: Overlay, at: number): void {
-    if ((older.#flags[older.#slotIn(older, at)]! & BELOW) === 0) this.#flags[this.#slotIn(older, at)]! &= ~BELOW;
+  /** O3: if so, the database is told of this row here alone. `isBelow`: it may lie there as it was before `older`. */
+  takeOver(older: Overlay, at: number, hash: number, isBelow: boolean): boolean {
+    const slot = this.#replacing(older, at, hash);
+    if (slot >= 0 && !isBelow) this.#flags[slot]! &= ~BELOW;
+    return slot >= 0;
+  }
+
+  /** The slot of that row; -1 for none, and where it cannot be told without a look at cold memory. */
+  #replacing({ bytes }: Overlay, at: number, hash: number): number {
+    const slots = this.#slots;
+    const mask = this.#flags.length - 1;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const newer = slots[2 * slot]!;
+      if (newer === 0) return -1;
+      if (slots[2 * slot + 1] !== hash) continue;
+      if (newer >= this.#last || (this.#flags[slot]! & BELOW) === 0) return -1;
+      const keyBytes = keyBytesAt(bytes, at);
+      if (keyBytesAt(this.bytes, newer) !== keyBytes) continue;
+      if (sameBytes(this.bytes, newer + HEADER_BYTES, bytes, at + HEADER_BYTES, keyBytes)) return slot;
+    }
   }
 
   /** The change that begins at `at`, one of `net()`. */
@@ -239,25 +258,15 @@ export class Overlay implements RowSink {
 
   /** Where the newest change of the row with the key `bytes[from, to)` begins; 0 for none. */
   #newest(key: Uint8Array, from: number, to: number): number {
-    return this.#slots[2 * this.#slotOf(hashOf(key, from, to), key, from, to)]!;
-  }
-
-  #slotIn({ bytes }: Overlay, at: number): number {
-    const from = at + HEADER_BYTES;
-    const to = from + keyBytesAt(bytes, at);
-    return this.#slotOf(hashOf(bytes, from, to), bytes, from, to);
-  }
-
-  /** The slot of the row with the key `bytes[from, to)`; an empty one for none. */
-  #slotOf(hash: number, key: Uint8Array, from: number, to: number): number {
     const { bytes } = this;
     const slots = this.#slots;
+    const hash = hashOf(key, from, to);
     const mask = this.#flags.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const at = slots[2 * slot]!;
-      if (at === 0) return slot;
+      if (at === 0) return 0;
       if (slots[2 * slot + 1] !== hash || keyBytesAt(bytes, at) !== to - from) continue;
-      if (sameBytes(bytes, at + HEADER_BYTES, key, from, to - from)) return slot;
+      if (sameBytes(bytes, at + HEADER_BYTES, key, from, to - from)) return at;
     }
   }
 

@@ -7,7 +7,7 @@ import type { RingError } from "../../../ring/errors.ts";
 import type { Partition } from "../../../ring/ids.ts";
 import { CommitLine, type Job } from "../../../ring/io/store/commit.ts";
 import type { Journal } from "../../../ring/io/store/journal.ts";
-import type { RowSink } from "../../../ring/io/store/overlay.ts";
+import type { RowSink } from "../../../ring/io/store/row-sink.ts";
 import { Space } from "../../../ring/io/store/space.ts";
 
 const directory = mkdtempSync(`${tmpdir()}/taskring-line-`);
