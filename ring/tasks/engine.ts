@@ -408,8 +408,9 @@ export class TaskEngine implements TaskEngineContract {
       for (const task of this.#core.changed.splice(0)) this.#waiters.changed(now, task);
   }
 
-  #onEnded(now: Instant, { id, vnode }: Task): void {
-    if (this.#waiters.size > 0) this.#waiters.ended(now, id, this.#results.find(vnode, id));
+  #onEnded(now: Instant, task: Task): void {
+    const { id, vnode } = task;
+    if (this.#waiters.mayAwait(task)) this.#waiters.ended(now, task, this.#results.find(vnode, id));
     this.#schedules.ended(now, id);
   }
 

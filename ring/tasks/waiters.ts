@@ -15,6 +15,7 @@ interface Waiter extends Wakes {
   readonly requestId: number;
   readonly vnode: Vnode;
   readonly id: string;
+  readonly idHash: number;
   readonly since: Since | undefined;
   timer: Timer<Wake> | undefined;
 }
@@ -22,6 +23,8 @@ interface Waiter extends Wakes {
 export class Waiters {
   readonly #core: Core;
   readonly #byId: Map<string, Waiter[]> = new Map();
+  /** How many of these ids have a hash: most tasks that end are waited for by nobody, and need no look at their ids. */
+  readonly #hashes: Map<number, number> = new Map();
   #count = 0;
 
   constructor(core: Core) {
@@ -40,11 +43,12 @@ export class Waiters {
     { timeoutMs, since }: Pick<Extract<TaskRequest, { type: "wait" }>, "timeoutMs" | "since">,
   ): boolean {
     if (this.#count >= this.#core.limits.waiters) return false;
-    const { id } = task.record;
+    const { id, idHash } = task;
     const waiter: Waiter = {
       requestId,
       vnode: task.vnode,
       id,
+      idHash,
       since,
       timer: undefined,
       wake: (at): void => {
@@ -65,19 +69,27 @@ export class Waiters {
     });
     this.#count++;
     const others = this.#byId.get(id);
-    if (others === undefined) this.#byId.set(id, [waiter]);
-    else others.push(waiter);
+    if (others !== undefined) others.push(waiter);
+    else {
+      this.#byId.set(id, [waiter]);
+      this.#hashes.set(idHash, (this.#hashes.get(idHash) ?? 0) + 1);
+    }
     return true;
   }
 
-  ended(now: Instant, id: string, known: Task | Done | Dead | undefined): void {
-    if (this.#count === 0 || known === undefined) return;
+  /** False: nobody waits for the task. */
+  mayAwait({ idHash }: Task): boolean {
+    return this.#count > 0 && this.#hashes.has(idHash);
+  }
+
+  ended(now: Instant, { id, idHash }: Task, known: Task | Done | Dead | undefined): void {
+    if (known === undefined) return;
     for (const waiter of this.#byId.get(id) ?? []) {
       this.#core.timers.remove(waiter.timer);
       this.#count--;
       this.#answer(now, waiter, known);
     }
-    this.#byId.delete(id);
+    if (this.#byId.delete(id)) this.#forgetHash(idHash);
     this.#core.watched.delete(id);
   }
 
@@ -115,9 +127,15 @@ export class Waiters {
   #remove(waiter: Waiter): void {
     const rest = (this.#byId.get(waiter.id) ?? []).filter((each) => each !== waiter);
     this.#count--;
-    if (rest.length === 0) this.#byId.delete(waiter.id);
-    else this.#byId.set(waiter.id, rest);
+    if (rest.length > 0) this.#byId.set(waiter.id, rest);
+    else if (this.#byId.delete(waiter.id)) this.#forgetHash(waiter.idHash);
     if (!rest.some(({ since }) => since !== undefined)) this.#core.watched.delete(waiter.id);
+  }
+
+  #forgetHash(idHash: number): void {
+    const others = (this.#hashes.get(idHash) ?? 1) - 1;
+    if (others === 0) this.#hashes.delete(idHash);
+    else this.#hashes.set(idHash, others);
   }
 }
 
