@@ -112,9 +112,12 @@ export class NodeStream {
     return frame.id;
   }
 
-  /** False: ask with a call of its own. A node does not read on while what it has of tasks is as much as it wants. */
+  /**
+   * False: ask with a call of its own, at the price of fifty tasks. A node reads on whatever tasks wait for credit here, unless it has
+   * as many bytes of them as it wants, by its own count.
+   */
   get hasRoomForWait(): boolean {
-    if (this.#down || this.#blocked || this.#ready.length > 0 || !this.#hasCredit()) return false;
+    if (this.#down || this.#blocked || 2 * this.#outstandingBytes > this.#credit.bytes) return false;
     return this.#waits.size < Math.min(this.#credit.waits, FRAME_WAITS);
   }
 

@@ -15,6 +15,14 @@ export function isWantOfSpace(error: unknown, space: Space, bytes: number): bool
   return diskBytes !== undefined && diskBytes < NEARLY_FULL_BYTES + bytes;
 }
 
+/**
+ * Whether lmdb gave the transaction up because it did not understand its own list of free pages, as lmdb 3.5 does now and then.
+ * Nothing of it counts, and the next one reads that list from the disk again: so it may be tried again.
+ */
+export function isGivenUp(error: unknown): boolean {
+  return (error as { code?: unknown } | undefined)?.code === MDB_BAD_TXN;
+}
+
 /** Whether what was refused, or failed, did so because the disk is full, at whatever depth that is said. */
 export function isForWantOfSpace(error: unknown, space: Space, bytes: number): boolean {
   for (let cause = error, depth = 0; cause !== undefined && depth < CAUSES_MOST; depth++) {
@@ -65,3 +73,4 @@ const ENOSPC = 28;
 const EIO = 5;
 const EDQUOT = 122;
 const MDB_MAP_FULL = -30792;
+const MDB_BAD_TXN = -30782;

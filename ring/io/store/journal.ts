@@ -23,7 +23,7 @@ import { RingError } from "../../errors.ts";
 import { syncDirectory } from "../files.ts";
 import { Batch } from "./batch.ts";
 import type { Environment } from "./environment.ts";
-import { causeOf, isWantOfSpace, withDeadline } from "./failure.ts";
+import { causeOf, isGivenUp, isWantOfSpace, withDeadline } from "./failure.ts";
 import {
   BATCH_HEAD_BYTES,
   HEAD_BYTES,
@@ -331,15 +331,20 @@ export class Journal {
   }
 
   async #write(write: (batch: Batch) => void): Promise<void> {
-    const begunAt = performance.now();
-    const synced = this.#batch.transact(() => write(this.#batch));
-    try {
-      await this.#answer(synced);
-    } catch (error) {
-      throw await causeOf(error);
+    for (let pauseMs = PAUSE_FIRST_MS; ; pauseMs *= 4) {
+      const begunAt = performance.now();
+      const synced = this.#batch.transact(() => write(this.#batch));
+      try {
+        await this.#answer(synced);
+        this.#checkpoints += 1;
+        this.#slices.answered({ tookMs: performance.now() - begunAt, isWaitedFor: this.#waiters > 0 });
+        return;
+      } catch (error) {
+        const cause = await causeOf(error);
+        if (!isGivenUp(cause) || pauseMs > PAUSE_LAST_MS) throw cause;
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      }
     }
-    this.#checkpoints += 1;
-    this.#slices.answered({ tookMs: performance.now() - begunAt, isWaitedFor: this.#waiters > 0 });
   }
 
   /** W5 */
@@ -371,6 +376,9 @@ function knownOf(environment: Environment): Known | undefined {
 
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 12 * 1024 * 1024;
+/** Before a transaction that lmdb gave up is tried again, four times as long each time: five times at most. */
+const PAUSE_FIRST_MS = 10;
+const PAUSE_LAST_MS = 2_560;
 /** Rows of a segment that are looked at in a turn: well below a millisecond, and a few when somebody waits. */
 const LOOKS = 1_000;
 const LOOKS_MOST = 10_000;

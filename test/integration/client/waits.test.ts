@@ -181,6 +181,34 @@ test("a wait is asked at once also while the node reads no more tasks", async ()
   await large;
 });
 
+test("a wait goes over the stream also while tasks wait for credit", async () => {
+  let calls = 0;
+  const identify = () => {
+    calls += 1;
+    return { name: "local" };
+  };
+  const [one] = await cluster(["n1"], { creditTasks: 1 }, { identify });
+  const waits = held(one!);
+  const ring = client([one!]);
+  await ring.ready();
+  const { taskId } = await ring.submit({ app: "acme", type: "t", key: "k" });
+  one!.node.holding = true;
+  const first = ring.submit({ app: "acme", type: "t", key: "k2" });
+  await until(() => one!.node.held === 1);
+  const second = ring.submit({ app: "acme", type: "t", key: "k3" });
+  await new Promise((resolve) => setImmediate(resolve));
+  const before = calls;
+  const wait = ring.wait(taskId);
+  await until(() => waits.length === 1);
+  expect([calls, one!.node.held]).toEqual([before, 1]);
+  waits[0]!.answer(done(taskId));
+  expect(await wait).toMatchObject({ state: "DONE" });
+  one!.node.release();
+  await until(() => one!.node.held === 1);
+  one!.node.release();
+  await Promise.all([first, second]);
+});
+
 test("a thousand waits and more at once leave the stream's tasks alone, whatever its credit", async () => {
   const [one] = await cluster(["n1"], { creditWaits: 3_000, streamsPerConnection: 3_000 });
   const waits = held(one!);

@@ -86,6 +86,32 @@ describe("a disk that does not answer", () => {
   });
 });
 
+describe("a transaction that lmdb gives up", () => {
+  test("P5: is tried again, with the same changes", async () => {
+    const database = new SlowDatabase(0);
+    const { journal, broken } = await journalOver(database, { deadlineMs: 5_000 });
+    for (let number = 0; number < 5; number++) await journal.append((rows) => rows.put(1, keyOf(number), VALUE));
+    database.giveUp(2);
+    await journal.settle();
+    expect(database.puts).toEqual([6, 6, 6]);
+    expect(broken).toEqual([]);
+  });
+
+  test("S4: breaks the store when it never succeeds", async () => {
+    const database = new SlowDatabase(0);
+    const { journal, broken } = await journalOver(database, { deadlineMs: 5_000 });
+    await journal.append((rows) => rows.put(1, keyOf(1), VALUE));
+    database.giveUp(99);
+    vi.useFakeTimers({ toFake: ["setTimeout"] });
+    const settled = journal.settle().catch((error: { code?: number }) => error.code);
+    await vi.advanceTimersByTimeAsync(10_000);
+    vi.useRealTimers();
+    expect(await settled).toBe(-30782);
+    expect(database.puts).toHaveLength(6);
+    expect(broken).toHaveLength(1);
+  });
+});
+
 describe("the size of a transaction", () => {
   test("grows only while somebody waits and the disk is quick, and comes back", () => {
     const slices = new Slices(10_000);
@@ -115,6 +141,9 @@ describe("the size of a transaction", () => {
 class SlowDatabase {
   readonly #tookMs: number;
   #held: Promise<void> | undefined;
+  #givenUp = 0;
+  /** Of each transaction. */
+  readonly puts: number[] = [];
 
   constructor(tookMs: number) {
     this.#tookMs = tookMs;
@@ -129,13 +158,27 @@ class SlowDatabase {
     return release;
   }
 
+  /** So many transactions fail as lmdb's do now and then, which only promises the reason. */
+  giveUp(count: number): void {
+    this.#givenUp = count;
+    this.puts.length = 0;
+  }
+
   async batch(write: () => void): Promise<void> {
+    this.puts.push(0);
     write();
+    if (this.#givenUp-- > 0) {
+      const commitError = Promise.reject(Object.assign(new Error("MDB_BAD_TXN"), { code: -30782 }));
+      commitError.catch(() => {});
+      throw Object.assign(new Error("Commit failed"), { commitError });
+    }
     await this.#held;
     await new Promise((resolve) => setTimeout(resolve, this.#tookMs));
   }
 
-  put(): void {}
+  put(): void {
+    this.puts[this.puts.length - 1]!++;
+  }
 
   remove(): void {}
 }
