@@ -2,7 +2,7 @@
  * Three groups of tests, one after the other: quick ones on all cores, simulations, and real processes.
  *
  * Simulations keep every core busy for minutes, and tests with real sockets and signals wait for deadlines; so those groups
- * never share the machine. Tests of real processes wait for most of their time, and run four files at once. A test that lacks a component skips with one line, and fails when `CI` is set.
+ * never share the machine. Tests of real processes wait for most of their time, and run five files at once. A test that lacks a component skips with one line, and fails when `CI` is set.
  */
 
 import { defineConfig } from "vitest/config";
@@ -63,7 +63,7 @@ export default defineConfig({
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
           testTimeout: 120_000,
-          maxWorkers: 4, // whatever the number of cores
+          maxWorkers: 5, // whatever the number of cores
           sequence: { groupOrder: 2 },
         },
       },

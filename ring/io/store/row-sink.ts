@@ -1,7 +1,8 @@
+/** Where a job writes its rows: an overlay, or what stands for one. */
+
 import type { Changes } from "../../changes.ts";
 import type { Space } from "./rows.ts";
 
-/** Where a job writes its rows. */
 export interface RowSink {
   /** `isNew`: no row has had this key. It spares the database a delete that finds nothing. */
   put(space: Space, key: Uint8Array, value: Uint8Array, isNew?: boolean): void;
