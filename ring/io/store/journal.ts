@@ -166,7 +166,7 @@ export class Journal {
     return this.#active.end + (this.#frozen?.end ?? 0);
   }
 
-  /** Resolves when everything synced so far is in the database. Rejects when it takes nothing. */
+  /** Resolves when everything synced so far is in the database, but for rows that have changed again (W6). Rejects when it takes nothing. */
   async settle(): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#batches > 0) await this.#rotate();
