@@ -8,6 +8,8 @@
  * W1  An id's row is written in the same commit as the end of its task.
  * W2  The row of some commits lies where the row of the first of them lay. So none seems to have ended later than it did: its id may
  *     have been accepted again since, once this end was forgotten, and that task is not over (older-tasks.ts).
+ * W3  So two directories may have rows in one place that are not the same: a copy that came before some rows were put together, and
+ *     that of the owner who went on. Here the row has the ids of both, whichever comes first.
  */
 
 import type { Core } from "./core.ts";
@@ -16,14 +18,14 @@ import { Fifo } from "./fifo.ts";
 import type { Vnode } from "./model.ts";
 import type { EndedRow } from "./read-row.ts";
 import { erasedAt, KIND, type Position } from "./rows.ts";
-import type { IdBits } from "./task-id.ts";
+import { bitsOfId, type IdBits } from "./task-id.ts";
 
 interface KeptRow {
   /** Its key is made again when it is erased: a view of it would keep the slab that it was cut from. */
   readonly position: Position;
-  readonly count: number;
+  count: number;
   /** Of rows that were read; of those written here the tables know (plain-ends.ts, old-ends.ts). */
-  readonly ids: readonly string[] | undefined;
+  readonly ids: string[] | undefined;
 }
 
 export class EndedIds {
@@ -69,22 +71,39 @@ export class EndedIds {
     this.#bound(vnode, ends);
   }
 
-  /** A row that was on disk, or came from elsewhere. */
-  read(vnode: Vnode, { position, ended }: EndedRow): void {
+  /** A row that was on disk, or came from elsewhere. False: one lies in its place already, with all of its ids (W3). */
+  read(vnode: Vnode, { position, ended }: EndedRow): boolean {
     const { generation, opens } = vnode.term;
     if (position.generation === generation && position.opens === opens)
       vnode.sequence = Math.max(vnode.sequence, position.sequence + 1);
     const ends = this.#of(vnode);
-    if (ends.read.has(nameOf(position))) return; // it comes again
-    ends.read.add(nameOf(position));
-    const ids: string[] = [];
+    const name = nameOf(position);
+    const before = ends.read.get(name);
+    const ids = before?.ids ?? [];
+    const had = new Set(ids);
     for (const { id, state } of ended) {
+      if (had.has(id)) continue;
       ends.known.set(id, state);
       ids.push(id);
     }
-    ends.rows.push({ position, count: ids.length, ids });
-    ends.count += ids.length;
+    ends.count += ids.length - had.size;
+    if (before === undefined) {
+      const row = { position, count: ids.length, ids };
+      ends.rows.push(row);
+      ends.read.set(name, row);
+    } else if (ids.length > had.size) {
+      before.count = ids.length;
+      this.#rewrite(vnode, ends, before);
+    }
     this.#bound(vnode, ends);
+    return before === undefined;
+  }
+
+  /** W3 */
+  #rewrite(vnode: Vnode, { known }: VnodeEnds, { position, ids }: KeptRow): void {
+    const row = new EndedWriter();
+    for (const id of ids ?? []) row.add(bitsOfId(id), known.get(id) ?? "done");
+    this.#core.change(vnode, row.putAll(position, false));
   }
 
   stateOf(vnode: Vnode, id: string): EndedId["state"] | undefined {
@@ -120,7 +139,7 @@ export class EndedIds {
   #of(vnode: Vnode): VnodeEnds {
     let ends = this.#vnodes.get(vnode);
     if (ends === undefined) {
-      ends = { pending: new EndedWriter(), small: [], rows: new Fifo(), read: new Set(), known: new Map(), count: 0 };
+      ends = { pending: new EndedWriter(), small: [], rows: new Fifo(), read: new Map(), known: new Map(), count: 0 };
       this.#vnodes.set(vnode, ends);
     }
     return ends;
@@ -134,8 +153,8 @@ interface VnodeEnds {
   readonly small: number[];
   /** Whole ones and those that were read, oldest first. */
   readonly rows: Fifo<KeptRow>;
-  /** Positions of those that were read. */
-  readonly read: Set<string>;
+  /** Those that were read, by position. */
+  readonly read: Map<string, KeptRow>;
   /** From rows that were read. */
   readonly known: Map<string, EndedId["state"]>;
   count: number;

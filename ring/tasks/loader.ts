@@ -213,8 +213,7 @@ export class Loader {
     if ("record" in row)
       return source.type === "elsewhere" ? this.#olderTasks.absorb(now, vnode, row, source.behind) : undefined;
     if ("ended" in row) {
-      this.#copy(vnode, row, source);
-      this.#options.results.readEnded(vnode, row);
+      if (this.#options.results.readEnded(vnode, row)) this.#copy(vnode, row, source);
       const at = source.type === "here" ? row.position : undefined;
       for (const ended of row.ended) this.#olderTasks.endedBefore(now, vnode, ended, at);
       return;

@@ -49,8 +49,9 @@ export class Results {
     this.#ids.pack();
   }
 
-  readEnded(vnode: Vnode, row: EndedRow): void {
-    this.#ids.read(vnode, row);
+  /** False: what it says is on this disk already. */
+  readEnded(vnode: Vnode, row: EndedRow): boolean {
+    return this.#ids.read(vnode, row);
   }
 
   /** What its ends took of their apps' windows is there for those of other partitions again. */

@@ -75,3 +75,33 @@ test("P1: no row leaves a partition that is being handed over", () => {
   expect(rows.slice(0, 63)).toEqual(before);
   expect(rows.flatMap(({ ids }) => ids)).toContain(last.id);
 });
+
+test("P2: ids of rows that were put together after a copy of them left are known, whichever of the two comes first", () => {
+  const old = new World({ seed: 1 });
+  const records = Array.from({ length: 40 }, () => endOne(old));
+  const partition = partitionOf(records[0]!.hash);
+  const copy = old.partitionRows(partition);
+  for (let count = 0; count < 30; count++) records.push(endOne(old));
+  const later = old.partitionRows(partition);
+  for (const directories of [
+    [copy, later],
+    [later, copy],
+  ]) {
+    const world = new World({ seed: 2 });
+    world.generation = 2;
+    world.crash("awaited");
+    for (const rows of directories) {
+      const from = { behind: false, generation: 1, marks: new Map() };
+      world.call((engine) => engine.absorb(world.now, partition, rows, from));
+      world.sync();
+    }
+    expect(endedRows(world, records[0]!)[0]!.ids).toHaveLength(64);
+    for (const isAfterCrash of [false, true]) {
+      if (isAfterCrash) world.crash();
+      const tokens = records.map((record) => world.submit(record));
+      world.sync();
+      const types = tokens.map((token) => world.outcomes.get(token)?.type);
+      expect(types, `after a crash: ${isAfterCrash}`).toEqual(records.map(() => "duplicate"));
+    }
+  }
+});
