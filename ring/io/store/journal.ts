@@ -79,6 +79,8 @@ export class Journal {
   #waiters = 0;
   /** Nobody is there yet, or any more, whose work could go on meanwhile. */
   #isPatient = false;
+  /** Closed broken: the database may be somebody else's by now. */
+  #isGone = false;
   #checkpoints = 0;
 
   private constructor(options: JournalOptions, files: readonly [JournalFile, JournalFile], known: Known) {
@@ -201,6 +203,8 @@ export class Journal {
   /** Brings the database up to date if it can, and lets go of the files. */
   async close(isBroken: boolean): Promise<void> {
     this.#isPatient = false;
+    this.#isGone = isBroken;
+    this.#lull.end();
     if (!isBroken) await this.settle().catch(() => {}); // what is not applied is replayed
     if (!isBroken) await this.#checkpoint.catch(() => {});
     await Promise.all(this.#files.map((file) => file.close()));
@@ -332,6 +336,7 @@ export class Journal {
 
   async #write(write: (batch: Batch) => void): Promise<void> {
     for (let pauseMs = PAUSE_FIRST_MS; ; pauseMs *= 4) {
+      if (this.#isGone) throw new RingError("STORE_BROKEN", "the store is closed"); // what is not applied is replayed
       const begunAt = performance.now();
       const synced = this.#batch.transact(() => write(this.#batch));
       try {

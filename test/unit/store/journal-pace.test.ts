@@ -112,6 +112,21 @@ describe("a transaction that lmdb gives up", () => {
   });
 });
 
+describe("a journal that is closed because its store is broken", () => {
+  test("P1: tells the database nothing more: who opens it next may have told it newer already", async () => {
+    const database = new SlowDatabase(0);
+    const { journal, broken } = await journalOver(database, { deadlineMs: 5_000 });
+    const large = new Uint8Array(5 * 1024 * 1024);
+    for (let number = 0; number < 3; number++) await journal.append((rows) => rows.put(1, keyOf(number), large));
+    expect(journal.owedBytes).toBeGreaterThan(3 * large.length); // a segment is on its way
+    database.puts.length = 0;
+    await journal.close(true);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(database.puts).toEqual([]);
+    expect(broken).toEqual([]);
+  });
+});
+
 describe("the size of a transaction", () => {
   test("grows only while somebody waits and the disk is quick, and comes back", () => {
     const slices = new Slices(10_000);
