@@ -77,6 +77,8 @@ export class Journal {
   /** Since when something waits for the segment before; undefined while nothing does. */
   #behindSince: number | undefined;
   #waiters = 0;
+  /** Of these, those who want all of it in the database: what they wait for is told, whatever comes meanwhile. */
+  #settling = 0;
   /** Nobody is there yet, or any more, whose work could go on meanwhile. */
   #isPatient = false;
   /** Closed broken: the database may be somebody else's by now. */
@@ -170,10 +172,15 @@ export class Journal {
 
   /** Resolves when everything synced so far is in the database, but for rows that have changed again (W6). Rejects when it takes nothing. */
   async settle(): Promise<void> {
-    await this.#inTurn(async () => {
-      if (this.#batches > 0) await this.#rotate();
-    });
-    await this.#applied();
+    this.#settling += 1;
+    try {
+      await this.#inTurn(async () => {
+        if (this.#batches > 0) await this.#rotate();
+      });
+      await this.#applied();
+    } finally {
+      this.#settling -= 1;
+    }
   }
 
   /** The row under `key`, space included. */
@@ -304,7 +311,9 @@ export class Journal {
         filled: () => this.#active.end / this.#active.bytes.length,
         replaced: () => untold.shareIn(this.#active),
       });
-    while (untold.leaveOut(this.#active, this.#waiters > 0 ? LOOKS_MOST : LOOKS)) await nextTurn(); // W6
+    while (this.#settling === 0 && untold.leaveOut(this.#active, this.#waiters > 0 ? LOOKS_MOST : LOOKS))
+      await nextTurn(); // W6
+    untold.keepRest();
     do {
       const changes = untold.take(this.#slices);
       await this.#writeWhenThereIsRoom((batch) => {

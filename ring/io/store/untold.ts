@@ -36,7 +36,14 @@ export class Untold {
     return end < this.rows;
   }
 
-  /** Nothing is left. Once `leaveOut` has come to its end. */
+  /** What `leaveOut` has not looked at is told. */
+  keepRest(): void {
+    this.#net.at.copyWithin(this.#kept, this.#looked);
+    this.#kept += this.rows - this.#looked;
+    this.#looked = this.rows;
+  }
+
+  /** Nothing is left. Once `leaveOut` has come to its end, or `keepRest` was called. */
   get isOver(): boolean {
     return this.#taken === this.#kept;
   }

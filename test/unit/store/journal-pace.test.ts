@@ -127,6 +127,30 @@ describe("a journal that is closed because its store is broken", () => {
   });
 });
 
+describe("whoever waits until everything is in the database", () => {
+  test("finds all of it there, also what the next segment has said newer of by then", async () => {
+    const database = new SlowDatabase(0);
+    const { journal } = await journalOver(database, { deadlineMs: 5_000 });
+    const most = 40_000;
+    await journal.append((rows) => {
+      for (let number = 0; number < most; number++) rows.put(1, keyOf(number), Uint8Array.of(1));
+    });
+    vi.spyOn(JournalFile.prototype, "write").mockResolvedValue();
+    database.puts.length = 0;
+    const settled = journal.settle();
+    const later: Promise<boolean>[] = [];
+    for (const count of [most, 1])
+      later.push(
+        journal.append((rows) => {
+          for (let number = 0; number < count; number++) rows.put(1, keyOf(number), Uint8Array.of(2));
+        }),
+      );
+    await settled;
+    expect(database.puts.reduce((sum, puts) => sum + puts, 0)).toBe(most + 1);
+    await Promise.all(later);
+  });
+});
+
 describe("the size of a transaction", () => {
   test("grows only while somebody waits and the disk is quick, and comes back", () => {
     const slices = new Slices(10_000);
