@@ -255,7 +255,7 @@ export class EmbeddedStore implements TaskStore {
     };
   }
 
-  /** Resolves when everything committed so far is in the database itself, but for rows that have changed again meanwhile. */
+  /** Resolves when everything committed so far is in the database itself: for whoever copies its file. */
   async settle(): Promise<void> {
     this.#check();
     return this.#journal.settle();

@@ -19,6 +19,7 @@
 
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { RingError } from "../../errors.ts";
 import { syncDirectory } from "../files.ts";
 import { Batch } from "./batch.ts";
@@ -170,7 +171,7 @@ export class Journal {
     return this.#active.end + (this.#frozen?.end ?? 0);
   }
 
-  /** Resolves when everything synced so far is in the database, but for rows that have changed again (W6). Rejects when it takes nothing. */
+  /** Resolves when everything synced so far is in the database. Rejects when it takes nothing. */
   async settle(): Promise<void> {
     this.#settling += 1;
     try {
@@ -371,10 +372,6 @@ export class Journal {
     this.#turn = run.catch(() => {});
     return run;
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Undefined in a new database. */
