@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { BATCH_HEAD_BYTES } from "../../ring/io/store/journal-file.ts";
 import { contentOf, mergedRows } from "../../ring/io/store/merged.ts";
 import { type NetChange, Overlay } from "../../ring/io/store/overlay.ts";
 import { closeValue, keyOf } from "../../ring/io/store/rows.ts";
@@ -89,7 +90,7 @@ test("P1: a flipped bit in front of what was synced later is refused, in the las
 
 test("P5: a payload that looks like a batch cannot make a torn tail look like damage", async () => {
   const { path, ends } = await filled();
-  const { BATCH_HEAD_BYTES, writeBatchHead } = await import("../../ring/io/store/journal-file.ts");
+  const { writeBatchHead } = await import("../../ring/io/store/journal-file.ts");
   const whole = readFileSync(join(path, "journal-1")).subarray(0, ends.at(-1));
   const segment = whole.readUIntLE(8, 6);
   const forged = new Uint8Array(64);
@@ -356,7 +357,7 @@ function tell(rows: Map<string, number>, used: Set<string>, change: SmallChange)
 
 /** One batch. */
 function put(overlay: Overlay, changes: readonly SmallChange[], model: Map<string, number>, used: Set<string>): void {
-  overlay.skip(22);
+  overlay.skip(BATCH_HEAD_BYTES);
   for (const change of changes) {
     const { space, key, value } = change;
     if (value === undefined) overlay.remove(space, key);
@@ -381,7 +382,8 @@ function replayed(
   ends: readonly number[],
 ): [string, number][] {
   const overlay = new Overlay(segment.bytes.slice(), 32);
-  for (const [index, end] of ends.entries()) if (index > 0) overlay.replay(ends[index - 1]! + 22, end, end);
+  for (const [index, end] of ends.entries())
+    if (index > 0) overlay.replay(ends[index - 1]! + BATCH_HEAD_BYTES, end, end);
   const rows = new Map(database);
   write(
     rows,

@@ -11,10 +11,10 @@
  *     A crash before that replays the whole segment: its changes say what a row is, not how it changes.
  * W3  A file is written anew only after its segment is applied.
  * W4  Both files have a head before the database knows of a journal, and ever after: one that is missing or empty is a fault.
- * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
- *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1).
  * W5  What has a deadline is one answer of the disk: a write of the journal, a transaction of the database. A commit may
  *     wait for a hundred of them in a row.
+ * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
+ *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1).
  */
 
 import { randomBytes } from "node:crypto";
