@@ -7,7 +7,6 @@ import { codeOf, sourceFiles, textOf, treeFiles } from "./tree.ts";
 const LINES_MOST = 400;
 /** Files that are longer, how long they may get, and why they are one file. */
 const LONGER: Readonly<Record<string, readonly [number, string]>> = {
-  "ring/node/node.ts": [900, "the one place where the parts of a node meet"],
   "ring/node/outgoing.ts": [520, "the steps of one transfer, which are understood only together"],
   "ring/node/hosting.ts": [440, "the phases of one partition here, which are understood only together"],
   "ring/node/claimant.ts": [420, "all reasons for a ring change, which become one proposal"],
