@@ -2,8 +2,7 @@
  * Rings whose nodes share one store, most of them of two nodes with one voter: dead, paused, cut off from the others or from
  * the store, under a store clock that is set back and forth.
  *
- * Seen to fail: without the wait for the voter's lease in the store (V2, in most seeds); in seeds 13 and 20, by starting again what
- * was given up for want of the store a moment before the document that gave it to another was followed (V3).
+ * Seen to fail: without the wait for the voter's lease in the store (V2, in most seeds).
  */
 
 import { expect, test } from "vitest";
