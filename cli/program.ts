@@ -117,28 +117,7 @@ function declareRunning(program: Command, declare: Declare, exit: (code: number)
 function declareMore(program: Command, declare: Declare): void {
   declareStore(program, declare);
   const configuring = program.command("config").description("settings that would be used here");
-  withSettings(configuring, [
-    "name",
-    "join",
-    "app",
-    "store",
-    "data",
-    "grpc",
-    "http",
-    "gossip",
-    "gossip-keys",
-    "gossip-label",
-    "advertise",
-    "weight",
-    "zone",
-    "machine",
-    "auto-join",
-    "ring-size",
-    "profile",
-    "log-level",
-    "grace",
-    "insecure-bind",
-  ]);
+  withSettings(configuring, START_SETTINGS);
   declare(configuring, async () => (await import("./config.ts")).config({ explain: false }));
   const explaining = configuring.command("explain").description("and where each value comes from");
   declare(explaining, async () => (await import("./config.ts")).config({ explain: true }));
