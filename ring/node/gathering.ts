@@ -40,8 +40,8 @@ export function merged(gathering: Gathering): TaskAnswer {
   return { type: "tasks", statuses, ...(isCut && last !== undefined && { next: last.id }) };
 }
 
-/** How many of them one message between nodes takes; one at least. */
-function pageLength(statuses: readonly TaskStatus[]): number {
+/** How many of them one message takes, between nodes or to a caller; one at least. */
+export function pageLength(statuses: readonly TaskStatus[]): number {
   let bytes = 0;
   const end = statuses.findIndex(({ error, result, app, type, key }) => {
     const texts = [app, type, key, error?.name, error?.message, error?.stack];
@@ -52,7 +52,7 @@ function pageLength(statuses: readonly TaskStatus[]): number {
   return end < 0 ? statuses.length : Math.max(1, end);
 }
 
-/** Half of what a link takes as one message. */
+/** Half of what a link, or a gRPC client that nobody configured, takes as one message. */
 const PAGE_BYTES = 2_097_152;
 /** Field names, id and numbers. */
 const STATUS_BYTES = 384;

@@ -5,6 +5,7 @@ import type * as schedules from "../../proto/schedule-messages.ts";
 import type { ReadAsideRequest } from "../../proto/state-messages.ts";
 import { RingError } from "../../ring/errors.ts";
 import { type NodeName, type Partition, parseAppName } from "../../ring/ids.ts";
+import { pageLength } from "../../ring/node/gathering.ts";
 import type { RingNode } from "../../ring/node/port.ts";
 import type { TaskStatus } from "../../ring/tasks/task.ts";
 import { isTaskId } from "../../ring/tasks/task-id.ts";
@@ -105,11 +106,13 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
     };
     const names = cursors === undefined ? {} : { names: [...cursors.keys()] };
     const { answers, unreachable } = await gather(node, queryOf, "task", { deadlineMs, ...names });
-    const shown: TaskStatus[] = [];
-    const places = answers.map(({ name, answer }) => {
-      const { statuses, next } = expectTask(answer.answer, "tasks");
-      const fitting = statuses.slice(0, limit - shown.length);
-      shown.push(...fitting);
+    const pages = answers.map(({ name, answer }) => ({ name, ...expectTask(answer.answer, "tasks") }));
+    const all = pages.flatMap(({ statuses }) => statuses);
+    const shown = all.slice(0, Math.min(limit, pageLength(all)));
+    let room = shown.length;
+    const places = pages.map(({ name, statuses, next }) => {
+      const fitting = statuses.slice(0, room);
+      room -= fitting.length;
       const isWhole = fitting.length === statuses.length;
       return { name, next: isWhole ? next : (fitting.at(-1)?.id ?? cursors?.get(name) ?? "") };
     });

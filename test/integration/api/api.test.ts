@@ -357,6 +357,32 @@ describe("questions", () => {
     expect(pages.flat()).toEqual(["n1", "n2", "n3"].flatMap(idsOf));
   });
 
+  test("P5: a page of dead letters fits into a message, however many members fill theirs, and all pages have all", async () => {
+    node.document_ = documentOf(["n1", "n2", "n3"]);
+    const error = { name: "Error", message: "x".repeat(1_000), stack: "y".repeat(4_000) };
+    const idsOf = (name: string): string[] =>
+      Array.from({ length: 400 }, (_, at) => `${name.slice(1)}${String(at).padStart(3, "0")}`.padStart(32, "0"));
+    node.answer = (request, to) => {
+      const { after = "" } = (request as unknown as { request: { after?: string } }).request;
+      const ids = idsOf(String(to)).filter((id) => id > after);
+      return {
+        type: "task",
+        answer: { type: "tasks", statuses: ids.map((id) => ({ ...STATUS, id, state: "dead", error })) },
+      };
+    };
+    const seen: string[] = [];
+    let pageToken = "";
+    for (let pages = 0; (pages === 0 || pageToken !== "") && pages < 20; pages++) {
+      const page = (await call("taskring.v1.Tasks", "ListDead", { limit: 1_000, pageToken })) as {
+        tasks: { taskId: string }[];
+        nextPageToken: string;
+      };
+      seen.push(...page.tasks.map(({ taskId }) => taskId));
+      pageToken = page.nextPageToken;
+    }
+    expect(seen).toEqual(["n1", "n2", "n3"].flatMap(idsOf));
+  });
+
   test("Ring, Members, Plan and Locate come from the document", async () => {
     node.document_ = documentOf(["n1", "n2"], { staged: [{ type: "leave", name: "n2" as never }] });
     node.addresses.set("n2" as never, { grpc: "127.0.0.1:9", http: "127.0.0.1:10" });
