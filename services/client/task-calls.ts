@@ -1,8 +1,10 @@
 /** Following and repairing tasks: `Tasks` without the submits. */
 
 import type * as messages from "../../proto/messages.ts";
+import { TASK_STATES, type TaskStateName } from "../../proto/messages.ts";
 import type * as schedules from "../../proto/schedule-messages.ts";
 import type { AsideValue, ReadAsideReply, ReadAsideRequest } from "../../proto/state-messages.ts";
+import { RingError } from "../../ring/errors.ts";
 import type { TaskState } from "../../ring/tasks/task.ts";
 import { mintId } from "../../ring/tasks/task-id.ts";
 import type { Caller, CallOptions } from "./caller.ts";
@@ -23,14 +25,11 @@ export class TaskCalls {
     this.#caller = caller;
   }
 
-  list(query: ListTasksQuery = {}, options?: CallOptions): Promise<messages.ListTasksReply> {
+  /** Throws `INVALID_ARGUMENT` for a state that there is not. */
+  async list(query: ListTasksQuery = {}, options?: CallOptions): Promise<messages.ListTasksReply> {
     const { app = "", key = "", state, limit = 0 } = query;
-    return this.#caller.unary(
-      TASKS,
-      "List",
-      { app, key, limit, state: state === undefined ? 0 : state.toUpperCase() },
-      options,
-    );
+    const request = { app, key, limit, state: state === undefined ? 0 : stateNumber(state) };
+    return this.#caller.unary(TASKS, "List", request, options);
   }
 
   listDead(
@@ -97,4 +96,12 @@ export function decodeResult(bytes: Uint8Array | undefined): unknown {
   if (bytes === undefined || bytes.length === 0) return undefined;
   const body = bytes.subarray(1);
   return bytes[0] === 1 ? body : JSON.parse(Buffer.from(body).toString());
+}
+
+/** Protobuf takes a name that it does not know for 0, which is no filter. */
+function stateNumber(state: TaskState): number {
+  const number = TASK_STATES.indexOf(String(state).toUpperCase() as TaskStateName);
+  if (number > 0) return number;
+  const states = TASK_STATES.slice(1).join(", ").toLowerCase();
+  throw new RingError("INVALID_ARGUMENT", `state must be one of ${states}, not ${String(state).slice(0, 40)}`);
 }

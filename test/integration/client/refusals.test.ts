@@ -9,6 +9,7 @@ import { afterEach, expect, test } from "vitest";
 import { MESSAGE_BYTES_MOST } from "../../../proto/submit-stream.ts";
 import type { RingError } from "../../../ring/errors.ts";
 import { payloadOf } from "../../../ring/tasks/record.ts";
+import type { TaskState } from "../../../ring/tasks/task.ts";
 import { Drain } from "../../../services/bridge/drain.ts";
 import { FinalFailure } from "../../../services/bridge/queue.ts";
 import { until } from "../api/fake-node.ts";
@@ -51,6 +52,24 @@ test("P1: what is no task costs those beside it neither their place nor their ou
     await expect(ring.submit({ ...good, ...wrong })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   ring.close();
   await expect(ring.submitMany([good])).rejects.toMatchObject({ code: "CANCELLED" });
+});
+
+test("a list of tasks in a state that there is not is refused by the client: it would be a list of all", async () => {
+  const [one] = await cluster(["n1"]);
+  const asked: unknown[] = [];
+  one!.node.answer = (request) => {
+    asked.push(request);
+    return { type: "task", answer: { type: "tasks", statuses: [] } };
+  };
+  const { tasks } = client([one!]);
+  for (const state of ["finished", "", "task_state_unknown", 5, null] as unknown as TaskState[])
+    await expect(tasks.list({ state })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("queued"),
+    });
+  expect(asked).toEqual([]);
+  await tasks.list({ state: "dead" });
+  expect(asked).toMatchObject([{ request: { type: "list", state: "dead" } }]);
 });
 
 test("a job of a queue that is larger than a message fails for good", async () => {
