@@ -204,6 +204,11 @@ export function textBytes(value: string): number {
   return value.length * 3;
 }
 
+/** Whether the text needs more than that. */
+export function isLonger(value: string, bytes: number): boolean {
+  return textBytes(value) > bytes && encoder.encode(value).length > bytes;
+}
+
 const SLAB_BYTES = 128 * 1024;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -15,6 +15,7 @@ import type { Core } from "./core.ts";
 import { Fifo } from "./fifo.ts";
 import { laneName } from "./lane-name.ts";
 import type { Lane, Vnode } from "./model.ts";
+import { isLonger } from "./row-writer.ts";
 import { KIND, keyedRow, readKeyed, stateChange, stateKey } from "./rows.ts";
 import { stateMarkValue } from "./state-rows.ts";
 import type { AttemptEnd } from "./task.ts";
@@ -152,7 +153,7 @@ export class States {
     const { limits } = this.#core;
     let bytes = lane.stateBytes;
     for (const { name, value } of changes) {
-      if (name === "" || name.length > NAME_BYTES) return `state name is empty or longer than ${NAME_BYTES} characters`;
+      if (name === "" || isLonger(name, NAME_BYTES)) return `state name is empty or longer than ${NAME_BYTES} bytes`;
       if (value !== undefined && value.length > limits.stateValueBytes)
         return `state value ${name} is longer than ${limits.stateValueBytes} bytes`;
       const before = lane.state?.get(name);

@@ -71,7 +71,7 @@ export interface AttemptToken {
  */
 export interface TaskState {
   get<T = unknown>(name: string): T | undefined;
-  /** Any JSON value, or bytes. At most 256 KiB a value and 1 MiB a key. Throws `CANCELLED` on a stale token. */
+  /** Any JSON value, or bytes. At most 256 KiB a value, 256 bytes its name and 1 MiB a key. Throws `CANCELLED` on a stale token. */
   put(name: string, value: Payload): void;
   delete(name: string): void;
   /** Names that have a value, changes of this attempt included. */

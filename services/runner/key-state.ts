@@ -3,7 +3,7 @@
  *
  * K1  Reads see this attempt's own changes; the engine sees them only with the end of the attempt.
  * K2  Values are encoded at `put` and decoded at `get`, so nothing is shared with the handler.
- * K3  A value has at most 256 KiB, a key at most 1 MiB and 10,000 names.
+ * K3  A value has at most 256 KiB, its name 256 bytes, a key at most 1 MiB and 10,000 names.
  */
 
 import { RingError } from "../../ring/errors.ts";

@@ -61,6 +61,21 @@ describe("state", () => {
       statuses: [{ error: { name: "INVALID_ARGUMENT" } }],
     });
   });
+
+  test("P5: a name of it has at most 256 bytes, however few characters that are: its row's key would be too long for a store", () => {
+    const world = new World({ seed: 1 });
+    world.submit(world.record({ app: "a", type: "work", key: "k", maxAttempts: 1 }));
+    world.submit(world.record({ app: "a", type: "work", key: "l", maxAttempts: 1 }));
+    world.sync();
+    const [first, second] = world.started;
+    world.done(first!, { stateChanges: [{ name: "x".repeat(256), value: Uint8Array.of(1) }] });
+    world.done(second!, { stateChanges: [{ name: "€".repeat(86), value: Uint8Array.of(1) }] });
+    world.sync();
+    expect(world.ask("a", "k", { type: "get", id: first!.record.id })).toMatchObject({ status: { state: "done" } });
+    expect(world.ask("a", "l", { type: "get", id: second!.record.id })).toMatchObject({
+      status: { state: "dead", error: { name: "INVALID_ARGUMENT" } },
+    });
+  });
 });
 
 describe("older tasks elsewhere", () => {
