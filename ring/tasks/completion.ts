@@ -289,6 +289,7 @@ export class Completion {
           key,
           id,
           outcome: "retry",
+          started: true,
           waitMs,
           runMs,
         });
@@ -333,6 +334,10 @@ class Ended {
 
   get outcome(): Task["endState"] {
     return this.#task.endState;
+  }
+
+  get started(): boolean {
+    return this.#task.started !== undefined;
   }
 
   get waitMs(): number {

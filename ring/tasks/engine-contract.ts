@@ -52,6 +52,8 @@ export type TaskEvent =
       readonly key: string;
       readonly id: string;
       readonly outcome: "done" | "dead" | "cancelled" | "retry";
+      /** False: cancelled, or too late, before an attempt of it began; it waited until its end, and `runMs` is 0. */
+      readonly started: boolean;
       readonly waitMs: number;
       readonly runMs: number;
     }

@@ -29,6 +29,7 @@ export function feedMetrics(parts: {
       else if (event.type === "ended") {
         if (event.outcome === "done") done.set(event.app, (done.get(event.app) ?? 0) + 1);
         else metrics.tasksCompleted.add(1, event.app, event.outcome);
+        if (!event.started) continue;
         waits?.record(event.waitMs / 1_000);
         runs?.record(event.runMs / 1_000);
       }

@@ -20,6 +20,7 @@ function ended(app: string, key: string, runMs: number, outcome: "done" | "cance
     key,
     id: "",
     outcome,
+    started: outcome === "done",
     waitMs: 0,
     runMs,
   } as const;

@@ -1,10 +1,12 @@
 /** The gauges that mirror the apps' queues say what is there now, and sums for those who share a label. */
 
 import { expect, test } from "vitest";
+import type { AppName } from "../../ring/ids.ts";
 import type { Gossip } from "../../ring/io/gossip.ts";
 import type { NodeDriver } from "../../ring/io/node.ts";
 import type { NodeStore } from "../../ring/io/store/node-store.ts";
 import type { Swim } from "../../ring/membership/swim.ts";
+import type { TaskEvent } from "../../ring/tasks/engine-contract.ts";
 import type { AppView } from "../../ring/tasks/views.ts";
 import { feedMetrics } from "../../services/host/metrics-feed.ts";
 import { BusyApps } from "../../services/metrics/busy-apps.ts";
@@ -74,6 +76,31 @@ test("transfers under way are counted in both directions", () => {
   }
 });
 
+test("a task that ended without a start is in no time of attempts", () => {
+  const metrics = createNodeMetrics();
+  const told: ((events: readonly TaskEvent[]) => void)[] = [];
+  const feed = feedOf(metrics, () => [], { onTaskEvents: (listener) => void told.push(listener) });
+  try {
+    const end = { type: "ended", app: "a" as AppName, taskType: "t", key: "k", id: "i", waitMs: 0, runMs: 0 } as const;
+    told[0]?.([
+      { ...end, outcome: "retry", started: true, waitMs: 2_000, runMs: 3_000 },
+      { ...end, outcome: "dead", started: false },
+      { ...end, outcome: "cancelled", started: false, waitMs: 9_000 },
+    ]);
+    const lines = metrics.registry.render().split("\n");
+    for (const [name, seconds] of [
+      ["wait", 2],
+      ["run", 3],
+    ]) {
+      expect(lines).toContain(`taskring_task_${name}_seconds_count 1`);
+      expect(lines).toContain(`taskring_task_${name}_seconds_sum ${seconds}`);
+    }
+    expect(shownOf(metrics, "tasks_completed_total")).toHaveLength(3);
+  } finally {
+    feed.stop();
+  }
+});
+
 function view(app: string, count: number): AppView {
   return { app, queued: count, running: 0, dead: count, children: count, oldestWaitMs: count * 1_000 };
 }
@@ -83,12 +110,19 @@ function shownOf(metrics: NodeMetrics, name: string): string[] {
   return lines.filter((line) => line.startsWith(`taskring_${name}{`));
 }
 
-function feedOf(metrics: NodeMetrics, appViews: (limit: number) => readonly AppView[]): ReturnType<typeof feedMetrics> {
+function feedOf(
+  metrics: NodeMetrics,
+  appViews: (limit: number) => readonly AppView[],
+  { onTaskEvents }: { onTaskEvents?(listener: (events: readonly TaskEvent[]) => void): void } = {},
+): ReturnType<typeof feedMetrics> {
   const stop = (): void => undefined;
   const counters = new Proxy({}, { get: () => 0 });
   return feedMetrics({
     node: {
-      onTaskEvents: () => stop,
+      onTaskEvents: (listener: (events: readonly TaskEvent[]) => void) => {
+        onTaskEvents?.(listener);
+        return stop;
+      },
       onRingEvent: () => stop,
       document: () => undefined,
       members: () => [],

@@ -40,8 +40,8 @@ test("a task that is cancelled before it was due has not waited", () => {
   world.sync();
   world.run(HOUR_MS / 2);
   world.ask("a", "k", { type: "cancel", id: record.id });
-  const [{ outcome, waitMs, runMs } = {}] = world.events;
-  expect([outcome, waitMs, runMs]).toEqual(["cancelled", 0, 0]);
+  const [{ outcome, started, waitMs, runMs } = {}] = world.events;
+  expect([outcome, started, waitMs, runMs]).toEqual(["cancelled", false, 0, 0]);
 });
 
 test("a task that stands still is seen behind one that is to start much later", () => {

@@ -216,9 +216,9 @@ describe("ends", () => {
       world.run(40_000);
       if (how === "cancelled") world.ask("a", "k", { type: "cancel", id: record.id });
       world.sync();
-      const [tried, ended] = world.events.map(({ outcome, runMs }) => ({ outcome, runMs }));
-      expect(tried).toMatchObject({ outcome: "retry" });
-      expect(ended).toEqual({ outcome: how, runMs: 0 });
+      const [tried, ended] = world.events.map(({ outcome, started, runMs }) => ({ outcome, started, runMs }));
+      expect(tried).toMatchObject({ outcome: "retry", started: true });
+      expect(ended).toEqual({ outcome: how, started: false, runMs: 0 });
     }
   });
 
