@@ -1,6 +1,7 @@
 /** One recurring task, its row, and its firings. */
 
 import type { AppName } from "../ids.ts";
+import type { Instant } from "../machine.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import type { ScheduleView } from "./engine-contract.ts";
 import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
@@ -30,6 +31,9 @@ export interface Schedule extends Wakes {
   firing: string | undefined;
   /** Nothing but `firing` can be a firing that waits or runs. */
   isSure: boolean;
+  /** How often its firing was refused, one time after the other, and until when it is not tried again. */
+  refusals: number;
+  heldUntil: Instant;
   timer: Timer<Wake> | undefined;
 }
 
@@ -137,6 +141,12 @@ export function learn(known: Schedule, row: ScheduleRow): boolean {
   return isNewer;
 }
 
+/** H7. `untilTickMs`: to the next tick, which is tried in any case. */
+export function refused(now: Instant, schedule: Schedule, untilTickMs: number): void {
+  const backOffMs = Math.min(RETRY_MOST_MS, RETRY_MS * 2 ** Math.min(30, schedule.refusals++));
+  schedule.heldUntil = now + Math.min(backOffMs, Math.max(RETRY_MS, untilTickMs));
+}
+
 /** They are due at the same times. */
 export function sameTicks(
   { every: a }: Pick<ScheduleSpec, "every">,
@@ -214,3 +224,6 @@ const CLOCKS_DIFFER_MS = 60_000;
 const NAME_HEADER = "taskring-schedule";
 /** Tasks of its key and type among which a firing is looked for. */
 const LOOKED_AT = 1_000;
+/** A firing that found no room is tried again after this, and each further time after twice as long. */
+const RETRY_MS = 1_000;
+const RETRY_MOST_MS = 60_000;

@@ -9,6 +9,8 @@
  * H4  A run by hand has the id that its asker minted: asked twice, because the answer was lost, it fires once.
  * H5  Of rows of several directories that of the owner that was told last counts, in whatever order they come.
  * H6  Put again it goes on from its last tick. With other times it starts anew, from when it was put.
+ * H7  A firing that finds no room is tried again ever later, but no later than the next tick: what looks at it meanwhile, as when
+ *     the wall clock is adjusted each second, leaves it at that.
  */
 
 import type { Instant } from "../machine.ts";
@@ -29,6 +31,7 @@ import {
   madeAt,
   nameOf,
   newestOf,
+  refused,
   rowKey,
   rowOf,
   type Schedule,
@@ -289,6 +292,8 @@ export class Schedules {
           ? undefined
           : firingId(app.name, spec, { tickMs: from.lastTickMs, byHand: false, resumedAtMs: from.resumedAtMs })),
       isSure: false,
+      refusals: 0,
+      heldUntil: 0,
       wake: (at): void => {
         schedule.timer = undefined;
         this.#due(at, schedule);
@@ -315,7 +320,8 @@ export class Schedules {
     if (next === undefined) return;
     // A far tick is looked at again daily; so no timer depends on a wall clock of long ago.
     const inMs = Math.min(Math.max(0, next - this.#core.wallMs(now)), 86_400_000);
-    schedule.timer = this.#core.timers.set(now + inMs, { type: "subject", subject: schedule });
+    const at = Math.max(now + inMs, schedule.heldUntil); // H7
+    schedule.timer = this.#core.timers.set(at, { type: "subject", subject: schedule });
   }
 
   #due(now: Instant, schedule: Schedule): void {
@@ -334,14 +340,16 @@ export class Schedules {
       return;
     }
     if (skips && (isAlive || wallMs - tickMs > LATE_MS)) {
+      schedule.refusals = 0; // of this tick
       schedule.lastTickMs = tickMs;
       this.#write(schedule);
       this.#arm(now, schedule);
       return;
     }
     const refusal = this.#fire(now, schedule, { tickMs, byHand: false });
-    if (refusal === undefined) this.#arm(now, schedule);
-    else schedule.timer = this.#core.timers.set(now + RETRY_MS, { type: "subject", subject: schedule });
+    if (refusal !== undefined)
+      refused(now, schedule, (schedule.ticks.next(tickMs) ?? Number.POSITIVE_INFINITY) - wallMs);
+    this.#arm(now, schedule);
   }
 
   #fire(
@@ -359,6 +367,7 @@ export class Schedules {
       if (full !== undefined) return full.detail;
       this.#admission.admit(now, vnode, app, record, 0, -1);
     }
+    schedule.refusals = 0;
     schedule.firing = id;
     schedule.firedAtMs = tick.tickMs;
     if (!tick.byHand) schedule.lastTickMs = tick.tickMs;
@@ -387,5 +396,3 @@ export class Schedules {
 
 /** With `skip`, a tick this late is passed over. */
 const LATE_MS = 5_000;
-/** A firing that found no room is tried again after this. */
-const RETRY_MS = 1_000;

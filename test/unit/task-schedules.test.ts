@@ -303,6 +303,66 @@ describe("schedules", () => {
     },
   );
 
+  test("P4: a firing that finds no room is tried again ever later, to a minute, also while the wall clock is adjusted each second", () => {
+    const tries = vi.spyOn(Cron.prototype, "previousRuns");
+    try {
+      const hourly: ScheduleSpec = { ...every(1_000), every: { type: "cron", expression: "0 * * * *" } };
+      const apps = catalogue({ names: ["a"], schedules: [hourly] });
+      const world = new World({ seed: 1, apps, limits: { queuedTasks: 1 } });
+      const other = world.record({ app: "a", type: "work", key: "k", delayMs: 86_400_000 });
+      world.submit(other);
+      world.run(3_600_000 - (world.wallMs % 3_600_000));
+      const before = tries.mock.calls.length;
+      expect(before).toBe(1);
+      for (let second = 0; second < 600; second++) {
+        world.wallMs += 0.25;
+        world.call((engine) => engine.setWallOffset(world.wallMs - world.now));
+        world.run(1_000);
+      }
+      expect(tries.mock.calls.length - before).toBe(14); // after 1, 2, 4, … 32 s more, then each minute
+      world.ask("a", "k", { type: "cancel", id: other.id });
+      world.run(60_000);
+      expect(world.started.map(({ record }) => record.key)).toEqual(["feed"]);
+    } finally {
+      tries.mockRestore();
+    }
+  });
+
+  test.each(["once", "skip"] as const)(
+    "a firing that finds no room waits no longer than to the next tick, which is tried anyway (%s)",
+    (misfire) => {
+      const apps = catalogue({ names: ["a"], schedules: [every(4_000, misfire)] });
+      const world = new World({ seed: 1, apps, limits: { queuedTasks: 1 } });
+      const other = world.record({ app: "a", type: "work", key: "k", delayMs: 86_400_000 });
+      world.submit(other);
+      world.run(600_000);
+      expect(world.started).toEqual([]);
+      world.ask("a", "k", { type: "cancel", id: other.id });
+      world.run(4_000);
+      expect(world.started).toHaveLength(1);
+    },
+  );
+
+  test("with `skip` a tick that finds no room is soon tried again, however many were passed over before it", () => {
+    const hourly = every(3_600_000, "skip");
+    const world = new World({
+      seed: 1,
+      apps: catalogue({ names: ["a"], schedules: [hourly] }),
+      limits: { queuedTasks: 1 },
+    });
+    const other = world.record({ app: "a", type: "work", key: "k", delayMs: 10 * 86_400_000 });
+    world.submit(other);
+    const ticks = ticksOf("a", hourly) as Ticks;
+    world.run(ticks.next(world.wallMs)! - world.wallMs);
+    for (let hour = 0; hour < 5; hour++) world.run(3_600_000);
+    world.run(2_500);
+    world.ask("a", "k", { type: "cancel", id: other.id });
+    world.run(2_000);
+    expect(world.started).toHaveLength(1);
+    world.run(60_000);
+    expect(world.started).toHaveLength(1);
+  });
+
   test("cron without a time zone is in UTC, wherever its owner stands", () => {
     const zone = process.env.TZ;
     process.env.TZ = "Asia/Tokyo";
