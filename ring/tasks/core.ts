@@ -162,6 +162,7 @@ export class Core {
     }
   }
 
+  /** Rounded up: of a limit below the number of nodes each still takes one. */
   shareLimits(app: AppRun): void {
     app.queuedLimit = Math.ceil(app.limits.queued * this.share);
   }

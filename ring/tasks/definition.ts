@@ -34,7 +34,10 @@ export interface ScheduleSpec {
 }
 
 export interface AppLimits {
-  /** Tasks waiting or running in the whole ring; a node's share is in proportion to its partitions. Default 100,000. */
+  /**
+   * Tasks waiting or running in the whole ring; a node's share is in proportion to its partitions, rounded up: a ring of n nodes
+   * may hold n - 1 more, and each takes one at least. Default 100,000.
+   */
   readonly queued: number;
   /** Attempts at once on one node. Default 64. */
   readonly running: number;
