@@ -114,3 +114,41 @@ test("a state moves with its partition, and is merged with what came there befor
   expect(seen).toEqual([31]);
   expect(world.report).toMatchObject({ state: "done", accepted: 5, acknowledged: 5, resent: 0 });
 });
+
+test("P6: a kept state that its node gives back before it has heard of the end is answered for", () => {
+  const sum = fitting<number, number, { total: number }>({
+    name: "sum",
+    partition: constant(0),
+    start: () => ({ total: 0 }),
+    process: (n, { state }) => {
+      state.total += n;
+    },
+    done: ({ state }) => state.total,
+    archive: (state) => state,
+    absorb: (state, archived: { total: number }) => ({ total: state.total + archived.total }),
+    checkpointEvery: 1,
+  });
+  const world: PipeWorld = new PipeWorld(pipeline("line", [sum]), { nodes: ["a", "b"] });
+  const [a, b] = [world.node("a"), world.node("b")];
+  for (const node of [a, b]) route(node, 2, "b");
+  const home = world.open();
+  home.send([1, 2, 4], () => {});
+  world.runFor(50);
+  expect(home.acknowledged).toBe(3);
+  home.end();
+  world.runFor(2.5); // a knows that b is quiet; that all shall end their workers is on its way to b
+  route(b, 3, "a");
+  world.runFor(0.1);
+  const seen: unknown[] = [];
+  const read = (): void => {
+    seen.push(...(home.run.sink?.take() ?? []));
+    home.run.sink?.acknowledge();
+    world.agenda.after(1, read);
+  };
+  read();
+  world.runFor(20);
+  route(a, 3, "a");
+  world.runFor(200);
+  expect(seen).toEqual([7]);
+  expect(world.report).toMatchObject({ state: "done", acknowledged: 3, failed: 0 });
+});
