@@ -153,10 +153,13 @@ test("a drop or quarantine that a crash cut short is finished when the store ope
     await raw.put(key, whole.subarray(key.length));
   }
   await raw.close();
-  const second = await openEmbeddedStore({ directory: path });
+  const said: unknown[] = [];
+  const log = { warn: () => {}, error: (fields: object) => void said.push(fields) };
+  const second = await openEmbeddedStore({ directory: path, log });
   cleanups.push(() => second[Symbol.asyncDispose]());
   expect(await second.partitions()).toEqual([]);
   expect(second.stats()).toMatchObject({ rows: 0, quarantined: 1 });
+  expect(said).toEqual([{ partition: P2, why: "a quarantine that a crash had cut short" }]);
 });
 
 test("a newer format and a file that is no store are refused", async () => {

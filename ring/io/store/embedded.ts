@@ -287,9 +287,10 @@ export class EmbeddedStore implements TaskStore {
     for (const { partition, drop } of unfinished) {
       await (drop ? this.drop(partition) : this.quarantine(partition, "a quarantine that a crash had cut short"));
     }
+    const emptied = new Set(unfinished.map(({ partition }) => partition)); // of which the database may not know yet
     for (const partition of this.#withRows()) {
       // Without its term nobody can tell who may write here, so nobody may.
-      if (this.#terms.get(partition) === undefined) {
+      if (this.#terms.get(partition) === undefined && !emptied.has(partition)) {
         await this.quarantine(partition, "its term row is missing or damaged");
       }
     }
