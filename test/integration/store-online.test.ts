@@ -2,10 +2,12 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, open as openFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Partition } from "../../ring/ids.ts";
+import { lockAlone } from "../../ring/io/store/alone.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { openOnline, type ReadableStore } from "../../ring/io/store/online.ts";
 import { waitUntil } from "../../services/lab/lab.ts";
@@ -48,6 +50,23 @@ test("P1: killed while a segment goes into the database, in the middle of it too
     await using store = await openEmbeddedStore({ directory: join(folder, "store"), mustExist: true });
     told = await theNumber(store, told);
   }
+});
+
+test("P1: a look waits for a transaction of the node that is under way", async () => {
+  const directory = join(folder, "store");
+  await using store = await openEmbeddedStore({ directory });
+  await store.open(1 as Partition, { history: 1, generation: 1 });
+  const file = await openFile(join(directory, "journal-0"), "r+");
+  await lockAlone(file, 1_000);
+  let isOpen = false;
+  const opened = openOnline(directory).finally(() => {
+    isOpen = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(isOpen).toBe(false);
+  await file.close();
+  await using look = await opened;
+  expect(await look.partitions()).toHaveLength(1);
 });
 
 /** The number of all rows, at least `least`. */

@@ -16,7 +16,7 @@ export function isWantOfSpace(error: unknown, space: Space, bytes: number): bool
 }
 
 /**
- * Whether lmdb gave the transaction up because it did not understand its own list of free pages, as lmdb 3.5 does now and then.
+ * Whether lmdb gave the transaction up because it did not understand its own list of free pages (`alone.ts` tells when).
  * Nothing of it counts, and the next one reads that list from the disk again: so it may be tried again.
  */
 export function isGivenUp(error: unknown): boolean {

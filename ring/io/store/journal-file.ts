@@ -16,6 +16,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { RingError } from "../../errors.ts";
+import { lockAlone, unlockAlone } from "./alone.ts";
 import { checksum } from "./checksum.ts";
 import { Overlay } from "./overlay.ts";
 import type { Known } from "./rows.ts";
@@ -58,6 +59,15 @@ export class JournalFile {
   /** Gives back what an unusually large batch took. */
   async shrink(bytes: number): Promise<void> {
     if ((await this.#handle.stat()).size > bytes) await this.#handle.truncate(bytes);
+  }
+
+  /** See `alone.ts`; until `unlock` or `close`. */
+  lock(deadlineMs: number): Promise<void> {
+    return lockAlone(this.#handle, deadlineMs);
+  }
+
+  unlock(): void {
+    unlockAlone(this.#handle);
   }
 
   close(): Promise<void> {

@@ -15,6 +15,7 @@
  *     wait for a hundred of them in a row.
  * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
  *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1).
+ * W7  Nobody opens the database while a transaction is under way: that is what the lock of the first file is for (`alone.ts`).
  */
 
 import { randomBytes } from "node:crypto";
@@ -346,9 +347,10 @@ export class Journal {
 
   async #write(write: (batch: Batch) => void): Promise<void> {
     for (let pauseMs = PAUSE_FIRST_MS; ; pauseMs *= 4) {
+      await this.#files[0].lock(this.#options.deadlineMs); // W7
       if (this.#isGone) throw new RingError("STORE_BROKEN", "the store is closed"); // what is not applied is replayed
       const begunAt = performance.now();
-      const synced = this.#batch.transact(() => write(this.#batch));
+      const synced = this.#batch.transact(() => write(this.#batch)).finally(() => this.#files[0].unlock());
       try {
         await this.#answer(synced);
         this.#checkpoints += 1;

@@ -6,14 +6,16 @@
  * O2  It is of one moment, although the database may hold half of a segment by then: the whole of that segment is in the
  *     journal until it is applied, and hides that half. If the file was turned meanwhile, the chain has a gap, and the
  *     look is taken again.
+ * O3  The database is opened between two transactions of the node (`alone.ts`).
  */
 
-import { readFile } from "node:fs/promises";
+import { open as openFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { open, type RootDatabase, type Transaction } from "lmdb";
 import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import type { PageRequest, Row, RowPage, StoreStats, TaskStore, Term } from "../../store.ts";
+import { lockAlone } from "./alone.ts";
 import { JOURNAL_FILES, readChain } from "./journal-file.ts";
 import { contentOf, type FoundRow, type KeyRange, mergedRows, pageOf } from "./merged.ts";
 import type { Overlay } from "./overlay.ts";
@@ -34,13 +36,7 @@ export type ReadableStore = Pick<TaskStore, "partitions" | "page" | "stats">;
 
 /** `directory`: the store's, inside a data directory. Rejects with `STORE_BROKEN`. */
 export async function openOnline(directory: string): Promise<OnlineStore> {
-  const database: Database = open<Uint8Array, Uint8Array>({
-    path: directory,
-    noSubdir: false,
-    encoding: "binary",
-    keyEncoding: "binary",
-    readOnly: true,
-  });
+  const database = await openBeside(directory);
   for (let tries = 1; ; tries++) {
     const transaction = database.useReadTransaction();
     try {
@@ -106,6 +102,23 @@ export class OnlineStore implements ReadableStore, AsyncDisposable {
   }
 }
 
+/** O3 */
+async function openBeside(directory: string): Promise<Database> {
+  try {
+    await using file = await openFile(join(directory, JOURNAL_FILES[0]), "r+");
+    await lockAlone(file, OPEN_DEADLINE_MS);
+    return open<Uint8Array, Uint8Array>({
+      path: directory,
+      noSubdir: false,
+      encoding: "binary",
+      keyEncoding: "binary",
+      readOnly: true,
+    });
+  } catch (cause) {
+    throw new RingError("STORE_BROKEN", `the store in ${directory} cannot be looked at: ${String(cause)}`, { cause });
+  }
+}
+
 /** What the database does not have, newest first. */
 async function overlaysOf(
   directory: string,
@@ -126,3 +139,5 @@ async function overlaysOf(
 
 /** A look takes a few ms, a segment of a busy node some 100 ms: the second one nearly always fits. */
 const TRIES = 10;
+/** A busy node leaves the database alone for some 10 ms in each segment. */
+const OPEN_DEADLINE_MS = 30_000;

@@ -5,9 +5,11 @@
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { lockAlone, unlockAlone } from "../../../ring/io/store/alone.ts";
 import type { Environment } from "../../../ring/io/store/environment.ts";
 import { withDeadline } from "../../../ring/io/store/failure.ts";
 import { Journal } from "../../../ring/io/store/journal.ts";
@@ -127,6 +129,36 @@ describe("a journal that is closed because its store is broken", () => {
   });
 });
 
+describe("another process that opens the database beside its node", () => {
+  test("P1: does so between two transactions, of which lmdb would lose one", async () => {
+    const database = new SlowDatabase(0);
+    const { journal, directory } = await journalOver(database, { deadlineMs: 5_000 });
+    await using file = await open(join(directory, "journal-0"), "r+");
+    await journal.append((rows) => rows.put(1, keyOf(1), VALUE));
+    await lockAlone(file, 0);
+    database.puts.length = 0;
+    const release = database.hold();
+    const settled = journal.settle();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(database.puts).toEqual([]);
+    unlockAlone(file);
+    await vi.waitFor(() => expect(database.puts).toEqual([2]));
+    await expect(lockAlone(file, 0)).rejects.toThrow(/does not let go/);
+    release();
+    await settled;
+    await lockAlone(file, 0);
+  });
+
+  test("S4: breaks the store when it never comes to an end", async () => {
+    const { journal, broken, directory } = await journalOver(new SlowDatabase(0), { deadlineMs: 50 });
+    await using file = await open(join(directory, "journal-0"), "r+");
+    await journal.append((rows) => rows.put(1, keyOf(1), VALUE));
+    await lockAlone(file, 0);
+    await expect(journal.settle()).rejects.toThrow(/does not let go/);
+    await vi.waitFor(() => expect(broken).toHaveLength(1));
+  });
+});
+
 describe("whoever waits until everything is in the database", () => {
   test("finds all of it there, also what the next segment has said newer of by then", async () => {
     const database = new SlowDatabase(0);
@@ -225,7 +257,7 @@ class SlowDatabase {
 async function journalOver(
   database: SlowDatabase,
   options: { readonly deadlineMs: number },
-): Promise<{ readonly journal: Journal; readonly broken: unknown[] }> {
+): Promise<{ readonly journal: Journal; readonly broken: unknown[]; readonly directory: string }> {
   const directory = mkdtempSync(join(tmpdir(), "taskring-pace-"));
   cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
   const space = new Space({ directory, reserveBytes: 0, freeInside: () => 0, onChange: () => {} });
@@ -240,7 +272,7 @@ async function journalOver(
     onBroken: (error) => broken.push(error),
   });
   cleanups.push(() => journal.close(true));
-  return { journal, broken };
+  return { journal, broken, directory };
 }
 
 function keyOf(number: number): Uint8Array {
