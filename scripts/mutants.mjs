@@ -38,6 +38,9 @@ const FILES = ["package.json", "tsconfig.json", "tsconfig.build.json", "vitest.c
 /** Tests of the built code: the copy is built before they run. */
 const BUILT = /^test\/(simulation\/cluster|integration\/)/;
 const TEST_LIMIT_MS = 600_000;
+/** Of single files, without what they import: in a tenth of a second. */
+const GRAMMAR_ONLY =
+  "--noEmit --pretty false --ignoreConfig --noResolve --noLib --target esnext --module esnext --allowImportingTsExtensions";
 
 const running = new Set();
 let copy;
@@ -87,7 +90,8 @@ function readMutants() {
 }
 
 function isChosen({ id, rule }, only) {
-  return id === only || id.startsWith(`${only}-`) || (!/^[a-z]+-\d+$/.test(only) && rule.includes(only));
+  const isList = existsSync(join(ROOT, "test/mutants", `${only}.json`));
+  return id === only || (isList ? id.startsWith(`${only}-`) : !/^[a-z]+-\d+$/.test(only) && rule.includes(only));
 }
 
 function changesOf({ file, find, replace, also = [] }) {
@@ -176,7 +180,7 @@ async function runAll(mutants) {
       writeFileSync(path, text.slice(0, start) + replace + text.slice(end));
     }
     const startedAt = performance.now();
-    const { outcome } = (await isValid()) ? await runTest(mutant) : { outcome: "NOT VALID CODE" };
+    const { outcome } = (await isValid(mutant)) ? await runTest(mutant) : { outcome: "NOT VALID CODE" };
     for (const [path, text] of before) writeFileSync(path, text);
     const result =
       outcome === "passed"
@@ -213,8 +217,11 @@ async function runTest(mutant) {
 }
 
 /** M2: types may not fit, but it must parse. */
-async function isValid() {
-  const { output } = await run("node_modules/.bin/tsc", ["--noEmit", "--pretty", "false"]);
+async function isValid(mutant) {
+  const files = changesOf(mutant).map(({ file }) => file);
+  const sources = [...new Set(files)].filter((file) => file.endsWith(".ts"));
+  if (sources.length === 0) return true;
+  const { output } = await run("node_modules/.bin/tsc", [...GRAMMAR_ONLY.split(" "), ...sources]);
   return !/ error TS1\d\d\d: /.test(output);
 }
 
