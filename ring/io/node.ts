@@ -5,12 +5,9 @@
  * B1  stands in `own-store.ts`; what it says holds for every file of the own directory.
  */
 
-import { uptime } from "node:os";
 import type { RingDocument } from "../document.ts";
-import { RingError } from "../errors.ts";
 import type { NodeName, Partition } from "../ids.ts";
-import { addressText } from "../membership/address.ts";
-import type { MemberView, SwimEffect } from "../membership/events.ts";
+import type { MemberView } from "../membership/events.ts";
 import type { NodeEffect, NodeEvent } from "../node/effects.ts";
 import type { NodeMessage } from "../node/messages.ts";
 import type { NodeMachine } from "../node/node.ts";
@@ -20,7 +17,7 @@ import type { RowPage, StoreHoldings } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task.ts";
 import type { AdoptedDirectories } from "./adopted.ts";
-import { ClockWatch } from "./clock-watch.ts";
+import { Announcements, type NodeLog } from "./announcements.ts";
 import { type DataDirectory, markStopping } from "./directory.ts";
 import type { Gossip } from "./gossip.ts";
 import { OwnStore } from "./own-store.ts";
@@ -29,7 +26,7 @@ import type { RegisterFile } from "./register-file.ts";
 import { RegisterWrites } from "./register-writes.ts";
 import { isWantOfRoom } from "./room.ts";
 import type { SeatStore } from "./seats.ts";
-import type { StoreLog } from "./store/log.ts";
+import { StepLoop } from "./step-loop.ts";
 import type { NodeStore } from "./store/node-store.ts";
 import { Turns } from "./turns.ts";
 
@@ -58,7 +55,7 @@ export interface NodeWorld {
   readonly seats?: SeatStore;
   /** Partitions are opened after this: until then a shared store may turn out to be another ring's. */
   readonly mayOpen?: Promise<void>;
-  readonly log: StoreLog & { info(fields: object, message: string): void };
+  readonly log: NodeLog;
   /** A commit is synced, this long after it was handed to the store. */
   readonly onCommit?: (durationMs: number) => void;
   /** The process is to end. */
@@ -71,29 +68,31 @@ export class NodeDriver implements RingNode {
   readonly #machine: NodeMachine;
   readonly #own: OwnStore;
   readonly #registers: RegisterWrites;
-  #queue: NodeEvent[] = [];
-  #stepping = false;
-  #timer: NodeJS.Timeout | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
-  #closed = false;
+  readonly #loop: StepLoop;
+  readonly #announcements: Announcements;
   #flushing = false;
   readonly #pages = new Turns();
   #originId = 0;
   readonly #questions = new Questions((event) => this.step(event));
   readonly #origins = new Map<number, SubmitOrigin>();
   readonly #originIds = new Map<SubmitOrigin, number>();
-  readonly #ringListeners = new Set<(event: RingEvent) => void>();
-  readonly #taskListeners = new Set<(events: readonly TaskEvent[]) => void>();
-  readonly #documentListeners = new Set<(document: RingDocument) => void>();
-  readonly #recent: RingEvent[] = [];
-  readonly #clocks = new ClockWatch({ monotonicMs: () => performance.now(), uptimeMs: () => uptime() * 1_000 });
   #clockTimer: NodeJS.Timeout | undefined;
 
   constructor(world: NodeWorld) {
     this.#world = world;
-    this.#machine = world.machine;
-    this.name = world.name;
-    const { store, log, mayOpen, onCommit, register, seats } = world;
+    const { name, machine, store, log, mayOpen, onCommit, onExit, register, seats } = world;
+    this.name = name;
+    this.#machine = machine;
+    this.#announcements = new Announcements(name, log);
+    this.#loop = new StepLoop({
+      machine,
+      perform: (effect) => this.#perform(effect),
+      broken: (error, event) => {
+        log.error({ err: error, event: event.type }, "a broken invariant stops the node");
+        onExit(EXIT_INVARIANT, error instanceof Error ? error.message : String(error));
+        this.close();
+      },
+    });
     this.#registers = new RegisterWrites({
       register,
       seats,
@@ -106,9 +105,9 @@ export class NodeDriver implements RingNode {
       ...(mayOpen === undefined ? {} : { mayOpen }),
       ...(onCommit === undefined ? {} : { onCommit }),
       step: (event) => this.step(event),
-      note: (what, detail) => this.#note(what, detail),
+      note: (what, detail) => this.#announcements.note(what, detail),
       failed: (error) => this.#failed(error),
-      isClosed: () => this.#closed,
+      isClosed: () => this.#loop.isClosed,
       owns: (partition, generation) => {
         const { document } = this.#machine;
         const known = document?.generations[partition] ?? 0;
@@ -130,9 +129,8 @@ export class NodeDriver implements RingNode {
 
   /** No more steps; nothing is written after this. */
   close(): void {
-    this.#closed = true;
+    this.#loop.close();
     this.#questions.close();
-    clearTimeout(this.#timer);
     clearInterval(this.#clockTimer);
   }
 
@@ -141,27 +139,7 @@ export class NodeDriver implements RingNode {
   }
 
   step(event: NodeEvent): void {
-    if (this.#closed) return;
-    if (this.#stepping) {
-      this.#queue.push(event);
-      return;
-    }
-    this.#stepping = true;
-    try {
-      for (let next: NodeEvent | undefined = event; next !== undefined; next = this.#queue.shift()) {
-        const now = performance.now();
-        if (this.#clocks.suspended(now))
-          for (const effect of this.#machine.step(now, { type: "suspended" })) this.#perform(effect);
-        for (const effect of this.#machine.step(now, next)) this.#perform(effect);
-      }
-    } catch (error) {
-      this.#world.log.error({ err: error, event: event.type }, "a broken invariant stops the node");
-      this.#world.onExit(EXIT_INVARIANT, error instanceof Error ? error.message : String(error));
-      this.close();
-    } finally {
-      this.#stepping = false;
-    }
-    this.#schedule();
+    this.#loop.step(event);
   }
 
   // What the API sees.
@@ -216,19 +194,19 @@ export class NodeDriver implements RingNode {
   }
 
   onRingEvent(listener: (event: RingEvent) => void): () => void {
-    return listen(this.#ringListeners, listener);
+    return this.#announcements.onRingEvent(listener);
   }
 
   onTaskEvents(listener: (events: readonly TaskEvent[]) => void): () => void {
-    return listen(this.#taskListeners, listener);
+    return this.#announcements.onTaskEvents(listener);
   }
 
   onDocument(listener: (document: RingDocument) => void): () => void {
-    return listen(this.#documentListeners, listener);
+    return this.#announcements.onDocument(listener);
   }
 
   recentEvents(): readonly RingEvent[] {
-    return this.#recent;
+    return this.#announcements.recent;
   }
 
   async holdings(): Promise<StoreHoldings | undefined> {
@@ -288,9 +266,8 @@ export class NodeDriver implements RingNode {
         return;
       case "swim":
         if (this.#world.gossip().perform(effect.effect)) return;
-        if (effect.effect.type === "user-event")
-          this.#note("user-event", userEventText(effect.effect.name, effect.effect.payload));
-        if (effect.effect.type === "conflict") this.#conflict(effect.effect);
+        if (effect.effect.type === "user-event") this.#announcements.userEvent(effect.effect);
+        if (effect.effect.type === "conflict") this.#announcements.conflict(effect.effect);
         return;
       case "answered":
         this.#questions.answered(effect.askId, this.#completed(effect.answer));
@@ -325,7 +302,7 @@ export class NodeDriver implements RingNode {
         // A task waits for the state of its key; whoever reads page after page lets others have their turn between them.
         if (effect.request.prefix !== undefined) return this.#read(effect);
         return this.#pages.add(() => {
-          if (!this.#closed) this.#read(effect);
+          if (!this.#loop.isClosed) this.#read(effect);
         });
       case "drop": {
         const { directory, partition } = effect;
@@ -346,15 +323,13 @@ export class NodeDriver implements RingNode {
           .catch((error: unknown) => this.#world.log.error({ err: error }, "an adopted directory could not be closed"));
       case "document": {
         const { document } = this.#machine;
-        if (document === undefined) return;
-        for (const listener of this.#documentListeners) listener(document);
-        return this.#note("ring-changed", `epoch ${document.epoch}`);
+        if (document !== undefined) this.#announcements.document(document);
+        return;
       }
       case "note":
-        return this.#note(effect.what, effect.detail);
+        return this.#announcements.note(effect.what, effect.detail);
       case "task-events":
-        for (const listener of this.#taskListeners) listener(effect.events);
-        return;
+        return this.#announcements.tasks(effect.events);
       case "mark-stopping":
         return this.#write(markStopping(this.#world), () => ({ type: "marked" }));
       case "mark-given":
@@ -388,7 +363,7 @@ export class NodeDriver implements RingNode {
   }
 
   #failed(error: unknown): void {
-    if (this.#closed) return;
+    if (this.#loop.isClosed) return;
     this.#world.log.error({ err: error }, "the store failed");
     this.step({ type: "store-broken", detail: error instanceof Error ? error.message : String(error) });
   }
@@ -400,55 +375,17 @@ export class NodeDriver implements RingNode {
       (error: unknown) => {
         const passing = isWantOfRoom(error);
         const detail = error instanceof Error ? error.message : String(error);
-        if (!this.#closed && !passing)
+        if (!this.#loop.isClosed && !passing)
           this.#world.log.error({ err: error, member }, "work on an adopted directory failed");
         this.step({ type: "adopted-failed", member, passing, detail });
       },
     );
   }
 
-  /** Whoever came second waits for ever: its operator looks into the log first. */
-  #conflict({ name, address, claimed }: Extract<SwimEffect, { type: "conflict" }>): void {
-    const text = `${name} is at ${addressText(address)}, and somebody at ${addressText(claimed)} uses the same name`;
-    this.#note("name-conflict", text);
-    this.#world.log.warn({ name, claimed: addressText(claimed) }, `${text}: names are unique in a ring, see --name`);
-  }
-
-  #note(type: string, detail: string): void {
-    const event: RingEvent = { atMs: Date.now(), type, detail, node: this.name };
-    this.#recent.push(event);
-    if (this.#recent.length > RECENT_LIMIT) this.#recent.shift();
-    this.#world.log.info({ event: type, detail }, "ring");
-    for (const listener of this.#ringListeners) listener(event);
-  }
-
-  #schedule(): void {
-    if (this.#closed) return;
-    const deadline = this.#machine.nextDeadline() ?? Number.POSITIVE_INFINITY;
-    if (deadline >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    if (deadline === Number.POSITIVE_INFINITY) return;
-    this.#timerAt = deadline;
-    const delayMs = Math.min(Math.max(0, Math.ceil(deadline - performance.now())), LONGEST_TIMER_MS);
-    this.#timer = setTimeout(() => this.#wake(), delayMs);
-  }
-
-  #wake(): void {
-    const lateMs = performance.now() - this.#timerAt;
-    this.#timerAt = Number.POSITIVE_INFINITY;
-    if (lateMs > LAG_MS) this.step({ type: "swim", event: { type: "loop-lag", lagMs: lateMs } });
-    this.step({ type: "tick" });
-  }
-
   #watchClocks(): void {
     this.step({ type: "wall", offsetMs: Date.now() - performance.now() });
     this.#own.watchDisk();
   }
-}
-
-/** As far as people can read it. */
-function userEventText(name: string, payload: Uint8Array): string {
-  return payload.length === 0 ? name : `${name} ${new TextDecoder().decode(payload.subarray(0, USER_EVENT_BYTES))}`;
 }
 
 function addressOf(host: string, tag: string | undefined): string {
@@ -458,21 +395,5 @@ function addressOf(host: string, tag: string | undefined): string {
   return tag.includes(":") ? tag : `${shown}:${tag}`;
 }
 
-function listen<T>(listeners: Set<(value: T) => void>, listener: (value: T) => void): () => void {
-  if (listeners.size >= LISTENER_LIMIT)
-    throw new RingError("QUEUE_FULL", `${LISTENER_LIMIT} listen to this node already`, {
-      retryAfterMs: LISTENER_RETRY_MS,
-    });
-  listeners.add(listener);
-  return () => void listeners.delete(listener);
-}
-
 const CLOCK_WATCH_MS = 1_000;
-/** Uptime comes in hundredths of a second. */
-const LAG_MS = 100;
-const RECENT_LIMIT = 1_000;
-const LISTENER_LIMIT = 1_000;
-const LISTENER_RETRY_MS = 1_000;
-const LONGEST_TIMER_MS = 60_000;
 const EXIT_INVARIANT = 70;
-const USER_EVENT_BYTES = 512;

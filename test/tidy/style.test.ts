@@ -13,7 +13,6 @@ const LONGER: Readonly<Record<string, readonly [number, string]>> = {
   "ring/node/adoption.ts": [420, "the steps of one adoption, which are understood only together"],
   "ring/register/register.ts": [440, "the one place where the parts of the register meet"],
   "ring/tasks/engine.ts": [430, "the one place where the parts of the task engine meet"],
-  "ring/io/node.ts": [480, "performs every effect of the node machine, one short case each"],
   "pipe/node.ts": [430, "the one place where the parts of a node's pipelines meet"],
 };
 const BANNED = /(^|[-.])(manager|helpers?|utils?|common|misc|master|slave|actor)([-.]|$)/i;
