@@ -403,4 +403,30 @@ describe("older tasks", () => {
     b.end(b.started[0]!);
     expect(idsOf(b.started)).toEqual([newer, older]);
   });
+
+  test("P3: that return from an absent machine come at the end also where others are waited for", () => {
+    const absent = new Parts("d");
+    absent.follow(documentOf({ epoch: 1, owner: "d" }));
+    const returned = absent.submit(P0);
+    const dead = new Disk("c" as NodeName, "id-c" as Disk["memberId"]);
+    const c = new Parts("c", dead);
+    c.follow(documentOf({ epoch: 4, owner: "c", generation: 2 }));
+    const older = c.submit(P0);
+    const entries = [strandedOn("d", 1), strandedOn("c", 2, { type: "adopter", adopter: "a" as NodeName })];
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: entries });
+    const [a, b] = [new Parts("a"), new Parts("b")];
+    b.allowStarts(true);
+    a.adopted.set("c" as NodeName, dead);
+    b.follow(document);
+    const newer = b.submit(P0);
+    absent.follow(document);
+    talk(absent, b);
+    expect(b.absorbed).toHaveLength(1);
+    expect(idsOf(b.started)).toEqual([]);
+    a.follow(document);
+    talk(a, b);
+    b.follow(documentOf({ epoch: 10, owner: "b", generation: 3 }));
+    for (let index = 0; index < 3; index++) b.end(b.started[index]!);
+    expect(idsOf(b.started)).toEqual([older, newer, returned]);
+  });
 });

@@ -273,6 +273,22 @@ describe("a handoff", () => {
     expect(b.stored(P0)).toEqual([id]);
   });
 
+  test("P8: an offer whose answer was lost is made again within seconds", () => {
+    const a = new Parts("a");
+    a.follow(documentOf({ epoch: 4 }));
+    const id = a.submit(P0);
+    const b = new Parts("b");
+    b.follow(PLANNED);
+    a.follow(PLANNED);
+    for (const { message } of a.taken()) if (message.type === "transfer-offer") b.receive("a", message);
+    b.taken();
+    a.tick(3_000); // it is given up
+    a.tick(250); // and begun anew
+    talk(a, b);
+    expect(a.consents[0]).toEqual({ epoch: 6, partition: 0, to: "b" });
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
   test("a stream that does not hash to what was sent is refused and sent anew", () => {
     const a = new Parts("a");
     a.follow(documentOf({ epoch: 4 }));

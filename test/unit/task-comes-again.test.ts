@@ -103,6 +103,25 @@ test("P2: an absorbed task that ended is known after its window, while its rows 
   }
 });
 
+test("P1: a row that cannot be read is set aside once", () => {
+  const old = new World({ seed: 1 });
+  const partition = partitionOf(submitted(old).hash);
+  const damaged = { key: Uint8Array.of(KIND.task, 1, 2), value: Uint8Array.of(3) };
+  const world = adopting({});
+  const bring = (): readonly unknown[] => {
+    const from = { behind: false, generation: 1, marks: new Map<string, number>() };
+    let unreadable: readonly unknown[] = [];
+    world.call((engine) => {
+      unreadable = engine.absorb(world.now, partition, [...old.partitionRows(partition), damaged], from);
+    });
+    return unreadable;
+  };
+  expect(bring()).toEqual([damaged]);
+  world.call((engine) => engine.olderDone(world.now, partition, true));
+  world.sync();
+  expect(bring()).toEqual([]);
+});
+
 function adopting(limits: object): World {
   const world = new World({ seed: 2, limits });
   world.generation = 2;
