@@ -186,6 +186,25 @@ describe("schedules", () => {
     expect(world.engine.view(p)?.queued).toBe(1);
   });
 
+  test("rule 19: so is one that waits behind a thousand tasks of its kind", () => {
+    const schedule = { ...every(), every: { type: "interval" as const, everyMs: 1_000 } };
+    const apps = catalogue({ names: ["a"], schedules: [schedule] });
+    const old = new World({ seed: 1, apps });
+    const { key, taskType: type } = schedule;
+    for (let index = 0; index < 1_100; index++) old.submit(old.record({ app: "a", type, key }));
+    old.run(1_500);
+    expect(old.engine.view(p)?.queued).toBe(1_101); // the firing is the last
+    const world = owner({ older: "awaited", apps });
+    world.now = old.now;
+    world.wallMs = old.wallMs;
+    world.crash("awaited");
+    absorb(world, p, old.partitionRows(p), false);
+    world.sync();
+    world.call((engine) => engine.olderDone(world.now, p));
+    world.run(5_000);
+    expect(world.engine.view(p)?.queued).toBe(1_101);
+  });
+
   test("rule 19: a firing that came from the dead owner and waits to be tried again is waited for", () => {
     const type = taskType("plain", { order: "relaxed", state: "none", backoff: { baseMs: 60_000, maxMs: 60_000 } });
     const schedule = { ...every(), every: { type: "interval" as const, everyMs: 1_000 } };

@@ -338,6 +338,24 @@ describe("a task that ended elsewhere, as is heard while it runs, does not run a
 });
 
 describe("of several directories", () => {
+  test.each([true, false])("a dead letter of a task that was submitted again and done here: while away %s", (waits) => {
+    const c = new World({ seed: 1, apps: apps() });
+    const record = c.record({ app: "a", type: "work", key: "k" });
+    c.submit(record);
+    c.sync();
+    c.end(newest(c), { type: "failed", error: { name: "E", message: "" }, permanent: true });
+    c.sync();
+    const d = away(2);
+    d.submit(record); // whose acceptance the client has not heard of
+    d.sync();
+    d.done(newest(d));
+    d.sync();
+    if (waits) d.run(2 * 3_600_000); // its result is forgotten, its id is not
+    absorb(d, c.partitionRows(P));
+    d.sync();
+    expect(d.ask("a", "k", { type: "list-dead", limit: 9 })).toMatchObject({ statuses: [] });
+  });
+
   /** c has T dead; a absorbed that, retried it, and it was done. */
   test.each([
     ["older first", false],
