@@ -129,6 +129,22 @@ describe("a journal that is closed because its store is broken", () => {
   });
 });
 
+describe("a segment of several transactions", () => {
+  test("P1: counts as applied with the last of them", async () => {
+    const database = new SlowDatabase(0);
+    const { journal } = await journalOver(database, { deadlineMs: 5_000 });
+    await journal.append((rows) => {
+      for (let row = 0; row < 2_500; row++) rows.put(1, keyOf(row), VALUE);
+    });
+    database.puts.length = 0;
+    await journal.settle();
+    expect(database.puts.length).toBeGreaterThan(1);
+    expect(database.puts.at(-1)).toBeGreaterThan(1);
+    // Beside its changes the last one says how far the database is.
+    expect(database.puts.reduce((sum, puts) => sum + puts)).toBe(2_500 + 1);
+  });
+});
+
 describe("another process that opens the database beside its node", () => {
   test("P1: does so between two transactions, of which lmdb would lose one", async () => {
     const database = new SlowDatabase(0);
