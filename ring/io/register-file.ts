@@ -239,7 +239,6 @@ class ReplacedFile implements RegisterFile {
         await file.write(encode({ ...record, inode, birthNs }));
         return file;
       } catch (error) {
-        await file.discard().catch(() => undefined);
         if (!isDiskFull(error) || this.#closed || performance.now() >= deadline) throw error;
       }
       await delay(ROOM_RETRY_MS);
