@@ -108,6 +108,8 @@ export async function startHost(options: HostOptions): Promise<Host> {
     node: name,
     ...(options.logTo === undefined ? {} : { write: options.logTo }),
   });
+  // A node that runs already could not be closed by `opened`.
+  const addresses = await Promise.all(options.join.map(resolveEndpoint));
   await using opened = new Opened();
   const directory = opened.use(await waitForLock(options.data, { name, deadlineMs: LOCK_DEADLINE_MS }));
   await directory.clearMarker("stopping");
@@ -344,7 +346,6 @@ export async function startHost(options: HostOptions): Promise<Host> {
   });
   node.start();
   shared?.serve(node, () => machine.document);
-  const addresses = await Promise.all(options.join.map(resolveEndpoint));
   const join = (): void => {
     if (addresses.length > 0 && node.members().length < 2)
       node.step({ type: "swim", event: { type: "join", addresses } });

@@ -1,6 +1,6 @@
 /** `startNode` as a user of the package calls it. */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test, vi } from "vitest";
@@ -62,6 +62,7 @@ test("what cannot work is refused before anything is opened", async () => {
     { ringSize: 100 },
     { weight: -1 },
     { zone: "a b" },
+    { join: ["nobody.invalid:7946"] },
   ]) {
     const data = join(folder, "never");
     const error = await startNode({ ...options, data, ...wrong }).then(
@@ -70,6 +71,7 @@ test("what cannot work is refused before anything is opened", async () => {
     );
     expect(error).toBeInstanceOf(RingError);
     expect(error).toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(existsSync(data)).toBe(false);
   }
 });
 
