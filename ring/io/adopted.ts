@@ -18,8 +18,16 @@ interface Adopted {
   readonly register: RegisterFile;
 }
 
+interface Wanted {
+  readonly name: NodeName;
+  readonly id: MemberId;
+  readonly path: string;
+}
+
 export class AdoptedDirectories implements AsyncDisposable {
   readonly #held = new Map<NodeName, Adopted>();
+  /** Locks that are being tried: what comes of it is held here. */
+  readonly #trying = new Set<Promise<unknown>>();
   readonly #log: StoreLog;
   readonly #shared: TaskStore | undefined;
 
@@ -29,11 +37,15 @@ export class AdoptedDirectories implements AsyncDisposable {
     this.#shared = shared;
   }
 
-  async tryLock(member: {
-    readonly name: NodeName;
-    readonly id: MemberId;
-    readonly path: string;
-  }): Promise<LockResult> {
+  async tryLock(member: Wanted): Promise<LockResult> {
+    const trying = this.#tryLock(member);
+    this.#trying.add(trying);
+    const result = await trying;
+    this.#trying.delete(trying);
+    return result;
+  }
+
+  async #tryLock(member: Wanted): Promise<LockResult> {
     try {
       if (await isNetworkFileSystem(member.path))
         return { type: "refused", detail: "a network file system: its locks prove nothing" };
@@ -85,6 +97,7 @@ export class AdoptedDirectories implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#trying);
     await Promise.allSettled([...this.#held.keys()].map((name) => this.release(name)));
   }
 
