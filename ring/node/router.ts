@@ -7,7 +7,8 @@
  * R3  Every task gets one outcome, at the latest when its deadline has passed; a link that breaks sends its tasks again
  *     (the owner deduplicates by id).
  * R4  What waits here and what is on its way is bounded by bytes as well as by tasks, and one forward holds about
- *     `FORWARD_BYTES`: however much waited for an owner, it reaches it in messages that a link takes.
+ *     `FORWARD_BYTES`: however much waited for an owner, it reaches it in messages that a link takes. What waits is a copy: it
+ *     would keep the message alive that it came in, most of which is for other owners.
  * R5  What a peer forwarded waits here while this node has no lease, or does not know the document yet by which the peer chose
  *     it: refused, it would come back behind what the peer sent after it and what is taken by then (R1).
  * R6  What a peer refused waits for a newer document, or for a moment: by the same one it would go to the same peer, and come
@@ -19,7 +20,7 @@
 import { partitionOfHash } from "../hash.ts";
 import type { NodeName, Partition } from "../ids.ts";
 import type { Instant } from "../machine.ts";
-import { bytesOf } from "../tasks/record.ts";
+import { bytesOf, detachRecord } from "../tasks/record.ts";
 import type { SubmitOutcome, TaskRecord } from "../tasks/task.ts";
 import type { Here } from "./here.ts";
 import type { Forwarded } from "./messages.ts";
@@ -45,7 +46,7 @@ export interface LocalOwner {
 interface Item {
   readonly sink: OutcomeSink;
   readonly token: number;
-  readonly record: TaskRecord;
+  record: TaskRecord;
   readonly partition: Partition;
   readonly sequence: number;
   readonly deadline: Instant;
@@ -220,6 +221,7 @@ export class Router {
   #enqueue(item: Item, refusal?: SubmitOutcome): void {
     if (isFull(this.#queued, QUEUE_LIMIT)) return item.sink.settle(item.token, FULL);
     if (item.deadline <= this.#here.now) return item.sink.settle(item.token, refusal ?? NO_OWNER);
+    item.record = detachRecord(item.record); // R4
     put(this.#queued, item);
     const queue = this.#queues.get(item.partition);
     if (queue === undefined) this.#queues.set(item.partition, [item]);

@@ -6,6 +6,7 @@ import type { NodeName } from "../../ring/ids.ts";
 import { encodeMessage } from "../../ring/io/peer/frame.ts";
 import type { Forward, NodeMessage } from "../../ring/node/messages.ts";
 import { type Admission, type OutcomeSink, Router } from "../../ring/node/router.ts";
+import { parseRecord } from "../../ring/tasks/record.ts";
 import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { documentOf, keyIn, taskRecord } from "./node-parts.ts";
 
@@ -231,6 +232,19 @@ describe("a submitted task", () => {
     expect([...outcomes.values()].filter(({ type }) => type === "accepted")).toHaveLength(100 - refused.length);
     submit();
     expect(sent.at(-1)?.message.records).toHaveLength(1);
+  });
+
+  test("P5: waits without the message that it came in", () => {
+    links.delete("b");
+    const { wire } = taskRecord(keyIn(0), now);
+    const message = new Uint8Array(1_000_000); // the rest is for other owners
+    message.set(wire);
+    submitAll([parseRecord(message, 0, wire.length) as TaskRecord]);
+    links.add("b");
+    router.drain();
+    const [record] = sent[0]!.message.records;
+    expect(record?.wire).toEqual(wire);
+    expect(record?.wire.buffer.byteLength).toBeLessThan(2 * wire.length);
   });
 
   test("P5: that the link did not take is refused at once, and nothing of it is left behind", () => {
