@@ -111,7 +111,8 @@ export class Claimant {
   }
 
   consent(member: NodeName, epoch: Epoch, gives: Giving, insist: boolean): void {
-    if (epoch > (this.#here.document?.epoch ?? 0) + AHEAD_MOST) return; // it would shut out those that count
+    const { document } = this.#here; // one far ahead would shut out those that count, and strangers have any number of names
+    if (document === undefined || epoch > document.epoch + AHEAD_MOST || !findMember(document, member)) return;
     const known = this.#consents.get(member);
     if (known !== undefined && known.epoch === epoch && known.gives.type === "moves" && gives.type === "moves") {
       const moves = [
@@ -122,7 +123,7 @@ export class Claimant {
     } else if (known === undefined || known.epoch <= epoch) this.#consents.set(member, { epoch, gives });
     if (gives.type === "moves") for (const { partition } of gives.moves) this.#late.delete(partition);
     if (insist) this.#dutyUntil = this.#here.now + DUTY_MS;
-    if (gives.type === "moves" && epoch === (this.#here.document?.epoch ?? 0) + 1) this.#settleUntil = undefined; // K4
+    if (gives.type === "moves" && epoch === document.epoch + 1) this.#settleUntil = undefined; // K4
     this.#soon(0);
   }
 

@@ -362,6 +362,20 @@ describe("proposals", () => {
     expect(proposals[0]?.consents).toEqual([{ member: C, epoch: 6, partitions: [0] }]);
   });
 
+  test("P5: are not made for what somebody gave who was no member then: names of strangers are not kept", () => {
+    const stranger = "x" as NodeName;
+    give(stranger, B, 7);
+    const member = { ...document.members[0]!, name: stranger, id: "id-x" as MemberId };
+    const owners = document.owners.map((owner, index) => (index === 0 ? stranger : owner));
+    document = { ...document, epoch: 6 as Epoch, members: [...document.members, member], owners };
+    claimant.follow(document);
+    pass(50);
+    expect(proposals.flatMap(({ consents }) => consents)).toEqual([]);
+    give(stranger, B, 7); // as members say it again
+    pass(50);
+    expect(proposals.at(-1)?.consents).toEqual([{ member: stranger, epoch: 7, partitions: [0] }]);
+  });
+
   test("remove what was absorbed", () => {
     begin(A, { ...ring({ epoch: 5 }), stranded: [strandedOn("c", 1)] });
     claimant.absorbed([strandedOn("c", 1)]);
