@@ -7,6 +7,7 @@ import type { NodeName, Partition } from "../ids.ts";
 import { commitPlan, planOf } from "../plan.ts";
 import { clearStaged, stageChange } from "../staging.ts";
 import type { TaskAnswer, TaskEngineContract, TaskRequest } from "../tasks/engine-contract.ts";
+import { setPlace } from "../transition.ts";
 import { lackOfFailover } from "../voters.ts";
 import type { Adoption } from "./adoption.ts";
 import type { AppSettings } from "./app-settings.ts";
@@ -86,9 +87,11 @@ export class Answers {
           );
         case "admit":
           return this.#change(asker, request, options.deadlineMs, (current) => {
+            const { member } = request;
+            if (findMember(current, member.name)?.id === member.id) return setPlace(current, member.name, member);
             const isIt = (change: StagedChange): boolean =>
-              change.type === "join" && change.member.name === request.member.name;
-            const join = current.staged.find(isIt) ?? { type: "join", member: request.member };
+              change.type === "join" && change.member.name === member.name;
+            const join = current.staged.find(isIt) ?? { type: "join", member };
             return committedAlone({ ...current, staged: current.staged.filter((change) => !isIt(change)) }, join, keep);
           });
         case "drain": {

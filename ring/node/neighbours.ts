@@ -144,6 +144,7 @@ export class Neighbours {
     this.#liveness.follow(new Set(document.members.map(({ name }) => name)));
     for (const member of this.#swim.members()) this.#tellApart(member);
     this.#keepLinks();
+    if (!this.#isPlaced(document)) this.#outsideAt ??= this.#here.now;
   }
 
   /** Another directory under a member's name is not that member (ownership rule 4). */
@@ -230,17 +231,26 @@ export class Neighbours {
     if (this.#outsideAt !== undefined) this.#outsideAt = this.#here.now;
   }
 
-  /** While this node is not a member: tells the ring of itself, and with `autoJoin` asks to be taken in. */
+  /** While this node is not a member: tells the ring of itself, and with `autoJoin` asks to be taken in. Of a member: where it is. */
   #askIn(): void {
     const { now, document, self } = this.#here;
     this.#outsideAt = now + OUTSIDE_EVERY_MS;
     if (document === undefined) return this.toAll({ type: "pull-document", epoch: 0 });
     if (findMember(document, self)?.id === this.#member.id) {
-      this.#outsideAt = undefined;
+      const isPlaced = this.#isPlaced(document);
+      this.#outsideAt = isPlaced ? undefined : now + PLACE_EVERY_MS;
+      if (!isPlaced) this.#hooks.askClaimant({ type: "admit", member: this.#member });
       return;
     }
     this.toAll({ type: "candidate", member: this.#member });
     if (this.#autoJoin) this.#hooks.askClaimant({ type: "admit", member: this.#member });
+  }
+
+  /** False for a member that the ring would look for elsewhere (`Adoption`): it was restarted with its directory moved, or another machine id. */
+  #isPlaced(document: RingDocument): boolean {
+    const { id, machine, directory } = this.#member;
+    const known = findMember(document, this.#here.self);
+    return known?.id !== id || (known.machine === machine && known.directory === directory);
   }
 }
 
@@ -252,6 +262,7 @@ const CANDIDATE_LIMIT = 64;
 /** Links to nodes that are no members, which may not even exist: gossip is believed without proof. */
 const STRANGER_LINKS = 256;
 const OUTSIDE_EVERY_MS = 250;
+const PLACE_EVERY_MS = 2_000;
 /** A message between nodes stays below 4 MiB. */
 const OVERRIDES_PER_MESSAGE = 5_000;
 

@@ -18,7 +18,7 @@ export type NodeRequest =
   | { readonly type: "stage"; readonly change: StagedChange }
   | { readonly type: "clear" }
   | { readonly type: "commit"; readonly planId?: string }
-  /** Takes this newcomer in at once; what else is staged stays so. */
+  /** Takes this newcomer in at once; what else is staged stays so. Of a member: that is where it is now. */
   | { readonly type: "admit"; readonly member: Omit<Member, "status"> }
   | { readonly type: "transfers" }
   | { readonly type: "transfer-limit"; readonly limit?: number; readonly paused?: boolean; readonly force?: Partition }

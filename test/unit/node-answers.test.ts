@@ -30,6 +30,16 @@ test("P8: of a newcomer whose join is staged with a weight, that join is committ
   expect(world.document().staged).toEqual([]);
 });
 
+test("P1: of a member that asks from another place, that place is what the ring knows from then on, and nothing else", () => {
+  const before = stageChange(ringOf("a", "b"), { type: "force-remove", name: nodeOf("a") });
+  const world = begin("a", before);
+  const member = { ...memberOf("b", 50), machine: "m9", directory: "/elsewhere" };
+  world.ask({ type: "admit", member });
+  const { members, ...rest } = world.document();
+  expect(members[1]).toEqual({ ...before.members[1], machine: "m9", directory: "/elsewhere" });
+  expect(rest).toMatchObject({ epoch: before.epoch + 1, owners: before.owners, staged: before.staged });
+});
+
 test("P8: the end of a drain is asked of the drained node, which knows its weight, and refused while it is away", () => {
   const undo = { type: "drain", name: nodeOf("b"), drain: false } as const;
   const drained = commitPlanOf(stageChange(ringOf("a", "b"), { type: "set-weight", name: nodeOf("b"), weight: 0 }));

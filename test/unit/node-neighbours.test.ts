@@ -20,7 +20,7 @@ function begin(document = DOCUMENT): {
   suspects: NodeName[];
   sent: { to: NodeName; message: NodeMessage }[];
   asked: string[];
-  here: { now: number };
+  here: { now: number; document: typeof DOCUMENT };
   links: (readonly NodeName[])[];
   hear: (messages: Parameters<typeof received>[0]) => void;
 } {
@@ -114,6 +114,27 @@ test("P5: a message about thousands of strangers is looked at once, and not all 
   expect(links).toHaveLength(1);
   expect(links[0]).toContain(C);
   expect(links[0]).toHaveLength(DOCUMENT.members.length - 1 + 256);
+});
+
+test("P1: a member that was started elsewhere tells the ring so until it knows: its directory would be adopted by nobody", () => {
+  const at = (directory: string) => ({
+    ...DOCUMENT,
+    members: DOCUMENT.members.map((member) => (member.name === A ? { ...member, directory } : member)),
+  });
+  const { neighbours, asked, here } = begin(at("/before"));
+  const pass = (ms: number): void => {
+    for (const end = here.now + ms; here.now < end; here.now += 250) neighbours.tick();
+  };
+  neighbours.start();
+  pass(5_000);
+  expect(asked).toEqual(["admit", "admit", "admit"]);
+  here.document = at("/a");
+  pass(10_000);
+  expect(asked).toHaveLength(3);
+  here.document = at("/before"); // a word of its former process came late
+  neighbours.follow(here.document);
+  pass(1_000);
+  expect(asked).toHaveLength(4);
 });
 
 describe("a peer", () => {
