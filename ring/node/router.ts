@@ -4,7 +4,7 @@
  * R1  Tasks of one partition that came through this node reach the owner in the order they came: while some wait or are
  *     answered NOT_OWNER, later ones queue behind them.
  * R2  A forwarded task is never forwarded again (reliability rule 13): if it is not ours, its sender gets NOT_OWNER.
- * R3  Every task gets one outcome, at the latest when its deadline has passed; a link that breaks sends its tasks again
+ * R3  Every task gets one outcome, at the latest when its deadline, or that of its forward, has passed; a link that breaks sends its tasks again
  *     (the owner deduplicates by id).
  * R4  What waits here and what is on its way is bounded by bytes as well as by tasks, and one forward holds about
  *     `FORWARD_BYTES`: however much waited for an owner, it reaches it in messages that a link takes. What waits is a copy: it
@@ -337,7 +337,7 @@ const LINK_FULL: SubmitOutcome = {
 
 /** How long a task may look for its owner before its submitter is told to retry. Longer than a cut-over, shorter than a failover. */
 const ROUTE_DEADLINE_MS = 5_000;
-/** A forward without an answer is sent again after this; the owner deduplicates. */
+/** A forward without an answer is given up after this: its submitters are told to try again, and the owner deduplicates. */
 const FORWARD_DEADLINE_MS = 10_000;
 const DRAIN_EVERY_MS = 100;
 /** Record bytes of one forward, about: a quarter of what a link takes as one message; one task may be larger. */
