@@ -98,6 +98,30 @@ test("P5: a payload that looks like a batch cannot make a torn tail look like da
   expect(await numbersAfter(path, Buffer.concat([whole, Buffer.alloc(8), forged]))).toBe(ends.length);
 });
 
+test("P4: payloads full of heads of batches make no start long, and hide no damage", { timeout: 20_000 }, async () => {
+  const heads = (segment: number): Uint8Array => {
+    const bytes = Buffer.alloc(6 * 1024 * 1024);
+    for (let at = 0; at + 24 <= bytes.length; at += 24) {
+      bytes.writeUInt32LE(0x42524b54, at);
+      bytes.writeUIntLE(segment, at + 8, 6);
+      bytes.writeUInt32LE(99, at + 14);
+      bytes.writeUInt32LE(bytes.length / 2, at + 18);
+    }
+    return bytes;
+  };
+  const { path, ends } = await filled();
+  const whole = readFileSync(join(path, "journal-1")).subarray(0, ends.at(-1));
+  const segment = whole.readUIntLE(8, 6);
+  expect(await numbersAfter(path, Buffer.concat([whole, heads(segment)]))).toBe(ends.length);
+  const nothing = Buffer.alloc(64); // of an old segment, as far as can be told
+  const behind = whole.subarray(ends[0]);
+  const large = Buffer.from(whole);
+  large.writeUInt32LE(0xffffffff, ends[0]! + 18); // what the second one says that it has
+  await expect(numbersAfter(path, large)).rejects.toThrow(/is damaged/);
+  for (const of of [segment + 2, 2 ** 48 - 1])
+    await expect(numbersAfter(path, Buffer.concat([nothing, heads(of), behind]))).rejects.toThrow(/is damaged/);
+});
+
 test("a journal that is missing its database, or a segment, is a fault", async () => {
   const { path } = await filled();
   const copy = copyOf(path, 1);
