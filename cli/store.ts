@@ -3,10 +3,11 @@
  * `--store redis://…` one that all nodes share. Nodes may go on meanwhile, but for a restore.
  */
 
-import { readdir, rename, stat } from "node:fs/promises";
+import { readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { RingError } from "../ring/errors.ts";
 import { SHARED_STORE_FILE, tryLockDirectory } from "../ring/io/directory.ts";
+import { syncDirectory } from "../ring/io/files.ts";
 import { type ArchiveSize, checkArchive, writeArchive } from "../ring/io/store/archive.ts";
 import {
   type CareView,
@@ -202,14 +203,30 @@ async function lock(data: string): Promise<NonNullable<Awaited<ReturnType<typeof
   throw new CliError("CONFLICT", `${data} is in use`, { exit: EXIT.conflict, hint: "stop the node first" });
 }
 
-/** The register and everything else in the directory stays as it is (ownership rule 4). */
+/**
+ * The register and everything else in the directory stays as it is (ownership rule 4), and the store that was there until another is
+ * whole beside it: half of one a node would take for its own.
+ */
 async function intoDirectory(data: string, path: string): Promise<ArchiveSize> {
   await using locked = await lock(data);
-  const aside = `${locked.storePath}-before-${new Date().toISOString().replace(/[:.]/g, "-")}`;
-  await rename(locked.storePath, aside).catch((error: NodeJS.ErrnoException) => {
+  const { storePath } = locked;
+  const beside = `${storePath}-restoring`;
+  const aside = `${storePath}-before-${new Date().toISOString().replace(/[:.]/g, "-")}`;
+  await rm(beside, { recursive: true, force: true }); // of a restore that was killed
+  const restored = await intoNew(beside, path).catch(async (error: unknown) => {
+    await rm(beside, { recursive: true, force: true });
+    throw error;
+  });
+  await rename(storePath, aside).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ENOENT") throw error;
   });
-  await using store = await openEmbeddedStore({ directory: locked.storePath });
+  await rename(beside, storePath);
+  await syncDirectory(data);
+  return restored;
+}
+
+async function intoNew(directory: string, path: string): Promise<ArchiveSize> {
+  await using store = await openEmbeddedStore({ directory });
   return await restoreInto(store, path);
 }
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { NodeName, Partition } from "../../ring/ids.ts";
 import { openDirectory } from "../../ring/io/directory.ts";
+import { type ArchiveRecord, writeArchive } from "../../ring/io/store/archive.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { openRedisStore } from "../../ring/io/store/redis/store.ts";
 import type { TaskStore } from "../../ring/store.ts";
@@ -74,6 +75,29 @@ test("P1: an archive of a node's own store is restored whole, into its directory
           /is no archive of a store .*\n {2}nothing was changed; --from names a whole archive/,
         ),
       });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("P1: a restore that comes to no end leaves the store that was there, and no part of another", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-care-"));
+  try {
+    const data = join(folder, "n1");
+    const archive = join(folder, "archive");
+    const directory = await openDirectory(data, { name: "n1" as NodeName });
+    const store = await openEmbeddedStore({ directory: directory.storePath });
+    await fill(store);
+    await store[Symbol.asyncDispose]();
+    await directory.release();
+    await writeArchive(archive, halfOfOne());
+    const files = await readdir(data);
+    expect(await ringctl("store", "restore", "--data", data, "--from", archive, "--yes")).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/rows of 2 have no term/),
+    });
+    expect(await readdir(data)).toEqual(files);
+    expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -147,6 +171,13 @@ async function fill(store: TaskStore): Promise<void> {
     }));
     await store.commit([{ partition: partition as Partition, term, changes }]);
   }
+}
+
+/** It is found to be wrong only in the middle of a restore. */
+async function* halfOfOne(): AsyncGenerator<ArchiveRecord, void, undefined> {
+  yield { type: "term", partition: 1 as Partition, term: { history: 1, generation: 3, opens: 1 } };
+  yield { type: "row", partition: 1 as Partition, key: Uint8Array.of(0x10), value: Uint8Array.of(1) };
+  yield { type: "row", partition: 2 as Partition, key: Uint8Array.of(0x10), value: Uint8Array.of(1) };
 }
 
 interface Ran {

@@ -5,7 +5,7 @@
  *     opened under its directory's lock.
  * C2  In Redis each partition is of one moment; work that moves between two partitions meanwhile may be in both, and is
  *     recognised by its ids.
- * C3  A restore goes into an empty place only, and reads back what it wrote.
+ * C3  A restore goes into an empty place only, and reads back what it wrote. Only then it takes the place of a node's own store.
  */
 
 import { RingError } from "../../errors.ts";
