@@ -1,5 +1,6 @@
 /** Directories of dead processes on this machine that this process holds: their lock, their rows and their register file. */
 
+import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../errors.ts";
 import type { MemberId, NodeName, Partition } from "../ids.ts";
 import type { LockResult } from "../node/effects.ts";
@@ -62,7 +63,12 @@ export class AdoptedDirectories implements AsyncDisposable {
     }
   }
 
-  async release(name: NodeName): Promise<void> {
+  /** The lock is given back when the store has let go (`EmbeddedStore.letGo`). */
+  release(name: NodeName): Promise<void> {
+    return this.#release(name, (store) => store.letGo());
+  }
+
+  async #release(name: NodeName, close: (store: EmbeddedStore) => Promise<void>): Promise<void> {
     const adopted = this.#held.get(name);
     if (adopted === undefined) return;
     this.#held.delete(name);
@@ -70,7 +76,7 @@ export class AdoptedDirectories implements AsyncDisposable {
       await adopted.register.close();
     } finally {
       try {
-        await adopted.store?.[Symbol.asyncDispose]();
+        if (adopted.store !== undefined) await close(adopted.store);
       } finally {
         await adopted.directory.release();
       }
@@ -96,9 +102,11 @@ export class AdoptedDirectories implements AsyncDisposable {
     await this.#of(name).register.write(encodeRegisterState(state));
   }
 
+  /** At the end of the process, which may not wait for somebody's disk: for locks that are being tried a moment. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#trying);
-    await Promise.allSettled([...this.#held.keys()].map((name) => this.release(name)));
+    await Promise.race([Promise.all(this.#trying), delay(TRYING_MOST_MS, undefined, { ref: false })]);
+    const close = (store: EmbeddedStore): Promise<void> => store[Symbol.asyncDispose]();
+    await Promise.allSettled([...this.#held.keys()].map((name) => this.#release(name, close)));
   }
 
   async #open(
@@ -156,3 +164,5 @@ export class AdoptedDirectories implements AsyncDisposable {
 
 /** Higher numbers are rows of the node itself. */
 export const PARTITION_MOST = 4_096;
+/** Opening a store takes a fraction of it, unless its disk does not answer. */
+const TRYING_MOST_MS = 2_000;

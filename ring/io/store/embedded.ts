@@ -267,6 +267,15 @@ export class EmbeddedStore implements TaskStore {
     return this.#closed;
   }
 
+  /**
+   * Resolves when the database has let go of the directory. That of a broken store does so once the disk has answered, if ever: until
+   * then lmdb holds up whoever opens it, and the whole event loop with him.
+   */
+  async letGo(): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    if (this.#line.broken) await this.#environment.close();
+  }
+
   /** Reads format and terms and finishes what a crash cut short. Called once, by `openEmbeddedStore`. */
   async start(mustExist: boolean): Promise<void> {
     await this.#checkFormat(mustExist);
@@ -351,7 +360,7 @@ export class EmbeddedStore implements TaskStore {
     await this.#line.idle();
     await this.#journal.close(this.#line.broken !== undefined);
     this.#space.close();
-    // A broken environment stays until the process ends: lmdb's thread may hold its lock for good.
+    // A broken environment stays, until the process ends or `letGo`: lmdb's thread may hold its lock for good.
     if (!this.#line.broken) await this.#environment.close();
   }
 }

@@ -1,0 +1,73 @@
+/** An adopted directory whose disk does not answer: its own process is dead, and those that live are not to stand still for it. */
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test, vi } from "vitest";
+import type { NodeName, Partition } from "../../ring/ids.ts";
+import { AdoptedDirectories } from "../../ring/io/adopted.ts";
+import { openDirectory, tryLockDirectory } from "../../ring/io/directory.ts";
+
+vi.mock("../../ring/io/store/embedded.ts", async (original) => {
+  const whole = await original<typeof import("../../ring/io/store/embedded.ts")>();
+  type Options = Parameters<typeof whole.openEmbeddedStore>[0];
+  return {
+    ...whole,
+    openEmbeddedStore: (options: Options) => whole.openEmbeddedStore({ ...options, commitDeadlineMs: 500 }),
+  };
+});
+
+test("P4: is given back once a transaction under way has ended: lmdb would hold up the whole process that opens it next", {
+  timeout: 30_000,
+}, async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-adopted-"));
+  const path = join(folder, "n1");
+  const name = "n1" as NodeName;
+  const log = { warn: () => {}, error: () => {} };
+  await using adopted = new AdoptedDirectories(log);
+  const made = await openDirectory(path, { name });
+  const { id } = made;
+  await made.release();
+  expect(await adopted.tryLock({ name, id, path })).toMatchObject({ type: "held" });
+  const hung = spawn(process.execPath, ["--input-type=module", "-e", HUNG, join(path, "store")], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    await once(hung.stdout, "data");
+    const large = new Uint8Array(4 * 1024 * 1024);
+    const partition = 1 as Partition;
+    const term = { history: 1, generation: 1, opens: 1 };
+    // More than two segments: the third waits for the first, which the database does not take.
+    const commits = Array.from({ length: 8 }, (_, at) =>
+      adopted.commit(name, [{ partition, term, changes: [{ key: Uint8Array.of(20, at), value: large }] }]),
+    );
+    expect(await Promise.allSettled(commits)).toContainEqual(
+      expect.objectContaining({ reason: expect.objectContaining({ code: "STORE_BROKEN" }) }),
+    );
+    let isReleased = false;
+    const released = adopted.release(name).then(() => {
+      isReleased = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(isReleased).toBe(false);
+    expect(await tryLockDirectory(path)).toBeUndefined();
+    hung.kill("SIGKILL"); // the disk answers
+    await released;
+    expect(await adopted.tryLock({ name, id, path })).toMatchObject({ type: "held", copies: [{ partition }] });
+  } finally {
+    hung.kill("SIGKILL");
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+/** Stands for a transaction that does not end: whoever begins another waits for it in the same way. */
+const HUNG = `
+  import { open } from "lmdb";
+  const database = open({ path: process.argv[1], noSubdir: false, encoding: "binary", keyEncoding: "binary" });
+  database.transactionSync(() => {
+    process.stdout.write("hung");
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+  });
+`;
