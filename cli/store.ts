@@ -11,6 +11,7 @@ import { syncDirectory } from "../ring/io/files.ts";
 import { type ArchiveSize, checkArchive, writeArchive } from "../ring/io/store/archive.ts";
 import {
   type CareView,
+  damageOf,
   examine,
   examineIndex,
   identify,
@@ -75,8 +76,14 @@ export const storeBackup: CommandBody = async ({ settings, flags, output }) => {
   const place = placeOf(settings);
   await mayWrite(path, { yes: flags.yes === true });
   let written: ArchiveSize | undefined;
+  let damaged: readonly string[] = [];
   if (place.redis === undefined)
-    written = await withEmbedded(place.data, (store) => writeArchive(path, recordsOf(store)));
+    written = await withEmbedded(place.data, async (store) => {
+      const damagedSince = damageOf(store);
+      const size = await writeArchive(path, recordsOf(store));
+      damaged = damagedSince();
+      return size;
+    });
   else {
     await using store = await openRedis(place.redis);
     written = await writeArchive(path, recordsOfRedis(store));
@@ -86,15 +93,16 @@ export const storeBackup: CommandBody = async ({ settings, flags, output }) => {
   const checked = await checkArchive(path);
   if (checked.rows !== written.rows)
     throw new RingError("STORE_BROKEN", `${path} has ${checked.rows} rows, not ${written.rows}`);
-  const item = { archive: path, partitions: written.partitions, rows: written.rows, bytes: written.bytes };
+  const item = { archive: path, partitions: written.partitions, rows: written.rows, bytes: written.bytes, damaged };
   output.show({
     kind: "StoreBackup",
     items: [item],
     lines: () => [
       `${path}: ${count(item.rows)} rows in ${item.partitions} partitions, ${bytes(item.bytes)}, read back`,
+      ...damaged.map((what) => `${what}: they are not in it`),
     ],
   });
-  return EXIT.ok;
+  return damaged.length === 0 ? EXIT.ok : EXIT.unhealthy;
 };
 
 export const storeRestore: CommandBody = async ({ settings, flags, output }) => {

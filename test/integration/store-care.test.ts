@@ -10,6 +10,7 @@ import { openDirectory } from "../../ring/io/directory.ts";
 import { type ArchiveRecord, writeArchive } from "../../ring/io/store/archive.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { openRedisStore } from "../../ring/io/store/redis/store.ts";
+import { encodeTerm, keyOf, TERMS, termKey } from "../../ring/io/store/rows.ts";
 import type { TaskStore } from "../../ring/store.ts";
 import { builtFile } from "../../services/lab/lab.ts";
 import { RedisServer } from "../../services/lab/redis.ts";
@@ -98,6 +99,51 @@ test("P1: a restore that comes to no end leaves the store that was there, and no
     });
     expect(await readdir(data)).toEqual(files);
     expect(await ringctl("store", "stats", "--data", data, "-o", "json")).toMatchObject({ code: 0, items: [ALL] });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("P1: a check and a backup of a node's own store say which rows are damaged, whether the node runs or not", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-care-"));
+  try {
+    const data = join(folder, "n1");
+    const archive = join(folder, "archive");
+    const directory = await openDirectory(data, { name: "n1" as NodeName });
+    const store = await openEmbeddedStore({ directory: directory.storePath });
+    await fill(store);
+    await store.settle();
+    /** Every version of the row that the file holds. */
+    const damage = async (key: readonly number[], value: Uint8Array): Promise<void> => {
+      const file = join(directory.storePath, "data.mdb");
+      const bytes = await readFile(file);
+      const row = Buffer.concat([Buffer.from(key), value]);
+      for (let at = bytes.indexOf(row); at >= 0; at = bytes.indexOf(row, at + 1)) bytes[at + key.length]! ^= 1;
+      await writeFile(file, bytes, { flag: "r+" });
+    };
+    const row = (number: number): [number[], Uint8Array] => [
+      [0, 1, 0x10, number >> 8, number & 255],
+      new Uint8Array(number % 400).fill(number),
+    ];
+    const term: [number[], Uint8Array] = [
+      [...keyOf(TERMS, termKey(2 as Partition))],
+      encodeTerm({ history: 1, generation: 3, opens: 1 }, "live"),
+    ];
+    const check = ["store", "check", "--data", data, "-o", "json"];
+    const backup = ["store", "backup", "--data", data, "--to", archive, "--yes", "-o", "json"];
+    const found = { code: 7, items: [{ damaged: [expect.stringMatching(/^1 rows do not fit/)] }] };
+    await damage(...row(301));
+    expect(await ringctl(...check)).toMatchObject(found);
+    expect(await ringctl(...backup)).toMatchObject(found);
+    await damage(...term);
+    const both = { code: 7, items: [{ damaged: [expect.stringMatching(/^2 rows do not fit/)] }] };
+    expect(await ringctl(...check)).toMatchObject(both);
+    await store[Symbol.asyncDispose]();
+    await directory.release();
+    expect(await ringctl(...check)).toMatchObject(both);
+    await damage(...row(302));
+    expect(await ringctl(...backup)).toMatchObject(found);
+    expect(await ringctl(...check)).toMatchObject({ code: 0, items: [{ partitions: 1, rows: 4_998, damaged: [] }] });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

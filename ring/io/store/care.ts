@@ -29,8 +29,8 @@ export interface CareView {
 /** Reads every row. */
 export async function examine(store: ReadableStore): Promise<CareView> {
   const before = store.stats().quarantined;
+  const damagedSince = damageOf(store);
   const partitions: { partition: Partition; term: Term; rows: number }[] = [];
-  const damaged: string[] = [];
   let bytes = 0;
   for (const { partition, term } of await store.partitions()) {
     let rows = 0;
@@ -40,9 +40,17 @@ export async function examine(store: ReadableStore): Promise<CareView> {
     }
     partitions.push({ partition, term, rows });
   }
-  const quarantined = store.stats().quarantined;
-  if (quarantined > before) damaged.push(`${quarantined - before} rows do not fit their checksum`);
-  return { partitions, rows: partitions.reduce((sum, { rows }) => sum + rows, 0), bytes, quarantined: before, damaged };
+  const rows = partitions.reduce((sum, { rows }) => sum + rows, 0);
+  return { partitions, rows, bytes, quarantined: before, damaged: damagedSince() };
+}
+
+/** What is damaged among what is read from now on, or was met by opening the store: all of it is left out. */
+export function damageOf(store: ReadableStore): () => readonly string[] {
+  const before = store.stats().quarantined;
+  return () => {
+    const rows = store.damagedRows ?? store.stats().quarantined - before;
+    return rows > 0 ? [`${rows} rows do not fit their checksum`] : [];
+  };
 }
 
 export async function* recordsOf(store: ReadableStore): AsyncGenerator<ArchiveRecord, void, undefined> {

@@ -33,9 +33,15 @@ export class Clearing {
   readonly #busy = new Map<Partition, Promise<void>>();
   /** Keys of rows found damaged and on their way to quarantine, as hex. */
   readonly #leaving = new Set<string>();
+  #damagedRows = 0;
 
   constructor(parts: ClearingParts) {
     this.#parts = parts;
+  }
+
+  /** Of E1, that were met: set aside, or still to be. */
+  get damagedRows(): number {
+    return this.#damagedRows;
   }
 
   isBusy(partition: Partition): boolean {
@@ -61,6 +67,7 @@ export class Clearing {
     const name = Buffer.from(key).toString("hex");
     if (this.#leaving.has(name) || this.#leaving.size >= LEAVING_LIMIT) return;
     this.#leaving.add(name);
+    this.#damagedRows += 1;
     const space = spaceOf(key);
     this.#parts.log?.error({ partition: space, key: name }, "a row failed its checksum and is set aside");
     let found = false;

@@ -241,6 +241,11 @@ export class EmbeddedStore implements TaskStore {
     return this.#terms.entries();
   }
 
+  /** Met since it was opened. */
+  get damagedRows(): number {
+    return this.#clearing.damagedRows;
+  }
+
   /** `syncs`: one per commit, and two per transaction of the database behind them. */
   stats(): StoreStats {
     const { usedBytes } = this.#environment.size();

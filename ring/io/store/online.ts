@@ -32,7 +32,10 @@ import {
 } from "./rows.ts";
 
 /** What can be asked of a store that is only looked at. */
-export type ReadableStore = Pick<TaskStore, "partitions" | "page" | "stats">;
+export type ReadableStore = Pick<TaskStore, "partitions" | "page" | "stats"> & {
+  /** Rows met so far that do not fit their checksum; absent where `stats` tells. */
+  readonly damagedRows?: number;
+};
 
 /** `directory`: the store's, inside a data directory. Rejects with `STORE_BROKEN`. */
 export async function openOnline(directory: string): Promise<OnlineStore> {
@@ -69,6 +72,7 @@ export class OnlineStore implements ReadableStore, AsyncDisposable {
     for (const row of this.#rows({ start: keyOf(TERMS), end: upperBound(keyOf(TERMS)) })) {
       const content = contentOf(row);
       const term = content && decodeTerm(content);
+      if (term === undefined) this.#damaged++; // and with it all that the partition holds
       if (term?.state === "live")
         found.push({ partition: spaceOf(row.key.subarray(SPACE_BYTES)) as Partition, term: term.term });
     }
@@ -85,9 +89,13 @@ export class OnlineStore implements ReadableStore, AsyncDisposable {
     );
   }
 
-  /** Of damaged rows that were met; nothing else is counted. */
+  get damagedRows(): number {
+    return this.#damaged;
+  }
+
+  /** Nothing is counted. */
   stats(): StoreStats {
-    return { rows: 0, bytes: 0, commits: 0, syncs: 0, quarantined: this.#damaged };
+    return { rows: 0, bytes: 0, commits: 0, syncs: 0, quarantined: 0 };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
