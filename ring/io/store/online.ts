@@ -4,8 +4,8 @@
  *
  * O1  Nothing synced before the call is missing: it was in the database when the transaction began, or the journal has it.
  * O2  It is of one moment, although the database may hold half of a segment by then: the whole of that segment is in the
- *     journal until it is applied, and hides that half. If the file was turned meanwhile, the chain has a gap, and the
- *     look is taken again.
+ *     journal until it is applied, and hides that half. If a file was turned meanwhile, its head is another or the chain has a
+ *     gap, and the look is taken again.
  * O3  The database is opened between two transactions of the node (`alone.ts`).
  */
 
@@ -16,7 +16,7 @@ import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import type { PageRequest, Row, RowPage, StoreStats, TaskStore, Term } from "../../store.ts";
 import { lockAlone } from "./alone.ts";
-import { JOURNAL_FILES, readChain } from "./journal-file.ts";
+import { HEAD_BYTES, JOURNAL_FILES, readChain } from "./journal-file.ts";
 import { contentOf, type FoundRow, type KeyRange, mergedRows, pageOf } from "./merged.ts";
 import type { Overlay } from "./overlay.ts";
 import {
@@ -140,9 +140,18 @@ async function overlaysOf(
   const files: { path: string; bytes: Uint8Array }[] = [];
   for (const name of JOURNAL_FILES)
     files.push({ path: join(directory, name), bytes: await readFile(join(directory, name)) });
+  for (const { path, bytes } of files)
+    if (Buffer.compare(await headOf(path), bytes.subarray(0, HEAD_BYTES)) !== 0)
+      throw new RingError("STORE_BROKEN", `${path} was turned while it was read`); // its end may be of the segment after
   return readChain(directory, files, known)
     .map(({ overlay }) => overlay)
     .reverse();
+}
+
+async function headOf(path: string): Promise<Uint8Array> {
+  await using file = await openFile(path);
+  const { buffer, bytesRead } = await file.read(new Uint8Array(HEAD_BYTES), 0, HEAD_BYTES, 0);
+  return buffer.subarray(0, bytesRead);
 }
 
 /** A look takes a few ms, a segment of a busy node some 100 ms: the second one nearly always fits. */

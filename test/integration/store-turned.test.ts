@@ -1,0 +1,67 @@
+/** A store that is looked at from beside while its journal's files take turns, at the one moment that counts. */
+
+import { mkdtemp, readFile as readReal, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test, vi } from "vitest";
+import type { Partition } from "../../ring/ids.ts";
+import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { openOnline } from "../../ring/io/store/online.ts";
+
+/** What happens between the beginning of the second file and the rest of it, once. */
+let meanwhile: (() => Promise<void>) | undefined;
+
+vi.mock("node:fs/promises", async (original) => {
+  const whole = await original<typeof import("node:fs/promises")>();
+  const readFile = async (path: string): Promise<Uint8Array> => {
+    const before = await whole.readFile(path);
+    const then = meanwhile;
+    if (then === undefined || !path.endsWith("journal-1")) return before;
+    meanwhile = undefined;
+    await then();
+    return Buffer.concat([before.subarray(0, BEGINNING_BYTES), (await whole.readFile(path)).subarray(BEGINNING_BYTES)]);
+  };
+  return { ...whole, readFile };
+});
+
+test("P1: a look that meets two segments in one file is taken again: rows of the first would be missing", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-turned-"));
+  try {
+    const directory = join(folder, "store");
+    await using store = await openEmbeddedStore({ directory });
+    const partition = 1 as Partition;
+    const term = await store.open(partition, { history: 1, generation: 1 });
+    const put = async (rows: number, kind: number): Promise<void> => {
+      for (let row = 0; row < rows; row++)
+        await store.commit([
+          { partition, term, changes: [{ key: Uint8Array.of(kind, row), value: new Uint8Array(5_000) }] },
+        ]);
+    };
+    const newestIsFirst = async (): Promise<boolean> => {
+      const heads = await Promise.all([0, 1].map((file) => readReal(join(directory, `journal-${file}`))));
+      return heads[0]!.readUIntLE(8, 6) > heads[1]!.readUIntLE(8, 6);
+    };
+    await store.settle();
+    await put(1, 1);
+    if (await newestIsFirst()) {
+      await store.settle();
+      await put(1, 2);
+    }
+    expect(await newestIsFirst()).toBe(false);
+    await put(40, 3);
+    meanwhile = async () => {
+      await store.settle();
+      await put(1, 4);
+      await store.settle();
+      await put(100, 5);
+    };
+    await using look = await openOnline(directory);
+    expect(meanwhile).toBeUndefined();
+    const { rows } = await look.page({ partition, prefix: Uint8Array.of(3), rowLimit: 100, byteLimit: 10_000_000 });
+    expect(rows).toHaveLength(40);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+const BEGINNING_BYTES = 65_536;
