@@ -10,16 +10,22 @@ import { setTimeout as delay } from "node:timers/promises";
 import locks from "fs-native-extensions";
 import { RingError } from "../../errors.ts";
 
-/** Resolves when `file` is locked for the caller, until it unlocks or closes it. Rejects with `STORE_BROKEN` at the deadline. */
+/**
+ * Resolves when `file` is locked for the caller, until it unlocks or closes it. Rejects with `STORE_BROKEN` at the deadline; time in
+ * which this process was itself stopped or busy does not count.
+ */
 export async function lockAlone(file: FileHandle, deadlineMs: number): Promise<void> {
-  const deadline = performance.now() + deadlineMs;
-  while (file.fd >= 0 && !locks.tryLock(file.fd)) {
-    if (performance.now() >= deadline)
+  let leftMs = deadlineMs;
+  for (let lookedAt = performance.now(); file.fd >= 0 && !locks.tryLock(file.fd); ) {
+    if (leftMs <= 0)
       throw new RingError(
         "STORE_BROKEN",
         `a process that looks at the store does not let go of it for ${deadlineMs} ms`,
       );
     await delay(LOOK_MS);
+    const now = performance.now();
+    leftMs -= Math.min(now - lookedAt, LOOK_MOST_MS);
+    lookedAt = now;
   }
   if (file.fd < 0) throw new RingError("STORE_BROKEN", "the store is closed");
 }
@@ -29,3 +35,5 @@ export function unlockAlone(file: FileHandle): void {
 }
 
 const LOOK_MS = 1;
+/** Of the deadline, for one look. */
+const LOOK_MOST_MS = 100;

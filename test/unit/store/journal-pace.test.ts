@@ -165,6 +165,18 @@ describe("another process that opens the database beside its node", () => {
     await lockAlone(file, 0);
   });
 
+  test("P1: has as long as it needs after a stop of both: they go on together", async () => {
+    const { directory } = await journalOver(new SlowDatabase(0), { deadlineMs: 5_000 });
+    await using held = await open(join(directory, "journal-0"), "r+");
+    await using waiting = await open(join(directory, "journal-0"), "r+");
+    await lockAlone(held, 0);
+    const locked = lockAlone(waiting, 500);
+    const end = performance.now() + 1_000;
+    while (performance.now() < end);
+    setTimeout(() => unlockAlone(held), 50);
+    await locked;
+  });
+
   test("S4: breaks the store when it never comes to an end", async () => {
     const { journal, broken, directory } = await journalOver(new SlowDatabase(0), { deadlineMs: 50 });
     await using file = await open(join(directory, "journal-0"), "r+");
