@@ -64,9 +64,13 @@ test("P1: a look waits for a transaction of the node that is under way", async (
   });
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(isOpen).toBe(false);
+  const second = await openFile(join(directory, "journal-1"), "r+");
+  await expect(lockAlone(second, 0)).rejects.toThrow(/does not let go/);
   await file.close();
   await using look = await opened;
   expect(await look.partitions()).toHaveLength(1);
+  await lockAlone(second, 0);
+  await second.close();
 });
 
 /** The number of all rows, at least `least`. */

@@ -34,6 +34,12 @@ export function unlockAlone(file: FileHandle): void {
   if (file.fd >= 0) locks.unlock(file.fd); // closed, it has no lock any more
 }
 
+/** Resolves when nobody else has `file` locked, after `mostMs` all the same. */
+export async function whenUnlocked(file: FileHandle, mostMs: number): Promise<void> {
+  await lockAlone(file, mostMs).catch(() => {});
+  unlockAlone(file);
+}
+
 const LOOK_MS = 1;
 /** Of the deadline, for one look. */
 const LOOK_MOST_MS = 100;

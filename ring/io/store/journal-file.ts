@@ -17,7 +17,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { RingError } from "../../errors.ts";
-import { lockAlone, unlockAlone } from "./alone.ts";
+import { lockAlone, unlockAlone, whenUnlocked } from "./alone.ts";
 import { checksum } from "./checksum.ts";
 import { Overlay } from "./overlay.ts";
 import type { Known } from "./rows.ts";
@@ -69,6 +69,10 @@ export class JournalFile {
 
   unlock(): void {
     unlockAlone(this.#handle);
+  }
+
+  whenUnlocked(mostMs: number): Promise<void> {
+    return whenUnlocked(this.#handle, mostMs);
   }
 
   close(): Promise<void> {

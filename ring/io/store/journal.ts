@@ -16,6 +16,8 @@
  * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
  *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1).
  * W7  Nobody opens the database while a transaction is under way: that is what the lock of the first file is for (`alone.ts`).
+ * W8  A segment is not begun to be told while somebody reads the two files beside their node (`online.ts`), for a second at most: file
+ *     after file would be turned before he was through.
  */
 
 import { randomBytes } from "node:crypto";
@@ -39,7 +41,7 @@ import { Lull } from "./lull.ts";
 import { type FoundRow, type KeyRange, mergedRows } from "./merged.ts";
 import { Overlay } from "./overlay.ts";
 import type { RowSink } from "./row-sink.ts";
-import { decodeKnown, encodeKnown, KNOWN_ROW, type Known, openValue } from "./rows.ts";
+import { encodeKnown, KNOWN_ROW, type Known, knownOf } from "./rows.ts";
 import { Slices } from "./slices.ts";
 import { RETRY_MS, type Space } from "./space.ts";
 import { Untold } from "./untold.ts";
@@ -101,7 +103,7 @@ export class Journal {
   /** Brings the database up to date. Rejects with `STORE_BROKEN` when files are missing or damaged; waits for no room. */
   static async open(options: JournalOptions): Promise<Journal> {
     const { directory, environment } = options;
-    const stored = knownOf(environment);
+    const stored = knownOf(environment.get(KNOWN_ROW));
     const known: Known = stored ?? { applied: 0, secret: randomBytes(4).readUInt32LE() };
     const files: readonly [JournalFile, JournalFile] = [
       await JournalFile.open(join(directory, JOURNAL_FILES[0])),
@@ -307,6 +309,7 @@ export class Journal {
   /** In transactions small enough that none holds up the event loop; the last one says that it was the last (W2). */
   async #apply(overlay: Overlay, segment: number): Promise<void> {
     this.#options.environment.forgetDeadReaders();
+    await this.#files[1].whenUnlocked(READ_MOST_MS); // W8
     const untold = new Untold(overlay);
     if (this.#isPatient && untold.rows > 0)
       await this.#lull.over({
@@ -376,19 +379,10 @@ export class Journal {
   }
 }
 
-/** Undefined in a new database. */
-function knownOf(environment: Environment): Known | undefined {
-  const stored = environment.get(KNOWN_ROW);
-  if (stored === undefined) return undefined;
-  const value = openValue(KNOWN_ROW, stored);
-  const known = value && decodeKnown(value);
-  if (known === undefined)
-    throw new RingError("STORE_BROKEN", "the row that says how far the database is behind its journal is damaged");
-  return known;
-}
-
 /** Of changes and of file: more means fewer writes of the database, and more memory (twice this). */
 const SEGMENT_BYTES: number = 12 * 1024 * 1024;
+/** Reading both files takes some 10 ms, some 100 on a busy machine. */
+const READ_MOST_MS = 1_000;
 /** Before a transaction that lmdb gave up is tried again, four times as long each time: five times at most. */
 const PAUSE_FIRST_MS = 10;
 const PAUSE_LAST_MS = 2_560;

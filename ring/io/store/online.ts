@@ -7,9 +7,10 @@
  *     journal until it is applied, and hides that half. If a file was turned meanwhile, its head is another or the chain has a
  *     gap, and the look is taken again.
  * O3  The database is opened between two transactions of the node (`alone.ts`).
+ * O4  While the files are read the node begins to tell no segment more, for a second at most: so it turns one of them at most.
  */
 
-import { open as openFile, readFile } from "node:fs/promises";
+import { type FileHandle, open as openFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { open, type RootDatabase, type Transaction } from "lmdb";
 import { RingError } from "../../errors.ts";
@@ -19,17 +20,7 @@ import { lockAlone } from "./alone.ts";
 import { HEAD_BYTES, JOURNAL_FILES, readChain } from "./journal-file.ts";
 import { contentOf, type FoundRow, type KeyRange, mergedRows, pageOf } from "./merged.ts";
 import type { Overlay } from "./overlay.ts";
-import {
-  decodeKnown,
-  decodeTerm,
-  KNOWN_ROW,
-  keyOf,
-  openValue,
-  SPACE_BYTES,
-  spaceOf,
-  TERMS,
-  upperBound,
-} from "./rows.ts";
+import { decodeTerm, KNOWN_ROW, keyOf, knownOf, SPACE_BYTES, spaceOf, TERMS, upperBound } from "./rows.ts";
 
 /** What can be asked of a store that is only looked at. */
 export type ReadableStore = Pick<TaskStore, "partitions" | "page" | "stats"> & {
@@ -39,6 +30,7 @@ export type ReadableStore = Pick<TaskStore, "partitions" | "page" | "stats"> & {
 
 /** `directory`: the store's, inside a data directory. Rejects with `STORE_BROKEN`. */
 export async function openOnline(directory: string): Promise<OnlineStore> {
+  await using _reading = await lockBeside(directory, JOURNAL_FILES[1]); // O4
   const database = await openBeside(directory);
   for (let tries = 1; ; tries++) {
     const transaction = database.useReadTransaction();
@@ -110,11 +102,9 @@ export class OnlineStore implements ReadableStore, AsyncDisposable {
   }
 }
 
-/** O3 */
 async function openBeside(directory: string): Promise<Database> {
+  await using _opening = await lockBeside(directory, JOURNAL_FILES[0]); // O3
   try {
-    await using file = await openFile(join(directory, JOURNAL_FILES[0]), "r+");
-    await lockAlone(file, OPEN_DEADLINE_MS);
     return open<Uint8Array, Uint8Array>({
       path: directory,
       noSubdir: false,
@@ -123,8 +113,25 @@ async function openBeside(directory: string): Promise<Database> {
       readOnly: true,
     });
   } catch (cause) {
-    throw new RingError("STORE_BROKEN", `the store in ${directory} cannot be looked at: ${String(cause)}`, { cause });
+    throw cannotBeLookedAt(directory, cause);
   }
+}
+
+/** Locked until it is closed. */
+async function lockBeside(directory: string, name: string): Promise<FileHandle> {
+  let file: FileHandle | undefined;
+  try {
+    file = await openFile(join(directory, name), "r+");
+    await lockAlone(file, LOCK_DEADLINE_MS);
+    return file;
+  } catch (cause) {
+    await file?.close();
+    throw cannotBeLookedAt(directory, cause);
+  }
+}
+
+function cannotBeLookedAt(directory: string, cause: unknown): RingError {
+  return new RingError("STORE_BROKEN", `the store in ${directory} cannot be looked at: ${String(cause)}`, { cause });
 }
 
 /** What the database does not have, newest first. */
@@ -134,8 +141,7 @@ async function overlaysOf(
   transaction: Transaction,
 ): Promise<readonly Overlay[]> {
   const [row] = database.getRange({ start: KNOWN_ROW, limit: 1, transaction }) as Iterable<Row>;
-  const value = row && Buffer.compare(row.key, KNOWN_ROW) === 0 ? openValue(KNOWN_ROW, row.value) : undefined;
-  const known = value && decodeKnown(value);
+  const known = knownOf(row && Buffer.compare(row.key, KNOWN_ROW) === 0 ? row.value : undefined);
   if (known === undefined) throw new RingError("STORE_BROKEN", `${directory} does not say how far it is`);
   const files: { path: string; bytes: Uint8Array }[] = [];
   for (const name of JOURNAL_FILES)
@@ -154,7 +160,7 @@ async function headOf(path: string): Promise<Uint8Array> {
   return buffer.subarray(0, bytesRead);
 }
 
-/** A look takes a few ms, a segment of a busy node some 100 ms: the second one nearly always fits. */
+/** The third one fits (O4), unless reading takes longer than the node waits. */
 const TRIES = 10;
-/** A busy node leaves the database alone for some 10 ms in each segment. */
-const OPEN_DEADLINE_MS = 30_000;
+/** A busy node leaves the database alone for some 10 ms in each segment; others may look as well. */
+const LOCK_DEADLINE_MS = 30_000;

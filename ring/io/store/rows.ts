@@ -8,6 +8,7 @@
  * value because key and value then lie side by side in the slab of a commit and cost one pass.
  */
 
+import { RingError } from "../../errors.ts";
 import type { Partition } from "../../ids.ts";
 import type { Term } from "../../store.ts";
 import { checksum } from "./checksum.ts";
@@ -92,9 +93,13 @@ export function encodeKnown(known: Known): Uint8Array {
   return bytes;
 }
 
-export function decodeKnown(bytes: Uint8Array): Known | undefined {
-  if (bytes.length !== KNOWN_BYTES) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+/** As it is stored under `KNOWN_ROW`; undefined in a new database. Throws `STORE_BROKEN`. */
+export function knownOf(stored: Uint8Array | undefined): Known | undefined {
+  if (stored === undefined) return undefined;
+  const value = openValue(KNOWN_ROW, stored);
+  if (value?.length !== KNOWN_BYTES)
+    throw new RingError("STORE_BROKEN", "the row that says how far the database is behind its journal is damaged");
+  const view = new DataView(value.buffer, value.byteOffset, value.length);
   return { applied: view.getFloat64(0), secret: view.getUint32(8) };
 }
 

@@ -177,6 +177,24 @@ describe("another process that opens the database beside its node", () => {
     await locked;
   });
 
+  test("P1: reads the journal while no segment is begun to be told, for a second at most", async () => {
+    const database = new SlowDatabase(0);
+    const { journal, directory } = await journalOver(database, { deadlineMs: 5_000 });
+    const file = await open(join(directory, "journal-1"), "r+");
+    for (const letsGo of [true, false]) {
+      await journal.append((rows) => rows.put(1, keyOf(1), VALUE));
+      database.puts.length = 0;
+      await lockAlone(file, 0);
+      const settled = journal.settle();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(database.puts).toEqual([]);
+      if (letsGo) unlockAlone(file);
+      await settled;
+      expect(database.puts).toEqual([2]);
+    }
+    await file.close();
+  });
+
   test("S4: breaks the store when it never comes to an end", async () => {
     const { journal, broken, directory } = await journalOver(new SlowDatabase(0), { deadlineMs: 50 });
     await using file = await open(join(directory, "journal-0"), "r+");
