@@ -64,6 +64,7 @@ export default defineConfig({
           include: ["test/integration/**/*.test.ts"],
           testTimeout: 120_000,
           maxWorkers: 5, // whatever the number of cores
+          isolate: false, // what a file imports takes a second, and is the same for nearly all
           sequence: { groupOrder: 2 },
         },
       },

@@ -31,11 +31,16 @@ export class AdoptedDirectories implements AsyncDisposable {
   readonly #trying = new Set<Promise<unknown>>();
   readonly #log: StoreLog;
   readonly #shared: TaskStore | undefined;
+  readonly #commitDeadlineMs: number | undefined;
 
-  /** `shared`: where all nodes keep their rows, if there is such a store. */
-  constructor(log: StoreLog, shared?: TaskStore) {
+  /** `shared`: where all nodes keep their rows, if there is such a store. `commitDeadlineMs`: of the stores here, for tests. */
+  constructor(
+    log: StoreLog,
+    options: { readonly shared?: TaskStore | undefined; readonly commitDeadlineMs?: number } = {},
+  ) {
     this.#log = log;
-    this.#shared = shared;
+    this.#shared = options.shared;
+    this.#commitDeadlineMs = options.commitDeadlineMs;
   }
 
   async tryLock(member: Wanted): Promise<LockResult> {
@@ -130,6 +135,7 @@ export class AdoptedDirectories implements AsyncDisposable {
           log: this.#log,
           mustExist: bytes !== undefined, // a store is there before the register's first value
           roomDeadlineMs: 0, // the lock is tried for again and again
+          ...(this.#commitDeadlineMs === undefined ? {} : { commitDeadlineMs: this.#commitDeadlineMs }),
         });
       const copies = ((await store?.partitions()) ?? []).filter(({ partition }) => partition < PARTITION_MOST);
       this.#held.set(member.name, { directory, store, register });

@@ -138,7 +138,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
         mustExist: registerFile.read() !== undefined,
       }),
     );
-  const adopted = opened.use(new AdoptedDirectories(log, shared?.store));
+  const adopted = opened.use(new AdoptedDirectories(log, { shared: shared?.store }));
   const held = shared === undefined ? await store.partitions() : [];
   const copies = held.filter(({ partition }) => partition < PARTITION_MOST);
 

@@ -5,19 +5,10 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import type { NodeName, Partition } from "../../ring/ids.ts";
 import { AdoptedDirectories } from "../../ring/io/adopted.ts";
 import { openDirectory, tryLockDirectory } from "../../ring/io/directory.ts";
-
-vi.mock("../../ring/io/store/embedded.ts", async (original) => {
-  const whole = await original<typeof import("../../ring/io/store/embedded.ts")>();
-  type Options = Parameters<typeof whole.openEmbeddedStore>[0];
-  return {
-    ...whole,
-    openEmbeddedStore: (options: Options) => whole.openEmbeddedStore({ ...options, commitDeadlineMs: 500 }),
-  };
-});
 
 test("P4: is given back once a transaction under way has ended: lmdb would hold up the whole process that opens it next", {
   timeout: 30_000,
@@ -26,7 +17,7 @@ test("P4: is given back once a transaction under way has ended: lmdb would hold 
   const path = join(folder, "n1");
   const name = "n1" as NodeName;
   const log = { warn: () => {}, error: () => {} };
-  await using adopted = new AdoptedDirectories(log);
+  await using adopted = new AdoptedDirectories(log, { commitDeadlineMs: 500 });
   const made = await openDirectory(path, { name });
   const { id } = made;
   await made.release();

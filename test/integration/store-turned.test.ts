@@ -1,28 +1,12 @@
 /** A store that is looked at from beside while its journal's files take turns, at the one moment that counts. */
 
-import { mkdtemp, readFile as readReal, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { openOnline } from "../../ring/io/store/online.ts";
-
-/** What happens between the beginning of the second file and the rest of it, once. */
-let meanwhile: (() => Promise<void>) | undefined;
-
-vi.mock("node:fs/promises", async (original) => {
-  const whole = await original<typeof import("node:fs/promises")>();
-  const readFile = async (path: string): Promise<Uint8Array> => {
-    const before = await whole.readFile(path);
-    const then = meanwhile;
-    if (then === undefined || !path.endsWith("journal-1")) return before;
-    meanwhile = undefined;
-    await then();
-    return Buffer.concat([before.subarray(0, BEGINNING_BYTES), (await whole.readFile(path)).subarray(BEGINNING_BYTES)]);
-  };
-  return { ...whole, readFile };
-});
 
 test("P1: a look that meets two segments in one file is taken again: rows of the first would be missing", async () => {
   const folder = await mkdtemp(join(tmpdir(), "taskring-turned-"));
@@ -38,7 +22,7 @@ test("P1: a look that meets two segments in one file is taken again: rows of the
         ]);
     };
     const newestIsFirst = async (): Promise<boolean> => {
-      const heads = await Promise.all([0, 1].map((file) => readReal(join(directory, `journal-${file}`))));
+      const heads = await Promise.all([0, 1].map((file) => readFile(join(directory, `journal-${file}`))));
       return heads[0]!.readUIntLE(8, 6) > heads[1]!.readUIntLE(8, 6);
     };
     await store.settle();
@@ -49,14 +33,20 @@ test("P1: a look that meets two segments in one file is taken again: rows of the
     }
     expect(await newestIsFirst()).toBe(false);
     await put(40, 3);
-    meanwhile = async () => {
+    let wasTurned = false;
+    /** Between the beginning of the second file and the rest of it, once. */
+    const turning = async (file: string): Promise<Uint8Array> => {
+      const before = await readFile(file);
+      if (wasTurned || !file.endsWith("journal-1")) return before;
+      wasTurned = true;
       await store.settle();
       await put(1, 4);
       await store.settle();
       await put(100, 5);
+      return Buffer.concat([before.subarray(0, BEGINNING_BYTES), (await readFile(file)).subarray(BEGINNING_BYTES)]);
     };
-    await using look = await openOnline(directory);
-    expect(meanwhile).toBeUndefined();
+    await using look = await openOnline(directory, turning);
+    expect(wasTurned).toBe(true);
     const { rows } = await look.page({ partition, prefix: Uint8Array.of(3), rowLimit: 100, byteLimit: 10_000_000 });
     expect(rows).toHaveLength(40);
   } finally {

@@ -28,14 +28,17 @@ export type ReadableStore = Pick<TaskStore, "partitions" | "page" | "stats"> & {
   readonly damagedRows?: number;
 };
 
+/** How a file is read whole; another one for tests. */
+type Read = (path: string) => Promise<Uint8Array>;
+
 /** `directory`: the store's, inside a data directory. Rejects with `STORE_BROKEN`. */
-export async function openOnline(directory: string): Promise<OnlineStore> {
+export async function openOnline(directory: string, read: Read = readFile): Promise<OnlineStore> {
   await using _reading = await lockBeside(directory, JOURNAL_FILES[1]); // O4
   const database = await openBeside(directory);
   for (let tries = 1; ; tries++) {
     const transaction = database.useReadTransaction();
     try {
-      return new OnlineStore(database, transaction, await overlaysOf(directory, database, transaction));
+      return new OnlineStore(database, transaction, await overlaysOf({ directory, read }, database, transaction));
     } catch (error) {
       transaction.done();
       if (tries < TRIES && error instanceof RingError) continue; // O2
@@ -136,7 +139,7 @@ function cannotBeLookedAt(directory: string, cause: unknown): RingError {
 
 /** What the database does not have, newest first. */
 async function overlaysOf(
-  directory: string,
+  { directory, read }: { readonly directory: string; readonly read: Read },
   database: Database,
   transaction: Transaction,
 ): Promise<readonly Overlay[]> {
@@ -145,7 +148,7 @@ async function overlaysOf(
   if (known === undefined) throw new RingError("STORE_BROKEN", `${directory} does not say how far it is`);
   const files: { path: string; bytes: Uint8Array }[] = [];
   for (const name of JOURNAL_FILES)
-    files.push({ path: join(directory, name), bytes: await readFile(join(directory, name)) });
+    files.push({ path: join(directory, name), bytes: await read(join(directory, name)) });
   for (const { path, bytes } of files)
     if (Buffer.compare(await headOf(path), bytes.subarray(0, HEAD_BYTES)) !== 0)
       throw new RingError("STORE_BROKEN", `${path} was turned while it was read`); // its end may be of the segment after
