@@ -59,14 +59,19 @@ export class Announcements {
     this.note("ring-changed", `epoch ${document.epoch}`);
   }
 
+  gossip(effect: SwimEffect): void {
+    if (effect.type === "user-event") this.#userEvent(effect);
+    if (effect.type === "conflict") this.#conflict(effect);
+  }
+
   /** `payload` as far as people can read it. */
-  userEvent({ name, payload }: Extract<SwimEffect, { type: "user-event" }>): void {
+  #userEvent({ name, payload }: Extract<SwimEffect, { type: "user-event" }>): void {
     const text = new TextDecoder().decode(payload.subarray(0, USER_EVENT_BYTES));
     this.note("user-event", payload.length === 0 ? name : `${name} ${text}`);
   }
 
   /** Whoever came second waits for ever: its operator looks into the log first. */
-  conflict({ name, address, claimed }: Extract<SwimEffect, { type: "conflict" }>): void {
+  #conflict({ name, address, claimed }: Extract<SwimEffect, { type: "conflict" }>): void {
     const text = `${name} is at ${addressText(address)}, and somebody at ${addressText(claimed)} uses the same name`;
     this.note("name-conflict", text);
     this.#log.warn({ name, claimed: addressText(claimed) }, `${text}: names are unique in a ring, see --name`);

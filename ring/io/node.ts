@@ -71,7 +71,7 @@ export class NodeDriver implements RingNode {
   readonly #loop: StepLoop;
   readonly #announcements: Announcements;
   #flushing = false;
-  readonly #pages = new Turns();
+  readonly #pages = { own: new Turns(1), adopted: new Turns(ADOPTED_PAGES) };
   #originId = 0;
   readonly #questions = new Questions((event) => this.step(event));
   readonly #origins = new Map<number, SubmitOrigin>();
@@ -265,9 +265,7 @@ export class NodeDriver implements RingNode {
         this.#send(effect.to, effect.message);
         return;
       case "swim":
-        if (this.#world.gossip().perform(effect.effect)) return;
-        if (effect.effect.type === "user-event") this.#announcements.userEvent(effect.effect);
-        if (effect.effect.type === "conflict") this.#announcements.conflict(effect.effect);
+        if (!this.#world.gossip().perform(effect.effect)) this.#announcements.gossip(effect.effect);
         return;
       case "answered":
         this.#questions.answered(effect.askId, this.#completed(effect.answer));
@@ -301,7 +299,7 @@ export class NodeDriver implements RingNode {
       case "read":
         // A task waits for the state of its key; whoever reads page after page lets others have their turn between them.
         if (effect.request.prefix !== undefined) return this.#read(effect);
-        return this.#pages.add(() => {
+        return this.#pages[effect.directory.type].add(() => {
           if (!this.#loop.isClosed) this.#read(effect);
         });
       case "drop": {
@@ -395,5 +393,7 @@ function addressOf(host: string, tag: string | undefined): string {
   return tag.includes(":") ? tag : `${shown}:${tag}`;
 }
 
+/** In a turn: all keys of an adopted directory wait until it is read, and those that run leave few turns. */
+const ADOPTED_PAGES = 4;
 const CLOCK_WATCH_MS = 1_000;
 const EXIT_INVARIANT = 70;

@@ -1,6 +1,6 @@
 /**
- * Work that holds everything else up for a millisecond or more, such as reading a page of rows: one piece in each turn of the
- * event loop, so that what peers and clients say, and what is said to them, passes between two pieces.
+ * Work that holds everything else up for a millisecond or more, such as reading a page of rows: a piece, or a few, in each turn of
+ * the event loop, so that what peers and clients say, and what is said to them, passes between two pieces.
  */
 
 import { Fifo } from "../tasks/fifo.ts";
@@ -9,6 +9,12 @@ export class Turns {
   /** As many as are asked for at once: whoever asks waits for its answer before it asks again. */
   readonly #work = new Fifo<() => void>();
   #waiting = false;
+  readonly #pieces: number;
+
+  /** In each turn. */
+  constructor(pieces: number) {
+    this.#pieces = pieces;
+  }
 
   add(piece: () => void): void {
     this.#work.push(piece);
@@ -20,9 +26,9 @@ export class Turns {
     this.#waiting = true;
     setImmediate(() => {
       this.#waiting = false;
-      const piece = this.#work.shift();
-      if (this.#work.size > 0) this.#wait();
-      piece?.();
+      const pieces = Math.min(this.#pieces, this.#work.size);
+      if (this.#work.size > pieces) this.#wait();
+      for (let piece = 0; piece < pieces; piece++) this.#work.shift()?.();
     });
   }
 }
