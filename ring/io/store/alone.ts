@@ -1,5 +1,6 @@
 /**
- * Keeps apart who opens the database beside the node that writes it (`online.ts`) and a transaction of that node, by a lock of a file.
+ * Keeps apart a node that writes its store and who looks at it from beside (`online.ts`), by locks of the journal's two files: of the
+ * first while the database is opened or a transaction is under way, of the second while both files are read.
  *
  * All processes share one number, that of the newest transaction. lmdb 3.5 sets it, whenever it opens, to what it found when it began:
  * on top of what was committed meanwhile the next transaction would write its own, as if that had never been, or be given up.
@@ -34,10 +35,15 @@ export function unlockAlone(file: FileHandle): void {
   if (file.fd >= 0) locks.unlock(file.fd); // closed, it has no lock any more
 }
 
-/** Resolves when nobody else has `file` locked, after `mostMs` all the same. */
-export async function whenUnlocked(file: FileHandle, mostMs: number): Promise<void> {
-  await lockAlone(file, mostMs).catch(() => {});
+/** Resolves to true when nobody else has `file` locked, after `mostMs` to false. */
+export async function whenUnlocked(file: FileHandle, mostMs: number): Promise<boolean> {
+  try {
+    await lockAlone(file, mostMs);
+  } catch {
+    return false;
+  }
   unlockAlone(file);
+  return true;
 }
 
 const LOOK_MS = 1;

@@ -71,7 +71,7 @@ export class JournalFile {
     unlockAlone(this.#handle);
   }
 
-  whenUnlocked(mostMs: number): Promise<void> {
+  whenUnlocked(mostMs: number): Promise<boolean> {
     return whenUnlocked(this.#handle, mostMs);
   }
 

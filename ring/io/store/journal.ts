@@ -16,8 +16,8 @@
  * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
  *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1).
  * W7  Nobody opens the database while a transaction is under way: that is what the lock of the first file is for (`alone.ts`).
- * W8  A segment is not begun to be told while somebody reads the two files beside their node (`online.ts`), for a second at most: file
- *     after file would be turned before he was through.
+ * W8  A segment is not begun to be told while somebody reads the two files beside their node (`online.ts`), for a second at most, and
+ *     not again before he has let go: file after file would be turned before he was through.
  */
 
 import { randomBytes } from "node:crypto";
@@ -88,6 +88,7 @@ export class Journal {
   /** Closed broken: the database may be somebody else's by now. */
   #isGone = false;
   #checkpoints = 0;
+  #isReaderSlow = false;
 
   private constructor(options: JournalOptions, files: readonly [JournalFile, JournalFile], known: Known) {
     const { applied, secret } = known;
@@ -309,7 +310,7 @@ export class Journal {
   /** In transactions small enough that none holds up the event loop; the last one says that it was the last (W2). */
   async #apply(overlay: Overlay, segment: number): Promise<void> {
     this.#options.environment.forgetDeadReaders();
-    await this.#files[1].whenUnlocked(READ_MOST_MS); // W8
+    this.#isReaderSlow = !(await this.#files[1].whenUnlocked(this.#isReaderSlow ? 0 : READ_MOST_MS)); // W8
     const untold = new Untold(overlay);
     if (this.#isPatient && untold.rows > 0)
       await this.#lull.over({
