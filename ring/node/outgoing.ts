@@ -204,7 +204,7 @@ export class Outgoing implements CommitListener {
     if (transfer === undefined || transfer.to !== from) return;
     switch (message.type) {
       case "transfer-wait":
-        if (transfer.phase === "offered") this.#restart(transfer, message.reason);
+        if (transfer.phase === "offered") this.#putOff(transfer, message.reason);
         return;
       case "transfer-abort":
         if (transfer.cut !== "consented") this.#restart(transfer, message.reason);
@@ -268,7 +268,7 @@ export class Outgoing implements CommitListener {
     if (transfer.sentAhead !== changes) this.#stream.add(transfer, changes);
     transfer.sentAhead = undefined;
     if (!transfer.scanned && transfer.backlog.length > BACKLOG_MOST)
-      return this.#restart(transfer, "rows change faster than the receiver takes them");
+      this.#restart(transfer, "rows change faster than the receiver takes them");
     this.#advance(transfer);
   }
 
@@ -396,11 +396,20 @@ export class Outgoing implements CommitListener {
     this.#here.send(transfer.to, message);
   }
 
-  #restart(transfer: Transfer, reason: string): void {
+  /** The receiver has something else to do first. Keys wait for stranded rows: mostly it is about to open the partition. */
+  #putOff(transfer: Transfer, reason: string): void {
+    const again = this.#restart(transfer, reason);
+    again.waits = transfer.waits + 1;
+    if (again.stranded !== undefined)
+      again.retryAt = this.#here.now + Math.min(RETRY_MS, WAIT_MS * 2 ** transfer.waits);
+  }
+
+  #restart(transfer: Transfer, reason: string): Transfer {
     this.#cutOver.breakOff(transfer);
     const again = this.#add({ ...wishOf(transfer), id: { ...transfer.id, nonce: this.#hooks.nonce() } });
     again.reason = reason;
     again.retryAt = this.#here.now + RETRY_MS;
+    return again;
   }
 
   #wanted(transfer: Transfer, document: RingDocument): boolean {
@@ -450,6 +459,8 @@ const VOTERS_MS = 1_000;
 /** O6 */
 const GATHER_MS = 200;
 const RETRY_MS = 250;
+/** The first of the waits for a receiver, each twice as long as the one before. */
+const WAIT_MS = 20;
 const STALL_MS = 10_000;
 const OFFER_MS = 3_000;
 

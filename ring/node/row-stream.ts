@@ -5,6 +5,7 @@
  *     between the request of a page and its arrival are left out of the page: the change itself follows.
  * W2  At most `WINDOW_CHUNKS`, and about `WINDOW_BYTES`, are ahead of the receiver's disk; a remainder that is not large is not
  *     held back, since submits wait for it.
+ * W3  Stranded rows go many partitions at a time (`transfer.ts`), each with a small window and a page that waits.
  */
 
 import { keyText, type Row, type RowChanges } from "../store.ts";
@@ -31,7 +32,8 @@ export class RowStream {
 
   /** Asks for the next page, unless one is being read or enough waits to be sent. */
   read(transfer: Transfer): void {
-    if (transfer.reading !== undefined || transfer.backlog.length >= BACKLOG_LOW || !backlogFits(transfer)) return;
+    if (transfer.reading !== undefined || transfer.backlog.length >= backlogLow(transfer) || !backlogFits(transfer))
+      return;
     const readId = this.#nextReadId();
     transfer.reading = { readId, touched: new Set() };
     const { source: directory, id, cursor } = transfer;
@@ -101,9 +103,15 @@ export class RowStream {
   }
 }
 
-/** W2 */
-function hasRoom({ sequence, acked, bytes, bytesAcked }: Transfer): boolean {
-  return sequence - acked < WINDOW_CHUNKS && bytes - bytesAcked < WINDOW_BYTES;
+/** W2, W3 */
+function hasRoom({ stranded, sequence, acked, bytes, bytesAcked }: Transfer): boolean {
+  const chunks = stranded === undefined ? WINDOW_CHUNKS : STRANDED_CHUNKS;
+  return sequence - acked < chunks && bytes - bytesAcked < chunks * CHUNK_BYTES;
+}
+
+/** The next page is read when fewer changes than this wait, and no more bytes than may leave at once (W3). */
+function backlogLow({ stranded }: Transfer): number {
+  return stranded === undefined ? BACKLOG_LOW : 1;
 }
 
 /** A page is read, sent, taken and written in steps of one: larger ones hold up keys that wait for something else. */
@@ -111,6 +119,5 @@ const CHUNK_BYTES = 65_536;
 const CHUNK_ROWS = 250;
 /** Chunks sent ahead of the receiver's disk. */
 const WINDOW_CHUNKS = 32;
-const WINDOW_BYTES: number = WINDOW_CHUNKS * CHUNK_BYTES;
-/** Read the next page when fewer changes than this wait, and no more bytes than may leave at once. */
+const STRANDED_CHUNKS = 4;
 const BACKLOG_LOW = 2_000;

@@ -16,6 +16,8 @@ export interface Transfer {
   readonly startedAt: Instant;
   phase: "waiting" | "offered" | "snapshot" | "catch-up" | "cut-over";
   reason: string;
+  /** How often the receiver has put it off, one time after the other. */
+  waits: number;
   retryAt: Instant | undefined;
   reading: { readonly readId: number; readonly touched: Set<string> } | undefined;
   scanned: boolean;
@@ -69,6 +71,7 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
     startedAt: now,
     phase: "waiting",
     reason: "",
+    waits: 0,
     retryAt: undefined,
     reading: undefined,
     scanned: false,
@@ -126,18 +129,21 @@ export function changesBehind(transfer: Transfer): number {
 }
 
 /**
- * Handoffs of one node at once, unless an operator says otherwise: a thirty-second of the ring, 2 to 8, so that many small partitions
- * do not take turns for minutes. Those that begin together cut over together, and pause each other: so a node takes half as many
- * as it gives, because one that has just joined is slow, and those that wait for the ring keep their places: with others beside them
- * they wait twice as long (both measured). Stranded entries pause nobody.
+ * Transfers of one node at once, unless an operator says otherwise.
+ *
+ * Handoffs: a thirty-second of the ring, 2 to 8, so that many small partitions do not take turns for minutes. Those that begin
+ * together cut over together, and pause each other: so a node takes half as many as it gives, because one that has just joined is
+ * slow, and those that wait for the ring keep their places: with others beside them they wait twice as long (both measured).
+ * Stranded entries pause nobody, and the keys of all of them wait: the tasks of those that are whole would run in the time that
+ * the others need, and the last key would wait for most of them (measured).
  */
 export class TransferLimit {
   #asked: number | undefined;
 
   /** How many handoffs, or stranded entries: nobody waits while those move. */
   most(kind: TransferId["kind"], way: Way, document: RingDocument | undefined): number {
+    if (kind === "stranded") return this.#asked === undefined ? STRANDED_MOST : 2 * this.#asked;
     const most = this.#asked ?? Math.min(8, Math.max(2, Math.floor((document?.ringSize ?? 0) / 32)));
-    if (kind === "stranded") return 2 * most;
     return way === "in" && this.#asked === undefined ? most / 2 : most;
   }
 
@@ -195,5 +201,7 @@ export function strandedKey(entry: Stranded): string {
   return `stranded ${entry.member} ${entry.partition} ${entry.generation}`;
 }
 
+/** With about a megabyte of each on its way at most: half of what waits for one peer (`ring/io/peer/limits.ts`). */
+const STRANDED_MOST = 32;
 /** Of each of the transfers that cut over together: far less than waits for one peer at most (`ring/io/peer/limits.ts`). */
 const AT_ONCE_BYTES: number = 4 * 1024 * 1024;

@@ -63,6 +63,24 @@ describe("stranded rows", () => {
     expect(b.stored(P0)).toEqual([id]);
   });
 
+  test("P8: an owner that is about to open the partition is asked again soon, and ever more rarely", () => {
+    const { b, c } = back([AWAY]);
+    b.delayed.add("open");
+    b.follow(documentOf({ epoch: 10, owner: "c", generation: 4, stranded: [AWAY] }));
+    b.follow(documentOf({ epoch: 11, owner: "b", generation: 5, stranded: [AWAY] }));
+    const offers: number[] = [];
+    const begunAt = c.here.now;
+    for (; c.here.now < begunAt + 1_200; c.tick(5)) {
+      if (c.said("transfer-offer").length > 0) offers.push(c.here.now - begunAt);
+      talk(c, b);
+    }
+    expect(offers).toEqual([0, 20, 60, 140, 300, 550, 800, 1_050]);
+    b.release("open");
+    c.tick(300);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+  });
+
   test("P1: rows that come while the owner opens the partition anew are not acknowledged", () => {
     const { b, c, id } = back([AWAY, HELD]);
     for (const { message } of c.taken()) if (message.type === "transfer-offer") b.receive("c", message);

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import type { TransferMessage } from "../../ring/node/messages.ts";
 import { changesBytes } from "../../ring/node/stream.ts";
 import { PLANNED } from "./node-handed.ts";
-import { documentOf, P0, Parts, talk } from "./node-parts.ts";
+import { documentOf, P0, Parts, strandedOn, talk } from "./node-parts.ts";
 
 const MIB = 1_048_576;
 const ROWS = 60;
@@ -34,9 +34,9 @@ function carry(a: Parts, b: Parts): number {
   for (let turn = 0; turn < 4; turn++) {
     for (const { message } of a.taken()) {
       if (message.type === "transfer-chunk") for (const change of message.changes) bytes += changesBytes(change);
-      b.receive("a", message as TransferMessage);
+      b.receive(a.self, message as TransferMessage);
     }
-    for (const { message } of b.taken()) a.receive("b", message as TransferMessage);
+    for (const { message } of b.taken()) a.receive(b.self, message as TransferMessage);
   }
   return bytes;
 }
@@ -77,4 +77,26 @@ test("P5: large rows are read as the receiver takes them", () => {
   carry(a, b);
   expect(a.outgoing.views()[0]?.phase).toBe("snapshot");
   expectWhole(a, b);
+});
+
+test("P5: of each of many stranded partitions little is on its way, and a page waits", () => {
+  const c = new Parts("c");
+  c.follow(documentOf({ epoch: 1, owner: "c" }));
+  fill(c);
+  const b = new Parts("b");
+  const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [strandedOn("c", 1)] });
+  b.follow(document);
+  b.delayed.add("sync");
+  c.follow(document);
+  let reads = 0;
+  const emit = c.here.emit.bind(c.here);
+  c.here.emit = (effect) => {
+    if (effect.type === "read") reads++;
+    emit(effect);
+  };
+  expect(carry(c, b)).toBeLessThan(2 * MIB);
+  expect(reads).toBeLessThanOrEqual(2);
+  b.release("sync");
+  talk(c, b);
+  expect(b.absorbed).toHaveLength(1);
 });
