@@ -35,7 +35,7 @@ import { Catalogue } from "../apps/catalogue.ts";
 import { type HttpServer, startHttp } from "../http/server.ts";
 import { createNodeMetrics } from "../metrics/node-metrics.ts";
 import { createRunner } from "../runner/runner.ts";
-import { type Endpoint, portOf, resolveEndpoint } from "./endpoint.ts";
+import { type Endpoint, portOf, resolveEndpoints } from "./endpoint.ts";
 import { health } from "./health.ts";
 import { tellHealth } from "./health-tag.ts";
 import { hotKeysOf } from "./hot-keys.ts";
@@ -109,7 +109,9 @@ export async function startHost(options: HostOptions): Promise<Host> {
     ...(options.logTo === undefined ? {} : { write: options.logTo }),
   });
   // A node that runs already could not be closed by `opened`.
-  const addresses = await Promise.all(options.join.map(resolveEndpoint));
+  const addresses = await resolveEndpoints(options.join, (host) =>
+    log.warn({ host }, `--join ${host}: the name does not resolve, and is left out`),
+  );
   await using opened = new Opened();
   const directory = opened.use(await waitForLock(options.data, { name, deadlineMs: LOCK_DEADLINE_MS }));
   await directory.clearMarker("stopping");
