@@ -358,7 +358,10 @@ export class Journal {
       try {
         await this.#answer(synced);
         this.#checkpoints += 1;
-        this.#slices.answered({ tookMs: performance.now() - begunAt, isWaitedFor: this.#waiters > 0 });
+        this.#slices.answered({
+          tookMs: performance.now() - begunAt,
+          isWaitedFor: this.#waiters > 0 || !this.#isPatient,
+        });
         return;
       } catch (error) {
         const cause = await causeOf(error);

@@ -4,12 +4,14 @@
  * Seen to fail: with one deadline around a whole commit, and without one around a write of the journal.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import type { Partition } from "../../../ring/ids.ts";
 import { lockAlone, unlockAlone } from "../../../ring/io/store/alone.ts";
+import { openEmbeddedStore } from "../../../ring/io/store/embedded.ts";
 import type { Environment } from "../../../ring/io/store/environment.ts";
 import { withDeadline } from "../../../ring/io/store/failure.ts";
 import { Journal } from "../../../ring/io/store/journal.ts";
@@ -256,6 +258,21 @@ describe("the size of a transaction", () => {
     expect(slices.rows).toBeGreaterThan(100);
     for (let answer = 0; answer < 20; answer++) slices.answered({ tookMs: 20, isWaitedFor: false });
     expect(slices.rows).toBe(usual);
+  });
+
+  test("grows while a store is opened: whoever opens it waits for all that a killed process left", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "taskring-pace-"));
+    cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+    const rows = 20_000;
+    await using store = await openEmbeddedStore({ directory: join(folder, "killed") });
+    const term = await store.open(1 as Partition, { history: 1, generation: 1 });
+    const changes = Array.from({ length: rows }, (_, number) => ({ key: keyOf(number), value: VALUE }));
+    await store.commit([{ partition: 1 as Partition, term, changes }]);
+    cpSync(join(folder, "killed"), join(folder, "left"), { recursive: true });
+    await using left = await openEmbeddedStore({ directory: join(folder, "left") });
+    expect(left.stats().rows).toBe(rows);
+    const { syncs, commits } = left.stats();
+    expect((syncs - commits) / 2).toBeLessThan(rows / 2_000);
   });
 });
 
