@@ -173,8 +173,7 @@ export class TaskEngine implements TaskEngineContract {
       const { wake } = timer;
       switch (wake.type) {
         case "task-due":
-          if (wake.task.vnode.phase === "held") wake.task.timer = this.#core.timers.set(now + HELD_MS, wake);
-          else this.#lanes.due(now, wake.task);
+          this.#lanes.due(now, wake.task);
           break;
         case "task-deadline":
           if (wake.task.vnode.phase === "held") wake.task.deadlineTimer = this.#core.timers.set(now + HELD_MS, wake);
@@ -423,7 +422,7 @@ export class TaskEngine implements TaskEngineContract {
   }
 }
 
-/** A held partition writes nothing of its own accord, its remainder may have left already: timers look again after this. */
+/** A held partition writes nothing of its own accord, its remainder may have left already: deadlines are looked at again after this. */
 const HELD_MS = 100;
 /** Timers fired in one step; the rest is due at once. */
 const TIMERS_PER_TICK = 10_000;

@@ -19,6 +19,8 @@ export class Lanes {
   readonly #ring: AppRing;
   readonly #states: States;
   readonly #older: Map<Lane, Task[]> = new Map();
+  /** Tasks that came due while their partition was held, in that order. */
+  readonly #heldDue: WeakMap<Vnode, Task[]> = new WeakMap();
 
   constructor(core: Core, ring: AppRing, states: States) {
     this.#core = core;
@@ -79,11 +81,17 @@ export class Lanes {
     for (const [lane, tasks] of all) this.insert(now, lane, tasks.filter(stands));
   }
 
-  /** A delayed task is due (L3), or a relaxed lane's task may be tried again (L2). */
+  /** A delayed task is due (L3), or a relaxed lane's task may be tried again (L2). In a held partition that is seen at its release. */
   due(now: Instant, task: Task): void {
+    const { vnode } = task;
     task.timer = undefined;
+    if (vnode.phase === "held") {
+      const others = this.#heldDue.get(vnode);
+      if (others === undefined) this.#heldDue.set(vnode, [task]);
+      else others.push(task);
+      return;
+    }
     if (task.phase === "delayed") {
-      const { vnode } = task;
       this.#core.eraseTask(task);
       task.generation = vnode.term.generation;
       task.opens = vnode.term.opens;
@@ -189,8 +197,11 @@ export class Lanes {
     return lane;
   }
 
-  /** Lanes that waited for the partition, or for the older tasks of it, look again. */
+  /** Tasks that came due, and lanes that waited for the partition or for the older tasks of it, look again. */
   release(now: Instant, vnode: Vnode): void {
+    const due = this.#heldDue.get(vnode) ?? [];
+    this.#heldDue.delete(vnode);
+    for (const task of due) if (stands(task)) this.due(now, task);
     if (!vnode.mayStart) return;
     const held = vnode.heldLanes;
     vnode.heldLanes = [];
