@@ -16,7 +16,7 @@ import type { EngineLimits } from "./limits.ts";
 import { AppRun, type Task, type Vnode, type Wake } from "./model.ts";
 import { Moment } from "./moment.ts";
 import { ReadyQueue } from "./ready-queue.ts";
-import { erasedAt, KIND, taskChange } from "./rows.ts";
+import { erasedAt, FLAG, KIND, taskChange } from "./rows.ts";
 import { TimerHeap } from "./timers.ts";
 
 export interface CoreOptions {
@@ -185,7 +185,8 @@ export class Core {
 
   /** `isNew`: it has had no row under its position. */
   writeTask(now: Instant, task: Task, isNew = false): void {
-    const dueAtMs = task.dueAt <= now ? 0 : this.wallMs(now) + Math.round(task.dueAt - now);
+    const waits = task.dueAt > now || (task.flags & FLAG.delayed) !== 0;
+    const dueAtMs = waits ? Math.max(0, this.wallMs(now) + Math.round(task.dueAt - now)) : 0;
     const { flags, attempts, acceptedAtMs } = task;
     this.change(task.vnode, taskChange(task, { flags, attempts, acceptedAtMs, dueAtMs }, task.record, isNew));
   }

@@ -193,10 +193,11 @@ export class TaskEngine implements TaskEngineContract {
   }
 
   nextDeadline(): Instant | undefined {
-    const timer = this.#schedules.moved ? this.#core.newest : this.#core.timers.next();
+    const { newest, timers } = this.#core;
+    const timer = this.#schedules.moved ? newest : timers.next();
     const expiry = this.#scheduler.nextExpiry();
     if (timer === undefined) return expiry;
-    return expiry === undefined ? timer : Math.min(timer, expiry);
+    return Math.min(Math.max(timer, newest), expiry ?? Number.POSITIVE_INFINITY); // what was due before it came is due now
   }
 
   open(now: Instant, partition: Partition, term: Term, older: "none" | "awaited" | "away"): void {

@@ -8,15 +8,17 @@ import { Moment } from "./moment.ts";
 import type { TaskRow } from "./read-row.ts";
 import { FLAG, type Position } from "./rows.ts";
 
-/** Wall times of rows become instants; a wall clock that jumped makes no wait longer than it was at first. */
+/**
+ * Wall times of rows become instants; a wall clock that jumped makes no wait longer than it was at first. What should have been due
+ * before now keeps that instant: of several the first to be due goes first (lanes.ts, L3).
+ */
 export function taskOfRow(core: Core, now: Instant, vnode: Vnode, { header, record }: TaskRow): Task {
   const wallMs = core.wallMs(now);
   const agoMs = Math.max(0, wallMs - header.acceptedAtMs);
   const accepted = new Moment(now - agoMs, header.acceptedAtMs);
   const task = new Task(vnode, core.appOf(record.app), record, header.flags, accepted, -1, core.group);
   task.attempts = header.attempts;
-  if ((header.flags & FLAG.delayed) !== 0)
-    task.dueAt = now + Math.min(Math.max(0, header.dueAtMs - wallMs), record.delayMs);
+  if ((header.flags & FLAG.delayed) !== 0) task.dueAt = now + Math.min(header.dueAtMs - wallMs, record.delayMs);
   else if (header.dueAtMs > wallMs) {
     const mostMs = Math.max(0, header.dueAtMs - header.acceptedAtMs); // of its back-off alone nothing is kept
     task.dueAt = now + Math.min(header.dueAtMs - wallMs, mostMs, MOST_BACKOFF_MS);

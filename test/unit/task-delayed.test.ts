@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { TaskRecord } from "../../ring/tasks/task.ts";
 import { partitionOf, World } from "../property/task-world.ts";
 import { A, newest } from "./task-looks.ts";
+import { absorb, owner } from "./task-owners.ts";
 
 function delayed(world: World, delayMs: number): TaskRecord {
   return world.record({ app: "a", type: "work", key: "k", delayMs });
@@ -43,4 +44,36 @@ test("P3: those that came due while their partition was held start before what i
   world.submit(last);
   world.sync();
   expect(starts(world, 3)).toEqual(idsOf([first, second, last]));
+});
+
+/** The last one first. */
+function submitted(world: World): readonly TaskRecord[] {
+  const records = [3_000, 1_000, 2_000].map((delayMs) => delayed(world, delayMs));
+  for (const record of records) world.submit(record);
+  world.sync();
+  return [records[1]!, records[2]!, records[0]!];
+}
+
+function passes(world: World, ms: number): void {
+  world.now += ms;
+  world.wallMs += ms;
+}
+
+test("P3: those that were due while nobody served them start in that order", () => {
+  const world = new World({ seed: 1 });
+  const records = submitted(world);
+  passes(world, 60_000);
+  world.crash();
+  expect(world.engine.nextDeadline()).toBe(world.now); // not a minute ago: whoever wakes it would take itself for late
+  expect(starts(world, 3)).toEqual(idsOf(records));
+});
+
+test("P3: so do those that came from another directory, also after one more restart", () => {
+  const world = owner(2);
+  const older = owner(1);
+  const records = submitted(older);
+  passes(world, 60_000);
+  absorb(world, older);
+  world.crash();
+  expect(starts(world, 3)).toEqual(idsOf(records));
 });
