@@ -177,6 +177,10 @@ export class Admission {
       if (task === undefined || task.group > core.durableGroup) break;
       core.accepting.shift();
       if (task.vnode.phase === "closed") continue;
+      if (task.phase === "queued") {
+        this.#lanes.push(now, task); // it was delayed (lanes.ts, L3)
+        continue;
+      }
       const { app } = task;
       if (task.token >= 0) core.output.outcomes.push({ token: task.token, outcome: { type: "accepted", id: task.id } });
       if (app.accepted++ === 0) this.#accepted.push(app);

@@ -99,12 +99,21 @@ export class Lanes {
       task.flags &= ~FLAG.delayed;
       vnode.delayed--;
       this.#core.writeTask(now, task);
-      this.push(now, task);
+      this.#join(now, task);
       return;
     }
     const lane = this.laneOf(task);
     task.lane = lane;
     this.#comeBack(now, lane, task);
+  }
+
+  /** Behind those that were given their places before, and are still on their way to the disk (admission.ts). */
+  #join(now: Instant, task: Task): void {
+    if (this.#core.accepting.size === 0) return this.push(now, task);
+    task.phase = "queued";
+    task.token = -1; // its outcome was told long ago
+    task.group = this.#core.group;
+    this.#core.accepting.push(task);
   }
 
   /** L2. Many of a long lane come back one by one: it is not sorted for each. */

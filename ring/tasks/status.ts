@@ -36,9 +36,9 @@ export function statusOf(core: Core, now: Instant, known: Task | Done | Dead): T
 export function waitsOf(core: Core, task: Task): string | undefined {
   if (task.waits !== undefined) return task.waits;
   if (task.phase === "running" || task.phase === "ending" || task.phase === "ended") return undefined;
-  if (task.phase === "accepting") return "COMMIT";
-  const { lane } = task;
-  if (lane === undefined) return task.phase === "delayed" ? "DELAY" : "BACK_OFF";
+  const { lane, phase } = task;
+  if (phase === "accepting" || (phase === "queued" && lane === undefined)) return "COMMIT";
+  if (lane === undefined) return phase === "delayed" ? "DELAY" : "BACK_OFF";
   const isHead = lane.tasks.peek() === task;
   const behind = (task.flags & FLAG.stranded) === 0 ? "" : " (stranded)";
   const reason = laneWaits(core, lane, isHead);

@@ -46,6 +46,36 @@ test("P3: those that came due while their partition was held start before what i
   expect(starts(world, 3)).toEqual(idsOf([first, second, last]));
 });
 
+test.each(["failed", "cancelled"] as const)(
+  "P3: one that comes due while others are on their way to the disk comes behind them, before and after a restart (%s)",
+  (end) => {
+    const world = new World({ seed: 1 });
+    const late = delayed(world, 100);
+    const early = delayed(world, 0);
+    const token = world.submit(late);
+    world.sync();
+    world.advance(99);
+    world.submit(early);
+    world.advance(1); // due, and the other one is not synced yet
+    expect(world.started).toEqual([]);
+    expect(world.request("a", "k", { type: "get", id: late.id })).toMatchObject({
+      status: { state: "queued", waits: "COMMIT" },
+    });
+    if (end === "cancelled") world.request("a", "k", { type: "cancel", id: late.id });
+    world.sync();
+    expect(world.outcomes.get(token)?.type).toBe("accepted"); // once
+    expect(world.started.map(({ record }) => record.id)).toEqual([early.id]);
+    if (end === "failed") world.fail(newest(world));
+    else world.done(newest(world));
+    world.sync();
+    world.crash();
+    const rest = { failed: [early, late], cancelled: [] }[end];
+    expect(starts(world, rest.length)).toEqual(idsOf([early, ...rest]));
+    world.run(10_000);
+    expect(world.started).toHaveLength(1 + rest.length);
+  },
+);
+
 /** The last one first. */
 function submitted(world: World): readonly TaskRecord[] {
   const records = [3_000, 1_000, 2_000].map((delayMs) => delayed(world, delayMs));
