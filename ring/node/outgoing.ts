@@ -32,10 +32,13 @@ import { RowStream } from "./row-stream.ts";
 import { splitRows } from "./rows.ts";
 import {
   acknowledge,
+  BACKLOG_MOST,
   changesBehind,
   countBegun,
   handoffKey,
+  isClose,
   keyOf,
+  NEAR_CHANGES,
   newTransfer,
   strandedKey,
   strandedWanted,
@@ -336,7 +339,7 @@ export class Outgoing implements CommitListener {
     if (transfer.stranded !== undefined) return this.#finishStranded(transfer);
     if (transfer.cut === "no") {
       transfer.phase = "catch-up";
-      if (!this.#isClose(transfer) || this.#awaitsRing(transfer) || this.#awaitsOthers(transfer)) return;
+      if (!isClose(transfer, this.#here.now) || this.#awaitsRing(transfer) || this.#awaitsOthers(transfer)) return;
       this.#cutOver.begin(transfer);
       this.#advanceClose();
     }
@@ -371,19 +374,11 @@ export class Outgoing implements CommitListener {
 
   #comesSoon(other: Transfer): boolean {
     if (other.stranded !== undefined || other.phase === "waiting" || other.cut !== "no") return false;
-    return !other.scanned || !this.#isClose(other);
+    return !other.scanned || !isClose(other, this.#here.now);
   }
 
   #advanceClose(): void {
     for (const other of this.#transfers.values()) if (other.phase === "catch-up") this.#advance(other);
-  }
-
-  /** O1, O2. Under a load that always leaves some changes behind, waiting makes them no fewer. */
-  #isClose(transfer: Transfer): boolean {
-    const behind = changesBehind(transfer);
-    if (behind <= CLOSE_CHANGES || transfer.backlog.length > BACKLOG_MOST) return true;
-    if (behind <= NEAR_CHANGES) transfer.caughtUpAt ??= this.#here.now;
-    return transfer.caughtUpAt !== undefined && this.#here.now - transfer.caughtUpAt >= NEAR_MS;
   }
 
   #finishStranded(transfer: Transfer): void {
@@ -447,13 +442,6 @@ function patienceMs(transfer: Transfer): number {
   return transfer.phase === "offered" ? OFFER_MS : STALL_MS;
 }
 
-/** Changes that wait for the receiver. */
-const BACKLOG_MOST = 20_000;
-/** Cut over when at most this many changes are not durable at the receiver, */
-const CLOSE_CHANGES = 100;
-/** or at most this many for that long. */
-const NEAR_CHANGES = 500;
-const NEAR_MS = 250;
 /** A change of voters takes some epochs of a few round trips each. */
 const VOTERS_MS = 1_000;
 /** O6 */

@@ -21,6 +21,8 @@ export interface Transfer {
   retryAt: Instant | undefined;
   reading: { readonly readId: number; readonly touched: Set<string> } | undefined;
   scanned: boolean;
+  /** When that was seen first with changes left. */
+  scannedAt: Instant | undefined;
   cursor: Uint8Array | undefined;
   /** Changes to send, in order. */
   backlog: RowChange[];
@@ -75,6 +77,7 @@ export function newTransfer(wish: TransferWish, now: Instant): Transfer {
     retryAt: undefined,
     reading: undefined,
     scanned: false,
+    scannedAt: undefined,
     cursor: undefined,
     backlog: [],
     sequence: 0,
@@ -126,6 +129,19 @@ export function backlogFits(transfer: Transfer): boolean {
 /** Changes that are not durable at the receiver. */
 export function changesBehind(transfer: Transfer): number {
   return transfer.backlog.length + transfer.changes - transfer.changesAcked;
+}
+
+/**
+ * The cut-over may begin (outgoing.ts, O1, O2). Under a load that always leaves some changes behind, waiting makes them no fewer,
+ * however many they are: what is under way to the receiver's disk and back.
+ */
+export function isClose(transfer: Transfer, now: Instant): boolean {
+  const behind = changesBehind(transfer);
+  if (behind <= CLOSE_CHANGES || transfer.backlog.length > BACKLOG_MOST) return true;
+  transfer.scannedAt ??= now;
+  if (behind <= NEAR_CHANGES) transfer.caughtUpAt ??= now;
+  if (now - transfer.scannedAt >= CATCH_UP_MS) return true;
+  return transfer.caughtUpAt !== undefined && now - transfer.caughtUpAt >= NEAR_MS;
 }
 
 /**
@@ -205,3 +221,12 @@ export function strandedKey(entry: Stranded): string {
 const STRANDED_MOST = 32;
 /** Of each of the transfers that cut over together: far less than waits for one peer at most (`ring/io/peer/limits.ts`). */
 const AT_ONCE_BYTES: number = 4 * 1024 * 1024;
+/** Changes that wait for the receiver. */
+export const BACKLOG_MOST: number = 20_000;
+/** Cut over when at most this many changes are not durable at the receiver, */
+const CLOSE_CHANGES = 100;
+/** or at most this many for that long, */
+export const NEAR_CHANGES: number = 500;
+const NEAR_MS = 250;
+/** or after this long. */
+const CATCH_UP_MS = 5_000;

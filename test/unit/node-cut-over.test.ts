@@ -249,6 +249,21 @@ describe("the cut-over", () => {
     expect(a.outgoing.views()[0]?.phase).toBe("cut-over");
   });
 
+  test("P8: a load that always leaves hundreds of changes on their way does not keep the partition where it is", () => {
+    const { a, b } = planned(() => {});
+    for (let turn = 0; turn < 30 && (turn < 3 || a.hosting.serving(P0)); turn++) {
+      for (const { here } of [a, b]) here.now += 250;
+      const [toB, toA] = [a.taken(), b.taken()];
+      a.delayed.add("flush");
+      for (let count = 0; count < 600; count++) a.submit(P0);
+      a.release("flush");
+      for (const { message } of toB) b.receive("a", message as TransferMessage);
+      for (const { message } of toA) a.receive("b", message as TransferMessage);
+    }
+    expect(a.outgoing.views()[0]?.phase).toBe("cut-over");
+    expect(a.hosting.serving(P0)).toBe(false);
+  });
+
   test("P1: no consent before the receiver has the very last of it on disk", () => {
     const { a, b } = planned((of) => void [of.submit(P0), of.submit(P0, keyIn(0, 1))]);
     for (const attempt of [...a.started]) a.end(attempt);
