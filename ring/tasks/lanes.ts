@@ -19,6 +19,8 @@ export class Lanes {
   readonly #ring: AppRing;
   readonly #states: States;
   readonly #older: Map<Lane, Task[]> = new Map();
+  /** Lanes in which tasks have got other positions than those that they stand at. */
+  readonly #unsorted: Set<Lane> = new Set();
   /** Tasks that came due while their partition was held, in that order. */
   readonly #heldDue: WeakMap<Vnode, Task[]> = new WeakMap();
 
@@ -73,12 +75,20 @@ export class Lanes {
     if (lane.phase === "idle") this.settle(now, lane);
   }
 
+  /** A task that stands in the lane has got another position: it goes there with the next `flushOlder`. */
+  replaced(lane: Lane): void {
+    this.#unsorted.add(lane);
+  }
+
   /** Sorts in the older tasks that came since; once for many, so that a long lane is sorted once. */
   flushOlder(now: Instant): void {
-    if (this.#older.size === 0) return;
-    const all = [...this.#older];
+    if (this.#older.size === 0 && this.#unsorted.size === 0) return;
+    const unsorted = [...this.#unsorted];
+    const older = [...this.#older];
+    this.#unsorted.clear();
     this.#older.clear();
-    for (const [lane, tasks] of all) this.insert(now, lane, tasks.filter(stands));
+    for (const lane of unsorted) this.#sort(now, lane, []);
+    for (const [lane, tasks] of older) this.#insert(now, lane, tasks.filter(stands));
   }
 
   /** A delayed task is due (L3), or a relaxed lane's task may be tried again (L2). In a held partition that is seen at its release. */
@@ -120,18 +130,20 @@ export class Lanes {
   #comeBack(now: Instant, lane: Lane, task: Task): void {
     const { tasks } = lane;
     const first = tasks.peek();
-    let place = lane.attempt === undefined ? 0 : 1;
-    for (let end = tasks.size; place < end; ) {
-      const middle = (place + end) >> 1;
-      if (comparePositions(tasks.at(middle) as Task, task) < 0) place = middle + 1;
-      else end = middle;
-    }
-    tasks.insert(place, task);
+    tasks.insert(placeOf(lane, task), task);
     this.#inserted(now, lane, first);
   }
 
+  /** Many come a few at a time, and stand before the few that came since: the lane is not sorted for those few. */
+  #insert(now: Instant, lane: Lane, tasks: readonly Task[]): void {
+    const [first] = tasks;
+    const behind = first === undefined ? 0 : lane.tasks.size - placeOf(lane, first);
+    if (behind * tasks.length > lane.tasks.size) return this.#sort(now, lane, tasks);
+    for (const task of tasks) this.#comeBack(now, lane, task);
+  }
+
   /** Puts tasks where their positions say, behind the head if that is running. */
-  insert(now: Instant, lane: Lane, tasks: readonly Task[]): void {
+  #sort(now: Instant, lane: Lane, tasks: readonly Task[]): void {
     const standing = lane.tasks.toArray().filter(stands);
     const first = lane.tasks.peek();
     const head = lane.attempt === undefined ? undefined : standing.shift();
@@ -246,6 +258,17 @@ export function headOf({ tasks }: Lane): Task | undefined {
   let index = 0;
   for (let task = tasks.peek(); task !== undefined; task = tasks.at(++index)) if (stands(task)) return task;
   return undefined;
+}
+
+/** Where its position says, behind the head if that is running. */
+function placeOf({ tasks, attempt }: Lane, task: Task): number {
+  let place = attempt === undefined ? 0 : 1;
+  for (let end = tasks.size; place < end; ) {
+    const middle = (place + end) >> 1;
+    if (comparePositions(tasks.at(middle) as Task, task) < 0) place = middle + 1;
+    else end = middle;
+  }
+  return place;
 }
 
 /** For something that only its head needs. */

@@ -101,7 +101,7 @@ export class OlderTasks {
       placeTask(known, older.position);
     }
     this.#core.writeTask(now, known);
-    if (goesBefore && known.lane !== undefined) this.#options.lanes.insert(now, known.lane, []);
+    if (goesBefore && known.lane !== undefined) this.#options.lanes.replaced(known.lane);
   }
 
   /** T3 */

@@ -6,6 +6,7 @@ import type { AppOverride } from "../../ring/tasks/definition.ts";
 import type { Attempt, TaskRecord } from "../../ring/tasks/task.ts";
 import { catalogue, partitionOf, RING_SIZE, taskType, World } from "../property/task-world.ts";
 import { A, keysOf, newest } from "./task-looks.ts";
+import { absorb, owner, P } from "./task-owners.ts";
 
 describe("lanes", () => {
   test("P3: a failing head blocks its lane during back-off, and only it (rule 20)", () => {
@@ -54,6 +55,25 @@ describe("lanes", () => {
     const again = world.started.slice(records.length).map((attempt) => attempt.record.id);
     expect(again[0]).toBe(first);
     expect(again.slice(1)).toEqual(records.map((record) => record.id).filter((id) => id !== first));
+  });
+
+  test("P3: many of one key that were submitted again take the places that they had elsewhere, and cost little each", () => {
+    const [older, world] = [owner(1), owner(2, { older: "awaited" })];
+    const records = Array.from({ length: 10_000 }, () => older.record({ app: "a", type: "work", key: "k" }));
+    for (const record of records) older.submit(record);
+    older.sync();
+    for (const record of records.toReversed()) world.submit(record); // behind each other, as their answers were lost
+    const last = world.record({ app: "a", type: "work", key: "k" });
+    world.submit(last);
+    world.sync();
+    const beganAt = performance.now();
+    absorb(world, older, false);
+    expect(performance.now() - beganAt).toBeLessThan(3_000); // sorted for each of them, the lane took four times that
+    world.call((engine) => engine.olderDone(world.now, P));
+    for (const { id } of [...records, last].slice(0, 20)) {
+      expect(newest(world).record.id).toBe(id);
+      world.done(newest(world));
+    }
   });
 
   test("P8: a paused key whose first task was cancelled shows the next one, and says why it waits", () => {
