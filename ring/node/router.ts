@@ -15,6 +15,7 @@
  *     back, as fast as the link carries it.
  * R7  What waits for one owner is not looked at for each answer of another: thousands may wait, and answers come by the thousand a
  *     second.
+ * R8  Of what the others leave one owner may have all but a part on its way: one that stands still does not stop what is for others.
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -69,8 +70,10 @@ export class Router {
   /** On the way to peers, or about to leave at the end of this call. */
   readonly #underWay: Load = { tasks: 0, bytes: 0 };
   readonly #queues = new Map<Partition, Item[]>();
+  /** The part of each peer (R8). */
+  readonly #toPeers = new Map<NodeName, Load>();
   /** Tasks of a partition on their way to a peer. */
-  readonly #outstanding = new Map<Partition, { to: NodeName; count: number }>();
+  readonly #outstanding = new Map<Partition, { to: NodeName; count: number; readonly toPeer: Load }>();
   readonly #inFlight = new Map<
     number,
     { readonly to: NodeName; readonly epoch: number; readonly items: readonly Item[]; readonly since: Instant }
@@ -129,7 +132,7 @@ export class Router {
     const flight = this.#inFlight.get(message.forwardId);
     if (flight === undefined || flight.to !== from || message.outcomes.length !== flight.items.length) return;
     this.#inFlight.delete(message.forwardId);
-    const wasFull = isFull(this.#underWay, UNDER_WAY_LIMIT);
+    const wasFull = !this.#hasRoom(this.#loadTo(from));
     this.#landed(flight.items);
     for (let index = 0; index < flight.items.length; index++) {
       const item = flight.items[index]!;
@@ -206,13 +209,15 @@ export class Router {
     if (item.sink.forwarded) return item.sink.settle(item.token, NOT_OWNER);
     if (item.refused?.epoch === this.#here.document?.epoch && this.#here.now < (item.refused?.until ?? 0))
       return this.#enqueue(item); // R6
-    if (owner === undefined || !this.#here.linked(owner) || isFull(this.#underWay, UNDER_WAY_LIMIT))
-      return this.#enqueue(item);
+    if (owner === undefined || !this.#here.linked(owner)) return this.#enqueue(item);
     const onWay = this.#outstanding.get(partition);
     if (onWay !== undefined && onWay.to !== owner) return this.#enqueue(item);
-    if (onWay === undefined) this.#outstanding.set(partition, { to: owner, count: 1 });
+    const toPeer = onWay?.toPeer ?? this.#loadTo(owner);
+    if (!this.#hasRoom(toPeer)) return this.#enqueue(item);
+    if (onWay === undefined) this.#outstanding.set(partition, { to: owner, count: 1, toPeer });
     else onWay.count++;
     put(this.#underWay, item);
+    put(toPeer, item);
     const batch = this.#batches.get(owner);
     if (batch === undefined) this.#batches.set(owner, [item]);
     else batch.push(item);
@@ -256,8 +261,26 @@ export class Router {
     for (const item of items) {
       take(this.#underWay, item);
       const onWay = this.#outstanding.get(item.partition);
-      if (onWay !== undefined && --onWay.count <= 0) this.#outstanding.delete(item.partition);
+      if (onWay === undefined) continue;
+      take(onWay.toPeer, item);
+      if (onWay.toPeer.tasks === 0) this.#toPeers.delete(onWay.to);
+      if (--onWay.count === 0) this.#outstanding.delete(item.partition);
     }
+  }
+
+  #loadTo(peer: NodeName): Load {
+    let load = this.#toPeers.get(peer);
+    if (load === undefined) {
+      load = { tasks: 0, bytes: 0 };
+      this.#toPeers.set(peer, load);
+    }
+    return load;
+  }
+
+  /** R8 */
+  #hasRoom({ tasks, bytes }: Load): boolean {
+    const { tasks: tasksMost, bytes: bytesMost } = UNDER_WAY_LIMIT;
+    return tasks < (tasksMost - this.#underWay.tasks) * SHARE && bytes < (bytesMost - this.#underWay.bytes) * SHARE;
   }
 }
 
@@ -344,5 +367,7 @@ const DRAIN_EVERY_MS = 100;
 const FORWARD_BYTES = 1_048_576;
 /** What waits for its owner at one node. */
 const QUEUE_LIMIT: Load = { tasks: 20_000, bytes: 33_554_432 };
-/** What is on its way to peers from one node: half of what waits for one link at most. */
-const UNDER_WAY_LIMIT: Load = { tasks: 50_000, bytes: 33_554_432 };
+/** What is on its way to peers from one node; to one of them four fifths, which is half of what waits for one link at most. */
+const UNDER_WAY_LIMIT: Load = { tasks: 62_500, bytes: 41_943_040 };
+/** As in `ring/tasks/fullness.ts`. */
+const SHARE = 4;
