@@ -16,6 +16,7 @@
  * R7  What waits for one owner is not looked at for each answer of another: thousands may wait, and answers come by the thousand a
  *     second.
  * R8  Of what the others leave one owner may have all but a part on its way: one that stands still does not stop what is for others.
+ * R9  So may one app of what waits here (promise P4).
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -51,6 +52,8 @@ interface Item {
   readonly partition: Partition;
   readonly sequence: number;
   readonly deadline: Instant;
+  /** It was let in and has not left since: others that came meanwhile do not turn it out. */
+  waits?: boolean;
   /** R6: by which document, and until when it waits. */
   refused?: { readonly epoch: number; readonly until: Instant };
 }
@@ -80,6 +83,8 @@ export class Router {
   >();
   #batches = new Map<NodeName, Item[]>();
   #nextDrain: Instant | undefined;
+  /** The part of each app of what is queued (R9). */
+  readonly #ofApps = new Map<string, Load>();
 
   constructor(here: Here, local: LocalOwner) {
     this.#here = here;
@@ -132,7 +137,7 @@ export class Router {
     const flight = this.#inFlight.get(message.forwardId);
     if (flight === undefined || flight.to !== from || message.outcomes.length !== flight.items.length) return;
     this.#inFlight.delete(message.forwardId);
-    const wasFull = !this.#hasRoom(this.#loadTo(from));
+    const wasFull = !hasRoom(loadIn(this.#toPeers, from), this.#underWay, UNDER_WAY_LIMIT);
     this.#landed(flight.items);
     for (let index = 0; index < flight.items.length; index++) {
       const item = flight.items[index]!;
@@ -179,7 +184,7 @@ export class Router {
       const items = this.#queues.get(partition);
       if (items === undefined) continue;
       this.#queues.delete(partition);
-      for (const item of items) take(this.#queued, item);
+      for (const item of items) this.#dequeued(item);
       items.sort((a, b) => a.sequence - b.sequence);
       for (const item of items) {
         if (now < item.deadline) this.#route(item);
@@ -212,22 +217,28 @@ export class Router {
     if (owner === undefined || !this.#here.linked(owner)) return this.#enqueue(item);
     const onWay = this.#outstanding.get(partition);
     if (onWay !== undefined && onWay.to !== owner) return this.#enqueue(item);
-    const toPeer = onWay?.toPeer ?? this.#loadTo(owner);
-    if (!this.#hasRoom(toPeer)) return this.#enqueue(item);
+    const toPeer = onWay?.toPeer ?? loadIn(this.#toPeers, owner);
+    if (!hasRoom(toPeer, this.#underWay, UNDER_WAY_LIMIT)) return this.#enqueue(item); // R8
     if (onWay === undefined) this.#outstanding.set(partition, { to: owner, count: 1, toPeer });
     else onWay.count++;
     put(this.#underWay, item);
     put(toPeer, item);
+    item.waits = false;
     const batch = this.#batches.get(owner);
     if (batch === undefined) this.#batches.set(owner, [item]);
     else batch.push(item);
   }
 
   #enqueue(item: Item, refusal?: SubmitOutcome): void {
-    if (isFull(this.#queued, QUEUE_LIMIT)) return item.sink.settle(item.token, FULL);
+    const { app } = item.record;
+    const ofApp = this.#ofApps.get(app) ?? { tasks: 0, bytes: 0 };
+    if (item.waits !== true && !hasRoom(ofApp, this.#queued, QUEUE_LIMIT)) return item.sink.settle(item.token, FULL); // R9
     if (item.deadline <= this.#here.now) return item.sink.settle(item.token, refusal ?? NO_OWNER);
     item.record = detachRecord(item.record); // R4
+    item.waits = true;
+    this.#ofApps.set(app, ofApp);
     put(this.#queued, item);
+    put(ofApp, item);
     const queue = this.#queues.get(item.partition);
     if (queue === undefined) this.#queues.set(item.partition, [item]);
     else queue.push(item);
@@ -268,20 +279,22 @@ export class Router {
     }
   }
 
-  #loadTo(peer: NodeName): Load {
-    let load = this.#toPeers.get(peer);
-    if (load === undefined) {
-      load = { tasks: 0, bytes: 0 };
-      this.#toPeers.set(peer, load);
-    }
-    return load;
+  #dequeued(item: Item): void {
+    const { app } = item.record;
+    const ofApp = loadIn(this.#ofApps, app);
+    take(this.#queued, item);
+    take(ofApp, item);
+    if (ofApp.tasks === 0) this.#ofApps.delete(app);
   }
+}
 
-  /** R8 */
-  #hasRoom({ tasks, bytes }: Load): boolean {
-    const { tasks: tasksMost, bytes: bytesMost } = UNDER_WAY_LIMIT;
-    return tasks < (tasksMost - this.#underWay.tasks) * SHARE && bytes < (bytesMost - this.#underWay.bytes) * SHARE;
+function loadIn<Name>(loads: Map<Name, Load>, name: Name): Load {
+  let load = loads.get(name);
+  if (load === undefined) {
+    load = { tasks: 0, bytes: 0 };
+    loads.set(name, load);
   }
+  return load;
 }
 
 function put(load: Load, { record }: Item): void {
@@ -294,8 +307,9 @@ function take(load: Load, { record }: Item): void {
   load.bytes -= bytesOf(record);
 }
 
-function isFull(load: Readonly<Load>, limit: Readonly<Load>): boolean {
-  return load.tasks >= limit.tasks || load.bytes >= limit.bytes;
+/** For one more of that part (R8, R9). */
+function hasRoom(part: Readonly<Load>, all: Readonly<Load>, limit: Readonly<Load>): boolean {
+  return part.tasks < (limit.tasks - all.tasks) * SHARE && part.bytes < (limit.bytes - all.bytes) * SHARE;
 }
 
 /** In their order, about `FORWARD_BYTES` each (R4). */
@@ -365,8 +379,8 @@ const FORWARD_DEADLINE_MS = 10_000;
 const DRAIN_EVERY_MS = 100;
 /** Record bytes of one forward, about: a quarter of what a link takes as one message; one task may be larger. */
 const FORWARD_BYTES = 1_048_576;
-/** What waits for its owner at one node. */
-const QUEUE_LIMIT: Load = { tasks: 20_000, bytes: 33_554_432 };
+/** What waits for its owner at one node; of one app four fifths. */
+const QUEUE_LIMIT: Load = { tasks: 25_000, bytes: 41_943_040 };
 /** What is on its way to peers from one node; to one of them four fifths, which is half of what waits for one link at most. */
 const UNDER_WAY_LIMIT: Load = { tasks: 62_500, bytes: 41_943_040 };
 /** As in `ring/tasks/fullness.ts`. */

@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
-import type { NodeName } from "../../ring/ids.ts";
+import type { AppName, NodeName } from "../../ring/ids.ts";
 import { encodeMessage } from "../../ring/io/peer/frame.ts";
 import type { Forward, NodeMessage } from "../../ring/node/messages.ts";
 import { type Admission, type OutcomeSink, Router } from "../../ring/node/router.ts";
@@ -214,6 +214,31 @@ describe("a submitted task", () => {
     expect(sent).toHaveLength(before);
     answer(0, ACCEPTED);
     expect(sent).toHaveLength(before + 1);
+  });
+
+  test("P4: finds room to wait though another app has all that one may have, which none of its tasks lose by that", () => {
+    links.delete("b");
+    submitAll(largeRecords(50, 1_000_000));
+    const refused = outcomes.size;
+    expect(50 - refused).toBeGreaterThan(30);
+    expect(50 - refused).toBeLessThan(36);
+    const { hash } = taskRecord(keyIn(1), now);
+    submitAll(largeRecords(10, 600_000).map((record) => ({ ...record, hash, app: "beta" as AppName })));
+    router.drain();
+    expect(outcomes.size).toBe(refused);
+  });
+
+  test("P5: leaves room for as much again when it waits no longer", () => {
+    for (let round = 0; round < 8; round++) {
+      links.delete("b");
+      const before = sent.length;
+      submitAll(largeRecords(25, 1_000_000));
+      expect(sent).toHaveLength(before);
+      links.add("b");
+      router.drain();
+      expect(sent).toHaveLength(before + 25);
+      for (let index = before; index < sent.length; index++) answer(index, ACCEPTED);
+    }
   });
 
   test("P1: reaches its owner however many bytes waited for it: in messages that a link takes, in order", () => {
