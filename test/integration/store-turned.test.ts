@@ -54,4 +54,29 @@ test("P1: a look that meets two segments in one file is taken again: rows of the
   }
 });
 
+test("P1: a look at a segment that was cut to the usual size meanwhile is taken again: its rows would be missing", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-cut-"));
+  try {
+    const directory = join(folder, "store");
+    await using store = await openEmbeddedStore({ directory });
+    const partition = 1 as Partition;
+    const term = await store.open(partition, { history: 1, generation: 1 });
+    // One batch, larger than a segment usually is.
+    const changes = [0, 1, 2, 3].map((row) => ({ key: Uint8Array.of(2, row), value: new Uint8Array(3_500_000) }));
+    await store.commit([{ partition, term, changes }]);
+    let isCut = false;
+    /** Between the beginning of the look's transaction and the reading of the first file. */
+    const cutting = async (file: string): Promise<Uint8Array> => {
+      if (!isCut) await store.settle();
+      isCut = true;
+      return readFile(file);
+    };
+    await using look = await openOnline(directory, cutting);
+    const { rows } = await look.page({ partition, rowLimit: 100, byteLimit: 100_000_000 });
+    expect(rows).toHaveLength(4);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 const BEGINNING_BYTES = 65_536;

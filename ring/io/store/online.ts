@@ -5,12 +5,12 @@
  * O1  Nothing synced before the call is missing: it was in the database when the transaction began, or the journal has it.
  * O2  It is of one moment, although the database may hold half of a segment by then: the whole of that segment is in the
  *     journal until it is applied, and hides that half. If a file was turned meanwhile, its head is another or the chain has a
- *     gap, and the look is taken again.
+ *     gap, and if it was cut, it is shorter than before the transaction: then the look is taken again.
  * O3  The database is opened between two transactions of the node (`alone.ts`).
  * O4  While the files are read the node begins to tell no segment more, for a second at most: so it turns one of them at most.
  */
 
-import { type FileHandle, open as openFile, readFile } from "node:fs/promises";
+import { type FileHandle, open as openFile, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { open, type RootDatabase, type Transaction } from "lmdb";
 import { RingError } from "../../errors.ts";
@@ -36,9 +36,11 @@ export async function openOnline(directory: string, read: Read = readFile): Prom
   await using _reading = await lockBeside(directory, JOURNAL_FILES[1]); // O4
   const database = await openBeside(directory);
   for (let tries = 1; ; tries++) {
+    const leastBytes = await journalBytes(directory);
     const transaction = database.useReadTransaction();
     try {
-      return new OnlineStore(database, transaction, await overlaysOf({ directory, read }, database, transaction));
+      const overlays = await overlaysOf({ directory, read, leastBytes }, database, transaction);
+      return new OnlineStore(database, transaction, overlays);
     } catch (error) {
       transaction.done();
       if (tries < TRIES && error instanceof RingError) continue; // O2
@@ -137,9 +139,18 @@ function cannotBeLookedAt(directory: string, cause: unknown): RingError {
   return new RingError("STORE_BROKEN", `the store in ${directory} cannot be looked at: ${String(cause)}`, { cause });
 }
 
-/** What the database does not have, newest first. */
+/** Of each file of the journal. */
+function journalBytes(directory: string): Promise<readonly number[]> {
+  return Promise.all(JOURNAL_FILES.map(async (name) => (await stat(join(directory, name))).size));
+}
+
+/** What the database does not have, newest first. `leastBytes`: how large the files were before the transaction began. */
 async function overlaysOf(
-  { directory, read }: { readonly directory: string; readonly read: Read },
+  {
+    directory,
+    read,
+    leastBytes,
+  }: { readonly directory: string; readonly read: Read; readonly leastBytes: readonly number[] },
   database: Database,
   transaction: Transaction,
 ): Promise<readonly Overlay[]> {
@@ -149,9 +160,11 @@ async function overlaysOf(
   const files: { path: string; bytes: Uint8Array }[] = [];
   for (const name of JOURNAL_FILES)
     files.push({ path: join(directory, name), bytes: await read(join(directory, name)) });
-  for (const { path, bytes } of files)
+  for (const [index, { path, bytes }] of files.entries()) {
     if (Buffer.compare(await headOf(path), bytes.subarray(0, HEAD_BYTES)) !== 0)
       throw new RingError("STORE_BROKEN", `${path} was turned while it was read`); // its end may be of the segment after
+    if (bytes.length < leastBytes[index]!) throw new RingError("STORE_BROKEN", `${path} was cut before it was read`); // without its newest batches
+  }
   return readChain(directory, files, known)
     .map(({ overlay }) => overlay)
     .reverse();
