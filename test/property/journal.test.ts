@@ -3,7 +3,7 @@
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { BATCH_HEAD_BYTES } from "../../ring/io/store/journal-file.ts";
@@ -361,6 +361,38 @@ test("a row that is said to have begun in the segment after is deleted in the da
   const untold = new Untold(older);
   untold.leaveOut(newer, 9);
   expect(untold.take({ rows: 9, bytes: 99 }).map(({ value }) => value)).toEqual([undefined]);
+});
+
+test("P1: the newest batches are missed where rows of a segment that was told have counted on them", async () => {
+  const path = temporaryDirectory();
+  const store = await openEmbeddedStore({ directory: path });
+  cleanups.push(() => store[Symbol.asyncDispose]());
+  const partition = 1 as Partition;
+  const term = await store.open(partition, { history: 1, generation: 1 });
+  const put = (number: number, value: Uint8Array) =>
+    store.commit([{ partition, term, changes: [{ key: Uint8Array.of(20, number), value }] }]);
+  await put(0, Uint8Array.of(1));
+  await store.settle();
+  await put(0, Uint8Array.of(2));
+  for (const number of [1, 2, 3]) await put(number, new Uint8Array(3.9 * 1024 * 1024));
+  await put(4, new Uint8Array(1024 * 1024)); // the first of the next segment
+  await put(0, Uint8Array.of(3));
+  await put(5, Uint8Array.of(1));
+  await vi.waitFor(() => expect(store.owedBytes).toBeLessThan(2 * 1024 * 1024), { timeout: 10_000 });
+  const [whole, cut] = [copyOf(path, 0), copyOf(path, 1)];
+  const [newest] = ["journal-0", "journal-1"]
+    .map((name) => ({ file: join(cut, name), segment: readFileSync(join(cut, name)).readUIntLE(8, 6) }))
+    .sort((left, right) => right.segment - left.segment);
+  const bytes = readFileSync(newest!.file);
+  bytes.fill(0, Math.floor((store.owedBytes - 100) / 4_096) * 4_096, store.owedBytes); // a page that the disk has lost
+  writeFileSync(newest!.file, bytes);
+  await expect(openEmbeddedStore({ directory: cut })).rejects.toMatchObject({
+    code: "STORE_BROKEN",
+    message: /has 0 of 3 batches/,
+  });
+  await using again = await openEmbeddedStore({ directory: whole });
+  const { rows } = await again.page({ partition, rowLimit: 1, byteLimit: 1 });
+  expect(rows.map(({ key, value }) => [key[1], value[0]])).toEqual([[0, 3]]);
 });
 
 interface SmallChange {

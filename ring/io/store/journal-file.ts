@@ -10,7 +10,8 @@
  *
  * J1  A batch counts when its checksum fits and all before it do. The next is written only after it is synced: so if what
  *     does not fit has a whole batch of the same segment behind it, it is damage, and the file is refused. If not, it is
- *     taken for a torn tail, which nobody was told of. Damage to the very last batch, and that alone, looks the same.
+ *     taken for a torn tail, which nobody was told of. Damage to the last batches, and to those alone, looks the same, but for
+ *     those that the database counts on (W6 of `journal.ts`).
  * J2  Looking for one takes time in proportion to the file, whatever is in it: a payload may be full of heads of batches.
  */
 
@@ -137,24 +138,26 @@ export function readChain(
     if (segment !== undefined) found.push(segment);
   }
   found.sort((left, right) => left.number - right.number);
-  checkChain(directory, known.applied, found);
+  checkChain(directory, known, found);
   return found;
 }
 
-/** Segments follow each other without a gap, and of all but the last every batch is there. */
-function checkChain(directory: string, applied: number, segments: readonly Segment[]): void {
-  let expected = applied + 1;
+/** Segments follow each other without a gap, and of all but the last every batch is there, of the first those that are counted on. */
+function checkChain(directory: string, known: Known, segments: readonly Segment[]): void {
+  let expected = known.applied + 1;
+  const refuse = (number: number, has: number, of: number): never => {
+    throw new RingError("STORE_BROKEN", `segment ${number} of the journal in ${directory} has ${has} of ${of} batches`);
+  };
   for (const [index, segment] of segments.entries()) {
     const before = segments[index - 1];
     if (segment.number !== expected)
       throw new RingError("STORE_BROKEN", `${directory} lacks segment ${expected} of its journal`);
     if (before !== undefined && before.batches !== segment.batchesBefore)
-      throw new RingError(
-        "STORE_BROKEN",
-        `segment ${before.number} of the journal in ${directory} has ${before.batches} of ${segment.batchesBefore} batches`,
-      );
+      refuse(before.number, before.batches, segment.batchesBefore);
     expected += 1;
   }
+  const has = segments[0]?.batches ?? 0;
+  if (has < known.batchesAfter) refuse(known.applied + 1, has, known.batchesAfter);
 }
 
 /** The segment in a file of this content; undefined when there is none newer than `applied`. Throws `STORE_BROKEN` (J1). */

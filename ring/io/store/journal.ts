@@ -14,7 +14,8 @@
  * W5  What has a deadline is one answer of the disk: a write of the journal, a transaction of the database. A commit may
  *     wait for a hundred of them in a row.
  * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
- *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1).
+ *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1). How many batches there are by
+ *     then is said with W2: if they were lost together he would refuse as well.
  * W7  Nobody opens the database while a transaction is under way: that is what the lock of the first file is for (`alone.ts`).
  * W8  A segment is not begun to be told while somebody reads the two files beside their node (`online.ts`), for a second at most, and
  *     not again before he has let go: file after file would be turned before he was through.
@@ -105,7 +106,7 @@ export class Journal {
   static async open(options: JournalOptions): Promise<Journal> {
     const { directory, environment } = options;
     const stored = knownOf(environment.get(KNOWN_ROW));
-    const known: Known = stored ?? { applied: 0, secret: randomBytes(4).readUInt32LE() };
+    const known: Known = stored ?? { applied: 0, batchesAfter: 0, secret: randomBytes(4).readUInt32LE() };
     const files: readonly [JournalFile, JournalFile] = [
       await JournalFile.open(join(directory, JOURNAL_FILES[0])),
       await JournalFile.open(join(directory, JOURNAL_FILES[1])),
@@ -327,7 +328,8 @@ export class Journal {
           if (value === undefined) batch.removeRow(key);
           else batch.putRow(key, value, stored);
         }
-        if (untold.isOver) batch.putRow(KNOWN_ROW, encodeKnown({ applied: segment, secret: this.#secret }), false);
+        const known: Known = { applied: segment, batchesAfter: this.#batches, secret: this.#secret };
+        if (untold.isOver) batch.putRow(KNOWN_ROW, encodeKnown(known), false);
       });
     } while (!untold.isOver);
   }

@@ -81,6 +81,8 @@ export function decodeTerm(bytes: Uint8Array): { readonly term: Term; readonly s
 export interface Known {
   /** The newest segment whose changes it holds. */
   readonly applied: number;
+  /** Of the segment after it, synced by then: the database counts on them (W6 of `journal.ts`). u32. */
+  readonly batchesAfter: number;
   /** u32; see `journal-file.ts`. */
   readonly secret: number;
 }
@@ -90,6 +92,7 @@ export function encodeKnown(known: Known): Uint8Array {
   const view = new DataView(bytes.buffer);
   view.setFloat64(0, known.applied);
   view.setUint32(8, known.secret);
+  view.setUint32(12, known.batchesAfter);
   return bytes;
 }
 
@@ -97,10 +100,11 @@ export function encodeKnown(known: Known): Uint8Array {
 export function knownOf(stored: Uint8Array | undefined): Known | undefined {
   if (stored === undefined) return undefined;
   const value = openValue(KNOWN_ROW, stored);
-  if (value?.length !== KNOWN_BYTES)
+  if (value?.length !== KNOWN_BYTES && value?.length !== KNOWN_BYTES_BEFORE)
     throw new RingError("STORE_BROKEN", "the row that says how far the database is behind its journal is damaged");
   const view = new DataView(value.buffer, value.byteOffset, value.length);
-  return { applied: view.getFloat64(0), secret: view.getUint32(8) };
+  const batchesAfter = value.length === KNOWN_BYTES ? view.getUint32(12) : 0;
+  return { applied: view.getFloat64(0), secret: view.getUint32(8), batchesAfter };
 }
 
 /** Key of a partition's term inside `TERMS`. */
@@ -112,7 +116,9 @@ const NO_BYTES = new Uint8Array();
 export const SPACE_BYTES = 2;
 export const CHECKSUM_BYTES = 4;
 const TERM_BYTES = 13;
-const KNOWN_BYTES = 12;
+const KNOWN_BYTES = 16;
+/** Written by a version that did not say `batchesAfter`. */
+const KNOWN_BYTES_BEFORE = 12;
 const TERM_STATES: readonly TermState[] = ["live", "dropping", "moving-aside"];
 
 /** Holds the environment's format row. */
