@@ -4,13 +4,14 @@ import type { Space } from "./space.ts";
 
 /**
  * Whether the error says that the disk is full. A short write, which is what a disk that fills up in the middle of a page
- * gives, LMDB reports as EIO: that counts when there is indeed little room for `bytes`.
+ * gives, LMDB reports as EIO: that counts when there is indeed little room for `bytes`. Of a file of the journal it is what it
+ * says, however little room there is (reliability rule 6).
  */
 export function isWantOfSpace(error: unknown, space: Space, bytes: number): boolean {
   const code = (error as { code?: unknown } | undefined)?.code;
   if (code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL || code === "ENOSPC" || code === "EDQUOT")
     return true;
-  if (code !== EIO && code !== "EIO") return false;
+  if (code !== EIO) return false;
   const diskBytes = space.diskBytes();
   return diskBytes !== undefined && diskBytes < NEARLY_FULL_BYTES + bytes;
 }
@@ -69,6 +70,7 @@ const LATE_MS = 1000;
 const REASON_MS = 1000;
 /** Below this an EIO is put down to a full disk. */
 const NEARLY_FULL_BYTES = 4 * 1024 * 1024;
+/** As numbers they are LMDB's. */
 const ENOSPC = 28;
 const EIO = 5;
 const EDQUOT = 122;

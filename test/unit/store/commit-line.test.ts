@@ -35,6 +35,20 @@ test("S4: the first failed commit breaks the line; what waited and what comes la
   await line.idle();
 });
 
+test("S4: a failed sync of the journal breaks the line also while the disk is nearly full", async () => {
+  const journal = new FailingJournal();
+  const space = new Space({ directory, reserveBytes: 0, freeInside: () => 0, onChange: () => {} });
+  space.diskBytes = () => 4_096;
+  const line = lineOver(journal, { space });
+  journal.next = { type: "fail", code: 5 }; // of the database, which says so when it wrote less than it should
+  await line.submit(job());
+  expect(line.broken).toBeUndefined();
+  journal.next = { type: "fail", code: "EIO" };
+  await expect(line.submit(job())).rejects.toMatchObject({ code: "STORE_BROKEN" });
+  expect(journal.batches).toBe(3);
+  space.close();
+});
+
 test("want of space refuses what begins work and tries what ends work again", async () => {
   const journal = new FailingJournal();
   const line = lineOver(journal);
@@ -89,7 +103,7 @@ test("jobs given in one turn share a batch, one that reads begins a new one", as
   expect(journal.batches).toBe(2);
 });
 
-type Outcome = { readonly type: "sync" } | { readonly type: "fail"; readonly code: number };
+type Outcome = { readonly type: "sync" } | { readonly type: "fail"; readonly code: number | string };
 
 /** Does to the next batch what it was told to. */
 class FailingJournal {
