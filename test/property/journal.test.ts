@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import type { Partition } from "../../ring/ids.ts";
+import { Batch } from "../../ring/io/store/batch.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import { BATCH_HEAD_BYTES } from "../../ring/io/store/journal-file.ts";
 import { contentOf, mergedRows } from "../../ring/io/store/merged.ts";
@@ -16,6 +17,7 @@ import { fc } from "../arbitrary.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
@@ -363,6 +365,37 @@ test("a row that is said to have begun in the segment after is deleted in the da
   expect(untold.take({ rows: 9, bytes: 99 }).map(({ value }) => value)).toEqual([undefined]);
 });
 
+test("P1: a batch of which the database has been told a part is missed when it is lost: no commit is there by half", async () => {
+  const path = temporaryDirectory();
+  const store = await openEmbeddedStore({ directory: path });
+  cleanups.push(() => store[Symbol.asyncDispose]());
+  const partition = 1 as Partition;
+  const term = await store.open(partition, { history: 1, generation: 1 });
+  await store.settle();
+  const value = new Uint8Array(9);
+  const changes = Array.from({ length: 10_000 }, (_, at) => ({ key: Uint8Array.of(20, at >> 8, at & 255), value }));
+  await store.commit([{ partition, term, changes }]);
+  const transact = Batch.prototype.transact;
+  let copy: string | undefined;
+  vi.spyOn(Batch.prototype, "transact").mockImplementation(async function (this: Batch, write: () => void) {
+    const wrote = await transact.call(this, write);
+    copy ??= copyOf(path, 0); // what a SIGKILL between two transactions leaves
+    return wrote;
+  });
+  await store.settle();
+  const file = newestOf(copy!);
+  const bytes = readFileSync(file);
+  bytes[1_000]! ^= 4;
+  const whole = copyOf(copy!, 1);
+  writeFileSync(file, bytes);
+  await expect(openEmbeddedStore({ directory: copy! })).rejects.toMatchObject({
+    code: "STORE_BROKEN",
+    message: /has 0 of 1 batches/,
+  });
+  await using again = await openEmbeddedStore({ directory: whole });
+  expect(await count(again, partition)).toBe(changes.length);
+});
+
 test("P1: the newest batches are missed where rows of a segment that was told have counted on them", async () => {
   const path = temporaryDirectory();
   const store = await openEmbeddedStore({ directory: path });
@@ -380,12 +413,10 @@ test("P1: the newest batches are missed where rows of a segment that was told ha
   await put(5, Uint8Array.of(1));
   await vi.waitFor(() => expect(store.owedBytes).toBeLessThan(2 * 1024 * 1024), { timeout: 10_000 });
   const [whole, cut] = [copyOf(path, 0), copyOf(path, 1)];
-  const [newest] = ["journal-0", "journal-1"]
-    .map((name) => ({ file: join(cut, name), segment: readFileSync(join(cut, name)).readUIntLE(8, 6) }))
-    .sort((left, right) => right.segment - left.segment);
-  const bytes = readFileSync(newest!.file);
+  const file = newestOf(cut);
+  const bytes = readFileSync(file);
   bytes.fill(0, Math.floor((store.owedBytes - 100) / 4_096) * 4_096, store.owedBytes); // a page that the disk has lost
-  writeFileSync(newest!.file, bytes);
+  writeFileSync(file, bytes);
   await expect(openEmbeddedStore({ directory: cut })).rejects.toMatchObject({
     code: "STORE_BROKEN",
     message: /has 0 of 3 batches/,
@@ -564,6 +595,12 @@ async function count(store: EmbeddedStore, partition: Partition): Promise<number
     after = page.next;
   } while (after);
   return rows;
+}
+
+/** The journal's file with the newer segment. */
+function newestOf(path: string): string {
+  const [first, second] = ["journal-0", "journal-1"].map((name) => join(path, name)) as [string, string];
+  return readFileSync(first).readUIntLE(8, 6) > readFileSync(second).readUIntLE(8, 6) ? first : second;
 }
 
 function temporaryDirectory(): string {

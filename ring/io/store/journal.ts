@@ -15,7 +15,7 @@
  *     wait for a hundred of them in a row.
  * W6  A change of the segment before is not told when the segment after it says newer of the row, in a batch that has another one
  *     behind it: whoever replays comes to that one too, and if it were damaged he would refuse (J1). How many batches there are by
- *     then is said with W2: if they were lost together he would refuse as well.
+ *     then is said with W2: if they were lost together he would refuse as well. The same is said of a segment that is told by half.
  * W7  Nobody opens the database while a transaction is under way: that is what the lock of the first file is for (`alone.ts`).
  * W8  A segment is not begun to be told while somebody reads the two files beside their node (`online.ts`), for a second at most, and
  *     not again before he has let go: file after file would be turned before he was through.
@@ -35,6 +35,7 @@ import {
   JOURNAL_FILES,
   JournalFile,
   readChain,
+  type Segment,
   writeBatchHead,
   writeSegmentHead,
 } from "./journal-file.ts";
@@ -121,9 +122,9 @@ export class Journal {
       if (lost !== undefined) throw new RingError("STORE_BROKEN", `${lost.path} is lost: its newest changes with it`);
       const journal = new Journal(options, files, known);
       if (stored === undefined) await journal.#create(known);
-      for (const { number, overlay } of found) {
-        await journal.#apply(overlay, number);
-        journal.#segment = number + 1;
+      for (const segment of found) {
+        await journal.#apply(segment);
+        journal.#segment = segment.number + 1;
       }
       journal.#active = journal.#begin(found.at(-1)?.batches ?? 0, SEGMENT_BYTES);
       journal.#isPatient = true;
@@ -261,13 +262,12 @@ export class Journal {
   /** Waits for the segment before, and begins the next one in its file (W3). */
   async #rotate(): Promise<void> {
     await this.#applied();
-    const overlay = this.#active;
-    const segment = this.#segment;
+    const [overlay, number, batches] = [this.#active, this.#segment, this.#batches];
     this.#frozen = overlay;
-    this.#segment = segment + 1;
-    this.#active = this.#begin(this.#batches, SEGMENT_BYTES);
-    const file = this.#files[segment % 2]!;
-    this.#checkpoint = this.#apply(overlay, segment).then(async () => {
+    this.#segment = number + 1;
+    this.#active = this.#begin(batches, SEGMENT_BYTES);
+    const file = this.#files[number % 2]!;
+    this.#checkpoint = this.#apply({ overlay, number, batches }).then(async () => {
       if (overlay.bytes.length === SEGMENT_BYTES) this.#spare = overlay.bytes;
       else await this.#answer(file.shrink(SEGMENT_BYTES)); // before the next segment but one begins in that file
       this.#frozen = undefined;
@@ -309,7 +309,7 @@ export class Journal {
   }
 
   /** In transactions small enough that none holds up the event loop; the last one says that it was the last (W2). */
-  async #apply(overlay: Overlay, segment: number): Promise<void> {
+  async #apply({ overlay, number, batches }: Omit<Segment, "batchesBefore">): Promise<void> {
     this.#options.environment.forgetDeadReaders();
     this.#isReaderSlow = !(await this.#files[1].whenUnlocked(this.#isReaderSlow ? 0 : READ_MOST_MS)); // W8
     const untold = new Untold(overlay);
@@ -328,8 +328,10 @@ export class Journal {
           if (value === undefined) batch.removeRow(key);
           else batch.putRow(key, value, stored);
         }
-        const known: Known = { applied: segment, batchesAfter: this.#batches, secret: this.#secret };
-        if (untold.isOver) batch.putRow(KNOWN_ROW, encodeKnown(known), false);
+        const known = untold.isOver
+          ? { applied: number, batchesAfter: this.#batches }
+          : { applied: number - 1, batchesAfter: batches };
+        batch.putRow(KNOWN_ROW, encodeKnown({ ...known, secret: this.#secret }), false);
       });
     } while (!untold.isOver);
   }

@@ -16,6 +16,7 @@ import type { Environment } from "../../../ring/io/store/environment.ts";
 import { withDeadline } from "../../../ring/io/store/failure.ts";
 import { Journal } from "../../../ring/io/store/journal.ts";
 import { JournalFile } from "../../../ring/io/store/journal-file.ts";
+import { KNOWN_ROW, knownOf } from "../../../ring/io/store/rows.ts";
 import { Slices } from "../../../ring/io/store/slices.ts";
 import { Space } from "../../../ring/io/store/space.ts";
 
@@ -139,11 +140,16 @@ describe("a segment of several transactions", () => {
       for (let row = 0; row < 2_500; row++) rows.put(1, keyOf(row), VALUE);
     });
     database.puts.length = 0;
+    database.known.length = 0;
     await journal.settle();
     expect(database.puts.length).toBeGreaterThan(1);
     expect(database.puts.at(-1)).toBeGreaterThan(1);
-    // Beside its changes the last one says how far the database is.
-    expect(database.puts.reduce((sum, puts) => sum + puts)).toBe(2_500 + 1);
+    // Beside its changes each says how far the database is.
+    expect(database.puts.reduce((sum, puts) => sum + puts)).toBe(2_500 + database.puts.length);
+    const known = database.known.map((value) => knownOf(value)!);
+    const [first, last] = [known[0]!.applied, known.at(-1)!.applied];
+    expect(known.map(({ applied }) => applied)).toEqual([...database.puts.slice(1).map(() => first), last]);
+    expect(last).toBe(first + 1);
   });
 });
 
@@ -231,7 +237,7 @@ describe("whoever waits until everything is in the database", () => {
         }),
       );
     await settled;
-    expect(database.puts.reduce((sum, puts) => sum + puts, 0)).toBe(most + 1);
+    expect(database.puts.reduce((sum, puts) => sum + puts, 0)).toBe(most + database.puts.length);
     await Promise.all(later);
   });
 });
@@ -283,6 +289,8 @@ class SlowDatabase {
   #givenUp = 0;
   /** Of each transaction. */
   readonly puts: number[] = [];
+  /** What it has been told of how far it is. */
+  readonly known: Uint8Array[] = [];
 
   constructor(tookMs: number) {
     this.#tookMs = tookMs;
@@ -315,8 +323,9 @@ class SlowDatabase {
     await new Promise((resolve) => setTimeout(resolve, this.#tookMs));
   }
 
-  put(): void {
+  put(key: Uint8Array, value: Uint8Array & { readonly start: number; readonly end: number }): void {
     this.puts[this.puts.length - 1]!++;
+    if (Buffer.compare(key, KNOWN_ROW) === 0) this.known.push(value.slice(value.start, value.end));
   }
 
   remove(): void {}
