@@ -1,6 +1,6 @@
 /** Archives: what bears the name is whole. */
 
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -40,6 +40,20 @@ test("A1: of two backups to one file at once the later one gives its name to a w
     await later;
     expect(await checkArchive(path)).toMatchObject({ rows: 2 });
     expect(await readdir(folder)).toEqual(["archive"]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("P5: a length that is damaged is refused as it is read, and the rest of the archive is not kept in memory", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-archive-"));
+  try {
+    const path = join(folder, "archive");
+    await writeArchive(path, records(1));
+    const bytes = await readFile(path);
+    bytes.writeUInt32BE(3_000_000_000, 8 + 5); // of the first frame's value
+    await writeFile(path, bytes);
+    await expect(checkArchive(path)).rejects.toThrow(/a frame is too large/);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -92,8 +92,9 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveRecord, 
         begun = true;
         rest = rest.subarray(MAGIC.length);
       }
-      for (let length = frameLength(rest); length !== undefined && rest.length >= length; length = frameLength(rest)) {
-        if (length > FRAME_MOST_BYTES) throw broken("is damaged: a frame is too large");
+      for (let length = frameLength(rest); length !== undefined; length = frameLength(rest)) {
+        if (length > FRAME_MOST_BYTES) throw broken("is damaged: a frame is too large"); // before it is waited for
+        if (rest.length < length) break;
         const frame = rest.subarray(0, length);
         rest = rest.subarray(length);
         if (checksum(frame, 0, length - SUM_BYTES) !== frame.readUInt32LE(length - SUM_BYTES))
