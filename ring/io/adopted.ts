@@ -6,7 +6,7 @@ import type { MemberId, NodeName, Partition } from "../ids.ts";
 import type { LockResult } from "../node/effects.ts";
 import type { RegisterState } from "../register/messages.ts";
 import type { PageRequest, RowGroup, RowPage, TaskStore } from "../store.ts";
-import { type DataDirectory, isNetworkFileSystem, readMarker, tryLockDirectory } from "./directory.ts";
+import { type DataDirectory, giveBack, isNetworkFileSystem, readMarker, tryLockDirectory } from "./directory.ts";
 import { decodeRegisterState, encodeRegisterState } from "./register-codec.ts";
 import { openRegisterFile, type RegisterFile } from "./register-file.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "./store/embedded.ts";
@@ -70,21 +70,23 @@ export class AdoptedDirectories implements AsyncDisposable {
 
   /** The lock is given back when the store has let go (`EmbeddedStore.letGo`). */
   release(name: NodeName): Promise<void> {
-    return this.#release(name, (store) => store.letGo());
+    return this.#release(name, async ({ directory, store }) => {
+      try {
+        await store?.letGo();
+      } finally {
+        await directory.release();
+      }
+    });
   }
 
-  async #release(name: NodeName, close: (store: EmbeddedStore) => Promise<void>): Promise<void> {
+  async #release(name: NodeName, end: (adopted: Adopted) => Promise<void>): Promise<void> {
     const adopted = this.#held.get(name);
     if (adopted === undefined) return;
     this.#held.delete(name);
     try {
       await adopted.register.close();
     } finally {
-      try {
-        if (adopted.store !== undefined) await close(adopted.store);
-      } finally {
-        await adopted.directory.release();
-      }
+      await end(adopted);
     }
   }
 
@@ -110,8 +112,11 @@ export class AdoptedDirectories implements AsyncDisposable {
   /** At the end of the process, which may not wait for somebody's disk: for locks that are being tried a moment. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.race([Promise.all(this.#trying), delay(TRYING_MOST_MS, undefined, { ref: false })]);
-    const close = (store: EmbeddedStore): Promise<void> => store[Symbol.asyncDispose]();
-    await Promise.allSettled([...this.#held.keys()].map((name) => this.#release(name, close)));
+    const end = async ({ directory, store }: Adopted): Promise<void> => {
+      await store?.[Symbol.asyncDispose]();
+      await giveBack(directory, store);
+    };
+    await Promise.allSettled([...this.#held.keys()].map((name) => this.#release(name, end)));
   }
 
   async #open(

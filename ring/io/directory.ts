@@ -144,6 +144,21 @@ export async function markStopping({
   }
 }
 
+/**
+ * Gives the lock back at the end of a node, which may not wait for a disk that does not answer. The lock does: until then whoever opened
+ * the store would do so in the middle of a write.
+ */
+export async function giveBack(
+  directory: Pick<DataDirectory, "release">,
+  store: { readonly broken: Error | undefined; letGo(): Promise<void> } | undefined,
+): Promise<void> {
+  if (store?.broken === undefined) return directory.release();
+  store.letGo().then(
+    () => directory.release(),
+    () => {}, // the kernel does, when the process ends (L1)
+  );
+}
+
 /** The pid that the lock's holder wrote, for messages only (L1). */
 export async function lockHolder(path: string): Promise<number | undefined> {
   const bytes = await readFileIfThere(join(resolve(path), LOCK));

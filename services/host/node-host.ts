@@ -13,14 +13,14 @@ import { findMember } from "../../ring/draft.ts";
 import { foundRing } from "../../ring/founding.ts";
 import { type NodeName, parseNodeName, type RingId } from "../../ring/ids.ts";
 import { AdoptedDirectories, PARTITION_MOST } from "../../ring/io/adopted.ts";
-import { waitForLock } from "../../ring/io/directory.ts";
+import { giveBack, waitForLock } from "../../ring/io/directory.ts";
 import { openGossip } from "../../ring/io/gossip.ts";
 import { KeyFile } from "../../ring/io/gossip-keys.ts";
 import { NodeDriver } from "../../ring/io/node.ts";
 import { openPeers } from "../../ring/io/peer/peers.ts";
 import { decodeRegisterState } from "../../ring/io/register-codec.ts";
 import { openRegisterFile } from "../../ring/io/register-file.ts";
-import { openEmbeddedStore } from "../../ring/io/store/embedded.ts";
+import { type EmbeddedStore, openEmbeddedStore } from "../../ring/io/store/embedded.ts";
 import type { NodeStore } from "../../ring/io/store/node-store.ts";
 import { RING_SIZE_DEFAULT, WEIGHT_DEFAULT } from "../../ring/limits.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
@@ -113,7 +113,9 @@ export async function startHost(options: HostOptions): Promise<Host> {
     log.warn({ host }, `--join ${host}: the name does not resolve, and is left out`),
   );
   await using opened = new Opened();
-  const directory = opened.use(await waitForLock(options.data, { name, deadlineMs: LOCK_DEADLINE_MS }));
+  const directory = await waitForLock(options.data, { name, deadlineMs: LOCK_DEADLINE_MS });
+  let own: EmbeddedStore | undefined;
+  opened.defer(() => giveBack(directory, own));
   await directory.clearMarker("stopping");
   const registerFile = await openRegisterFile(directory.path, { memberId: directory.id, log });
   opened.defer(() => registerFile.close());
@@ -130,16 +132,12 @@ export async function startHost(options: HostOptions): Promise<Host> {
         }),
       )
     : undefined;
-  const store: NodeStore =
-    shared?.store ??
-    opened.use(
-      // A store is there before the register's first value: one that is gone since was lost, with what it had acknowledged.
-      await openEmbeddedStore({
-        directory: directory.storePath,
-        log,
-        mustExist: registerFile.read() !== undefined,
-      }),
+  if (shared === undefined)
+    // A store is there before the register's first value: one that is gone since was lost, with what it had acknowledged.
+    own = opened.use(
+      await openEmbeddedStore({ directory: directory.storePath, log, mustExist: registerFile.read() !== undefined }),
     );
+  const store: NodeStore = shared?.store ?? own!;
   const adopted = opened.use(new AdoptedDirectories(log, { shared: shared?.store }));
   const held = shared === undefined ? await store.partitions() : [];
   const copies = held.filter(({ partition }) => partition < PARTITION_MOST);

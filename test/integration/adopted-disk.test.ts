@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { NodeName, Partition } from "../../ring/ids.ts";
 import { AdoptedDirectories } from "../../ring/io/adopted.ts";
 import { openDirectory, tryLockDirectory } from "../../ring/io/directory.ts";
@@ -13,11 +13,42 @@ import { openDirectory, tryLockDirectory } from "../../ring/io/directory.ts";
 test("P4: is given back once a transaction under way has ended: lmdb would hold up the whole process that opens it next", {
   timeout: 30_000,
 }, async () => {
+  await using broken = await brokenByItsDisk();
+  const { adopted, member } = broken;
+  let isReleased = false;
+  const released = adopted.release(member.name).then(() => {
+    isReleased = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(isReleased).toBe(false);
+  expect(await tryLockDirectory(member.path)).toBeUndefined();
+  broken.answer();
+  await released;
+  expect(await adopted.tryLock(member)).toMatchObject({ type: "held", copies: [{ partition: 1 }] });
+});
+
+test("P1: stays locked until then at the end of a node as well, which does not wait for it", {
+  timeout: 30_000,
+}, async () => {
+  await using broken = await brokenByItsDisk();
+  const { adopted, member } = broken;
+  await adopted[Symbol.asyncDispose]();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(await tryLockDirectory(member.path)).toBeUndefined();
+  broken.answer();
+  await vi.waitFor(async () => {
+    await using locked = await tryLockDirectory(member.path);
+    expect(locked).toBeDefined();
+  }, 10_000);
+});
+
+/** An adopted directory whose store broke because a transaction of its database does not end before `answer`. */
+async function brokenByItsDisk() {
   const folder = await mkdtemp(join(tmpdir(), "taskring-adopted-"));
   const path = join(folder, "n1");
   const name = "n1" as NodeName;
   const log = { warn: () => {}, error: () => {} };
-  await using adopted = new AdoptedDirectories(log, { commitDeadlineMs: 500 });
+  const adopted = new AdoptedDirectories(log, { commitDeadlineMs: 500 });
   const made = await openDirectory(path, { name });
   const { id } = made;
   await made.release();
@@ -25,33 +56,29 @@ test("P4: is given back once a transaction under way has ended: lmdb would hold 
   const hung = spawn(process.execPath, ["--input-type=module", "-e", HUNG, join(path, "store")], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  try {
-    await once(hung.stdout, "data");
-    const large = new Uint8Array(4 * 1024 * 1024);
-    const partition = 1 as Partition;
-    const term = { history: 1, generation: 1, opens: 1 };
-    // More than two segments: the third waits for the first, which the database does not take.
-    const commits = Array.from({ length: 8 }, (_, at) =>
-      adopted.commit(name, [{ partition, term, changes: [{ key: Uint8Array.of(20, at), value: large }] }]),
-    );
-    expect(await Promise.allSettled(commits)).toContainEqual(
-      expect.objectContaining({ reason: expect.objectContaining({ code: "STORE_BROKEN" }) }),
-    );
-    let isReleased = false;
-    const released = adopted.release(name).then(() => {
-      isReleased = true;
-    });
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    expect(isReleased).toBe(false);
-    expect(await tryLockDirectory(path)).toBeUndefined();
-    hung.kill("SIGKILL"); // the disk answers
-    await released;
-    expect(await adopted.tryLock({ name, id, path })).toMatchObject({ type: "held", copies: [{ partition }] });
-  } finally {
-    hung.kill("SIGKILL");
-    await rm(folder, { recursive: true, force: true });
-  }
-});
+  const answer = (): void => void hung.kill("SIGKILL");
+  await once(hung.stdout, "data");
+  const large = new Uint8Array(4 * 1024 * 1024);
+  const partition = 1 as Partition;
+  const term = { history: 1, generation: 1, opens: 1 };
+  // More than two segments: the third waits for the first, which the database does not take.
+  const commits = Array.from({ length: 8 }, (_, at) =>
+    adopted.commit(name, [{ partition, term, changes: [{ key: Uint8Array.of(20, at), value: large }] }]),
+  );
+  expect(await Promise.allSettled(commits)).toContainEqual(
+    expect.objectContaining({ reason: expect.objectContaining({ code: "STORE_BROKEN" }) }),
+  );
+  return {
+    adopted,
+    member: { name, id, path },
+    answer,
+    [Symbol.asyncDispose]: async () => {
+      answer();
+      await adopted[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
 
 /** Stands for a transaction that does not end: whoever begins another waits for it in the same way. */
 const HUNG = `

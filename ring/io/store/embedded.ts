@@ -87,7 +87,7 @@ async function openOnce(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
     return store;
   } catch (error) {
     const isFull = isForWantOfSpace(error, space, OPENING_BYTES);
-    if (store !== undefined) await store[Symbol.asyncDispose]();
+    if (store !== undefined) await store.letGo();
     else {
       space.close();
       await environment.close();
@@ -273,12 +273,14 @@ export class EmbeddedStore implements TaskStore {
   }
 
   /**
-   * Resolves when the database has let go of the directory. That of a broken store does so once the disk has answered, if ever: until
-   * then lmdb holds up whoever opens it, and the whole event loop with him.
+   * Resolves when nothing is written to the directory any more. That of a broken store does so once the disk has answered, if ever: until
+   * then lmdb holds up whoever opens it, and the whole event loop with him, and a late write of the journal could be over his own.
    */
   async letGo(): Promise<void> {
     await this[Symbol.asyncDispose]();
-    if (this.#line.broken) await this.#environment.close();
+    if (!this.#line.broken) return;
+    await this.#journal.close(true);
+    await this.#environment.close();
   }
 
   /** Reads format and terms and finishes what a crash cut short. Called once, by `openEmbeddedStore`. */
@@ -363,9 +365,11 @@ export class EmbeddedStore implements TaskStore {
 
   async #close(): Promise<void> {
     await this.#line.idle();
-    await this.#journal.close(this.#line.broken !== undefined);
+    const closed = this.#journal.close(this.#line.broken !== undefined);
     this.#space.close();
-    // A broken environment stays, until the process ends or `letGo`: lmdb's thread may hold its lock for good.
+    // What is broken stays, until the process ends or `letGo`: its disk may never answer, and lmdb's thread hold its lock for good.
+    if (this.#line.broken) closed.catch(() => {});
+    else await closed;
     if (!this.#line.broken) await this.#environment.close();
   }
 }

@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { Partition } from "../../../ring/ids.ts";
+import { giveBack } from "../../../ring/io/directory.ts";
 import { lockAlone, unlockAlone } from "../../../ring/io/store/alone.ts";
 import { openEmbeddedStore } from "../../../ring/io/store/embedded.ts";
 import type { Environment } from "../../../ring/io/store/environment.ts";
@@ -62,6 +63,33 @@ describe("a disk that does not answer", () => {
     vi.spyOn(JournalFile.prototype, "write").mockImplementation(() => new Promise(() => {}));
     await expect(journal.append((rows) => rows.put(1, keyOf(1), VALUE))).rejects.toThrow(/no answer from the disk/);
     expect(journal.get(Uint8Array.of(0, 1, ...keyOf(1)))).toBeUndefined();
+  });
+
+  test("P1: does not hold up the end of a node, whose lock stays for as long as something may still be written", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "taskring-pace-"));
+    cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+    const store = await openEmbeddedStore({ directory, commitDeadlineMs: 50 });
+    let answer = (): void => {};
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    vi.spyOn(JournalFile.prototype, "write").mockReturnValue(answered);
+    const close = JournalFile.prototype.close;
+    vi.spyOn(JournalFile.prototype, "close").mockImplementation(async function (this: JournalFile) {
+      await answered; // as that of Node does for what is under way
+      await close.call(this);
+    });
+    await expect(store.open(1 as Partition, { history: 1, generation: 1 })).rejects.toThrow(/no answer from the disk/);
+    await store[Symbol.asyncDispose]();
+    let isReleased = false;
+    const release = async (): Promise<void> => {
+      isReleased = true;
+    };
+    await giveBack({ release }, store);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(isReleased).toBe(false);
+    answer();
+    await vi.waitFor(() => expect(isReleased).toBe(true));
   });
 
   test("S4: a transaction of the database breaks the store at the deadline, and whoever waits for it hears of it", async () => {
