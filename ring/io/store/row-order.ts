@@ -2,7 +2,8 @@
  * Rows of one space in key order, by where a change of each begins in the journal's bytes.
  *
  * Adding is an append. Who looks first puts in order what has been added since, if that is much, and passes over the rest:
- * so a lookup between many commits costs neither a look at every row nor a sort.
+ * so a lookup between many commits costs neither a look at every row nor a sort. What comes in key order, as the rows of a
+ * partition that is dropped step by step, is put behind what there is.
  */
 
 export class RowOrder {
@@ -21,24 +22,39 @@ export class RowOrder {
     };
     if (this.#added.length > ADDED_MOST) this.#order(bytes, keyOf);
     const sorted = this.#sorted;
-    const firstFrom = (key: Uint8Array): number => {
-      let low = 0;
-      for (let high = sorted.length; low < high; ) {
-        const middle = (low + high) >>> 1;
-        if (compare(sorted[middle]!, key) < 0) low = middle + 1;
-        else high = middle;
-      }
-      return low;
-    };
-    const found = sorted.slice(firstFrom(start), firstFrom(end));
+    const found = sorted.slice(
+      firstNotBefore(sorted, (at) => compare(at, start) < 0),
+      firstNotBefore(sorted, (at) => compare(at, end) < 0),
+    );
     const added = this.#added.filter((at) => compare(at, start) >= 0 && compare(at, end) < 0);
     return added.length === 0 ? found : mergeInOrder(bytes, keyOf, found, added);
   }
 
   #order(bytes: Uint8Array, keyOf: (at: number) => KeyPlace): void {
-    this.#sorted = mergeInOrder(bytes, keyOf, this.#sorted, this.#added);
+    const compare = comparePlaces(bytes, keyOf);
+    const added = this.#added.sort(compare);
+    const behind = this.#sorted.splice(firstNotBefore(this.#sorted, (at) => compare(at, added[0]!) < 0));
+    for (const at of mergeInOrder(bytes, keyOf, behind, added)) this.#sorted.push(at);
     this.#added = [];
   }
+}
+
+function firstNotBefore(sorted: readonly number[], isBefore: (at: number) => boolean): number {
+  let low = 0;
+  for (let high = sorted.length; low < high; ) {
+    const middle = (low + high) >>> 1;
+    if (isBefore(sorted[middle]!)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function comparePlaces(bytes: Uint8Array, keyOf: (at: number) => KeyPlace): (left: number, right: number) => number {
+  return (left, right) => {
+    const { from, to } = keyOf(left);
+    const other = keyOf(right);
+    return compareBytes(bytes, from, to, bytes, other.from, other.to);
+  };
 }
 
 /** `sorted` and `added`, which is put in order by this. */
@@ -48,11 +64,7 @@ function mergeInOrder(
   sorted: readonly number[],
   added: number[],
 ): number[] {
-  const compare = (left: number, right: number): number => {
-    const { from, to } = keyOf(left);
-    const other = keyOf(right);
-    return compareBytes(bytes, from, to, bytes, other.from, other.to);
-  };
+  const compare = comparePlaces(bytes, keyOf);
   const merged: number[] = [];
   let next = 0;
   for (const at of added.sort(compare)) {
