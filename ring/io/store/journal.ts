@@ -313,7 +313,7 @@ export class Journal {
     this.#options.environment.forgetDeadReaders();
     this.#isReaderSlow = !(await this.#files[1].whenUnlocked(this.#isReaderSlow ? 0 : READ_MOST_MS)); // W8
     const untold = new Untold(overlay);
-    if (this.#isPatient && untold.rows > 0)
+    if (this.#isPatient && this.#waiters === 0 && untold.rows > 0)
       await this.#lull.over({
         filled: () => this.#active.end / this.#active.bytes.length,
         replaced: () => untold.shareIn(this.#active),

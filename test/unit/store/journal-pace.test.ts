@@ -17,6 +17,7 @@ import type { Environment } from "../../../ring/io/store/environment.ts";
 import { withDeadline } from "../../../ring/io/store/failure.ts";
 import { Journal } from "../../../ring/io/store/journal.ts";
 import { JournalFile } from "../../../ring/io/store/journal-file.ts";
+import { Lull } from "../../../ring/io/store/lull.ts";
 import { KNOWN_ROW, knownOf } from "../../../ring/io/store/rows.ts";
 import { Slices } from "../../../ring/io/store/slices.ts";
 import { Space } from "../../../ring/io/store/space.ts";
@@ -68,7 +69,7 @@ describe("a disk that does not answer", () => {
   test("P1: does not hold up the end of a node, whose lock stays for as long as something may still be written", async () => {
     const directory = mkdtempSync(join(tmpdir(), "taskring-pace-"));
     cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
-    const store = await openEmbeddedStore({ directory, commitDeadlineMs: 50 });
+    const store = await openEmbeddedStore({ directory, commitDeadlineMs: 1_000 });
     let answer = (): void => {};
     const answered = new Promise<void>((resolve) => {
       answer = resolve;
@@ -234,6 +235,19 @@ describe("another process that opens the database beside its node", () => {
     await journal.settle();
     expect(performance.now() - begunAt).toBeLessThan(500);
     await file.close();
+  });
+
+  test("P5: is all that a commit waits for that came meanwhile: the segment is told at once when he lets go", async () => {
+    const { journal, directory } = await journalOver(new SlowDatabase(0), { deadlineMs: 5_000 });
+    const lulls = vi.spyOn(Lull.prototype, "over");
+    await using file = await open(join(directory, "journal-1"), "r+");
+    await journal.append((rows) => rows.put(1, keyOf(1), VALUE));
+    await lockAlone(file, 0);
+    const settled = journal.settle();
+    await vi.waitFor(() => expect(journal.behindMs).toBeGreaterThan(0));
+    unlockAlone(file);
+    await settled;
+    expect(lulls).not.toHaveBeenCalled();
   });
 
   test("S4: breaks the store when it never comes to an end", async () => {
