@@ -6,7 +6,7 @@
 import { readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { RingError } from "../ring/errors.ts";
-import { SHARED_STORE_FILE, tryLockDirectory } from "../ring/io/directory.ts";
+import { giveBack, SHARED_STORE_FILE, tryLockDirectory } from "../ring/io/directory.ts";
 import { syncDirectory } from "../ring/io/files.ts";
 import { type ArchiveSize, checkArchive, writeArchive } from "../ring/io/store/archive.ts";
 import {
@@ -20,7 +20,7 @@ import {
   restoreInto,
   ringKey,
 } from "../ring/io/store/care.ts";
-import { openEmbeddedStore } from "../ring/io/store/embedded.ts";
+import { type EmbeddedStore, openEmbeddedStore } from "../ring/io/store/embedded.ts";
 import { openOnline, type ReadableStore } from "../ring/io/store/online.ts";
 import { isRedisAddress } from "../ring/io/store/redis/address.ts";
 import { openRedisStore, type RedisStore } from "../ring/io/store/redis/store.ts";
@@ -184,11 +184,13 @@ async function withEmbedded<T>(data: string, use: (store: ReadableStore) => Prom
     await using store = await openOnline(join(data, "store"));
     return await use(store);
   }
+  let own: EmbeddedStore | undefined;
   try {
     await using store = await openEmbeddedStore({ directory: directory.storePath, mustExist: true });
+    own = store;
     return await use(store);
   } finally {
-    await directory.release();
+    await giveBack(directory, own);
   }
 }
 
