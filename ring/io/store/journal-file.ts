@@ -142,6 +142,21 @@ export function readChain(
   return found;
 }
 
+/** The same from the files themselves, which belong to their database: a new one (`isNew`) has none, any other one has both. */
+export async function readSegments(
+  directory: string,
+  files: readonly JournalFile[],
+  { known, isNew }: { readonly known: Known; readonly isNew: boolean },
+): Promise<readonly Segment[]> {
+  const contents = await Promise.all(files.map(async (file) => ({ path: file.path, bytes: await file.read() })));
+  const found = readChain(directory, contents, known);
+  if (isNew && found.length > 0)
+    throw new RingError("STORE_BROKEN", `${directory} is empty, although a journal lies beside it`);
+  const lost = isNew ? undefined : contents.find(({ bytes }) => bytes.length === 0);
+  if (lost !== undefined) throw new RingError("STORE_BROKEN", `${lost.path} is lost: its newest changes with it`);
+  return found;
+}
+
 /** Segments follow each other without a gap, and of all but the last every batch is there, of the first those that are counted on. */
 function checkChain(directory: string, known: Known, segments: readonly Segment[]): void {
   let expected = known.applied + 1;

@@ -34,7 +34,7 @@ import {
   HEAD_BYTES,
   JOURNAL_FILES,
   JournalFile,
-  readChain,
+  readSegments,
   type Segment,
   writeBatchHead,
   writeSegmentHead,
@@ -114,12 +114,7 @@ export class Journal {
     ];
     try {
       await syncDirectory(directory);
-      const contents = await Promise.all(files.map(async (file) => ({ path: file.path, bytes: await file.read() })));
-      const found = readChain(directory, contents, known);
-      if (stored === undefined && found.length > 0)
-        throw new RingError("STORE_BROKEN", `${directory} is empty, although a journal lies beside it`);
-      const lost = stored === undefined ? undefined : contents.find(({ bytes }) => bytes.length === 0);
-      if (lost !== undefined) throw new RingError("STORE_BROKEN", `${lost.path} is lost: its newest changes with it`);
+      const found = await readSegments(directory, files, { known, isNew: stored === undefined });
       const journal = new Journal(options, files, known);
       if (stored === undefined) await journal.#create(known);
       for (const segment of found) {
