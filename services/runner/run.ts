@@ -49,8 +49,8 @@ export class Run implements AttemptEnd {
   stateless = false;
   /** The handler touched state that is away: the attempt comes to `state-away`, whatever else it does. */
   stateAway = false;
-  /** Thrown or rejected outside the handler's own promise. */
-  stray: { readonly error: unknown } | undefined = undefined;
+  /** Thrown or rejected outside the handler's own promise, and what ends the run if that does not settle. */
+  stray: { readonly error: unknown; grace?: NodeJS.Timeout } | undefined = undefined;
   changes: StateChange[] = NO_CHANGES;
   children: Child[] = NO_CHILDREN;
   childrenBytes = 0;

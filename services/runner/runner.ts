@@ -306,6 +306,7 @@ class InProcessRunner implements Runner, RunHost {
   #settle(run: Run, settled: Outcome): void {
     if (run.ended) return;
     run.ended = true;
+    if (run.stray !== undefined) clearTimeout(run.stray.grace); // it would keep the run until then
     this.#underWay.delete(run.attempt.attemptId);
     run.outcome = outcomeOf(run, settled);
     const { outcome } = run;
@@ -334,7 +335,7 @@ class InProcessRunner implements Runner, RunHost {
     const { timeoutMs, resident } = run.attempt;
     const graceMs =
       resident === undefined && timeoutMs > 0 ? run.startedAt + timeoutMs - this.now() : RESIDENT_GRACE_MS;
-    setTimeout(
+    run.stray.grace = setTimeout(
       () => this.#settle(run, insideRun(run, outcomeOfError, error, undefined)),
       Math.max(0, Math.min(graceMs, LONGEST_TIMER_MS)),
     ).unref();

@@ -106,6 +106,26 @@ describe("while the handler runs", () => {
     expect(h.ends).toHaveLength(1);
   });
 
+  test("P5: an attempt that has ended after its stray error is not kept for the rest of its timeout", async () => {
+    using h = watched(async (_t, { signal }) => {
+      void Promise.reject(new Error("lost"));
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    });
+    const run = async (): Promise<WeakRef<object>> => {
+      const attempt = attemptOf({ timeoutMs: 86_400_000 });
+      h.runner.start([attempt]);
+      await h.endOf(1);
+      h.ends.length = 0;
+      return new WeakRef(attempt);
+    };
+    const ended = await run();
+    const isLetGo = (): boolean => {
+      collectGarbage();
+      return ended.deref() === undefined;
+    };
+    await h.until(isLetGo, "the attempt to be let go");
+  });
+
   test("P4: a listener of the abort signal that throws costs only its attempt", async () => {
     using h = watched(
       (_t, { signal }) =>
