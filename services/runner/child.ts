@@ -27,9 +27,10 @@ export function makeChild(run: Run, type: string, options: SubmitOptions): Child
       `submit: app ${app} defines no task ${JSON.stringify(String(type).slice(0, 80))}`,
     );
   }
-  const { key = "", idempotencyKey, headers } = options;
+  const { key = "", headers } = options;
+  const idempotencyKey = options.idempotencyKey || undefined; // empty is none, as on the wire
   const ordinal = run.submits++;
-  const lane = key === "" && idempotencyKey !== undefined && idempotencyKey !== "" ? hashText(idempotencyKey) : key;
+  const lane = key === "" && idempotencyKey !== undefined ? hashText(idempotencyKey) : key;
   const id = deriveId({
     app,
     key: lane,

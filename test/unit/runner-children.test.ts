@@ -57,6 +57,21 @@ describe("children", () => {
     expect(c).not.toBe(a);
   });
 
+  test("P1: an empty idempotency key is none: each child is its own", async () => {
+    using h = harness([
+      acme((_t, ctx) => [
+        ctx.submit("work", { idempotencyKey: "", payload: "first" }),
+        ctx.submit("work", { idempotencyKey: "", payload: "second" }),
+        ctx.submit("work", { idempotencyKey: "", key: "a" }),
+        ctx.submit("work", { idempotencyKey: "", key: "a" }),
+      ]),
+    ]);
+    h.runner.start([attemptOf()]);
+    const end = await h.endOf(1);
+    expect(end.children).toHaveLength(4);
+    expect(new Set(resultOf(end) as string[]).size).toBe(4);
+  });
+
   test("a child of another app goes there; unknown types, bad names and oversize payloads are refused at the call", async () => {
     const refusals: unknown[] = [];
     using h = harness([
