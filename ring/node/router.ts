@@ -17,6 +17,8 @@
  *     second.
  * R8  Of what the others leave one owner may have all but a part on its way: one that stands still does not stop what is for others.
  * R9  So may one app of what waits here (promise P4).
+ * R10 What an owner was sent and has not refused for certain is perhaps accepted: whoever refuses it afterwards, its submitter is
+ *     told that it is not known.
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -46,7 +48,7 @@ export interface LocalOwner {
 }
 
 interface Item {
-  readonly sink: OutcomeSink;
+  sink: OutcomeSink;
   readonly token: number;
   record: TaskRecord;
   readonly partition: Partition;
@@ -56,6 +58,8 @@ interface Item {
   waits?: boolean;
   /** R6: by which document, and until when it waits. */
   refused?: { readonly epoch: number; readonly until: Instant };
+  /** R10 */
+  inDoubt?: boolean;
 }
 
 /** What some tasks come to (R4). */
@@ -144,6 +148,7 @@ export class Router {
       const outcome = message.outcomes[index]!;
       if (outcome.type === "refused" && REROUTED.has(outcome.code)) {
         item.refused = { epoch: flight.epoch, until: this.#here.now + DRAIN_EVERY_MS };
+        if (outcome.code === "NO_OWNER") doubt(item);
         this.#enqueue(item, outcome);
       } else item.sink.settle(item.token, outcome);
     }
@@ -265,7 +270,10 @@ export class Router {
   #giveBack(forwardId: number, items: readonly Item[]): void {
     this.#inFlight.delete(forwardId);
     this.#landed(items);
-    for (const item of items) this.#enqueue(item);
+    for (const item of items) {
+      doubt(item);
+      this.#enqueue(item);
+    }
   }
 
   #landed(items: readonly Item[]): void {
@@ -295,6 +303,25 @@ function loadIn<Name>(loads: Map<Name, Load>, name: Name): Load {
     loads.set(name, load);
   }
   return load;
+}
+
+/** R10 */
+function doubt(item: Item): void {
+  if (item.inDoubt === true) return;
+  const { sink } = item;
+  item.inDoubt = true;
+  item.sink = {
+    forwarded: sink.forwarded,
+    origin: sink.origin,
+    settle: (token, outcome) => sink.settle(token, outcome.type === "refused" ? unsureOf(outcome) : outcome),
+  };
+}
+
+/** NO_OWNER where all of its partition are refused alike and may be tried again; else DEADLINE, which nobody tries again unasked. */
+function unsureOf(outcome: Extract<SubmitOutcome, { readonly type: "refused" }>): SubmitOutcome {
+  const code = outcome.code === "DRAINING" || REROUTED.has(outcome.code) ? "NO_OWNER" : "DEADLINE";
+  const detail = `an earlier try may have been accepted; the last one was refused with ${outcome.code}: ${outcome.detail}`;
+  return { ...outcome, code, detail };
 }
 
 function put(load: Load, { record }: Item): void {

@@ -206,7 +206,7 @@ export class Admission {
       this.#refuse(token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
     for (let index = 0; index < this.#core.accepting.size; index++) {
       const task = this.#core.accepting.at(index) as Task;
-      if (task.vnode === vnode) this.#refuse(task.token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
+      if (task.vnode === vnode) this.#refuse(task.token, "NO_OWNER", movedMeanwhile(vnode));
     }
   }
 
@@ -233,7 +233,7 @@ export class Admission {
       this.#core.afterwards(
         vnode,
         (closed) => {
-          if (closed) this.#refuse(token, "NOT_OWNER", `partition ${vnode.partition} has moved`);
+          if (closed) this.#refuse(token, "NO_OWNER", movedMeanwhile(vnode));
           else this.#outcome(token, { type: "duplicate", id, state: "queued" });
         },
         known.group,
@@ -257,6 +257,11 @@ export class Admission {
   #outcome(token: number, outcome: SubmitOutcome): void {
     if (token >= 0) this.#core.output.outcomes.push({ token, outcome });
   }
+}
+
+/** Its row was given to the store, and may be found there: NOT_OWNER would say that it is not. */
+function movedMeanwhile({ partition }: Vnode): string {
+  return `partition ${partition} has moved before the task was known to be stored`;
 }
 
 /** What is told of a task: nothing of its end before that is durable. */

@@ -152,6 +152,35 @@ describe("a submitted task", () => {
     expect(taken).toEqual([first, second, third]);
   });
 
+  test("P2: that an owner may have taken is refused by nobody for certain", () => {
+    const [first, second, third] = [submit(), submit(), submit()];
+    router.linkDown("b" as NodeName);
+    document = documentOf({ epoch: 6, owner: "c", generation: 2 });
+    pass(100);
+    const [full, left] = [
+      { type: "refused", code: "QUEUE_FULL", detail: "no room", retryAfterMs: 500 },
+      { type: "refused", code: "DRAINING", detail: "the node is stopping" },
+    ] as const;
+    const { forwardId, epoch } = sent.at(-1)!.message;
+    router.forwarded("c" as NodeName, { type: "forwarded", forwardId, epoch, outcomes: [full, left, ACCEPTED] });
+    const unsure = "an earlier try may have been accepted; the last one was refused with";
+    expect(outcomes.get(first)).toEqual({ ...full, code: "DEADLINE", detail: `${unsure} QUEUE_FULL: no room` });
+    expect(outcomes.get(second)).toEqual({
+      ...left,
+      code: "NO_OWNER",
+      detail: `${unsure} DRAINING: the node is stopping`,
+    });
+    expect(outcomes.get(third)).toEqual(ACCEPTED);
+  });
+
+  test("P2: that moved before its owner knew it to be stored is refused by nobody for certain", () => {
+    const first = submit();
+    answer(0, { type: "refused", code: "NO_OWNER", detail: "partition 0 has moved" });
+    pass(200);
+    answer(1, { type: "refused", code: "QUEUE_FULL", detail: "no room" });
+    expect(outcomes.get(first)).toMatchObject({ type: "refused", code: "DEADLINE" });
+  });
+
   test("gets an answer when its owner cannot be reached until its deadline", () => {
     links.delete("b");
     const lost = submit();
