@@ -1,7 +1,8 @@
 /**
  * A run of a pipeline on the ring, from a client: the shape of a node's own `run`, over one `Pipes.Run` stream.
  *
- * P1  `sendMany` waits while 4,096 inputs are under way that the run has not taken; the stream is read only as `batches` is.
+ * P1  `sendMany` waits while 4,096 inputs, or 16 MiB of them, are under way that the run has not taken; the stream is read only as
+ *     `batches` is.
  * P2  The run lives as long as the stream: a client that goes, or whose link dies, ends it (heartbeat).
  */
 
@@ -73,6 +74,9 @@ class StreamRun implements RemoteRun {
   #report: Report | undefined = undefined;
   #error: RingError | undefined = undefined;
   #sent = 0;
+  /** What the run has not taken: up to which input, and how large. */
+  readonly #chunks: { readonly last: number; readonly bytes: number }[] = [];
+  #bytes = 0;
   #ended = false;
   #queue: (readonly unknown[])[] = [];
   readonly #drains: boolean;
@@ -122,7 +126,7 @@ class StreamRun implements RemoteRun {
       const valueBytes = Buffer.byteLength(value);
       const tooLarge = valueBytes > INPUT_BYTES_MOST;
       if (values.length === CHUNK || (values.length > 0 && (tooLarge || bytes + valueBytes > CHUNK_BYTES))) {
-        await this.#sendChunk(values);
+        await this.#sendChunk(values, bytes);
         values = [];
         bytes = 0;
       }
@@ -134,16 +138,18 @@ class StreamRun implements RemoteRun {
       values.push(value);
       bytes += valueBytes;
     }
-    if (values.length > 0) await this.#sendChunk(values);
+    if (values.length > 0) await this.#sendChunk(values, bytes);
   }
 
-  async #sendChunk(values: readonly string[]): Promise<void> {
-    while (this.#sent - this.accepted > UNDER_WAY) {
+  async #sendChunk(values: readonly string[], bytes: number): Promise<void> {
+    while (this.#sent - this.accepted > UNDER_WAY || this.#bytes > UNDER_WAY_BYTES) {
       this.#throwIfOver();
       await new Promise<void>((resolve) => this.#wakeSenders.push(resolve)); // P1
     }
     this.#throwIfOver();
     this.#sent += values.length;
+    this.#bytes += bytes;
+    this.#chunks.push({ last: this.#sent, bytes });
     this.#write({ inputs: { values } });
   }
 
@@ -238,6 +244,8 @@ class StreamRun implements RemoteRun {
     if (reply.opened !== undefined) this.#resolveOpened(reply.opened.run);
     else if (reply.accepted !== undefined) {
       this.accepted = Number(reply.accepted.inputs);
+      while ((this.#chunks[0]?.last ?? Number.POSITIVE_INFINITY) <= this.accepted)
+        this.#bytes -= this.#chunks.shift()?.bytes ?? 0;
       for (const wake of this.#wakeSenders.splice(0)) wake();
     } else if (reply.outputs !== undefined) {
       this.#queue.push(reply.outputs.values.map((text) => JSON.parse(text) as unknown));
@@ -283,5 +291,7 @@ const CHUNK_BYTES = 1024 * 1024;
 /** What one message holds, but for the framing. */
 const INPUT_BYTES_MOST = MESSAGE_BYTES_MOST - 1_024;
 const UNDER_WAY = 4_096;
+/** As much as a node keeps of a stream before it reads no further; the rest would wait here. */
+const UNDER_WAY_BYTES = 16 * 1024 * 1024;
 /** Batches that were read and wait for the reader; accepted counts come over the same stream, so it is not one. */
 const BATCHES_WAITING = 16;

@@ -51,3 +51,26 @@ test("P6: what a client's sink throws, whatever it is, is what its run has faile
     expect(stream.cancelled).toBe(1);
   }
 });
+
+test("P5: inputs that the run has not taken are bounded by their bytes as well", async () => {
+  const { run, stream } = await opened({ sink: "drain" });
+  const inputs = Array.from({ length: 40 }, () => "x".repeat(1_000_000));
+  const sending = run.sendMany(inputs);
+  const sent = (): number => stream.written.filter((message) => "inputs" in message).length;
+  const settled = async (): Promise<number> => {
+    for (let before = -1; before < sent(); ) {
+      before = sent();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return sent();
+  };
+  const first = await settled();
+  expect(first).toBeLessThan(20);
+  stream.emit("data", { accepted: { inputs: 5 } });
+  expect(await settled()).toBe(first + 5);
+  for (let taken = first + 5; taken < inputs.length; taken = await settled())
+    stream.emit("data", { accepted: { inputs: taken } });
+  await sending;
+  expect(sent()).toBe(inputs.length);
+  run.cancel();
+});
