@@ -83,6 +83,7 @@ export function asideKeys(core: Core): ReturnType<TaskEngineContract["asideKeys"
 function isRunnable(core: Core, vnode: Vnode): boolean {
   if (vnode.running > 0) return true;
   if (!vnode.mayStart || vnode.queued === vnode.delayed) return false;
+  if (core.runningTasks >= core.limits.running) return false; // of other partitions; nothing stands still then
   for (let index = 0; index < TASKS_LOOKED_AT; index++) {
     const task = vnode.arrivals.at(index);
     if (task === undefined) return false;

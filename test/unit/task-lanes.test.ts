@@ -265,6 +265,19 @@ describe("fairness", () => {
     }
   });
 
+  test("P4: nor is one that waits until the node, which runs all it may, has a place again", () => {
+    const world = new World({ seed: 1, limits: { running: 2 } });
+    const records = ["k0", "k1", "k2"].map((key) => world.record({ app: "a", type: "work", key }));
+    for (const record of records) world.submit(record);
+    world.sync();
+    expect(world.started).toHaveLength(2);
+    const last = records[2]!;
+    expect(world.request("a", "k2", { type: "get", id: last.id })).toMatchObject({
+      status: { state: "queued", waits: "NODE_CONCURRENCY" },
+    });
+    expect(world.engine.view(partitionOf(last.hash))).toMatchObject({ queued: 1, running: 0, runnable: false });
+  });
+
   test("a paused app waits and says so; resumed it goes on", () => {
     const overrides = new Map<string, Partial<AppOverride>>([["a", { paused: true }]]);
     const world = new World({ seed: 1, apps: catalogue({ overrides }) });
