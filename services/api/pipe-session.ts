@@ -86,7 +86,7 @@ export class PipeSession {
       ...(open.spanRatio === 0 ? {} : { spanRatio: open.spanRatio }),
     });
     this.#run = run;
-    this.#heartbeatMs = open.heartbeatMs === 0 ? 0 : Math.max(1_000, open.heartbeatMs);
+    this.#heartbeatMs = open.heartbeatMs === 0 ? 0 : Math.min(Math.max(1_000, open.heartbeatMs), LONGEST_TIMER_MS);
     this.#heard();
     this.#write({ opened: { run: run.id } });
     void this.#outputs(run, open.drain);
@@ -243,6 +243,8 @@ const INPUTS_WAITING = 8_192;
 /** Several of the largest messages, so that one which comes alone does not stop the stream. */
 const BYTES_WAITING = 16 * 1024 * 1024;
 const MESSAGE_CHARACTERS = 256 * 1024;
+/** Node takes a longer one for no time at all. */
+const LONGEST_TIMER_MS = 2_147_483_647;
 /** Our own client says when it has no more; for others a moment, since a busy event loop hears of the tear much later than of the end. */
 const TORN_MS = 1_000;
 

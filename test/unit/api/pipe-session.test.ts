@@ -130,3 +130,9 @@ test("a stream that ends before a run is open is ended, too", async () => {
   await vi.advanceTimersByTimeAsync(2_000);
   expect(call.errors).toMatchObject([{ details: expect.stringContaining("INVALID_ARGUMENT") }]);
 });
+
+test("P6: a client that says it will be silent for weeks is waited for", async () => {
+  call.say({ open: { pipeline: "p", drain: true, heartbeatMs: 4_000_000_000 } });
+  await vi.advanceTimersByTimeAsync(86_400_000);
+  expect(call.errors).toEqual([]);
+});
