@@ -4,6 +4,7 @@
  * P1  `sendMany` waits while 4,096 inputs, or 16 MiB of them, are under way that the run has not taken; the stream is read only as
  *     `batches` is.
  * P2  The run lives as long as the stream: a client that goes, or whose link dies, ends it (heartbeat).
+ * P3  With a function as its sink a run is done when that has taken all outputs: the node calls it done when they have left.
  */
 
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
@@ -71,6 +72,8 @@ class StreamRun implements RemoteRun {
   #rejectOpened: (error: Error) => void = () => {};
   #resolveReport: (report: Report) => void = () => {};
   #rejectReport: (error: Error) => void = () => {};
+  /** What the node says; `#report` waits for the sink (P3). */
+  #told: Report | undefined = undefined;
   #report: Report | undefined = undefined;
   #error: RingError | undefined = undefined;
   #sent = 0;
@@ -80,6 +83,7 @@ class StreamRun implements RemoteRun {
   #ended = false;
   #queue: (readonly unknown[])[] = [];
   readonly #drains: boolean;
+  readonly #feeds: boolean;
   readonly #wakeSenders: (() => void)[] = [];
   #wakeReader: (() => void) | undefined = undefined;
   readonly #forget: () => void;
@@ -96,6 +100,7 @@ class StreamRun implements RemoteRun {
     });
     this.#reported.catch(() => undefined);
     this.#drains = options.sink === "drain";
+    this.#feeds = typeof options.sink === "function";
     const { total = 0, traceparent = "", spanRatio = 0 } = options;
     const open = { pipeline, drain: this.#drains, total, heartbeatMs: HEARTBEAT_MS, traceparent, spanRatio };
     this.#write({ open });
@@ -198,6 +203,10 @@ class StreamRun implements RemoteRun {
           return;
         }
         if (this.#error !== undefined) throw this.#error;
+        if (this.#told !== undefined) {
+          finished = true;
+          return; // P3
+        }
         this.#call?.resume();
         await new Promise<void>((resolve) => {
           this.#wakeReader = resolve;
@@ -213,6 +222,7 @@ class StreamRun implements RemoteRun {
     try {
       // By hand: a loop would end the reader, and so cancel the run, before what the sink threw is known.
       for (let next = await outputs.next(); next.done !== true; next = await outputs.next()) await sink(next.value);
+      if (this.#told !== undefined) this.#reports(this.#told);
     } catch (error) {
       this.#fail(new RingError("RUN_FAILED", `the sink: ${errorTextOf(error)}`, { cause: error }));
     }
@@ -229,8 +239,11 @@ class StreamRun implements RemoteRun {
       metadata,
     );
     call.on("data", (reply: RunReply) => this.#reply(reply));
-    call.on("error", (error: ServiceError) => this.#fail(ringErrorOf(error)));
-    call.on("end", () => this.#fail(new RingError("CANCELLED", "the stream ended without a report")));
+    const over = (error: RingError): void => {
+      if (this.#told === undefined) this.#fail(error);
+    };
+    call.on("error", (error: ServiceError) => over(ringErrorOf(error)));
+    call.on("end", () => over(new RingError("CANCELLED", "the stream ended without a report")));
     this.#call = call;
     for (const message of this.#early.splice(0)) call.write(message);
   }
@@ -254,10 +267,18 @@ class StreamRun implements RemoteRun {
     } else if (reply.report !== undefined) {
       const { errorCode, errorDetail, ...report } = reply.report;
       const code = isErrorCode(errorCode) ? errorCode : "RUN_FAILED";
-      this.#report = errorCode === "" ? report : { ...report, error: { code, detail: errorDetail } };
-      this.#resolveReport(this.#report);
-      this.#close();
+      this.#told = errorCode === "" ? report : { ...report, error: { code, detail: errorDetail } };
+      clearInterval(this.#ping);
+      if (this.#feeds && errorCode === "") this.#wakeReader?.();
+      else this.#reports(this.#told);
     }
+  }
+
+  #reports(report: Report): void {
+    if (this.#report !== undefined || this.#error !== undefined) return;
+    this.#report = report;
+    this.#resolveReport(report);
+    this.#close();
   }
 
   #fail(error: RingError): void {

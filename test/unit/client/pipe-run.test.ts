@@ -74,3 +74,53 @@ test("P5: inputs that the run has not taken are bounded by their bytes as well",
   expect(sent()).toBe(inputs.length);
   run.cancel();
 });
+
+const DONE = { run: "one", pipeline: "line", state: "done", errorCode: "", errorDetail: "" };
+
+test("P6: a run is done when its client's sink has taken all outputs, and not when they have left the node", async () => {
+  let take: () => void = () => undefined;
+  const taken: unknown[] = [];
+  const { run, stream } = await opened({
+    sink: async (outputs) => {
+      await new Promise<void>((resolve) => {
+        take = resolve;
+      });
+      taken.push(...outputs);
+    },
+  });
+  let isDone = false;
+  const report = run.report().then(({ state }) => {
+    isDone = true;
+    return state;
+  });
+  stream.emit("data", { outputs: { values: ["1"] } });
+  stream.emit("data", { outputs: { values: ["2"] } });
+  stream.emit("data", { report: DONE });
+  stream.emit("end");
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  await turn();
+  expect(isDone).toBe(false);
+  take();
+  await turn();
+  expect(isDone).toBe(false);
+  take();
+  expect(await report).toBe("done");
+  expect(taken).toEqual([1, 2]);
+});
+
+test("P6: what a client's sink throws behind the node's report is what its run has failed with", async () => {
+  const { run, stream } = await opened({ sink: () => Promise.reject(new Error("full")) });
+  stream.emit("data", { outputs: { values: ["1"] } });
+  stream.emit("data", { report: DONE });
+  stream.emit("end");
+  await expect(run.report()).rejects.toMatchObject({ code: "RUN_FAILED" });
+});
+
+test("a run that is cancelled while its sink takes what the node has sent is cancelled", async () => {
+  const given = new AbortController();
+  const { run, stream } = await opened({ sink: () => new Promise<void>(() => undefined), signal: given.signal });
+  stream.emit("data", { outputs: { values: ["1"] } });
+  stream.emit("data", { report: DONE });
+  given.abort();
+  await expect(run.report()).rejects.toMatchObject({ code: "CANCELLED" });
+});
