@@ -4,6 +4,7 @@ import { CommanderError } from "commander";
 import { CliError, cliErrorOf, EXIT } from "./exit-codes.ts";
 import { buildProgram } from "./program.ts";
 import { watchReaders } from "./readers.ts";
+import { Settings } from "./settings.ts";
 import { tell } from "./tell.ts";
 
 export async function run(args: readonly string[]): Promise<number> {
@@ -29,10 +30,24 @@ function usageOf(error: CommanderError): CliError {
   return new CliError("USAGE", error.message.replace(/^error: /, ""), { exit: EXIT.usage, hint: "see ringctl help" });
 }
 
-/** Read from the raw arguments, since parsing them may be what failed. */
+/** Read from the raw arguments, since parsing them may be what failed; else from where settings come from. */
 export function wantsJson(args: readonly string[]): boolean {
-  const at = args.findIndex((arg) => arg === "-o" || arg === "--output");
   const format =
-    at >= 0 ? args[at + 1] : args.find((arg) => /^(-o|--output=)/.test(arg))?.replace(/^(-o|--output=)=?/, "");
-  return (format ?? process.env.TASKRING_OUTPUT ?? "").startsWith("json");
+    given(args, /^(-o|--output)$/, /^(-o|--output=)=?/) ?? configured(given(args, /^--config$/, /^--config=/));
+  return (format ?? "").startsWith("json");
+}
+
+function given(args: readonly string[], alone: RegExp, joined: RegExp): string | undefined {
+  const at = args.findIndex((arg) => alone.test(arg));
+  return at >= 0 ? args[at + 1] : args.find((arg) => joined.test(arg))?.replace(joined, "");
+}
+
+function configured(config: string | undefined): string | undefined {
+  try {
+    return new Settings(config === undefined ? {} : { config }, { env: process.env, cwd: process.cwd() }).text(
+      "output",
+    );
+  } catch {
+    return process.env.TASKRING_OUTPUT; // what is wrong with the settings is told by who uses them
+  }
 }
