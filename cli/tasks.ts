@@ -1,6 +1,8 @@
 /** `ringctl task …`: submit work, follow it, take it back. */
 
 import { readFileSync } from "node:fs";
+import type { Task } from "../proto/messages.ts";
+import type { RingClient } from "../services/client/ring-client.ts";
 import type { SubmitTask } from "../services/client/submit-task.ts";
 import { type AskedNode, answers, askNode, type CommandRun, waitMs } from "./ask-node.ts";
 import { parseDuration } from "./duration.ts";
@@ -147,19 +149,23 @@ async function showEnd(
   output: Output,
   { id, withinMs }: { readonly id: string; readonly withinMs: number },
 ): Promise<number> {
+  const item = taskItem(await endOf(client, id, withinMs));
+  showTask(output, item);
+  if (hasEnded(item)) return exitOfTask(item);
+  throw new CliError("DEADLINE", `task ${id} is still ${item.state}${item.waits === "" ? "" : ` (${item.waits})`}`, {
+    exit: EXIT.unreachable,
+    hint: `it goes on by itself: ringctl task watch ${id}`,
+    retryable: true,
+  });
+}
+
+/** The task when it has ended, or as it is after the time: an owner that is away ends the wait only when that is over. */
+export async function endOf(client: Pick<RingClient, "wait">, id: string, withinMs: number): Promise<Task> {
   const end = performance.now() + withinMs;
   for (;;) {
     const left = Math.max(1, end - performance.now());
-    const item = taskItem(await client.wait(id, { timeoutMs: Math.ceil(Math.min(left, WAIT_ONCE_MS)) }));
-    const late = performance.now() >= end;
-    if (!hasEnded(item) && !late) continue;
-    showTask(output, item);
-    if (hasEnded(item)) return exitOfTask(item);
-    throw new CliError("DEADLINE", `task ${id} is still ${item.state}${item.waits === "" ? "" : ` (${item.waits})`}`, {
-      exit: EXIT.unreachable,
-      hint: `it goes on by itself: ringctl task watch ${id}`,
-      retryable: true,
-    });
+    const task = await client.wait(id, { timeoutMs: Math.ceil(Math.min(left, WAIT_MOST_MS)) });
+    if (hasEnded(taskItem(task)) || performance.now() >= end) return task;
   }
 }
 
@@ -200,5 +206,5 @@ function whole(text: string, flag: string, { least, most }: { readonly least: nu
 }
 
 const STATES = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"] as const;
-/** A wait is asked for in slices, so that one lost connection costs little. */
-const WAIT_ONCE_MS = 30_000;
+/** What a client may ask for at once. */
+const WAIT_MOST_MS = 600_000;
