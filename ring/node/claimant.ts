@@ -35,13 +35,13 @@ import {
   setUnwell,
 } from "../transition.ts";
 import { nextVoters, setVoters } from "../voters.ts";
+import { Absorbed } from "./absorbed.ts";
 import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Giving } from "./messages.ts";
 import { AFTER, type Part } from "./proposal-part.ts";
 import { Returns } from "./returns.ts";
 import type { ProposalEnding } from "./seat.ts";
-import { strandedKey } from "./transfer.ts";
 import { Wellness } from "./wellness.ts";
 import { type Wish, Wishes } from "./wishes.ts";
 
@@ -69,7 +69,7 @@ export class Claimant {
   /** Partitions whose owner consented to an epoch that decided something else, and is about to consent again (K3). */
   readonly #late = new Set<Partition>();
   #lateUntil: Instant = Number.NEGATIVE_INFINITY;
-  #absorbed = new Map<string, Stranded>();
+  readonly #absorbed = new Absorbed();
   readonly #wishes = new Wishes();
   /** Dead members that a majority said may be taken from, and until when that is believed. */
   readonly #revocable = new Map<NodeName, Instant>();
@@ -127,9 +127,10 @@ export class Claimant {
     this.#soon(0);
   }
 
-  absorbed(entries: readonly Stranded[]): void {
-    for (const entry of entries)
-      if (this.#absorbed.size < ABSORBED_LIMIT) this.#absorbed.set(strandedKey(entry), entry);
+  absorbed(by: NodeName, entries: readonly Stranded[]): void {
+    const { document } = this.#here;
+    if (document === undefined) return;
+    this.#absorbed.told(by, entries, document);
     this.#soon(ABSORBED_SETTLE_MS);
   }
 
@@ -181,8 +182,7 @@ export class Claimant {
         if (isPlanned(document, { ...move, from: member })) this.#late.add(move.partition);
     }
     if (this.#late.size > 0) this.#lateUntil = this.#here.now + LATE_MS;
-    for (const [key, entry] of this.#absorbed)
-      if (!document.stranded.some((other) => strandedKey(other) === strandedKey(entry))) this.#absorbed.delete(key);
+    this.#absorbed.follow(document);
     for (const name of this.#revocable.keys())
       if (findMember(document, name)?.status === "down") this.#revocable.delete(name);
     if (this.role() === this.#here.self && plannedMoves(document).length > 0) this.#hooks.prepare();
@@ -238,7 +238,7 @@ export class Claimant {
     const part = this.#part;
     if (part === "all" || part === "consents") {
       this.#addConsents(document, consents, attempt);
-      const absorbed = [...this.#absorbed.values()];
+      const absorbed = this.#absorbed.all();
       if (absorbed.length > 0) attempt((current) => removeStranded(current, absorbed));
     }
     if (automatic && (part === "all" || part === "automatic")) this.#addAutomatic(document, attempt);
@@ -416,4 +416,3 @@ const ADOPTION_FIRST_MS = 10_000;
 const DUTY_MS = 5_000;
 /** Consents that come before their document. */
 const AHEAD_MOST = 8;
-const ABSORBED_LIMIT = 8_192;

@@ -19,6 +19,10 @@ describe("operators at work while things fail", () => {
     expect(reruns).toBe(0);
   });
 
+  test("P1: seed 9200: what a former owner absorbs before it knows that it is none stays listed until the present one has it", () => {
+    expect(simulate({ seed: 9_200, operators: true }).violations).toEqual([]);
+  }, 120_000);
+
   test("P1: seed 413009: a node that comes back and owns nothing any more brings its results along", () => {
     expect(simulate({ seed: 413_009, storms: "slow", operators: true }).violations).toEqual([]);
   });

@@ -378,11 +378,32 @@ describe("proposals", () => {
 
   test("remove what was absorbed", () => {
     begin(A, { ...ring({ epoch: 5 }), stranded: [strandedOn("c", 1)] });
-    claimant.absorbed([strandedOn("c", 1)]);
+    claimant.absorbed(document.owners[0]!, [strandedOn("c", 1)]);
     liveness.link(B, true);
     liveness.link(C, true);
     pass(100);
     expect(proposals[0]?.document.stranded).toEqual([]);
+  });
+
+  test("P1: keep what was absorbed by an owner that is none any more: it drops that, and the present one has nothing of it", () => {
+    const stranded = [strandedOn("c", 1)];
+    begin(A, { ...ring({ epoch: 5, owner: "b" }), stranded });
+    liveness.link(B, true);
+    liveness.link(C, true);
+    claimant.absorbed(B, stranded);
+    document = {
+      ...document,
+      epoch: 6 as Epoch,
+      owners: document.owners.map(() => C),
+      generations: document.generations.map((generation) => generation + 1),
+    };
+    claimant.follow(document);
+    claimant.absorbed(B, stranded); // it does not know that yet
+    pass(300);
+    expect(proposals.filter((proposal) => proposal.document.stranded.length === 0)).toEqual([]);
+    claimant.absorbed(C, stranded);
+    pass(300);
+    expect(proposals.at(-1)?.document.stranded).toEqual([]);
   });
 
   test("take a member back, and a ballot that was lost does not count as its return", () => {
