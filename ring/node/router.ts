@@ -28,6 +28,18 @@ import { bytesOf, detachRecord } from "../tasks/record.ts";
 import type { SubmitOutcome, TaskRecord } from "../tasks/task.ts";
 import type { Here } from "./here.ts";
 import type { Forwarded } from "./messages.ts";
+import {
+  DISK_FULL,
+  DRAINING,
+  FULL,
+  LINK_FULL,
+  NO_OWNER,
+  NO_RING,
+  NOT_OWNER,
+  NOT_READY,
+  REROUTED,
+  unsureOf,
+} from "./refusals.ts";
 
 /** Takes outcomes one by one; must not submit from inside. */
 export interface OutcomeSink {
@@ -317,13 +329,6 @@ function doubt(item: Item): void {
   };
 }
 
-/** NO_OWNER where all of its partition are refused alike and may be tried again; else DEADLINE, which nobody tries again unasked. */
-function unsureOf(outcome: Extract<SubmitOutcome, { readonly type: "refused" }>): SubmitOutcome {
-  const code = outcome.code === "DRAINING" || REROUTED.has(outcome.code) ? "NO_OWNER" : "DEADLINE";
-  const detail = `an earlier try may have been accepted; the last one was refused with ${outcome.code}: ${outcome.detail}`;
-  return { ...outcome, code, detail };
-}
-
 function put(load: Load, { record }: Item): void {
   load.tasks += 1;
   load.bytes += bytesOf(record);
@@ -353,51 +358,6 @@ function portions(items: readonly Item[]): readonly (readonly Item[])[] {
   }
   return all;
 }
-
-const REROUTED: ReadonlySet<string> = new Set(["NOT_OWNER", "NO_LEASE", "NO_OWNER"]);
-const NO_RING: SubmitOutcome = {
-  type: "refused",
-  code: "NO_OWNER",
-  detail: "this node is not part of a ring yet",
-  retryAfterMs: 500,
-};
-const NO_OWNER: SubmitOutcome = {
-  type: "refused",
-  code: "NO_OWNER",
-  detail: "the partition's owner cannot be reached",
-  retryAfterMs: 500,
-};
-const NOT_READY: SubmitOutcome = {
-  type: "refused",
-  code: "NO_OWNER",
-  detail: "the partition is not served yet",
-  retryAfterMs: 500,
-};
-const NOT_OWNER: SubmitOutcome = { type: "refused", code: "NOT_OWNER", detail: "the ring changed", retryAfterMs: 50 };
-const DRAINING: SubmitOutcome = {
-  type: "refused",
-  code: "DRAINING",
-  detail: "the node is stopping",
-  retryAfterMs: 1_000,
-};
-const DISK_FULL: SubmitOutcome = {
-  type: "refused",
-  code: "QUEUE_FULL",
-  detail: "the store of the owner is full, or does not answer",
-  retryAfterMs: 2_000,
-};
-const FULL: SubmitOutcome = {
-  type: "refused",
-  code: "QUEUE_FULL",
-  detail: "too many tasks wait for their owners at this node",
-  retryAfterMs: 500,
-};
-const LINK_FULL: SubmitOutcome = {
-  type: "refused",
-  code: "QUEUE_FULL",
-  detail: "the link to the partition's owner takes no more now",
-  retryAfterMs: 500,
-};
 
 /** How long a task may look for its owner before its submitter is told to retry. Longer than a cut-over, shorter than a failover. */
 const ROUTE_DEADLINE_MS = 5_000;
