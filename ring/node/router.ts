@@ -164,8 +164,10 @@ export class Router {
         this.#enqueue(item, outcome);
       } else item.sink.settle(item.token, outcome);
     }
-    if (wasFull) return this.drain();
-    this.#drainQueues(new Set(flight.items.map(({ partition }) => partition))); // R7
+    const partitions = new Set(flight.items.map(({ partition }) => partition)); // R7
+    const owners = this.#here.document?.owners;
+    if (wasFull) for (const each of this.#queues.keys()) if (owners?.[each] === from) partitions.add(each);
+    this.#drainQueues(partitions);
     this.#sendBatches();
   }
 

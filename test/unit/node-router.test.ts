@@ -207,6 +207,21 @@ describe("a submitted task", () => {
     expect(sent.filter(({ to }) => to === "c").flatMap(({ message }) => message.records)).toHaveLength(1_000);
   });
 
+  test("P4: waits for a peer that stands still without costing the answers of one that is full as well", () => {
+    document = { ...document, owners: document.owners.map((owner, at) => (at === 1 ? ("c" as NodeName) : owner)) };
+    submitAll(Array.from({ length: 51_000 }, () => taskRecord(keyIn(0), now)));
+    const first = sent.length;
+    submit({ partition: 1 });
+    submitAll(Array.from({ length: 10_000 }, () => taskRecord(keyIn(1), now)));
+    const last = sent.length;
+    const toC = sent.slice(first).flatMap(({ message }) => message.records).length;
+    expect(toC).toBeLessThan(10_001);
+    looks = 0;
+    answer(first, ACCEPTED);
+    expect(looks).toBeLessThan(100);
+    expect(sent.slice(last).map(({ to, message }) => [to, message.records.length])).toEqual([["c", 1]]);
+  });
+
   test("P5: waits only in a bounded queue", () => {
     links.delete("b");
     for (let count = 0; count < 20_001; count++) submit();
