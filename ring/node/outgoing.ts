@@ -270,9 +270,8 @@ export class Outgoing implements CommitListener {
     if (!watched(transfer)) transfer.lastProgress = this.#here.now;
     if (transfer.sentAhead !== changes) this.#stream.add(transfer, changes);
     transfer.sentAhead = undefined;
-    if (!transfer.scanned && transfer.backlog.length > BACKLOG_MOST)
-      this.#restart(transfer, "rows change faster than the receiver takes them");
-    this.#advance(transfer);
+    if (transfer.scanned || transfer.backlog.length <= BACKLOG_MOST) return this.#advance(transfer);
+    this.#restart(transfer, "rows change faster than the receiver takes them");
   }
 
   /** Attempts ended: a cut-over may wait for that. */

@@ -66,6 +66,19 @@ test("P5: a remainder of large rows leaves as the receiver takes it, not all at 
   expectWhole(a, b);
 });
 
+test("P5: a transfer that begins again because its rows change too fast sends none of them before", () => {
+  const { a, b } = moving(false);
+  carry(a, b);
+  for (let row = 0; row <= 20_000; row++)
+    a.commits.add(P0, { key: Uint8Array.of(0x7f, row >> 8, row & 255), value: new Uint8Array(8) });
+  a.run();
+  expect(a.outgoing.views()[0]).toMatchObject({
+    phase: "waiting",
+    reason: "rows change faster than the receiver takes them",
+  });
+  expect(a.said("transfer-chunk")).toEqual([]);
+});
+
 test("P8: a receiver that stops taking a large remainder is not waited for without end", () => {
   const { a } = parked();
   a.tick(10_000);
