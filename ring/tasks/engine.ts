@@ -220,7 +220,7 @@ export class TaskEngine implements TaskEngineContract {
 
   loaded(now: Instant, partition: Partition): void {
     this.#serving.loaded(now, partition);
-    this.#proceed(now);
+    this.tick(now); // what came due while nobody served it goes before what is submitted from now on
   }
 
   hold(now: Instant, partition: Partition): void {
