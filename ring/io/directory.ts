@@ -153,10 +153,8 @@ export async function giveBack(
   store: { readonly broken: Error | undefined; letGo(): Promise<void> } | undefined,
 ): Promise<void> {
   if (store?.broken === undefined) return directory.release();
-  store.letGo().then(
-    () => directory.release(),
-    () => {}, // the kernel does, when the process ends (L1)
-  );
+  const given = store.letGo().then(() => directory.release());
+  given.catch(() => {}); // the kernel does, when the process ends (L1)
 }
 
 /** The pid that the lock's holder wrote, for messages only (L1). */

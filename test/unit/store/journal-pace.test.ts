@@ -93,6 +93,17 @@ describe("a disk that does not answer", () => {
     await vi.waitFor(() => expect(isReleased).toBe(true));
   });
 
+  test("S4: at the end of a node a lock on a disk that failed may fail as well", async () => {
+    const unhandled = vi.fn();
+    process.once("unhandledRejection", unhandled);
+    const release = vi.fn(() => Promise.reject(new Error("EIO")));
+    await giveBack({ release }, { broken: new Error("EIO"), letGo: async () => {} });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    process.off("unhandledRejection", unhandled);
+    expect(release).toHaveBeenCalledOnce();
+    expect(unhandled).not.toHaveBeenCalled();
+  });
+
   test("S4: a transaction of the database breaks the store at the deadline, and whoever waits for it hears of it", async () => {
     const database = new SlowDatabase(0);
     const { journal, broken } = await journalOver(database, { deadlineMs: 50 });
