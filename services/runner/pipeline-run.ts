@@ -2,7 +2,8 @@
  * `ctx.run`: a pipeline run that belongs to a task. The task waits for the run's whole tree; when its attempt is repeated, the
  * run of its single input goes on at the last checkpoint, which is kept with the state of the task's key while it runs.
  *
- * D1  The run's id names the task, the attempt and the ordinal of the call; an attempt that is aborted cancels its run.
+ * D1  The run's id names the task, the attempt by its fence, and the ordinal of the call; an attempt that is aborted cancels its run. After
+ *     a crash an attempt has the number of the one that was lost, whose run other nodes may still take leave of.
  * D2  A checkpoint is stored at most every `KEEP_EVERY_MS`, and removed when the run is done.
  */
 
@@ -38,7 +39,7 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
     host.keep?.(attempt.attemptId, [{ name, value: encodeValue({ pipeline, task: attempt.record.id, cursor }) }]);
   };
   await using open = host.openRun(pipeline, {
-    id: `${attempt.record.id}-${attempt.attempt}-${ordinal}`,
+    id: `${attempt.record.id}-${attempt.fence}-${ordinal}`,
     attempt: attempt.attempt,
     signal: run.signal,
     sink: given.sink ?? "drain",

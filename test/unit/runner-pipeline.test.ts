@@ -1,0 +1,26 @@
+/** Runs of pipelines that belong to tasks, as the runner opens them. */
+
+import { expect, test } from "vitest";
+import type { OpenRun } from "../../services/runner/pipeline-run.ts";
+import { acme } from "./runner-ends.ts";
+import { attemptOf, harness } from "./runner-harness.ts";
+
+test("P6: a run is told from that of an attempt that was lost in a crash, which had the same number", async () => {
+  const ids: string[] = [];
+  const openRun = ((_pipeline: string, { id }: { readonly id: string }) => {
+    ids.push(id);
+    return { send: async () => {}, end: () => {}, report: async () => ({}), [Symbol.asyncDispose]: async () => {} };
+  }) as unknown as OpenRun;
+  const twice = acme(async (_t, ctx) => {
+    for (const input of [1, 2]) await ctx.run("ban", { input });
+  });
+  using h = harness([twice], { openRun });
+  const { record } = attemptOf();
+  for (const [attemptId, fence] of [7n, 8n].entries()) {
+    h.runner.start([{ ...attemptOf({ attemptId, attempt: 1, fence }), record }]);
+    await h.endOf(attemptId);
+  }
+  expect(ids).toHaveLength(4);
+  expect(new Set(ids).size).toBe(4);
+  expect(ids.every((id) => id.startsWith(record.id))).toBe(true);
+});
