@@ -3,9 +3,9 @@
  *
  * W1  The stream is ordered: applying its chunks one after another gives exactly the rows at the sender. Rows changed
  *     between the request of a page and its arrival are left out of the page: the change itself follows.
- * W2  At most `WINDOW_CHUNKS`, and about `WINDOW_BYTES`, are ahead of the receiver's disk; a remainder that is not large is not
+ * W2  At most `WINDOW_CHUNKS`, and about as many `CHUNK_BYTES`, are ahead of the receiver's disk; a remainder that is not large is not
  *     held back, since submits wait for it.
- * W3  Stranded rows go many partitions at a time (`transfer.ts`), each with a small window and a page that waits.
+ * W3  Stranded rows go many partitions at a time (`transfer.ts`): of each at most `STRANDED_CHUNKS`, and a page that waits.
  */
 
 import { keyText, type Row, type RowChanges } from "../store.ts";
