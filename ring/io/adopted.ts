@@ -113,8 +113,11 @@ export class AdoptedDirectories implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.race([Promise.all(this.#trying), delay(TRYING_MOST_MS, undefined, { ref: false })]);
     const end = async ({ directory, store }: Adopted): Promise<void> => {
-      await store?.[Symbol.asyncDispose]();
-      await giveBack(directory, store);
+      try {
+        await store?.[Symbol.asyncDispose]();
+      } finally {
+        await giveBack(directory, store);
+      }
     };
     await Promise.allSettled([...this.#held.keys()].map((name) => this.#release(name, end)));
   }

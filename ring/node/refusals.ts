@@ -13,51 +13,24 @@ export function unsureOf(outcome: Refusal): SubmitOutcome {
 
 /** Another owner may take it. */
 export const REROUTED: ReadonlySet<string> = new Set(["NOT_OWNER", "NO_LEASE", "NO_OWNER"]);
-export const NO_RING: SubmitOutcome = {
-  type: "refused",
-  code: "NO_OWNER",
-  detail: "this node is not part of a ring yet",
-  retryAfterMs: 500,
-};
-export const NO_OWNER: SubmitOutcome = {
-  type: "refused",
-  code: "NO_OWNER",
-  detail: "the partition's owner cannot be reached",
-  retryAfterMs: 500,
-};
-export const NOT_READY: SubmitOutcome = {
-  type: "refused",
-  code: "NO_OWNER",
-  detail: "the partition is not served yet",
-  retryAfterMs: 500,
-};
-export const NOT_OWNER: SubmitOutcome = {
-  type: "refused",
-  code: "NOT_OWNER",
-  detail: "the ring changed",
-  retryAfterMs: 50,
-};
-export const DRAINING: SubmitOutcome = {
-  type: "refused",
-  code: "DRAINING",
-  detail: "the node is stopping",
-  retryAfterMs: 1_000,
-};
-export const DISK_FULL: SubmitOutcome = {
-  type: "refused",
-  code: "QUEUE_FULL",
-  detail: "the store of the owner is full, or does not answer",
-  retryAfterMs: 2_000,
-};
-export const FULL: SubmitOutcome = {
-  type: "refused",
-  code: "QUEUE_FULL",
-  detail: "too many tasks wait for their owners at this node",
-  retryAfterMs: 500,
-};
-export const LINK_FULL: SubmitOutcome = {
-  type: "refused",
-  code: "QUEUE_FULL",
-  detail: "the link to the partition's owner takes no more now",
-  retryAfterMs: 500,
-};
+
+export const NO_RING: SubmitOutcome = refusal("NO_OWNER", "this node is not part of a ring yet", 500);
+export const NO_OWNER: SubmitOutcome = refusal("NO_OWNER", "the partition's owner cannot be reached", 500);
+export const NOT_READY: SubmitOutcome = refusal("NO_OWNER", "the partition is not served yet", 500);
+export const NOT_OWNER: SubmitOutcome = refusal("NOT_OWNER", "the ring changed", 50);
+export const DRAINING: SubmitOutcome = refusal("DRAINING", "the node is stopping", 1_000);
+export const DISK_FULL: SubmitOutcome = refusal(
+  "QUEUE_FULL",
+  "the store of the owner is full, or does not answer",
+  2_000,
+);
+export const FULL: SubmitOutcome = refusal("QUEUE_FULL", "too many tasks wait for their owners at this node", 500);
+export const LINK_FULL: SubmitOutcome = refusal(
+  "QUEUE_FULL",
+  "the link to the partition's owner takes no more now",
+  500,
+);
+
+function refusal(code: Refusal["code"], detail: string, retryAfterMs: number): SubmitOutcome {
+  return { type: "refused", code, detail, retryAfterMs };
+}

@@ -9,6 +9,7 @@ import { expect, test, vi } from "vitest";
 import type { NodeName, Partition } from "../../ring/ids.ts";
 import { AdoptedDirectories } from "../../ring/io/adopted.ts";
 import { openDirectory, tryLockDirectory } from "../../ring/io/directory.ts";
+import { EmbeddedStore } from "../../ring/io/store/embedded.ts";
 
 test("P4: is given back once a transaction under way has ended: lmdb would hold up the whole process that opens it next", {
   timeout: 30_000,
@@ -40,6 +41,32 @@ test("P1: stays locked until then at the end of a node as well, which does not w
     await using locked = await tryLockDirectory(member.path);
     expect(locked).toBeDefined();
   }, 10_000);
+});
+
+test("is given back at the end of a node also when its files cannot be closed", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "taskring-adopted-"));
+  const name = "n1" as NodeName;
+  const path = join(folder, name);
+  const made = await openDirectory(path, { name });
+  await made.release();
+  const adopted = new AdoptedDirectories({ warn: () => {}, error: () => {} });
+  expect(await adopted.tryLock({ name, id: made.id, path })).toMatchObject({ type: "held" });
+  const end = EmbeddedStore.prototype[Symbol.asyncDispose];
+  const ending = vi.spyOn(EmbeddedStore.prototype, Symbol.asyncDispose).mockImplementation(async function (
+    this: EmbeddedStore,
+  ) {
+    await end.call(this);
+    throw new Error("EIO");
+  });
+  try {
+    await adopted[Symbol.asyncDispose]();
+    expect(ending).toHaveBeenCalled();
+    await using locked = await tryLockDirectory(path);
+    expect(locked).toBeDefined();
+  } finally {
+    ending.mockRestore();
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 /** An adopted directory whose store broke because a transaction of its database does not end before `answer`. */

@@ -139,9 +139,14 @@ function cannotBeLookedAt(directory: string, cause: unknown): RingError {
   return new RingError("STORE_BROKEN", `the store in ${directory} cannot be looked at: ${String(cause)}`, { cause });
 }
 
-/** Of each file of the journal. */
+/** Of each file of the journal; that one is missing shows when it is read. */
 function journalBytes(directory: string): Promise<readonly number[]> {
-  return Promise.all(JOURNAL_FILES.map(async (name) => (await stat(join(directory, name))).size));
+  const sizeOf = (name: string): Promise<number> =>
+    stat(join(directory, name)).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  return Promise.all(JOURNAL_FILES.map(sizeOf));
 }
 
 /** What the database does not have, newest first. `leastBytes`: how large the files were before the transaction began. */
