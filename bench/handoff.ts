@@ -5,8 +5,9 @@
  * |---|---|
  * | `join-100k` | commit of a third node's join → its last partition has arrived, with 100,000 tasks held in the queues of a paused app and 6,000 submits a second to others |
  * | `leave` | commit of a node's leave → it owns nothing, under the same load |
+ * | `restart` | SIGTERM → ready again, of the slowest of three nodes that do so in turn, under the same load; not one partition may move |
  *
- * Pauses are those of keys that went on at another node: from when their next task could have started until it did. After
+ * Pauses are those of keys that went on in another process: from when their next task could have started until it did. After
  * each run every task must have run, the held ones included.
  */
 
@@ -20,10 +21,10 @@ import { type BenchRing, openRing, settled } from "./rings.ts";
 
 export async function run(options: BenchOptions): Promise<readonly BenchResult[]> {
   const results: BenchResult[] = [];
-  for (const name of ["join-100k", "leave"] as const) {
+  for (const name of ["join-100k", "leave", "restart"] as const) {
     if (options.case !== undefined && options.case !== name) continue;
     const seen: Seen[] = [];
-    for (let at = 0; at < options.runs; at++) seen.push(name === "leave" ? await leave() : await join());
+    for (let at = 0; at < options.runs; at++) seen.push(await CASES[name]());
     const pauses = seen.map((each) => each.p99Ms);
     results.push(
       resultOf({
@@ -40,9 +41,9 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
             resultOf({ case: "", subject: "", unit: "", values: seen.map((each) => each.perSecond) }).median,
           ),
           failed_submits: seen.reduce((sum, each) => sum + each.failed, 0),
-          ...(name === "leave"
-            ? {}
-            : { tasks_held: HELD_TASKS, tasks_moved: Math.round(Math.min(...seen.map((each) => each.moved))) }),
+          ...(name === "join-100k"
+            ? { tasks_held: HELD_TASKS, tasks_moved: Math.round(Math.min(...seen.map((each) => each.moved))) }
+            : {}),
         },
       }),
     );
@@ -108,6 +109,36 @@ async function leave(): Promise<Seen> {
   );
 }
 
+async function restart(): Promise<Seen> {
+  await using ring = await openRing(3);
+  const { lab, client } = ring;
+  return await withGenerator(async (generator) => {
+    const before = await settled(client, lab.names());
+    const seen = await underLoad(ring, generator, async () => {
+      let slowest = 0;
+      for (const name of lab.names()) {
+        const was = lab.node(name);
+        const begin = performance.now();
+        const code = await lab.stop(name);
+        if (code !== 0) throw new Error(`${name} stopped with ${code}`);
+        await lab.start(name, { autoJoin: false, extra: ["--grpc", was.grpc] });
+        slowest = Math.max(slowest, performance.now() - begin);
+        await waitUntil(`${name} serves`, () => serves(ring, name), READY_MS);
+      }
+      return slowest / 1_000;
+    });
+    const after = await settled(client, lab.names());
+    const moved = after.generations.filter((generation, at) => generation !== before.generations[at]).length;
+    if (moved > 0) throw new Error(`${moved} partitions moved`);
+    return seen;
+  });
+}
+
+async function serves({ client }: BenchRing, name: string): Promise<boolean> {
+  const { nodes } = await client.cluster.status({ node: name }, { deadlineMs: ASK_MS });
+  return nodes[0]?.state === "serving";
+}
+
 /** Loads the ring from before to after the change, and reads what the tasks say of it. */
 async function underLoad(ring: BenchRing, generator: Generator, change: () => Promise<number>): Promise<Seen> {
   const job: Job = {
@@ -162,6 +193,7 @@ async function withGenerator<T>(work: (generator: Generator) => Promise<T>): Pro
   }
 }
 
+const CASES = { "join-100k": join, leave, restart };
 const HELD_APP = "bench-held";
 const HELD_TASKS = 100_000;
 const HELD_KEYS = 10_000;
@@ -170,3 +202,5 @@ const LOAD_PER_SECOND = 6_000;
 /** Ended by `finish`. */
 const LOAD_MOST_SECONDS = 120;
 const AFTER_MS = 500;
+const READY_MS = 30_000;
+const ASK_MS = 5_000;
