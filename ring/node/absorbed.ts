@@ -2,11 +2,12 @@
  * Stranded entries whose rows the owners of their partitions say to have: the ring may take them off its list.
  *
  * B1  Only an owner is believed, and only while it is one: a former owner that does not know yet that the ring has gone on drops what it
- *     has absorbed, with its copy, when it learns so, and the present owner has nothing of it.
+ *     has absorbed, with its copy, when it learns so, and the present owner has nothing of it; also if that is the same node again.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
 import type { NodeName } from "../ids.ts";
+import type { Absorption } from "./messages.ts";
 import { strandedKey } from "./transfer.ts";
 
 export class Absorbed {
@@ -18,12 +19,14 @@ export class Absorbed {
   }
 
   /** An owner that is not known here yet says it again. */
-  told(by: NodeName, entries: readonly Stranded[], document: RingDocument): void {
-    for (const entry of entries) {
+  told(by: NodeName, { entries, generations }: Absorption, document: RingDocument): void {
+    entries.forEach((entry, index) => {
       const { partition } = entry;
-      if (document.owners[partition] !== by || this.#entries.size >= LIMIT) continue; // B1
-      this.#entries.set(strandedKey(entry), { entry, generation: document.generations[partition] });
-    }
+      const generation = document.generations[partition];
+      if (document.owners[partition] !== by || this.#entries.size >= LIMIT) return; // B1
+      if (generations !== undefined && generations[index] !== generation) return; // B1
+      this.#entries.set(strandedKey(entry), { entry, generation });
+    });
   }
 
   follow(document: RingDocument): void {

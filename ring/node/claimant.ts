@@ -14,7 +14,7 @@
  *     be credited to another one. Its wishes are done only when the decided document is the proposed one.
  */
 
-import type { RingDocument, Stranded } from "../document.ts";
+import type { RingDocument } from "../document.ts";
 import { asOneChange, findMember } from "../draft.ts";
 import { RingError } from "../errors.ts";
 import type { Epoch, NodeName, Partition } from "../ids.ts";
@@ -38,7 +38,7 @@ import { nextVoters, setVoters } from "../voters.ts";
 import { Absorbed } from "./absorbed.ts";
 import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
-import type { Giving } from "./messages.ts";
+import type { Absorption, Giving } from "./messages.ts";
 import { AFTER, type Part } from "./proposal-part.ts";
 import { Returns } from "./returns.ts";
 import type { ProposalEnding } from "./seat.ts";
@@ -127,10 +127,10 @@ export class Claimant {
     this.#soon(0);
   }
 
-  absorbed(by: NodeName, entries: readonly Stranded[]): void {
+  absorbed(by: NodeName, absorption: Absorption): void {
     const { document } = this.#here;
     if (document === undefined) return;
-    this.#absorbed.told(by, entries, document);
+    this.#absorbed.told(by, absorption, document);
     this.#soon(ABSORBED_SETTLE_MS);
   }
 

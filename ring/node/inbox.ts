@@ -48,7 +48,7 @@ export class Inbox {
       case "store-kept":
         return parts.storeLease.answered(from, message.epoch);
       case "absorbed":
-        return parts.claimant.absorbed(from, message.entries);
+        return parts.claimant.absorbed(from, message);
       case "document":
         return parts.seat.learn(message.document);
       case "pull-document": {

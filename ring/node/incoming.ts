@@ -30,7 +30,7 @@ import { liesIn } from "./copies.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import { setAside } from "./loading-ahead.ts";
-import type { TransferId, TransferMessage } from "./messages.ts";
+import type { Absorption, TransferId, TransferMessage } from "./messages.ts";
 import { arrivedChange } from "./rows.ts";
 import { hashChanges } from "./stream.ts";
 import { countBegun, handoffKey, strandedKey, type TransferLimit } from "./transfer.ts";
@@ -56,7 +56,7 @@ interface Arrival {
 
 export interface IncomingHooks {
   /** All rows of these entries are durable here: their removal may be proposed. */
-  absorbed(entries: readonly Stranded[]): void;
+  absorbed(absorption: Absorption): void;
   /** A reason to refuse any transfer now. */
   busy(): string | undefined;
 }
@@ -77,7 +77,7 @@ export class Incoming {
   readonly #hooks: IncomingHooks;
   readonly #arrivals = new Map<string, Arrival>();
   /** Stranded entries whose rows are durable here, told again until the ring has removed them. */
-  readonly #absorbed = new Map<string, Stranded>();
+  readonly #absorbed = new Map<string, { readonly entry: Stranded; readonly generation: number }>();
   readonly #limit: TransferLimit;
   #tellAt: Instant | undefined;
 
@@ -111,17 +111,25 @@ export class Incoming {
       if (!arrival.whole && arrival.lastProgress + STALL_MS <= now) this.#end(key, arrival, false); // I3
     if (this.#tellAt === undefined || this.#tellAt > now) return;
     this.#tellAt = now + TELL_EVERY_MS;
-    this.#hooks.absorbed([...this.#absorbed.values()]);
+    this.#tell([...this.#absorbed.values()]);
   }
 
   /** The entry's rows are in the partition that this node serves. */
   settle(entry: Stranded): void {
     const key = strandedKey(entry);
     if (this.#absorbed.has(key)) return;
-    this.#absorbed.set(key, entry);
+    const absorbed = { entry, generation: this.#here.document!.generations[entry.partition]! };
+    this.#absorbed.set(key, absorbed);
     this.#hosting.absorbed(entry.partition, (other) => this.#absorbed.has(strandedKey(other)));
     this.#tellAt ??= this.#here.now + TELL_EVERY_MS;
-    this.#hooks.absorbed([entry]);
+    this.#tell([absorbed]);
+  }
+
+  #tell(absorbed: readonly { readonly entry: Stranded; readonly generation: number }[]): void {
+    this.#hooks.absorbed({
+      entries: absorbed.map(({ entry }) => entry),
+      generations: absorbed.map(({ generation }) => generation),
+    });
   }
 
   receive(from: NodeName, message: TransferMessage): void {
@@ -142,9 +150,11 @@ export class Incoming {
 
   follow(document: RingDocument): void {
     const listed = new Set(document.stranded.map(strandedKey));
-    for (const [key, entry] of this.#absorbed) {
-      if (listed.has(key) && document.owners[entry.partition] === this.#here.self) {
-        if (!liesIn(entry, this.#here) || this.#hosting.loaded(entry.partition)) continue;
+    for (const [key, { entry, generation }] of this.#absorbed) {
+      const { partition } = entry;
+      const isOwner = document.owners[partition] === this.#here.self && document.generations[partition] === generation;
+      if (isOwner && listed.has(key)) {
+        if (!liesIn(entry, this.#here) || this.#hosting.loaded(partition)) continue;
       }
       this.#absorbed.delete(key);
     }

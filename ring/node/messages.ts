@@ -112,6 +112,12 @@ export type Giving =
   | { readonly type: "moves"; readonly moves: readonly { readonly partition: Partition; readonly to: NodeName }[] }
   | { readonly type: "all"; readonly partitions: readonly Partition[]; readonly adopter: NodeName };
 
+export interface Absorption {
+  readonly entries: readonly Stranded[];
+  /** Of the partition of each, when its rows became durable. Older nodes do not say it. */
+  readonly generations?: readonly number[];
+}
+
 export type NodeMessage =
   | Hello
   | AppPresence
@@ -129,7 +135,7 @@ export type NodeMessage =
   /** A seal of the sender (or of a member it speaks for), for whoever proposes epoch `epoch`. */
   | { readonly type: "consent"; readonly member: NodeName; readonly epoch: Epoch; readonly gives: Giving }
   /** Stranded rows that are durable at the owner (or came back): the entries may go. */
-  | { readonly type: "absorbed"; readonly entries: readonly Stranded[] }
+  | ({ readonly type: "absorbed" } & Absorption)
   /** A newcomer that waits to be staged and committed, and what its member record would be. */
   | { readonly type: "candidate"; readonly member: Omit<Member, "status"> }
   /** Tasks waiting at the sender, of the partitions whose number has changed. */

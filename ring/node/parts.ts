@@ -237,7 +237,7 @@ export class Parts {
     this.incoming = new Incoming(here, {
       ...parts,
       hooks: {
-        absorbed: (entries) => this.toClaimant.absorbed({ type: "absorbed", entries }),
+        absorbed: (absorption) => this.toClaimant.absorbed({ type: "absorbed", ...absorption }),
         busy: () =>
           this.stopping.begun
             ? "the receiver is stopping"

@@ -28,7 +28,7 @@ export class ToClaimant {
 
   absorbed(message: Extract<NodeMessage, { type: "absorbed" }>): void {
     const role = this.#own.role();
-    if (role === undefined || role === this.#here.self) this.#own.absorbed(this.#here.self, message.entries);
+    if (role === undefined || role === this.#here.self) this.#own.absorbed(this.#here.self, message);
     else this.#here.send(role, message);
   }
 

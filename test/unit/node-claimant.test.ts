@@ -378,7 +378,7 @@ describe("proposals", () => {
 
   test("remove what was absorbed", () => {
     begin(A, { ...ring({ epoch: 5 }), stranded: [strandedOn("c", 1)] });
-    claimant.absorbed(document.owners[0]!, [strandedOn("c", 1)]);
+    claimant.absorbed(document.owners[0]!, { entries: [strandedOn("c", 1)] });
     liveness.link(B, true);
     liveness.link(C, true);
     pass(100);
@@ -386,11 +386,11 @@ describe("proposals", () => {
   });
 
   test("P1: keep what was absorbed by an owner that is none any more: it drops that, and the present one has nothing of it", () => {
-    const stranded = [strandedOn("c", 1)];
-    begin(A, { ...ring({ epoch: 5, owner: "b" }), stranded });
+    const entries = [strandedOn("c", 1)];
+    begin(A, { ...ring({ epoch: 5, owner: "b" }), stranded: entries });
     liveness.link(B, true);
     liveness.link(C, true);
-    claimant.absorbed(B, stranded);
+    claimant.absorbed(B, { entries });
     document = {
       ...document,
       epoch: 6 as Epoch,
@@ -398,10 +398,24 @@ describe("proposals", () => {
       generations: document.generations.map((generation) => generation + 1),
     };
     claimant.follow(document);
-    claimant.absorbed(B, stranded); // it does not know that yet
+    claimant.absorbed(B, { entries }); // it does not know that yet
     pass(300);
     expect(proposals.filter((proposal) => proposal.document.stranded.length === 0)).toEqual([]);
-    claimant.absorbed(C, stranded);
+    claimant.absorbed(C, { entries });
+    pass(300);
+    expect(proposals.at(-1)?.document.stranded).toEqual([]);
+  });
+
+  test("P1: keep what was absorbed by an owner that has lost its partition meanwhile, and is the owner again", () => {
+    const entries = [strandedOn("c", 1)];
+    begin(A, { ...ring({ epoch: 7, owner: "b" }), stranded: entries });
+    liveness.link(B, true);
+    liveness.link(C, true);
+    const generation = document.generations[entries[0]!.partition]!;
+    claimant.absorbed(B, { entries, generations: [generation - 2] });
+    pass(300);
+    expect(proposals.filter((proposal) => proposal.document.stranded.length === 0)).toEqual([]);
+    claimant.absorbed(B, { entries, generations: [generation] });
     pass(300);
     expect(proposals.at(-1)?.document.stranded).toEqual([]);
   });

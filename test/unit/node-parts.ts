@@ -92,7 +92,7 @@ export class Parts {
     const parts = { engine: this.engine, hosting: this.hosting, commits: this.commits, limit };
     this.incoming = new Incoming(this.here, {
       ...parts,
-      hooks: { absorbed: (entries) => void this.absorbed.push(...entries), busy: () => undefined },
+      hooks: { absorbed: ({ entries }) => void this.absorbed.push(...entries), busy: () => undefined },
     });
     this.outgoing = new Outgoing(this.here, {
       ...parts,

@@ -46,6 +46,16 @@ describe("stranded rows", () => {
     expect(c.stored(P0)).toEqual([]);
   });
 
+  test("P1: what was absorbed is not said of a later ownership of the same node", () => {
+    const { b, c } = back([AWAY]);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+    b.follow(documentOf({ epoch: 11, owner: "b", generation: 5, stranded: [AWAY] }));
+    b.absorbed.length = 0;
+    b.tick(2_000);
+    expect(b.absorbed).toEqual([]);
+  });
+
   test("P1: an owner that was the owner before them too, and does not know what happened since, takes none of them", () => {
     const since = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [strandedOn("c", 2)] });
     const c = new Parts("c");

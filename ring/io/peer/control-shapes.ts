@@ -358,7 +358,11 @@ const message = v.variant("type", [
     ]),
   }),
   v.object({ type: v.literal("candidate"), member: v.object(memberFields) }),
-  v.object({ type: v.literal("absorbed"), entries: list(stranded, 65_536) }),
+  v.object({
+    type: v.literal("absorbed"),
+    entries: list(stranded, 65_536),
+    generations: v.optional(list(count, 65_536)),
+  }),
   v.object({ type: v.literal("loads"), counts: list(v.object({ partition, tasks: count }), 4_096) }),
   v.object({ type: v.literal("restarting"), graceMs: amount }),
   v.object({ type: v.picklist(["store-lost", "store-kept"]), epoch: amount }),

@@ -256,6 +256,11 @@ const MESSAGES: readonly NodeMessage[] = [
     message: { ...envelope, type: "stale", seen: { memberId: "m" as never, starts: 4, run: 5 } },
   },
   { type: "absorbed", entries: document.stranded },
+  {
+    type: "absorbed",
+    entries: document.stranded,
+    generations: document.stranded.map(({ generation }) => generation + 1),
+  },
   { type: "restarting", graceMs: 25_000 },
   { type: "refused", code: "WRONG_RING", detail: "no" },
 ];
