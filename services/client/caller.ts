@@ -12,6 +12,7 @@ import { type Client, connectivityState, type Metadata, type ServiceError } from
 import { serviceDefinition } from "../../proto/load.ts";
 import { RingError } from "../../ring/errors.ts";
 import { isUnreached, ringErrorOf } from "./connection.ts";
+import { deadlineIn } from "./deadline.ts";
 import type { Lasting } from "./links.ts";
 
 export interface CallerOptions {
@@ -173,7 +174,7 @@ export class Caller {
    */
   async *#reached(options: CallOptions, channel: (address: string) => Client): AsyncGenerator<Reached, never> {
     const { signal } = options;
-    const end = performance.now() + (options.deadlineMs ?? DEADLINE_MS);
+    const end = deadlineIn(options.deadlineMs, DEADLINE_MS);
     let last: RingError | undefined;
     for (let round = 0; ; round++) {
       const addresses = options.address === undefined ? this.#inOrder() : [options.address];

@@ -13,6 +13,7 @@ import { AppCalls } from "./app-calls.ts";
 import { Caller, type CallOptions } from "./caller.ts";
 import { ClusterCalls } from "./cluster-calls.ts";
 import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
+import { deadlineIn } from "./deadline.ts";
 import { type Entry, type OutcomeTarget, type TaskOutcome, withTaskId } from "./entry.ts";
 import { Links } from "./links.ts";
 import type { NodeStream } from "./node-stream.ts";
@@ -143,6 +144,7 @@ export class RingClient implements AsyncDisposable {
     tasks: Iterable<SubmitTask> | AsyncIterable<SubmitTask>,
     options: SubmitOptions = {},
   ): Promise<readonly TaskOutcome[]> {
+    deadlineOf(options); // a fault of the call, not of a task
     const outcomes: TaskOutcome[] = [];
     let pushed = 0;
     let settled = 0;
@@ -212,7 +214,7 @@ export class RingClient implements AsyncDisposable {
    */
   async *watch(taskId: string, options: CallOptions = {}): AsyncIterable<messages.Task> {
     const { deadlineMs = WAIT_MS, signal } = options;
-    let end = performance.now() + deadlineMs;
+    let end = deadlineIn(deadlineMs, WAIT_MS);
     let shown: messages.Task | undefined;
     for (let tries = 0; ; tries++) {
       let answered = false;
@@ -368,7 +370,7 @@ function unreadable(error: unknown): TaskOutcome {
 }
 
 function deadlineOf(options: SubmitOptions): number {
-  return performance.now() + (options.deadlineMs ?? SUBMIT_MS);
+  return deadlineIn(options.deadlineMs, SUBMIT_MS);
 }
 
 function errorOf(outcome: Extract<SubmitOutcome, { readonly type: "refused" }>, taskId: string): RingError {

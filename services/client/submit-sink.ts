@@ -6,6 +6,7 @@
 
 import type { ErrorCode } from "../../ring/errors.ts";
 import type { SubmitOutcome } from "../../ring/tasks/task.ts";
+import { timeOf } from "./deadline.ts";
 import { type Entry, type OutcomeTarget, type TaskOutcome, withTaskId } from "./entry.ts";
 import type { SubmitTask } from "./submit-task.ts";
 import type { Submitter } from "./submitter.ts";
@@ -28,6 +29,7 @@ export interface SinkCounts {
 export class SubmitSink implements OutcomeTarget {
   readonly #submitter: Submitter;
   readonly #options: SinkOptions;
+  readonly #deadlineMs: number;
   #pushed = 0;
   #accepted = 0;
   #duplicates = 0;
@@ -38,6 +40,7 @@ export class SubmitSink implements OutcomeTarget {
   constructor(submitter: Submitter, options: SinkOptions) {
     this.#submitter = submitter;
     this.#options = options;
+    this.#deadlineMs = timeOf(options.deadlineMs ?? DEADLINE_MS);
   }
 
   get counts(): SinkCounts {
@@ -52,7 +55,7 @@ export class SubmitSink implements OutcomeTarget {
 
   /** Takes the task; false: await `ready` before the next. Throws `INVALID_ARGUMENT`. */
   push(task: SubmitTask): boolean {
-    const deadline = performance.now() + (this.#options.deadlineMs ?? DEADLINE_MS);
+    const deadline = performance.now() + this.#deadlineMs;
     const index = this.#pushed;
     this.#pushed += 1; // before an outcome that comes at once
     try {
@@ -81,9 +84,22 @@ export class SubmitSink implements OutcomeTarget {
       this.#refused += 1;
       this.#refusedByCode.set(outcome.code, (this.#refusedByCode.get(outcome.code) ?? 0) + 1);
     }
-    this.#options.onOutcome?.(entry.index, outcome === undefined ? undefined : withTaskId(entry, outcome));
+    this.#tell(entry, outcome);
     if (this.#drainWaiters.length > 0 && this.#settled === this.#pushed) {
       for (const wake of this.#drainWaiters.splice(0)) wake();
+    }
+  }
+
+  /** What the caller's function throws ends the process as uncaught, unless that listens; other tasks have their outcomes all the same. */
+  #tell(entry: Entry, outcome: SubmitOutcome | undefined): void {
+    const { onOutcome } = this.#options;
+    if (onOutcome === undefined) return;
+    try {
+      onOutcome(entry.index, outcome === undefined ? undefined : withTaskId(entry, outcome));
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
     }
   }
 
