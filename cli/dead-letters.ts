@@ -69,11 +69,11 @@ export function showDead({ args, settings, output }: CommandRun): Promise<number
 }
 
 export function retryDead(run: CommandRun): Promise<number> {
-  return change(run, "retry");
+  return changeDead(run, "retry");
 }
 
 export function dropDead(run: CommandRun): Promise<number> {
-  return change(run, "drop");
+  return changeDead(run, "drop");
 }
 
 export interface DeadGroup {
@@ -120,7 +120,7 @@ function groupIdOf(item: TaskItem, error: string): string {
 }
 
 /** Those named, or all of an app, or of one group; in batches, not faster than `--rate` a second. */
-async function change({ args, settings, output, flags }: CommandRun, action: "retry" | "drop"): Promise<number> {
+async function changeDead({ args, settings, output, flags }: CommandRun, action: "retry" | "drop"): Promise<number> {
   const rate = flags.rate === undefined ? undefined : rateOf(String(flags.rate));
   const all = flags.all === true || flags.group !== undefined;
   if (all === args.length > 0) throw usage(`dead ${action}: name task ids, or --group GROUP, or --all`);
@@ -130,19 +130,13 @@ async function change({ args, settings, output, flags }: CommandRun, action: "re
     const { client, call } = node;
     const found = all ? await collect(node, { ...appOf(flags), most: COLLECT_MOST }) : undefined;
     const ids = found === undefined ? args : chosen(found.items, flags).map(({ taskId }) => taskId);
-    const batch = rate === undefined ? BATCH : Math.max(1, Math.min(BATCH, Math.floor(rate)));
-    let changed = 0;
-    for (let at = 0; at < ids.length; at += batch) {
-      const begun = performance.now();
-      const part = ids.slice(at, at + batch);
-      changed +=
-        action === "retry" ? await client.tasks.retryDead(part, call) : await client.tasks.dropDead(part, call);
-      output.progress(Math.min(at + batch, ids.length), ids.length, "");
-      const restMs =
-        rate === undefined || at + batch >= ids.length ? 0 : (1_000 * batch) / rate - (performance.now() - begun);
-      if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
-    }
+    const { changed, failure } = await inBatches(ids, {
+      rate,
+      change: (part) => (action === "retry" ? client.tasks.retryDead(part, call) : client.tasks.dropDead(part, call)),
+      progress: (done) => output.progress(done, ids.length, ""),
+    });
     output.endProgress();
+    if (failure !== undefined && changed === 0) throw failure;
     const more = found?.more ?? false;
     output.show({
       kind: "DeadChange",
@@ -151,10 +145,41 @@ async function change({ args, settings, output, flags }: CommandRun, action: "re
         `${action === "retry" ? "runs again" : "dropped"}: ${plural(changed, "task")}${changed === ids.length ? "" : ` of ${count(ids.length)}`}`,
       ],
     });
+    if (failure !== undefined) throw failure;
     if (more) output.remark("there are more: run it again");
     if (changed === ids.length && !more && (found?.unreachable.length ?? 0) === 0) return EXIT.ok;
     return !all && changed === 0 ? EXIT.notFound : EXIT.partly;
   });
+}
+
+interface Batches {
+  /** Tasks a second, at most. */
+  readonly rate: number | undefined;
+  /** How many of them were changed. */
+  readonly change: (ids: readonly string[]) => Promise<number>;
+  readonly progress: (done: number) => void;
+}
+
+/** A failure ends it; what was changed before stays so. */
+export async function inBatches(
+  ids: readonly string[],
+  { rate, change, progress }: Batches,
+): Promise<{ readonly changed: number; readonly failure?: unknown }> {
+  const batch = rate === undefined ? BATCH : Math.max(1, Math.min(BATCH, Math.floor(rate)));
+  let changed = 0;
+  for (let at = 0; at < ids.length; at += batch) {
+    const begun = performance.now();
+    try {
+      changed += await change(ids.slice(at, at + batch));
+    } catch (failure) {
+      return { changed, failure };
+    }
+    progress(Math.min(at + batch, ids.length));
+    const restMs =
+      rate === undefined || at + batch >= ids.length ? 0 : (1_000 * batch) / rate - (performance.now() - begun);
+    if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
+  }
+  return { changed };
 }
 
 function chosen(items: readonly TaskItem[], flags: CommandRun["flags"]): readonly TaskItem[] {
