@@ -325,8 +325,9 @@ export class Claimant {
       attempt((current) => setUnwell(current, change));
     attempt(retireMembers);
     for (const entry of document.stranded) {
-      if (entry.where.type !== "adopter" || live.has(entry.where.adopter) || this.#hooks.peersOnMachine(entry.member))
-        continue;
+      if (entry.where.type !== "adopter") continue;
+      const { adopter } = entry.where;
+      if (live.has(adopter) || this.#isAwaited(adopter) || this.#hooks.peersOnMachine(entry.member)) continue;
       attempt((current) => setAdopter(current, { member: entry.member, memberId: entry.memberId }));
     }
     attempt((current) => {

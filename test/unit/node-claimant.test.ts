@@ -200,6 +200,19 @@ describe("a member that is gone", () => {
     expect(proposals[0]?.document.stranded).toEqual([{ ...entry, where: { type: "away" } }]);
   });
 
+  test("P3: whose directory a peer holds waits for that peer while a claimant that has just started has not heard of it", () => {
+    const down = ring({ epoch: 5, owner: "a", stranded: [strandedOn("c", 1, { type: "adopter", adopter: B })] });
+    begin(A, {
+      ...down,
+      members: down.members.map((member) => (member.name === C ? { ...member, status: "down" as const } : member)),
+      owners: down.owners.map((owner) => (owner === C ? A : owner)),
+    });
+    pass(29_000);
+    expect(proposals).toEqual([]);
+    pass(3_000); // nor has it been heard of since
+    expect(proposals[0]?.document.stranded.map(({ where }) => where)).toEqual([{ type: "away" }]);
+  });
+
   test("is asked about as well when it was never heard of, as after a restart of the whole ring without it", () => {
     begin(A, ring({ epoch: 5 }));
     liveness.link(B, true);
