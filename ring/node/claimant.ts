@@ -42,6 +42,7 @@ import type { Absorption, Giving } from "./messages.ts";
 import { AFTER, type Part } from "./proposal-part.ts";
 import { Returns } from "./returns.ts";
 import type { ProposalEnding } from "./seat.ts";
+import { SilentNewcomers } from "./silent-newcomers.ts";
 import { Wellness } from "./wellness.ts";
 import { type Wish, Wishes } from "./wishes.ts";
 
@@ -76,6 +77,7 @@ export class Claimant {
   readonly #askedRevocable = new Map<NodeName, Instant>();
   readonly #returns = new Returns();
   readonly #wellness = new Wellness();
+  readonly #silent = new SilentNewcomers();
   #before: RingDocument | undefined;
   #part: Part = "all";
   #dutyUntil: Instant = Number.NEGATIVE_INFINITY;
@@ -148,7 +150,7 @@ export class Claimant {
   }
 
   /** The register ended the proposal for that epoch (K5). */
-  ended({ epoch, outcome }: ProposalEnding, jitter: number): void {
+  ended({ epoch, outcome, reason }: ProposalEnding, jitter: number): void {
     const flight = this.#proposing;
     if (flight === undefined || flight.document.epoch !== epoch) return;
     this.#proposing = undefined;
@@ -156,6 +158,7 @@ export class Claimant {
     const type = outcome === "chosen" && !isDecided(flight.document, document) ? "lost" : outcome;
     if (type === "chosen") for (const wish of flight.wishes.take()) wish.done(flight.document);
     else this.#wishes.putBack(flight.wishes.take());
+    if (reason === "newcomer-silent" && document !== undefined) this.#silent.note(now, document, flight.document);
     if (type === "refused") {
       this.#revocable.clear();
       this.#part = AFTER[this.#part];
@@ -327,15 +330,16 @@ export class Claimant {
     for (const entry of document.stranded) {
       if (entry.where.type !== "adopter") continue;
       const { adopter } = entry.where;
-      if (live.has(adopter) || this.#isAwaited(adopter) || this.#hooks.peersOnMachine(entry.member)) continue;
+      if (live.has(adopter) || this.#liveness.awaited(now, adopter) || this.#hooks.peersOnMachine(entry.member))
+        continue;
       attempt((current) => setAdopter(current, { member: entry.member, memberId: entry.memberId }));
     }
     attempt((current) => {
       const voters = nextVoters(current, {
         live: new Set(
-          names.filter((name) => live.has(name) || this.#isAwaited(name) || this.#goesLater(current, name)),
+          names.filter((name) => live.has(name) || this.#liveness.awaited(now, name) || this.#goesLater(current, name)),
         ),
-        answered: new Set([...live].filter((name) => this.#liveness.reached(name))),
+        answered: new Set([...live].filter((name) => this.#liveness.reached(name) && !this.#silent.has(now, name))),
       });
       return voters === current.voters ? current : setVoters(current, voters);
     });
@@ -354,13 +358,6 @@ export class Claimant {
           until > now && !this.#liveness.reached(name) && (findMember(document, name)?.status ?? "down") !== "down",
       )
       .map(([name]) => name);
-  }
-
-  /** Not heard of yet, and not given up: this node has started a moment ago. */
-  #isAwaited(name: NodeName): boolean {
-    return (
-      this.#liveness.speakerFor(name) === undefined && this.#liveness.deadSince(this.#here.now, name) === undefined
-    );
   }
 
   /**

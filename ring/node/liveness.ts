@@ -134,6 +134,11 @@ export class Liveness {
     if (!this.#unheard.has(name)) this.#unheard.set(name, now);
     return since <= now ? since : undefined;
   }
+
+  /** Not heard of yet, and not given up: this node has started a moment ago. To be asked of members only. */
+  awaited(now: Instant, name: NodeName): boolean {
+    return !this.#spokenFor.has(name) && this.deadSince(now, name) === undefined;
+  }
 }
 
 /** A ring that starts as a whole has its members linked long before this; a planned restart that this node was not told of is over. */

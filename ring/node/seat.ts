@@ -8,7 +8,7 @@ import type { Epoch, NodeName } from "../ids.ts";
 import type { Instant, Random } from "../machine.ts";
 import type { RegisterEffect, RegisterEvent } from "../register/events.ts";
 import type { Consent, RegisterMessage, RegisterState } from "../register/messages.ts";
-import type { ProposalOutcome } from "../register/proposal.ts";
+import type { ProposalOutcome, RefusalReason } from "../register/proposal.ts";
 import { Register } from "../register/register.ts";
 import { checkSuccessor } from "../successor.ts";
 import type { SeatState, SeatWrite } from "./effects.ts";
@@ -18,6 +18,8 @@ import type { Here } from "./here.ts";
 export interface ProposalEnding {
   readonly epoch: Epoch;
   readonly outcome: ProposalOutcome["type"];
+  /** Of a refusal. */
+  readonly reason?: RefusalReason;
 }
 
 export interface SeatHooks {
@@ -145,7 +147,7 @@ export class Seat {
       case "decided":
         return this.#hooks.decided(effect.document);
       case "proposal-ended":
-        return this.#hooks.proposalEnded({ epoch: effect.epoch, outcome: effect.outcome.type });
+        return this.#hooks.proposalEnded(endingOf(effect));
       case "revocable":
         return this.#hooks.revocable(effect.member, effect.majority);
       case "lease":
@@ -180,4 +182,8 @@ export class Seat {
     this.#leaseUntil = heldUntil;
     if (had !== (heldUntil !== undefined)) this.#hooks.leaseChanged(!had);
   }
+}
+
+function endingOf({ epoch, outcome }: Extract<RegisterEffect, { readonly type: "proposal-ended" }>): ProposalEnding {
+  return { epoch, outcome: outcome.type, ...(outcome.type === "refused" ? { reason: outcome.reason } : {}) };
 }

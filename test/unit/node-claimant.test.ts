@@ -171,6 +171,49 @@ describe("a member that is gone", () => {
     expect(proposals.at(-1)?.document.voters).toEqual([A, B, C]);
   });
 
+  test("P7: is marked down although the member that is to vote in its place does not answer, and another one votes then", () => {
+    const three = ring({ epoch: 5 });
+    const [d, e] = ["d", "e"].map((name) => ({
+      ...three.members[0]!,
+      name: name as NodeName,
+      id: `id-${name}` as MemberId,
+    }));
+    begin(A, { ...three, members: [...three.members, d!, e!] });
+    for (const name of [B, d!.name, e!.name]) liveness.link(name, true);
+    die(C);
+    const tried: NodeName[] = [];
+    for (let turn = 0; turn < 4 && document.members[2]!.status !== "down"; turn++) {
+      pass(800);
+      claimant.revocable(C, true);
+      pass(300);
+      const next = proposals.at(-1)!.document;
+      const newcomer = next.voters.find((name) => !document.voters.includes(name));
+      if (newcomer !== undefined) tried.push(newcomer);
+      if (newcomer === d!.name)
+        claimant.ended({ epoch: next.epoch, outcome: "refused", reason: "newcomer-silent" }, 0.5);
+      else decide(next);
+    }
+    expect(document.members[2]!.status).toBe("down");
+    expect(tried).toEqual([d!.name, e!.name]);
+  });
+
+  test("P7: that is to vote and did not answer is asked again later", () => {
+    const three = ring({ epoch: 5 });
+    const d = { ...three.members[0]!, name: "d" as NodeName, id: "id-d" as MemberId };
+    begin(A, { ...three, members: [...three.members, d], voters: [A, B] });
+    for (const name of [B, C, d.name]) liveness.link(name, true);
+    die(C);
+    pass(300);
+    claimant.ended({ epoch: 6 as Epoch, outcome: "refused", reason: "newcomer-silent" }, 0.5);
+    pass(5_000);
+    expect(proposals).toHaveLength(1);
+    pass(10_000);
+    expect(proposals.map((proposal) => proposal.document.voters)).toEqual([
+      [A, B, d.name],
+      [A, B, d.name],
+    ]);
+  });
+
   test("P1: gives its consent by whoever holds its directory, and what it has goes to the adopter", () => {
     const owned = document.owners.flatMap((owner, index) => (owner === C ? [index as Partition] : []));
     die(C);

@@ -11,6 +11,18 @@ import type { Host } from "../../services/testing/host.ts";
 import { Scene } from "../simulation/scene.ts";
 import { keyIn } from "./node-parts.ts";
 
+test("P7: a member that is to vote in a dead one's place and whose disk stands still keeps nobody from the dead one's partitions", () => {
+  const scene = new Scene({ nodes: 4, apart: true });
+  scene.begin();
+  scene.until(() => scene.document()!.voters.length === 3, 30_000);
+  const outside = scene.hosts.find(({ name }) => !scene.document()!.voters.includes(name))!;
+  const dead = scene.hosts.find((host) => host !== outside && host.name !== scene.document()!.voters[0])!;
+  outside.disk.registerBusyUntil = Number.MAX_SAFE_INTEGER;
+  dead.crash();
+  const first = scene.hostOf(scene.document()!.voters[0]!)!;
+  scene.until(() => !first.machine!.document!.owners.includes(dead.name), 60_000);
+});
+
 test("P9: a newcomer that dies while it joins, owning nothing, stops nobody", () => {
   const scene = new Scene({ nodes: 3, apart: true });
   const [first, second, third] = [scene.host(1), scene.host(2), scene.host(3)];
