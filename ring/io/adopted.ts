@@ -68,13 +68,13 @@ export class AdoptedDirectories implements AsyncDisposable {
     }
   }
 
-  /** The lock is given back when the store has let go (`EmbeddedStore.letGo`). */
+  /** The lock is given back when store and register have let go (`EmbeddedStore.letGo`). */
   release(name: NodeName): Promise<void> {
-    return this.#release(name, async ({ directory, store }) => {
+    return this.#release(name, async ({ directory, store, register }) => {
       try {
         await store?.letGo();
       } finally {
-        await directory.release();
+        await register.letGo().finally(() => directory.release());
       }
     });
   }
@@ -112,11 +112,11 @@ export class AdoptedDirectories implements AsyncDisposable {
   /** At the end of the process, which may not wait for somebody's disk: for locks that are being tried a moment. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.race([Promise.all(this.#trying), delay(TRYING_MOST_MS, undefined, { ref: false })]);
-    const end = async ({ directory, store }: Adopted): Promise<void> => {
+    const end = async ({ directory, store, register }: Adopted): Promise<void> => {
       try {
         await store?.[Symbol.asyncDispose]();
       } finally {
-        await giveBack(directory, store);
+        await giveBack(directory, store, register);
       }
     };
     await Promise.allSettled([...this.#held.keys()].map((name) => this.#release(name, end)));

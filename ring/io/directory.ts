@@ -146,15 +146,22 @@ export async function markStopping({
 
 /**
  * Gives the lock back at the end of a node, which may not wait for a disk that does not answer. The lock does: until then whoever opened
- * the store would do so in the middle of a write.
+ * what it guards would do so in the middle of a write.
  */
 export async function giveBack(
   directory: Pick<DataDirectory, "release">,
-  store: { readonly broken: Error | undefined; letGo(): Promise<void> } | undefined,
+  ...guarded: readonly (Guarded | undefined)[]
 ): Promise<void> {
-  if (store?.broken === undefined) return directory.release();
-  const given = store.letGo().then(() => directory.release());
+  const broken = guarded.filter((each) => each?.broken !== undefined);
+  if (broken.length === 0) return directory.release();
+  const given = Promise.all(broken.map((each) => each?.letGo())).then(() => directory.release());
   given.catch(() => {}); // the kernel does, when the process ends (L1)
+}
+
+/** A store, or the register's file. */
+interface Guarded {
+  readonly broken: Error | undefined;
+  letGo(): Promise<void>;
 }
 
 /** The pid that the lock's holder wrote, for messages only (L1). */

@@ -1,8 +1,6 @@
 /**
  * The acceptor's memory: one small file that holds promise, vote and learned document (ownership rule 2).
  *
- *   magic "TRRG" · format u16 · sequence u64 · inode u64 · birth u64 (ns) · member id (u8 length, utf8) · length u32 · content · crc32 u32 · zeros
- *
  * A voter that forgets breaks the ring's one history (P7), so a fault here is an error, never an empty or older value:
  * R1  `write` resolves after its value, or a newer one, is synced. While a write is under way only the newest waits.
  * R2  The file is replaced as a whole by one that was made beside it (`replacement.ts`: one synced write), so what bears its name is
@@ -19,18 +17,20 @@
  * R5  A full disk is no fault (reliability rule 8): the next file is made again and again for a while, before anything of it takes
  *     a place. Meanwhile promises and votes are withheld, which costs nothing but time. A voter that cannot vote for long breaks,
  *     so that the ring may replace it.
+ * R7  So does one whose disk does not answer, as its store would: who proposes ring changes stands in the way of all others meanwhile.
+ *     After that nothing more takes a place, since what is under way might do so late; `letGo` waits for it, `close` does not.
  */
 
-import { readdir, rename, rm, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { RingError } from "../errors.ts";
 import type { MemberId } from "../ids.ts";
-import { isNetworkFileSystem } from "./directory.ts";
 import { isDiskFull, readFileIfThere, replaceFile, type SyncHandle, syncDirectory, syncFile } from "./files.ts";
+import { encodeRecord, type Identity, type RegisterRecord, readRecord, recordBytes } from "./register-record.ts";
 import { Replacement } from "./replacement.ts";
 import { ROOM_RETRY_MS } from "./room.ts";
-import { checksum } from "./store/checksum.ts";
+import { withDeadline } from "./store/failure.ts";
 import type { StoreLog } from "./store/log.ts";
 
 export interface RegisterFileOptions {
@@ -39,6 +39,8 @@ export interface RegisterFileOptions {
   readonly sync?: SyncHandle;
   /** R5. Default 30 s. */
   readonly roomDeadlineMs?: number;
+  /** R7. Default 10 s, as of a store. */
+  readonly answerDeadlineMs?: number;
   readonly log?: StoreLog;
 }
 
@@ -50,15 +52,17 @@ export interface RegisterFile {
   /** Rises with each file written. */
   readonly sequence: number;
   readonly broken: Error | undefined;
-  /** Resolves when nothing is being written any more. */
+  /** Resolves when nothing is being written any more, or waited for (R7). */
   close(): Promise<void>;
+  /** As `close`; of one that is broken once the disk has answered, if ever. */
+  letGo(): Promise<void>;
 }
 
 /** `directory` must be locked. Rejects with `STORE_BROKEN` and what is wrong: damaged, lost, another member's, restored (R2, R3). */
 export async function openRegisterFile(directory: string, options: RegisterFileOptions): Promise<RegisterFile> {
   const path = join(directory, REGISTER);
   const made = (await readFileIfThere(join(directory, MADE))) !== undefined;
-  const record = await readRecord(path, options.memberId);
+  const record = await readRecord(path, { memberId: options.memberId, isBeside: false });
   if (record === "torn") throw new RingError("STORE_BROKEN", `${path} is damaged: its checksum does not fit`);
   if (record === undefined && made)
     throw new RingError(
@@ -79,7 +83,7 @@ async function takeLeftover(
   let newest = record;
   let newestName: string | undefined;
   for (const name of names) {
-    const found = await readRecord(join(directory, name), memberId);
+    const found = await readRecord(join(directory, name), { memberId, isBeside: true });
     if (found === "torn") log?.warn({ directory, name }, "a write of the register was under way when its process died");
     else if (found !== undefined && found.sequence > newest.sequence) [newest, newestName] = [found, name];
   }
@@ -91,30 +95,6 @@ async function takeLeftover(
   }
   for (const name of names) if (name !== newestName) await rm(join(directory, name), { force: true });
   return newest;
-}
-
-/** Undefined when nothing was ever written there. Rejects when it is not what this member wrote in this place (R3). */
-async function readRecord(path: string, memberId: MemberId): Promise<RegisterRecord | "torn" | undefined> {
-  const bytes = await readFileIfThere(path);
-  if (bytes === undefined) return undefined;
-  if (basename(path) !== REGISTER && bytes.every((byte) => byte === 0)) return undefined;
-  const record = decode(bytes);
-  if (record === undefined) return "torn";
-  if (record.format !== FORMAT)
-    throw new RingError("STORE_BROKEN", `${path} has format ${record.format}; this program knows ${FORMAT}`);
-  if (record.memberId !== memberId) {
-    throw new RingError(
-      "STORE_BROKEN",
-      `${path} belongs to member ${record.memberId}, not to ${memberId}: it was copied here`,
-    );
-  }
-  if (await isCopy(path, record)) {
-    throw new RingError(
-      "STORE_BROKEN",
-      `${path} is a copy of the file that was written (restored from backup, or moved by copying): the member must join as a new one`,
-    );
-  }
-  return record;
 }
 
 class ReplacedFile implements RegisterFile {
@@ -133,6 +113,8 @@ class ReplacedFile implements RegisterFile {
   #spareNumber = 0;
   /** R6: what was written takes its place, one after another. */
   #settling: Promise<void> = Promise.resolve();
+  /** R7: what the disk has not answered yet. */
+  readonly #asked = new Set<Promise<unknown>>();
 
   constructor(
     directory: string,
@@ -182,7 +164,26 @@ class ReplacedFile implements RegisterFile {
     this.#closed = true;
     await this.#writing;
     await this.#settling;
-    for (const spare of this.#spares.splice(0)) await spare.discard();
+    const isSilent = this.#asked.size > 0;
+    const gone = Promise.all(this.#spares.splice(0).map((spare) => this.#answer(spare.discard())));
+    const done = gone.then(
+      () => {},
+      (cause: unknown) => void this.#break(cause), // R7: a late one could take away what another has made
+    );
+    if (!isSilent) await done;
+  }
+
+  async letGo(): Promise<void> {
+    await this.close();
+    await Promise.allSettled(this.#asked);
+  }
+
+  /** R7 */
+  #answer<T>(asked: Promise<T>): Promise<T> {
+    const answered = (): void => void this.#asked.delete(asked);
+    this.#asked.add(asked);
+    asked.then(answered, answered);
+    return withDeadline(asked, this.#options.answerDeadlineMs ?? ANSWER_DEADLINE_MS);
   }
 
   async #run(): Promise<void> {
@@ -213,16 +214,16 @@ class ReplacedFile implements RegisterFile {
   async #replace(content: Uint8Array): Promise<void> {
     const { memberId, sync } = this.#options;
     const sequence = this.#sequence + 1;
-    const file = await this.#written({ format: FORMAT, sequence, memberId, content });
-    this.#settling = this.#settling.then(() => this.#settle(file)).catch((cause: unknown) => void this.#break(cause));
+    const file = await this.#written({ sequence, memberId, content });
+    this.#settling = this.#settling
+      .then(() => (this.#broken === undefined ? this.#answer(this.#settle(file)) : undefined)) // R7
+      .catch((cause: unknown) => void this.#break(cause));
     if (!this.#made) {
       // R3: before the first value is acknowledged.
       await this.#settling;
       if (this.#broken !== undefined) throw this.#broken;
-      await replaceFile(join(this.#directory, MADE), {
-        content: async () => new Uint8Array(),
-        ...(sync !== undefined && { sync }),
-      });
+      const content = async (): Promise<Uint8Array> => new Uint8Array();
+      await this.#answer(replaceFile(join(this.#directory, MADE), { content, ...(sync !== undefined && { sync }) }));
       this.#made = true;
     }
     this.#sequence = sequence;
@@ -236,7 +237,7 @@ class ReplacedFile implements RegisterFile {
       const file = await this.#spareFor(recordBytes(record.memberId, record.content));
       const { inode, birthNs } = file;
       try {
-        await file.write(encode({ ...record, inode, birthNs }));
+        await this.#answer(file.write(encodeRecord({ ...record, inode, birthNs })));
         return file;
       } catch (error) {
         if (!isDiskFull(error) || this.#closed || performance.now() >= deadline) throw error;
@@ -269,13 +270,14 @@ class ReplacedFile implements RegisterFile {
     for (let isSettled = false; ; isSettled = true) {
       for (let file = this.#spares.shift(); file !== undefined; file = this.#spares.shift()) {
         if (file.capacity >= bytes) return file;
-        await file.discard();
+        await this.#answer(file.discard());
       }
       if (isSettled) break;
       await this.#settling;
+      if (this.#broken !== undefined) throw this.#broken;
     }
     const file = await this.#prepareWhenThereIsRoom(Math.max(SPARE_BYTES, 2 * bytes));
-    await syncDirectory(this.#directory, this.#options.sync);
+    await this.#answer(syncDirectory(this.#directory, this.#options.sync));
     return file;
   }
 
@@ -285,7 +287,7 @@ class ReplacedFile implements RegisterFile {
     const deadline = this.#roomDeadline();
     for (let waits = false; ; waits = true) {
       try {
-        return await this.#prepare(capacity);
+        return await this.#answer(this.#prepare(capacity));
       } catch (error) {
         if (!isDiskFull(error) || this.#closed || performance.now() >= deadline) throw error;
         if (!waits)
@@ -309,70 +311,9 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-interface Identity {
-  readonly inode: bigint;
-  readonly birthNs: bigint;
-}
-
-interface RegisterRecord extends Identity {
-  readonly format: number;
-  readonly sequence: number;
-  readonly memberId: string;
-  readonly content: Uint8Array;
-}
-
-/** R3. Where inode numbers may change by themselves (network and FUSE) nothing can be told. */
-async function isCopy(path: string, record: RegisterRecord): Promise<boolean> {
-  if (await isNetworkFileSystem(path)) return false;
-  const found = await stat(path, { bigint: true });
-  if (BigInt.asUintN(64, found.ino) !== record.inode) return true;
-  // Without a birth time the system gives the time of the last change, which the rename moved.
-  const birthIsKnown = found.birthtimeNs > 0n && found.birthtimeNs !== found.ctimeNs && record.birthNs > 0n;
-  return birthIsKnown && found.birthtimeNs !== record.birthNs;
-}
-
-function recordBytes(memberId: string, content: Uint8Array): number {
-  return HEAD_BYTES + new TextEncoder().encode(memberId).length + 4 + content.length + 4;
-}
-
-function encode(record: RegisterRecord): Uint8Array {
-  const id = new TextEncoder().encode(record.memberId);
-  const bytes = new Uint8Array(recordBytes(record.memberId, record.content));
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, MAGIC);
-  view.setUint16(4, record.format);
-  view.setBigUint64(6, BigInt(record.sequence));
-  view.setBigUint64(14, record.inode);
-  view.setBigUint64(22, record.birthNs);
-  view.setUint8(30, id.length);
-  bytes.set(id, HEAD_BYTES);
-  view.setUint32(HEAD_BYTES + id.length, record.content.length);
-  bytes.set(record.content, HEAD_BYTES + id.length + 4);
-  view.setUint32(bytes.length - 4, checksum(bytes, 0, bytes.length - 4));
-  return bytes;
-}
-
-/** Undefined when the bytes are not what was written. */
-function decode(bytes: Uint8Array): RegisterRecord | undefined {
-  if (bytes.length < HEAD_BYTES + 8) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const start = HEAD_BYTES + view.getUint8(30);
-  if (view.getUint32(0) !== MAGIC || start + 8 > bytes.length) return undefined;
-  const end = start + 4 + view.getUint32(start);
-  if (end + 4 > bytes.length || view.getUint32(end) !== checksum(bytes, 0, end)) return undefined;
-  if (bytes.subarray(end + 4).some((byte) => byte !== 0)) return undefined;
-  return {
-    format: view.getUint16(4),
-    sequence: Number(view.getBigUint64(6)),
-    inode: view.getBigUint64(14),
-    birthNs: view.getBigUint64(22),
-    memberId: new TextDecoder().decode(bytes.subarray(HEAD_BYTES, start)),
-    content: bytes.slice(start + 4, end),
-  };
-}
-
 /** As long as opening a store waits for room. */
 const ROOM_DEADLINE_MS = 30_000;
+const ANSWER_DEADLINE_MS = 10_000;
 const REGISTER = "register";
 const BESIDE_PREFIX = "register.new";
 /**
@@ -382,9 +323,6 @@ const BESIDE_PREFIX = "register.new";
 const SPARES = 6;
 /** Empty; says that a register was written here once. */
 const MADE = "register-made";
-const MAGIC = 0x54525247;
-const FORMAT = 1;
-const HEAD_BYTES = 31;
 /** A ring document of 4,096 partitions and 300 members is under 1 MiB. */
 const CONTENT_LIMIT_BYTES: number = 16 * 1024 * 1024;
 /** Holds the document of a ring of 64 partitions and a few members; larger ones make larger files. */
