@@ -12,6 +12,7 @@
  * O6  Those that begin together are parked together, so that one decision does for all: which costs no key a wait, as long as
  *     nothing is parked.
  * O3  In a shared store the rows are there already: a handoff is a cut-over with an empty stream.
+ * O7  Of a directory that was given back meanwhile nothing is known, least of all that nothing of the partition is in it.
  */
 
 import type { RingDocument, Stranded } from "../document.ts";
@@ -213,7 +214,7 @@ export class Outgoing implements CommitListener {
         if (transfer.cut !== "consented") this.#restart(transfer, message.reason);
         return;
       case "transfer-begin":
-        if (transfer.phase !== "offered") return;
+        if (transfer.phase !== "offered" || this.#isGivenBack(transfer)) return;
         transfer.phase = "snapshot";
         transfer.reason = "sending rows";
         transfer.lastProgress = this.#here.now;
@@ -244,6 +245,7 @@ export class Outgoing implements CommitListener {
   rows(readId: number, rows: readonly Row[], next: Uint8Array | undefined): boolean {
     for (const transfer of this.#transfers.values()) {
       if (transfer.reading?.readId !== readId) continue;
+      if (this.#isGivenBack(transfer)) return true;
       const { stranded, cursor } = transfer;
       // Of a copy that did not arrive whole nothing is the member's.
       const isPartial = stranded !== undefined && cursor === undefined && this.#isPartial(stranded, rows);
@@ -293,6 +295,18 @@ export class Outgoing implements CommitListener {
     return stranded === undefined || this.#hooks.copyFor(stranded) !== "none";
   }
 
+  #notHeld(entry: Stranded): string | undefined {
+    return this.#hooks.holds(entry) === undefined ? `the directory of ${entry.member} is not held here` : undefined;
+  }
+
+  /** O7 */
+  #isGivenBack(transfer: Transfer): boolean {
+    const reason = transfer.stranded === undefined ? undefined : this.#notHeld(transfer.stranded);
+    if (reason === undefined) return false;
+    this.#restart(transfer, reason);
+    return true;
+  }
+
   #isPartial(entry: Stranded, firstRows: readonly Row[]): boolean {
     return this.#hooks.copyFor(entry) === "arrived" && splitRows(firstRows).node.arrivedFor !== entry.generation;
   }
@@ -313,10 +327,7 @@ export class Outgoing implements CommitListener {
     if (this.paused) return "transfers are paused";
     if (!hasPlace) return `${this.#limit.most(transfer.id.kind, "out", this.#here.document)} transfers at once`;
     if (!this.#here.linked(transfer.to)) return `${transfer.to} cannot be reached`;
-    if (transfer.stranded !== undefined)
-      return this.#hooks.holds(transfer.stranded) === undefined
-        ? `the directory of ${transfer.stranded.member} is not held here`
-        : undefined;
+    if (transfer.stranded !== undefined) return this.#notHeld(transfer.stranded);
     if (!this.#hosting.serving(transfer.id.partition))
       return this.#hosting.waitsFor(transfer.id.partition) ?? "not served";
     if (this.#here.document!.stranded.some((entry) => this.#comesFirst(entry, transfer)))

@@ -135,6 +135,23 @@ describe("a planned stop", () => {
 });
 
 describe("processes of one machine", () => {
+  test("P1: keep what a dead one had when its register cannot be written, and whoever takes its directory over gives it back at once", () => {
+    const scene = new Scene({ nodes: 3, running: 1 });
+    scene.begin();
+    const third = scene.host(3);
+    scene.submit(scene.host(1), 2_000);
+    scene.pass(1_500);
+    scene.whenConsented = () => {
+      third.disk.fullUntil = Number.MAX_SAFE_INTEGER;
+    };
+    third.crash();
+    scene.pass(20_000);
+    third.disk.fullUntil = 0;
+    scene.until(() => scene.document()!.stranded.length === 0, 120_000);
+    scene.until(() => scene.done() === 2_000, 120_000);
+    expect(scene.accepted()).toBe(2_000);
+  });
+
   test("P1: two voters of three die at once: the third speaks for both and goes on alone with all their tasks", () => {
     const scene = new Scene({ nodes: 3, running: 1 });
     scene.begin();

@@ -162,6 +162,59 @@ describe("stranded rows", () => {
   });
 });
 
+describe("a directory taken over that is given back while it is emptied", () => {
+  const HELD = strandedOn("c", 1, { type: "adopter", adopter: "a" as NodeName });
+
+  test("P1: is not said to be empty to a receiver that has been offered it: that would take its tasks off the ring's list", () => {
+    const dead = new Disk("c" as NodeName, "id-c" as MemberId);
+    const c = new Parts("c", dead);
+    c.follow(documentOf({ epoch: 1, owner: "c" }));
+    const id = c.submit(P0);
+    const [a, b] = [new Parts("a"), new Parts("b")];
+    const document = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [HELD] });
+    a.adopted.set("c" as NodeName, dead);
+    for (const each of [b, a]) each.follow(document);
+    expect(a.said("transfer-offer")).toHaveLength(1);
+    a.adopted.delete("c" as NodeName);
+    talk(a, b);
+    expect(b.absorbed).toEqual([]);
+    expect(a.outgoing.views()[0]?.reason).toBe("the directory of c is not held here");
+    a.tick(10_000);
+    talk(a, b);
+    expect(b.absorbed).toEqual([]);
+    a.adopted.set("c" as NodeName, dead);
+    a.tick(1_000);
+    talk(a, b);
+    expect(b.absorbed).toEqual([HELD]);
+    expect(b.stored(P0)).toEqual([id]);
+  });
+
+  test("P1: brings nothing of a copy of which it cannot be told any more whether all of it came", () => {
+    const [a, b, c] = [new Parts("a"), new Parts("b"), new Parts("c")];
+    a.follow(documentOf({ epoch: 4 }));
+    a.submit(P0);
+    for (const each of [b, a]) each.follow(PLANNED);
+    for (let turn = 0; turn < 4; turn++) {
+      for (const { message } of a.taken()) if (!("last" in message)) b.receive("a", message as TransferMessage);
+      for (const { message } of b.taken()) a.receive("b", message as TransferMessage);
+    }
+    expect(b.stored(P0)).toHaveLength(1);
+    const adopter = new Parts("a");
+    adopter.adopted.set("b" as NodeName, b.disk);
+    adopter.delayed.add("read");
+    const entry = strandedOn("b", 2, { type: "adopter", adopter: "a" as NodeName });
+    const document = documentOf({ epoch: 9, owner: "c", generation: 3, stranded: [entry] });
+    for (const each of [c, adopter]) each.follow(document);
+    talk(adopter, c);
+    expect(adopter.outgoing.views()[0]?.phase).toBe("snapshot");
+    adopter.adopted.delete("b" as NodeName);
+    adopter.release("read");
+    talk(adopter, c);
+    expect(c.stored(P0)).toEqual([]);
+    expect(c.absorbed).toEqual([]);
+  });
+});
+
 describe("an owner by force that never knew of it", () => {
   /** c was the owner at generation 1 and handed the partition on, but was down before it could drop its copy. */
   function older(): { disk: Disk; c: Parts } {
