@@ -38,6 +38,7 @@ import { nextVoters, setVoters } from "../voters.ts";
 import { Absorbed } from "./absorbed.ts";
 import type { Here } from "./here.ts";
 import type { Liveness } from "./liveness.ts";
+import { LostAdoptions } from "./lost-adoptions.ts";
 import type { Absorption, Giving } from "./messages.ts";
 import { AFTER, type Part } from "./proposal-part.ts";
 import { Returns } from "./returns.ts";
@@ -78,6 +79,7 @@ export class Claimant {
   readonly #returns = new Returns();
   readonly #wellness = new Wellness();
   readonly #silent = new SilentNewcomers();
+  readonly #lostAdoptions: LostAdoptions;
   #before: RingDocument | undefined;
   #part: Part = "all";
   #dutyUntil: Instant = Number.NEGATIVE_INFINITY;
@@ -90,6 +92,7 @@ export class Claimant {
     this.#here = here;
     this.#liveness = liveness;
     this.#hooks = hooks;
+    this.#lostAdoptions = new LostAdoptions(liveness);
   }
 
   nextDeadline(): Instant | undefined {
@@ -327,13 +330,8 @@ export class Claimant {
     for (const change of this.#wellness.changes(now, document, isThere))
       attempt((current) => setUnwell(current, change));
     attempt(retireMembers);
-    for (const entry of document.stranded) {
-      if (entry.where.type !== "adopter") continue;
-      const { adopter } = entry.where;
-      if (live.has(adopter) || this.#liveness.awaited(now, adopter) || this.#hooks.peersOnMachine(entry.member))
-        continue;
-      attempt((current) => setAdopter(current, { member: entry.member, memberId: entry.memberId }));
-    }
+    for (const { member, memberId } of this.#lostAdoptions.in(now, document, this.#hooks.peersOnMachine))
+      attempt((current) => setAdopter(current, { member, memberId }));
     attempt((current) => {
       const voters = nextVoters(current, {
         live: new Set(

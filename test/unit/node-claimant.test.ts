@@ -90,6 +90,11 @@ function die(name: NodeName): void {
   liveness.notice(now, { type: "member-dead", member: { name } } as Parameters<Liveness["notice"]>[1]);
 }
 
+function rise(name: NodeName): void {
+  liveness.link(name, true);
+  liveness.notice(now, { type: "member-up", member: { name } } as Parameters<Liveness["notice"]>[1]);
+}
+
 beforeEach(() => {
   begin(A, ring({ epoch: 5, owner: "c", next: "b" }));
   liveness.link(B, true);
@@ -254,6 +259,53 @@ describe("a member that is gone", () => {
     expect(proposals).toEqual([]);
     pass(3_000); // nor has it been heard of since
     expect(proposals[0]?.document.stranded.map(({ where }) => where)).toEqual([{ type: "away" }]);
+  });
+
+  describe("and whose directory a peer has adopted", () => {
+    const isAway = (): boolean =>
+      proposals.some(({ document: next }) => next.stranded.some(({ where }) => where.type === "away"));
+
+    beforeEach(() => {
+      const down = ring({ epoch: 5, owner: "a", stranded: [strandedOn("c", 1, { type: "adopter", adopter: B })] });
+      begin(A, {
+        ...down,
+        members: down.members.map((member) => (member.name === C ? { ...member, status: "down" as const } : member)),
+        owners: down.owners.map((owner) => (owner === C ? A : owner)),
+      });
+      for (const name of [B, C]) rise(name);
+      die(C);
+      liveness.speaks(B, [C]);
+      pass(60_000);
+      expect(isAway()).toBe(false);
+    });
+
+    test("P8: is away when that peer has given it back: its owners do not wait for older tasks without end", () => {
+      liveness.speaks(B, []);
+      pass(16_000);
+      liveness.speaks(B, [C]); // a disk that failed once is tried again
+      pass(10_000);
+      liveness.speaks(B, []);
+      pass(44_000);
+      expect(isAway()).toBe(false);
+      pass(2_000);
+      expect(isAway()).toBe(true);
+    });
+
+    test("P3: is waited for while that peer restarts or cannot be reached, and while the member is back itself", () => {
+      liveness.speaks(B, []);
+      liveness.restarting(B, now + 30_000);
+      pass(29_000);
+      liveness.link(B, false);
+      pass(60_000);
+      liveness.link(B, true);
+      pass(40_000);
+      rise(C);
+      for (let turn = 0; turn < 7; turn++) {
+        pass(10_000);
+        end("lost"); // its return
+      }
+      expect(isAway()).toBe(false);
+    });
   });
 
   test("is asked about as well when it was never heard of, as after a restart of the whole ring without it", () => {
