@@ -76,6 +76,7 @@ export class Inbox {
       case "refused":
         return this.#remark("refused", `${from}: ${message.code} ${message.detail}`);
       case "hello":
+        return parts.neighbours.hailed(from);
       case "pipe":
         return;
     }

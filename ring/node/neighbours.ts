@@ -138,6 +138,13 @@ export class Neighbours {
     this.#hooks.changed();
   }
 
+  /** The peer has linked to this node. If its link broke before, it has forgotten what it was told, though this node's own did not. */
+  hailed(peer: NodeName): void {
+    if (!this.#liveness.linked(peer)) return;
+    this.#here.send(peer, { type: "apps", loaded: this.#hooks.presence(), overrides: [] });
+    this.#tellHeld(peer);
+  }
+
   follow(document: RingDocument): void {
     const { tags } = this.#swim.self();
     this.step({ type: "set-tags", tags: new Map([...tags, ["epoch", String(document.epoch)]]) });
@@ -223,12 +230,16 @@ export class Neighbours {
     for (let first = 0; first === 0 || first < overrides.length; first += OVERRIDES_PER_MESSAGE) {
       this.#here.send(peer, { type: "apps", loaded, overrides: overrides.slice(first, first + OVERRIDES_PER_MESSAGE) });
     }
-    const members = this.#hooks.speaksFor();
-    if (members.length > 0) this.#here.send(peer, { type: "speaking-for", members });
+    this.#tellHeld(peer);
     this.#here.send(peer, { type: "pull-document", epoch: this.#here.document?.epoch ?? 0 });
     const counts = this.loads.all();
     if (counts.length > 0) this.#here.send(peer, { type: "loads", counts });
     if (this.#outsideAt !== undefined) this.#outsideAt = this.#here.now;
+  }
+
+  #tellHeld(peer: NodeName): void {
+    const members = this.#hooks.speaksFor();
+    if (members.length > 0) this.#here.send(peer, { type: "speaking-for", members });
   }
 
   /** While this node is not a member: tells the ring of itself, and with `autoJoin` asks to be taken in. Of a member: where it is. */

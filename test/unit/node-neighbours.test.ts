@@ -1,7 +1,7 @@
 /** What a node makes of what membership and links say of its peers. */
 
 import { describe, expect, test } from "vitest";
-import { type NodeName, parseNodeName } from "../../ring/ids.ts";
+import { type MemberId, type NodeName, parseNodeName } from "../../ring/ids.ts";
 import { PROFILES } from "../../ring/membership/profile.ts";
 import { Swim } from "../../ring/membership/swim.ts";
 import { encodeTags } from "../../ring/membership/tags.ts";
@@ -10,6 +10,7 @@ import type { NodeEffect } from "../../ring/node/effects.ts";
 import { Liveness } from "../../ring/node/liveness.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
 import { Neighbours } from "../../ring/node/neighbours.ts";
+import { Scene } from "../simulation/scene.ts";
 import { documentOf } from "./node-parts.ts";
 
 const [A, C] = ["a", "c"].map(parseNodeName) as [NodeName, NodeName];
@@ -135,6 +136,33 @@ test("P1: a member that was started elsewhere tells the ring so until it knows: 
   neighbours.follow(here.document);
   pass(1_000);
   expect(asked).toHaveLength(4);
+});
+
+test("P8: a peer that links again is told again what is loaded here and whose directories are held: it forgot that with its link", () => {
+  const scene = new Scene({ nodes: 3 });
+  scene.begin();
+  scene.host(3).crash();
+  const holder = () =>
+    scene.facts.find(({ fact }) => fact.type === "note" && fact.what === "adoption-started")?.fact.node;
+  scene.until(() => holder() !== undefined, 5_000);
+  const [host, peer] = holder() === scene.host(1).name ? [1, 2] : [2, 1];
+  const { machine, clock } = scene.host(host);
+  const hello = {
+    type: "hello",
+    protocol: { lowest: 1, highest: 1 },
+    ringId: scene.document(host)!.ringId,
+    history: 0,
+    name: scene.host(peer).name,
+    memberId: "id" as MemberId,
+  } as const;
+  const told = (from: NodeName) =>
+    machine!.step(clock, { type: "messages", from, messages: [{ ...hello, name: from }] }).flatMap((effect) => {
+      return effect.type === "send" && effect.to === from ? [effect.message] : [];
+    });
+  const messages = told(hello.name);
+  expect(messages.find(({ type }) => type === "apps")).toMatchObject({ overrides: [] });
+  expect(messages).toContainEqual({ type: "speaking-for", members: [scene.host(3).name] });
+  expect(told(scene.host(3).name)).toEqual([]); // what it is to know it is told when the link to it is up
 });
 
 describe("a peer", () => {
