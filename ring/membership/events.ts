@@ -30,6 +30,8 @@ export type SwimEvent =
   | { readonly type: "leave" }
   /** Throws `INVALID_ARGUMENT` if the tags exceed 512 bytes encoded. */
   | { readonly type: "set-tags"; readonly tags: Tags }
+  /** Members of the ring: they are remembered however long they are gone, others for a time (`forgetAfterMs`). */
+  | { readonly type: "keep"; readonly names: ReadonlySet<NodeName> }
   /** Something else speaks against this member, such as a link that broke: it is probed next. Ignored for strangers. */
   | { readonly type: "doubt"; readonly name: NodeName }
   /** The event loop was blocked for this long. */

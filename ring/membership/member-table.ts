@@ -4,7 +4,8 @@
  * T1  The name is the identity. This node is in the table like the others, but never in the probe order or in a pick.
  * T2  A newcomer takes a random place in the probe order; every full round is shuffled, so each member is probed once per
  *     round and no two nodes probe in step.
- * T3  Dead and left members are remembered for a time and up to a number, so that they can be found again after a cut.
+ * T3  Dead and left members are remembered for a time and up to a number, so that they can be found again after a cut; those that
+ *     are to be kept for as long as it takes: where both sides of a cut forgot the other, neither would look for it again.
  */
 
 import type { NodeName } from "../ids.ts";
@@ -37,6 +38,8 @@ export class MemberTable {
   readonly #random: Random;
   readonly #forgetAfterMs: number;
   readonly #records = new Map<NodeName, MemberRecord>();
+  /** T3 */
+  #kept: ReadonlySet<NodeName> = new Set();
   #probeOrder: NodeName[] = [];
   #probeIndex = 0;
   /** Records by state, kept in step with `#records`. */
@@ -69,6 +72,11 @@ export class MemberTable {
 
   all(): IterableIterator<MemberRecord> {
     return this.#records.values();
+  }
+
+  /** These are remembered, and nobody else beyond the time for it. */
+  keep(names: ReadonlySet<NodeName>): void {
+    this.#kept = names;
   }
 
   /** Adds or replaces. False when the table is full of live members: then nothing is stored. */
@@ -141,7 +149,7 @@ export class MemberTable {
   #beginRound(now: Instant): void {
     for (const record of this.#records.values()) {
       const since = goneSince(record) ?? now;
-      if (record.name !== this.#self && now - since > this.#forgetAfterMs) this.#forget(record);
+      if (now - since > this.#forgetAfterMs && this.#mayForget(record)) this.#forget(record);
     }
     this.#probeOrder = this.#probeOrder.filter((name) => this.#records.has(name));
     this.#probeIndex = 0;
@@ -159,7 +167,7 @@ export class MemberTable {
     let oldest: { readonly record: MemberRecord; readonly since: Instant } | undefined;
     for (const record of this.#records.values()) {
       const since = goneSince(record);
-      if (since === undefined || record.name === this.#self) continue;
+      if (since === undefined || !this.#mayForget(record)) continue;
       if (oldest === undefined || since < oldest.since) oldest = { record, since };
     }
     if (oldest === undefined) return false;
@@ -168,6 +176,10 @@ export class MemberTable {
     this.#probeOrder.splice(place, 1);
     if (place < this.#probeIndex) this.#probeIndex--;
     return true;
+  }
+
+  #mayForget({ name }: MemberRecord): boolean {
+    return name !== this.#self && !this.#kept.has(name);
   }
 
   #forget(record: MemberRecord): void {

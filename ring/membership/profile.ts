@@ -32,7 +32,7 @@ export interface SwimProfile {
   readonly streamTimeoutMs: number;
   /** How long a member must be dead before its name may come back at another address. */
   readonly reclaimAfterMs: number;
-  /** Dead and left members are remembered for this long. */
+  /** Dead and left members that are not to be kept are remembered for this long. */
   readonly forgetAfterMs: number;
   /** Local health scores go from 0 (well) to one less than this. */
   readonly healthLevels: number;

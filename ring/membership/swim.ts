@@ -164,6 +164,9 @@ export class Swim implements Machine<SwimEvent, SwimEffect> {
       case "set-tags":
         this.#beliefs.setTags(now, event.tags);
         return;
+      case "keep":
+        this.#members.keep(event.names);
+        return;
       case "doubt":
         if (this.#leave.type === "staying") this.#prober.doubt(now, event.name);
         return;

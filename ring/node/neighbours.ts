@@ -148,7 +148,9 @@ export class Neighbours {
   follow(document: RingDocument): void {
     const { tags } = this.#swim.self();
     this.step({ type: "set-tags", tags: new Map([...tags, ["epoch", String(document.epoch)]]) });
-    this.#liveness.follow(new Set(document.members.map(({ name }) => name)));
+    const names = new Set(document.members.map(({ name }) => name));
+    this.step({ type: "keep", names });
+    this.#liveness.follow(names);
     for (const member of this.#swim.members()) this.#tellApart(member);
     this.#keepLinks();
     if (!this.#isPlaced(document)) this.#outsideAt ??= this.#here.now;

@@ -105,6 +105,19 @@ describe.each([3, 10])("%i nodes", (count) => {
     }
   });
 
+  test("P1: a ring that was cut in two for longer than strangers are remembered is one again: neither half forgets its members", () => {
+    for (const seed of SEEDS.slice(0, 2)) {
+      const cluster = new SwimCluster({ seed, profile: { ...PROFILES.lan, forgetAfterMs: 60_000 } });
+      const nodes = cluster.grow(count + 1);
+      const names = new Set(nodes.map(({ swim }) => swim.self().name));
+      for (const node of nodes) cluster.give(node, { type: "keep", names });
+      cluster.cut(nodes.slice(0, 2), nodes.slice(2));
+      cluster.run(180_000);
+      cluster.heal();
+      cluster.until(() => nodes.every((node) => alive(node).length === count + 1), 15_000);
+    }
+  });
+
   test("a process that comes back under its name at its old address is alive again at once", () => {
     for (const seed of SEEDS) {
       const cluster = new SwimCluster({ seed });

@@ -138,6 +138,19 @@ test("P1: a member that was started elsewhere tells the ring so until it knows: 
   expect(asked).toHaveLength(4);
 });
 
+test("P1: a member of the ring that was away for days is remembered, with its address: nothing else would find it again", () => {
+  const { neighbours, hear, here } = begin();
+  const [stranger, other] = ["x", "y"].map(parseNodeName) as [NodeName, NodeName];
+  neighbours.start();
+  neighbours.follow(here.document);
+  hear([alive(), { ...alive(), node: stranger }, { ...alive(), node: other }]);
+  for (const node of [C, stranger]) hear([{ type: "dead", node, from: other, incarnation: 1 }]);
+  here.now += 3 * 24 * 3_600_000;
+  for (const end = here.now + 10_000; here.now < end; here.now += 100) neighbours.tick();
+  expect(neighbours.member(stranger)).toBeUndefined();
+  expect(neighbours.member(C)).toMatchObject({ state: "dead", address: alive().address });
+});
+
 test("P8: a peer that links again is told again what is loaded here and whose directories are held: it forgot that with its link", () => {
   const scene = new Scene({ nodes: 3 });
   scene.begin();
