@@ -3,7 +3,7 @@
  *
  *   lock            locked while a process serves the directory; its text (pid) is for people only
  *   member.json     the member's name and random id, made with the directory (ownership rule 4)
- *   marker-*.json   what the last process said before it went, e.g. that it stopped on purpose
+ *   marker-*.json   what the last process said before it went, e.g. that it stopped on purpose, or where its peers were
  *   store/          the embedded store        register        the acceptor's file (`register-file.ts`)
  *
  * L1  The lock belongs to an open file, not to a pid: the kernel frees it when the process dies, at kill -9 too, and
@@ -353,7 +353,7 @@ const MEMBER_RECORD: v.GenericSchema<unknown, MemberRecord> = v.object({
   id: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
 });
 
-export const MARKER_KINDS = ["stopping", "restarting", "left", "adopted", "given-up"] as const;
+export const MARKER_KINDS = ["stopping", "restarting", "left", "adopted", "given-up", "peers"] as const;
 const MARKER = v.object({
   kind: v.picklist(MARKER_KINDS),
   pid: v.number(),

@@ -40,6 +40,7 @@ import { health } from "./health.ts";
 import { tellHealth } from "./health-tag.ts";
 import { hotKeysOf } from "./hot-keys.ts";
 import { httpApi } from "./http-api.ts";
+import { joinRing } from "./joining.ts";
 import { type HostLog, openLog } from "./log.ts";
 import { machineId } from "./machine-id.ts";
 import { feedMetrics } from "./metrics-feed.ts";
@@ -118,6 +119,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   let acceptor: RegisterFile | undefined;
   opened.defer(() => giveBack(directory, own, acceptor));
   await directory.clearMarker("stopping");
+  const kept = (await directory.readMarker("peers"))?.detail;
   const registerFile = await openRegisterFile(directory.path, { memberId: directory.id, log });
   acceptor = registerFile;
   opened.defer(() => registerFile.close());
@@ -146,7 +148,6 @@ export async function startHost(options: HostOptions): Promise<Host> {
 
   const keys = await KeyFile.open(options.gossipKeys);
   let driver: NodeDriver | undefined;
-  let joinTimer: NodeJS.Timeout | undefined;
   const gossip = opened.use(
     await openGossip({
       bind: options.gossip,
@@ -348,20 +349,16 @@ export async function startHost(options: HostOptions): Promise<Host> {
   });
   node.start();
   shared?.serve(node, () => machine.document);
-  const join = (): void => {
-    if (addresses.length > 0 && node.members().length < 2)
-      node.step({ type: "swim", event: { type: "join", addresses } });
-    joinTimer = setTimeout(join, JOIN_EVERY_MS).unref();
-  };
-  join();
+  const joining = joinRing({ node, given: addresses, kept, directory });
 
   const parts = opened.move();
   async function close(): Promise<void> {
-    clearTimeout(joinTimer);
+    const joined = joining.stop();
     pipes[Symbol.dispose]();
     api.drain();
     await api.close({ graceMs: 200 });
     node.close();
+    await joined;
     await parts[Symbol.asyncDispose]();
   }
   return {
@@ -385,7 +382,6 @@ const VERSION = "0.1.0";
 const LEASE_MS = 5_000;
 const LEASE_FAST_MS = 1_500;
 const GRACE_MS = 25_000;
-const JOIN_EVERY_MS = 1_000;
 /** An adoption of this directory may be under way. */
 const LOCK_DEADLINE_MS = 120_000;
 

@@ -54,6 +54,29 @@ test("P9: one call starts a node that serves, and state outlives it", async () =
   expect(await countOnce(again.grpc)).toEqual({ count: 2 });
 }, 60_000);
 
+test("P1: a node that founded its ring and is started again at another address finds it, though nobody tells it where", async () => {
+  const at = (name: string) => ({ ...options, name, data: join(folder, name), profile: "fast" as const });
+  const first = await startNode(at("f1"));
+  await using second = await startNode({ ...at("f2"), join: [first.gossip], autoJoin: true });
+  await second.whenServing();
+  const statesSeenBy = async ({ grpc }: { readonly grpc: string }): Promise<unknown> => {
+    await using ring = connect({ addresses: [grpc] });
+    const { members } = await ring.cluster.members({ address: grpc });
+    return members.map(({ name, alive }) => [name, alive]).toSorted();
+  };
+  const both = [
+    ["f1", "alive"],
+    ["f2", "alive"],
+  ];
+  await vi.waitFor(async () => expect(await statesSeenBy(first)).toEqual(both), 10_000);
+  await vi.waitFor(() => expect(existsSync(join(folder, "f1", "marker-peers.json"))).toBe(true), 10_000);
+  await first.stop();
+  await using again = await startNode(at("f1"));
+  expect(again.gossip).not.toBe(first.gossip);
+  for (const node of [again, second])
+    await vi.waitFor(async () => expect(await statesSeenBy(node)).toEqual(both), 20_000);
+}, 90_000);
+
 test("what cannot work is refused before anything is opened", async () => {
   for (const wrong of [
     { grpc: "0.0.0.0:0" },
