@@ -23,11 +23,13 @@ interface Pending {
 export class Asks {
   readonly #here: Here;
   readonly #pending = new Map<number, Pending>();
-  #nextId = 0;
+  #nextId: number;
   #lookAt: Instant | undefined;
 
-  constructor(here: Here) {
+  /** Questions of the process before had lower numbers than `numbersFrom`: answers to them still come. */
+  constructor(here: Here, { numbersFrom }: { readonly numbersFrom: number }) {
     this.#here = here;
+    this.#nextId = numbersFrom;
   }
 
   nextDeadline(): Instant | undefined {

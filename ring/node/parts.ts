@@ -28,7 +28,7 @@ import { NodeRows } from "./node-rows.ts";
 import { Outgoing } from "./outgoing.ts";
 import { NODE_ROWS, Overrides } from "./overrides.ts";
 import { Parting } from "./parting.ts";
-import { Router } from "./router.ts";
+import { type LocalOwner, Router } from "./router.ts";
 import { Seat } from "./seat.ts";
 import { SoleSeat } from "./sole-seat.ts";
 import { Standing } from "./standing.ts";
@@ -101,12 +101,13 @@ export class Parts {
     });
     let readId = 0;
     const nextReadId = (): number => ++readId;
-    let nonce = (options.register.starts + 1) * NONCES_PER_START;
+    const numbersFrom = (options.register.starts + 1) * NUMBERS_PER_START;
+    let nonce = numbersFrom;
     this.commits = new Commits((partition) => (partition === NODE_ROWS ? NODE_TERM : this.hosting.termOf(partition)));
     this.hosting = new Hosting(here, engine, options.copies, nextReadId);
     const limit = new TransferLimit();
     const parts = { engine, hosting: this.hosting, commits: this.commits, limit };
-    this.asks = new Asks(here);
+    this.asks = new Asks(here, { numbersFrom });
     this.desk = new Desk(here, {
       engine,
       commits: this.commits,
@@ -114,7 +115,7 @@ export class Parts {
       nextReadId,
       answered: (id, answer) => this.answers.answered(id, answer),
     });
-    this.router = new Router(here, {
+    const owner: LocalOwner = {
       admission: (partition) => this.standing.admission(partition),
       submit: (partition, record, sink, token) => {
         const missing = apps.find(record.app) === undefined && this.overrides.get(record.app)?.existence !== "deleted";
@@ -123,7 +124,8 @@ export class Parts {
         const detail = `${member.name} owns the key but has not loaded ${record.app}; ${elsewhere} has`;
         sink.settle(token, { type: "refused", code: "APP_NOT_HERE", detail, retryAfterMs: 1_000 });
       },
-    });
+    };
+    this.router = new Router(here, owner, { numbersFrom });
     this.seat = new Seat(here, {
       state: options.register,
       leaseMs,
@@ -372,4 +374,5 @@ export class Parts {
 }
 
 const NODE_TERM = { history: 0, generation: 0, opens: 0 };
-const NONCES_PER_START = 2 ** 32;
+/** What this process numbers and others answer, no process before it has numbered so: their late answers are not for this one. */
+const NUMBERS_PER_START = 2 ** 32;

@@ -19,6 +19,7 @@
  * R9  So may one app of what waits here (promise P4).
  * R10 What an owner was sent and has not refused for certain is perhaps accepted: whoever refuses it afterwards, its submitter is
  *     told that it is not known.
+ * R11 A forward has a number that none of the process before had: an owner's late word on one of those would acknowledge this one.
  */
 
 import { partitionOfHash } from "../hash.ts";
@@ -84,7 +85,7 @@ export class Router {
   readonly #here: Here;
   readonly #local: LocalOwner;
   #sequence = 0;
-  #forwardId = 0;
+  #forwardId: number;
   readonly #queued: Load = { tasks: 0, bytes: 0 };
   /** On the way to peers, or about to leave at the end of this call. */
   readonly #underWay: Load = { tasks: 0, bytes: 0 };
@@ -102,9 +103,10 @@ export class Router {
   /** The part of each app of what is queued (R9). */
   readonly #ofApps = new Map<string, Load>();
 
-  constructor(here: Here, local: LocalOwner) {
+  constructor(here: Here, local: LocalOwner, { numbersFrom }: { readonly numbersFrom: number }) {
     this.#here = here;
     this.#local = local;
+    this.#forwardId = numbersFrom;
   }
 
   nextDeadline(): Instant | undefined {

@@ -15,16 +15,17 @@ let asks: Asks;
 beforeEach(() => {
   sent = [];
   answered = [];
-  asks = new Asks({
+  const here = {
     self: "a" as NodeName,
     memberId: "id-a" as never,
     now: 1_000,
     document: undefined,
-    emit: (effect) => void answered.push(effect),
-    send: (_to, message) => void sent.push(message),
+    emit: (effect: NodeEffect) => void answered.push(effect),
+    send: (_to: NodeName, message: NodeMessage) => void sent.push(message),
     linked: () => true,
     note: () => {},
-  });
+  };
+  asks = new Asks(here, { numbersFrom: 0 });
 });
 
 test("P5: a question that the link did not take is answered at once, and only once", () => {

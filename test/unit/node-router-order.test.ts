@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import type { RingDocument } from "../../ring/document.ts";
 import type { NodeName } from "../../ring/ids.ts";
 import type { Forward, Forwarded, NodeMessage } from "../../ring/node/messages.ts";
-import { type Admission, Router } from "../../ring/node/router.ts";
+import { type Admission, type LocalOwner, Router } from "../../ring/node/router.ts";
 import { ForwardSink } from "../../ring/node/sinks.ts";
 import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { documentOf, keyIn, taskRecord } from "./node-parts.ts";
@@ -59,13 +59,14 @@ function node(self: string, document: RingDocument) {
     linked: () => true,
     note: () => {},
   };
-  side.router = new Router(here, {
+  const local: LocalOwner = {
     admission: () => side.admission,
     submit: (_partition, record, sink, token) => {
       side.taken.push(record.id);
       sink.settle(token, { type: "accepted", id: record.id });
     },
-  });
+  };
+  side.router = new Router(here, local, { numbersFrom: 0 });
   return side;
 }
 

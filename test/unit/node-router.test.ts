@@ -5,7 +5,7 @@ import type { RingDocument } from "../../ring/document.ts";
 import type { AppName, NodeName } from "../../ring/ids.ts";
 import { encodeMessage } from "../../ring/io/peer/frame.ts";
 import type { Forward, NodeMessage } from "../../ring/node/messages.ts";
-import { type Admission, type OutcomeSink, Router } from "../../ring/node/router.ts";
+import { type Admission, type LocalOwner, type OutcomeSink, Router } from "../../ring/node/router.ts";
 import { parseRecord } from "../../ring/tasks/record.ts";
 import type { SubmitOutcome, TaskRecord } from "../../ring/tasks/task.ts";
 import { documentOf, keyIn, taskRecord } from "./node-parts.ts";
@@ -49,10 +49,11 @@ beforeEach(() => {
     linked: (name: NodeName) => name === "a" || links.has(name),
     note: () => {},
   };
-  router = new Router(here, {
+  const local: LocalOwner = {
     admission: () => admission,
     submit: (_partition, _record, _sink, mine) => void taken.push(mine),
-  });
+  };
+  router = new Router(here, local, { numbersFrom: 0 });
 });
 
 function submit(fields: { forwarded?: boolean; partition?: number } = {}): number {
