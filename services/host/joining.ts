@@ -1,7 +1,7 @@
 /**
- * Finds the ring, for as long as this node knows nobody: at the addresses that it was given, and, where none of those answers, where
- * members of its ring were when it ran last. Those it keeps in its directory: the node that founded the ring is given no address, and
- * others would look for it in vain where it is no longer.
+ * Finds the ring, for as long as this node knows no member of it (other newcomers are none): at the addresses that it was given, and,
+ * where none of those answers, where members of its ring were when it ran last. Those it keeps in its directory: the node that
+ * founded the ring is given no address, and others would look for it in vain where it is no longer.
  */
 
 import type { RingDocument } from "../../ring/document.ts";
@@ -34,10 +34,10 @@ export function joinRing({ node, given, kept, directory }: JoiningOptions): { st
   let written = kept;
   let writing: Promise<void> = Promise.resolve();
   const look = (): void => {
-    const known = node.members();
+    const members = membersOf(node);
     const addresses = looks++ < GIVEN_LOOKS && given.length > 0 ? given : [...given, ...before];
-    if (known.length < 2 && addresses.length > 0) node.step(swim({ type: "join", addresses }));
-    const peers = peersOf(node, known);
+    if (members.length === 0 && addresses.length > 0) node.step(swim({ type: "join", addresses }));
+    const peers = peersAmong(members);
     if (peers === "" || peers === written) return;
     written = peers;
     // On a disk without room it is said again when it has changed.
@@ -54,10 +54,15 @@ export function joinRing({ node, given, kept, directory }: JoiningOptions): { st
   };
 }
 
-function peersOf(node: JoiningNode, known: readonly MemberView[]): string {
-  const members = new Set<string>(node.document()?.members.map(({ name }) => name));
-  return known
-    .filter(({ name, state }) => name !== node.name && state === "alive" && members.has(name))
+/** The others of the ring, as far as membership knows them; who is dead it looks for itself. */
+function membersOf(node: JoiningNode): readonly MemberView[] {
+  const names = new Set<string>(node.document()?.members.map(({ name }) => name));
+  return node.members().filter(({ name }) => name !== node.name && names.has(name));
+}
+
+function peersAmong(members: readonly MemberView[]): string {
+  return members
+    .filter(({ state }) => state === "alive")
     .slice(0, KEPT_MOST)
     .map(({ address }) => addressText(address))
     .join(" ");

@@ -18,8 +18,9 @@ class Alone {
   readonly name = A;
   readonly joins: string[] = [];
   known: readonly MemberView[] = [seen(A)];
-  document(): RingDocument {
-    return documentOf({ epoch: 1 });
+  ring: RingDocument | undefined = documentOf({ epoch: 1 });
+  document(): RingDocument | undefined {
+    return this.ring;
   }
   members(): readonly MemberView[] {
     return this.known;
@@ -54,6 +55,20 @@ test("the addresses that are given come first, and those that were kept where no
   node.known = [seen(A)];
   vi.advanceTimersByTime(5_000);
   expect(node.joins).toHaveLength(7);
+});
+
+test("P9: newcomers that found one another go on looking for the ring: its founder may start last", () => {
+  const { node } = begin([GIVEN]);
+  node.ring = undefined;
+  node.known = [seen(A), seen(X)];
+  vi.advanceTimersByTime(3_000);
+  expect(node.joins).toHaveLength(4);
+  node.ring = documentOf({ epoch: 1 });
+  vi.advanceTimersByTime(3_000);
+  expect(node.joins).toHaveLength(7); // of the ring itself nobody is known
+  node.known = [seen(A), seen(X), seen(B, "dead")];
+  vi.advanceTimersByTime(3_000);
+  expect(node.joins).toHaveLength(7); // whom membership knows it looks for itself
 });
 
 test("what was kept is taken at once where nothing is given; what is no address is left out", () => {
