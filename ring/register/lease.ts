@@ -2,7 +2,8 @@
  * The holder's side of a lease: the right to start tasks, for `leaseMs` from when it asked, by a majority of voters.
  *
  * L1  A lease counts from the moment of asking, on the holder's own monotonic clock.
- * L2  Grants count together only when they answer the same request at the same epoch (ownership rule 8).
+ * L2  Grants count together only when they answer the same request at the same epoch (ownership rule 8). No request of the
+ *     process before had its number: a voter whose disk is slow says late what it granted to that one, and counts from then.
  * L3  A lease in hand outlives a change of epoch; renewals go at the new epoch at once, and answers to requests of the
  *     old one count no more.
  * L4  The owner of handlers is warned once when 60 % of the lease has passed without renewal (rule 12).
@@ -49,6 +50,8 @@ export interface LeaseHolderOptions {
   readonly member: NodeName;
   readonly memberId: MemberId;
   readonly leaseMs: number;
+  /** Requests have higher numbers; those of the process before had not. Default 0. */
+  readonly requestsFrom?: number;
 }
 
 export class LeaseHolder implements Machine<LeaseEvent, LeaseEffect> {
@@ -58,12 +61,13 @@ export class LeaseHolder implements Machine<LeaseEvent, LeaseEffect> {
   readonly #warnMs: number;
   #document: RingDocument | undefined;
   #request: Request | undefined;
-  #requests = 0;
+  #requests: number;
   #renewAt: Instant | undefined;
   #held: { readonly askedAt: Instant; readonly warned: boolean } | undefined;
 
   constructor(options: LeaseHolderOptions) {
     this.#options = options;
+    this.#requests = options.requestsFrom ?? 0;
     this.#renewMs = Math.floor(options.leaseMs * RENEW_SHARE);
     this.#resendMs = Math.floor(options.leaseMs * RESEND_SHARE);
     this.#warnMs = Math.floor(options.leaseMs * WARN_SHARE);

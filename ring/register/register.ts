@@ -75,7 +75,7 @@ export class Register implements Machine<RegisterEvent, RegisterEffect> {
     this.#gate = new Gate({ memberId, starts, run });
     const { checkSuccessor } = options;
     this.#voter = new Voter({ leaseMs, driftMargin, ...(checkSuccessor === undefined ? {} : { checkSuccessor }) });
-    this.#holder = new LeaseHolder({ member, memberId, leaseMs });
+    this.#holder = new LeaseHolder({ member, memberId, leaseMs, requestsFrom: state.starts * 2 ** 32 });
     this.#proposer = new Proposer({ member, starts, proposalTimeoutMs, random });
   }
 

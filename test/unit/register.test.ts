@@ -75,6 +75,23 @@ describe("the register", () => {
     expect(sent(register.step(1, { type: "persisted", sequence: 1 }))).toEqual(["b ask", "c ask"]);
   });
 
+  test("P3: a grant that the process before had asked for is none: its voters count it from that asking", () => {
+    const asked = (starts: number): number => {
+      const register = new Register({ state: stateOf(D, first, starts), random: () => 0.5 });
+      register.step(0, { type: "start" });
+      const ask = register.step(1, { type: "persisted", sequence: 1 }).find(({ type }) => type === "send");
+      return ask?.type === "send" && ask.message.type === "ask" ? ask.message.request : -1;
+    };
+    const young = new Synced(stateOf(D, first, 1));
+    const grant = (request: number): void => {
+      for (const voter of [A, B]) young.hear(2_000, voter, { type: "grant", epoch: 1 as Epoch, request });
+    };
+    grant(asked(0));
+    expect(young.register.heldUntil(2_000)).toBeUndefined();
+    grant(asked(1));
+    expect(young.register.heldUntil(2_000)).toBe(5_000);
+  });
+
   test("P7: a lone voter decides alone, by writes only, and holds its lease", () => {
     const alone = new Synced(stateOf(A, firstDocument(1)));
     expect(alone.register.heldUntil(1)).toBe(5_000);
