@@ -98,12 +98,9 @@ export class PlainEnds {
     return done;
   }
 
-  /** Rows of an app in a vnode, at most `limit`. */
-  rowsOf(vnode: Vnode, app: AppRun, limit: number): number[] {
-    const rows: number[] = [];
-    for (let row = app.firstEnd; row >= 0 && rows.length < limit; row = this.#next[row] as number)
-      if (this.#vnodes[row] === vnode) rows.push(row);
-    return rows;
+  /** Rows of an app in a vnode, oldest first. */
+  *rowsOf(vnode: Vnode, app: AppRun): Generator<number> {
+    for (let row = app.firstEnd; row >= 0; row = this.#next[row] as number) if (this.#vnodes[row] === vnode) yield row;
   }
 
   oldestEndedAt(app: AppRun): Instant | undefined {

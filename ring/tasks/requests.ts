@@ -160,7 +160,7 @@ export class Requests {
   ): TaskStatus[] {
     const limit = bound(request.limit);
     const statuses: TaskStatus[] = [];
-    for (const known of [...vnode.known.values(), ...this.#options.results.listed(vnode, MOST_LISTED)]) {
+    for (const known of this.#options.results.known(vnode, request.app)) {
       if (statuses.length >= limit) break;
       if (request.app !== undefined && known.app.name !== request.app) continue;
       if (request.key !== undefined && (known instanceof Task ? known.record.key : known.key) !== request.key) continue;

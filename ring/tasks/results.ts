@@ -151,14 +151,12 @@ export class Results {
     return this.plainState(vnode, bits, vnode.known.hash(bits)) !== undefined;
   }
 
-  /** Ends of a vnode that have no object, for lists. */
-  listed(vnode: Vnode, limit: number): Done[] {
-    const listed: Done[] = [];
-    for (const app of this.#core.apps.values()) {
-      for (const row of this.#plain.rowsOf(vnode, app, limit - listed.length)) listed.push(this.#plain.doneAt(row));
-      if (listed.length >= limit) break;
-    }
-    return listed;
+  /** All that is known in a vnode, of one app or of each, for lists: one by one, as most lists end soon. */
+  *known(vnode: Vnode, app: string | undefined): Generator<Task | Done | Dead> {
+    yield* vnode.known.values();
+    const one = app === undefined ? undefined : this.#core.apps.get(app);
+    const apps = app === undefined ? this.#core.apps.values() : one === undefined ? [] : [one];
+    for (const each of apps) for (const row of this.#plain.rowsOf(vnode, each)) yield this.#plain.doneAt(row);
   }
 
   add(now: Instant, done: Done): void {

@@ -122,6 +122,17 @@ test("P1: what a partition remembers goes with it, however small the share of th
   for (const record of [...before, ...after]) expect(statusOf(world, record)).toMatchObject({ state: "done" });
 });
 
+test("a list of an app or a key finds its ended tasks behind any number of those of others", () => {
+  const world = worldOf({});
+  const others = run(world, { app: "a", count: 1_001 * RING_SIZE, resultBytes: 0 });
+  const [mine] = run(world, { app: "b", count: 1, resultBytes: 0 });
+  const last = others.at(-1) as TaskRecord;
+  for (const { app, key, id } of [mine as TaskRecord, last]) {
+    const found = world.request(app, key, { type: "list", app, key, state: "done", limit: 10 });
+    expect(found).toMatchObject({ statuses: [{ id }] });
+  }
+});
+
 describe("a partition that has gone", () => {
   const BOUND = 10;
 
