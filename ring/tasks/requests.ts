@@ -22,6 +22,7 @@ import type { Outbox } from "./outbox.ts";
 import { isRefused, parseRecord, undelayedRecord } from "./record.ts";
 import type { Results } from "./results.ts";
 import { FLAG, KIND, keyedRow, positionKey, readDead } from "./rows.ts";
+import type { Refusal } from "./schedule.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Schedules } from "./schedules.ts";
 import { StateRequests } from "./state-requests.ts";
@@ -331,7 +332,7 @@ export class Requests {
     requestId: number,
   ): void {
     const { schedules } = this.#options;
-    let refusal: string | undefined;
+    let refusal: Refusal | undefined;
     if (request.type === "put-schedule") {
       if (this.#core.catalogue.find(request.app) === undefined) {
         this.#refuse(requestId, "APP_UNKNOWN", `app ${request.app} is not loaded here`);
@@ -347,7 +348,7 @@ export class Requests {
       refusal = schedules.act(now, schedule, request);
     }
     if (refusal !== undefined) {
-      this.#refuse(requestId, "INVALID_ARGUMENT", refusal);
+      this.#refuse(requestId, refusal.code, refusal.detail);
       return;
     }
     this.#core.afterwards(vnode, (closed) =>

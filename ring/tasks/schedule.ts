@@ -4,13 +4,14 @@ import type { AppName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import type { ScheduleView } from "./engine-contract.ts";
+import type { EngineLimits } from "./limits.ts";
 import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
 import { headersOf, parseRecord, type RefusedRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
 import { KIND, keyedRow, type ScheduleRow } from "./rows.ts";
 import type { TaskRecord } from "./task.ts";
 import { deriveId } from "./task-id.ts";
-import type { Ticks } from "./ticks.ts";
+import { type Ticks, ticksOf, tooLongOf } from "./ticks.ts";
 import type { Timer } from "./timers.ts";
 
 export interface Schedule extends Wakes {
@@ -71,6 +72,34 @@ export function firingRecord(
   ]);
   const wire = encodeRecord({ app, type: taskType, key, payload, headers, id });
   return parseRecord(wire, 0, wire.length);
+}
+
+/** Why a schedule was not put, or did not do what it was told: as a task would be refused. */
+export type Refusal = Pick<RefusedRecord, "code" | "detail">;
+
+export function invalid(detail: string): Refusal {
+  return { code: "INVALID_ARGUMENT", detail };
+}
+
+/** Why a run-time schedule may not be put, in place of the one `before` if there is one. */
+export function refusalOf(
+  limits: EngineLimits,
+  app: AppRun,
+  spec: ScheduleSpec,
+  before: Schedule | undefined,
+): Refusal | undefined {
+  if (before?.declared === true) return invalid("the app declares a schedule of this name");
+  if (before === undefined && app.schedules >= limits.schedulesPerApp)
+    return { code: "QUEUE_FULL", detail: `app ${app.name} has ${app.schedules} schedules, its limit` };
+  const tooLong = tooLongOf(spec, limits.payloadBytes);
+  if (tooLong !== undefined) return invalid(tooLong);
+  const ticks = ticksOf(app.name, spec);
+  return "refusal" in ticks ? invalid(ticks.refusal) : undefined;
+}
+
+export function withoutType({ app, spec }: Schedule): Refusal {
+  if (app.definition === undefined) return { code: "APP_UNKNOWN", detail: `app ${app.name} is not loaded here` };
+  return { code: "TASK_TYPE_UNKNOWN", detail: `app ${app.name} has no task type ${spec.taskType} here` };
 }
 
 /** What it starts is a type that its app has here. */

@@ -26,11 +26,14 @@ import {
   firingRecord,
   hasFiring,
   hasType,
+  invalid,
   isAhead,
   learn,
   madeAt,
   nameOf,
   newestOf,
+  type Refusal,
+  refusalOf,
   refused,
   rowKey,
   rowOf,
@@ -39,8 +42,9 @@ import {
   sameTicks,
   scheduleName,
   viewOf,
+  withoutType,
 } from "./schedule.ts";
-import { ticksOf, tooLongOf } from "./ticks.ts";
+import { ticksOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
 
 type ScheduleRequest = Extract<TaskRequest, { readonly type: "schedule" }>;
@@ -119,15 +123,10 @@ export class Schedules {
   }
 
   /** A run-time schedule; replaces one of the same name. Why not, if it may not be. */
-  put(now: Instant, vnode: Vnode, app: AppRun, spec: ScheduleSpec): string | undefined {
+  put(now: Instant, vnode: Vnode, app: AppRun, spec: ScheduleSpec): Refusal | undefined {
     const before = this.find(vnode, { app: app.name, key: spec.key, name: spec.name });
-    if (before?.declared === true) return "the app declares a schedule of this name";
-    if (before === undefined && app.schedules >= this.#core.limits.schedulesPerApp)
-      return `app ${app.name} has ${app.schedules} schedules, its limit`;
-    const tooLong = tooLongOf(spec, this.#core.limits.payloadBytes);
-    if (tooLong !== undefined) return tooLong;
-    const ticks = ticksOf(app.name, spec);
-    if ("refusal" in ticks) return ticks.refusal;
+    const refusal = refusalOf(this.#core.limits, app, spec, before);
+    if (refusal !== undefined) return refusal;
     if (before !== undefined) this.#forget(before);
     this.#undone.redo(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
     const goesOn = before !== undefined && sameTicks(before.spec, spec); // H6
@@ -188,7 +187,7 @@ export class Schedules {
     }
   }
 
-  act(now: Instant, schedule: Schedule, { action, taskId }: ScheduleRequest): string | undefined {
+  act(now: Instant, schedule: Schedule, { action, taskId }: ScheduleRequest): Refusal | undefined {
     switch (action) {
       case "pause":
         schedule.paused = true;
@@ -210,7 +209,7 @@ export class Schedules {
       case "run":
         return this.#fire(now, schedule, { tickMs: this.#core.wallMs(now), byHand: true, taskId });
       case "delete":
-        if (schedule.declared) return "the app declares it; pause it instead";
+        if (schedule.declared) return invalid("the app declares it; pause it instead");
         this.#forget(schedule);
         this.#core.erase(schedule.vnode, rowKey(schedule));
         this.#undone.add(schedule.vnode, rowKey(schedule));
@@ -356,15 +355,15 @@ export class Schedules {
     now: Instant,
     schedule: Schedule,
     tick: { readonly tickMs: number; readonly byHand: boolean; readonly taskId?: string | undefined },
-  ): string | undefined {
+  ): Refusal | undefined {
     const { app, spec, vnode } = schedule;
-    if (!hasType(schedule)) return `app ${app.name} has no task type ${spec.taskType} here`;
+    if (!hasType(schedule)) return withoutType(schedule);
     const id = tick.taskId ?? firingId(app.name, spec, { ...tick, resumedAtMs: schedule.resumedAtMs }); // H4
     if (!this.#admission.knows(vnode, id)) {
       const record = firingRecord(app.name, spec, { id, tickMs: tick.tickMs });
-      if (isRefused(record)) return record.detail;
+      if (isRefused(record)) return record;
       const full = this.#admission.fullness(app, record, "child");
-      if (full !== undefined) return full.detail;
+      if (full !== undefined) return full;
       this.#admission.admit(now, vnode, app, record, 0, -1);
     }
     schedule.refusals = 0;

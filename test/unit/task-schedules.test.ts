@@ -70,6 +70,28 @@ describe("schedules", () => {
     }
   });
 
+  test("what a schedule is refused is told as it is of a task: there is no room now, or no such type here", () => {
+    const limits = { schedulesPerApp: 2, queuedTasks: 1 };
+    const types = [taskType("plain"), taskType("other")];
+    const world = new World({
+      seed: 1,
+      apps: { find: (app) => catalogue({ names: ["a"], types }).find(app), active: () => [A] },
+      limits,
+    });
+    const put = (spec: ScheduleSpec) => world.ask("a", "n", { type: "put-schedule", app: A, spec });
+    const hourly = { ...every(3_600_000), key: "n" };
+    const act = (name: string) => ({ type: "schedule", app: A, key: "n", name, action: "run" }) as const;
+    expect(put(hourly)).toEqual({ type: "ok" });
+    expect(put({ ...hourly, name: "another", taskType: "other" })).toEqual({ type: "ok" });
+    expect(put({ ...hourly, name: "third" })).toMatchObject({ code: "QUEUE_FULL" });
+    expect(world.ask("a", "n", act("poll"))).toEqual({ type: "ok" });
+    world.run(1);
+    expect(world.ask("a", "n", act("poll"))).toMatchObject({ code: "QUEUE_FULL" });
+    types.pop();
+    world.call((engine) => engine.appChanged(world.now, A));
+    expect(world.ask("a", "n", act("another"))).toMatchObject({ code: "TASK_TYPE_UNKNOWN" });
+  });
+
   test("firings coalesce while one waits or runs", () => {
     const world = new World({ seed: 1, apps: catalogue({ names: ["a"], schedules: [every(1_000)] }) });
     world.run(7_300);
