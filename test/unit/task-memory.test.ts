@@ -45,6 +45,28 @@ describe("P5", () => {
     expect(world.engine.stats().stateBytes).toBeLessThan(5_000_000);
   });
 
+  test("P5: a schedule with a cron expression takes some hundred bytes, and not the room of a calendar", () => {
+    const COUNT = 500;
+    const world = new World({ seed: 1 });
+    const put = (index: number): void => {
+      const expression = `${index % 60} ${index % 24} * * *`;
+      const every = { type: "cron", expression, timeZone: "Europe/Berlin" } as const;
+      const spec = {
+        name: `n${index}`,
+        key: "k",
+        taskType: "plain",
+        payload: new Uint8Array(8),
+        misfire: "once",
+      } as const;
+      world.ask("a", "k", { type: "put-schedule", app: A, spec: { ...spec, every } });
+    };
+    put(0);
+    const before = heap();
+    for (let index = 1; index <= COUNT; index++) put(index);
+    expect(world.ask("a", "k", { type: "list-schedules", limit: 1_000 })).toHaveProperty("schedules.length", COUNT + 1);
+    expect((heap() - before) / COUNT).toBeLessThan(10_000);
+  });
+
   test("P5: a partition that has gone is not kept by the ends of its tasks", () => {
     const world = new World({ seed: 1 });
     const partition = partitionOf(hashKey("a", "k"));
