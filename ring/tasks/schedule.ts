@@ -206,7 +206,7 @@ export function newestOf(known: ScheduleRow, row: ScheduleRow): ScheduleRow {
 export function viewOf(schedule: Schedule, wallMs: number): ScheduleView {
   const { app, spec, declared, paused, lastTickMs, firedAtMs, ticks } = schedule;
   const { every } = spec;
-  const next = paused ? undefined : ticks.next(Math.max(lastTickMs, wallMs));
+  const next = paused ? undefined : nextOf(ticks, lastTickMs, wallMs);
   const waits = waitsOf(schedule, wallMs);
   return {
     app: app.name,
@@ -220,6 +220,12 @@ export function viewOf(schedule: Schedule, wallMs: number): ScheduleView {
     ...(next === undefined ? {} : { nextFireAtMs: next }),
     ...(waits === undefined ? {} : { waits }),
   };
+}
+
+/** Most often the tick that it waits for, which has been looked for already. */
+function nextOf(ticks: Ticks, lastTickMs: number, wallMs: number): number | undefined {
+  const due = ticks.next(lastTickMs);
+  return due === undefined || due > wallMs ? due : ticks.next(wallMs);
 }
 
 /** Why it does not fire though its ticks pass; the words are those of a task that waits. */

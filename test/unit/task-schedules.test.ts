@@ -281,6 +281,30 @@ describe("schedules", () => {
     }
   });
 
+  test("P4: a list of them, asked for again and again, costs no search for the next tick of each", () => {
+    const search = vi.spyOn(Cron.prototype, "nextRun");
+    try {
+      const world = new World({ seed: 1, apps: catalogue({ names: ["a"] }) });
+      for (let minute = 0; minute < 60; minute++) {
+        const cron = { type: "cron" as const, expression: `${minute} * * * *` };
+        const spec = { ...every(1_000), key: "n", name: `at-${minute}`, every: cron };
+        world.ask("a", "n", { type: "put-schedule", app: A, spec });
+      }
+      const before = search.mock.calls.length;
+      for (let turn = 0; turn < 10; turn++) {
+        world.run(1);
+        const listed = world.ask("a", "n", { type: "list-schedules", limit: 100 });
+        expect(listed).toHaveProperty("schedules.length", 60);
+        // It is 2023-11-14T22:13:20Z.
+        expect(listed).toHaveProperty("schedules.0.nextFireAtMs", Date.UTC(2023, 10, 14, 23));
+        expect(listed).toHaveProperty("schedules.20.nextFireAtMs", Date.UTC(2023, 10, 14, 22, 20));
+      }
+      expect(search.mock.calls.length).toBe(before);
+    } finally {
+      search.mockRestore();
+    }
+  });
+
   test.each(["app", "task type"] as const)(
     "P4: one whose %s is gone costs nothing, and fires once it is back",
     (gone) => {
