@@ -8,7 +8,7 @@ import { CliError, EXIT, usage } from "./exit-codes.ts";
 import type { Output } from "./output.ts";
 import { type Column, count, fieldLines, moment, tableLines } from "./table.ts";
 import { decoded, taskItem } from "./task-view.ts";
-import { limitOf, partly } from "./tasks.ts";
+import { firstOf, LIST_MOST, limitOf, partly } from "./tasks.ts";
 import { type Paint, tintOfState } from "./tint.ts";
 
 export const changeApp =
@@ -33,6 +33,7 @@ export function listApps({ settings, output, flags }: CommandRun): Promise<numbe
       lines: (paint) => (apps.length === 0 ? [] : tableLines(APP_COLUMNS, apps, paint)),
     });
     if (apps.length === 0) output.remark("no apps are loaded: start the nodes with --app FILE");
+    if (apps.length === limit) output.remark(firstOf(limit, APPS_MOST));
     return partly(output, unreachable);
   });
 }
@@ -125,6 +126,7 @@ export function listSchedules({ args, settings, output, flags }: CommandRun): Pr
       lines: (paint) => (schedules.length === 0 ? [] : tableLines(SCHEDULE_COLUMNS, schedules, paint)),
     });
     if (schedules.length === 0) output.remark("no schedules");
+    if (schedules.length === limit) output.remark(firstOf(limit, LIST_MOST));
     return partly(output, unreachable);
   });
 }
@@ -164,7 +166,7 @@ async function keyOfSchedule(
   { client, call }: AskedNode,
   { app, name }: { readonly app: string; readonly name: string },
 ): Promise<string> {
-  const { schedules, unreachable } = await client.tasks.listSchedules({ app, limit: 1_000 }, call);
+  const { schedules, unreachable } = await client.tasks.listSchedules({ app, name, limit: LIST_MOST }, call);
   const keys = schedules.filter((schedule) => schedule.name === name).map(({ key }) => key);
   const [key] = keys;
   if (key === undefined && unreachable.length > 0)
@@ -260,10 +262,12 @@ function done(output: Output, kind: string, item: object, text: string): void {
 
 function appLimitOf(text: string): number {
   const limit = Number(text);
-  if (!/^\d{1,5}$/.test(text) || limit < 1 || limit > 10_000) throw usage(`--limit ${text}: expected 1 to 10000`);
+  if (!/^\d{1,5}$/.test(text) || limit < 1 || limit > APPS_MOST)
+    throw usage(`--limit ${text}: expected 1 to ${APPS_MOST}`);
   return limit;
 }
 
+const APPS_MOST = 10_000;
 const DONE = { create: "created", delete: "deleted", pause: "paused", resume: "resumed", run: "fired" } as const;
 
 const APP_COLUMNS: readonly Column<App>[] = [

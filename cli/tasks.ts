@@ -96,9 +96,14 @@ export function listTasks({ settings, output, flags }: CommandRun): Promise<numb
       lines: (paint) => (items.length === 0 ? [] : tableLines(TASK_COLUMNS, items, paint)),
     });
     if (items.length === 0) output.remark("no such tasks");
-    if (items.length === query.limit) output.remark(`the first ${query.limit}; --limit shows more`);
+    if (items.length === query.limit) output.remark(firstOf(query.limit, LIST_MOST));
     return partly(output, unreachable);
   });
+}
+
+/** Of a list that may have been cut. */
+export function firstOf(limit: number, most: number): string {
+  return `the first ${limit}; ${limit < most ? "--limit shows more" : "there may be more"}`;
 }
 
 /** Some members did not answer, so the list is not whole: exit 8. */
@@ -141,7 +146,7 @@ export function submitTaskOf(
 }
 
 export function limitOf(text: string): number {
-  return whole(text, "--limit", { least: 1, most: 1_000 });
+  return whole(text, "--limit", { least: 1, most: LIST_MOST });
 }
 
 async function showEnd(
@@ -205,6 +210,8 @@ function whole(text: string, flag: string, { least, most }: { readonly least: nu
   return value;
 }
 
+/** What a node lists at once. */
+export const LIST_MOST = 1_000;
 const STATES = ["queued", "delayed", "running", "retrying", "done", "dead", "cancelled"] as const;
 /** What a client may ask for at once. */
 const WAIT_MOST_MS = 600_000;

@@ -30,6 +30,12 @@ export interface Schedule {
   readonly waits: string;
 }
 
+export interface ListSchedulesRequest {
+  readonly app: string;
+  readonly limit: number;
+  readonly name: string;
+}
+
 export interface ListSchedulesReply {
   readonly schedules: readonly Schedule[];
   readonly unreachable: readonly string[];

@@ -98,7 +98,7 @@ export type TaskRequest =
       /** Of the task that `run` makes: asked again with the same id it makes no other. Without it the node derives one. */
       readonly taskId?: string;
     }
-  | { readonly type: "list-schedules"; readonly app?: string; readonly limit: number }
+  | { readonly type: "list-schedules"; readonly app?: string; readonly name?: string; readonly limit: number }
   | { readonly type: "read-state"; readonly app: AppName; readonly key: string }
   /** Values of the key that gave way to newer ones; with `drop` they are gone afterwards. */
   | { readonly type: "read-aside"; readonly app: AppName; readonly key: string; readonly drop: boolean };

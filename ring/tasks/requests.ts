@@ -98,7 +98,7 @@ export class Requests {
       case "list-schedules":
         this.#answer(requestId, {
           type: "schedules",
-          schedules: this.#options.schedules.views(now, vnode, request.app, bound(request.limit)),
+          schedules: this.#options.schedules.views(now, vnode, { ...request, limit: bound(request.limit) }),
         });
         return;
       case "read-state":

@@ -48,6 +48,7 @@ import { ticksOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
 
 type ScheduleRequest = Extract<TaskRequest, { readonly type: "schedule" }>;
+type ListRequest = Extract<TaskRequest, { readonly type: "list-schedules" }>;
 
 export class Schedules {
   readonly #core: Core;
@@ -259,11 +260,12 @@ export class Schedules {
     this.#unclaimed.delete(vnode);
   }
 
-  views(now: Instant, vnode: Vnode, app: string | undefined, limit: number): ScheduleView[] {
+  views(now: Instant, vnode: Vnode, { app, name, limit }: ListRequest): ScheduleView[] {
     const views: ScheduleView[] = [];
     for (const schedule of this.#byVnode.get(vnode)?.values() ?? []) {
       if (views.length >= limit) break;
       if (app !== undefined && schedule.app.name !== app) continue;
+      if (name !== undefined && schedule.spec.name !== name) continue;
       views.push(viewOf(schedule, this.#core.wallMs(now)));
     }
     return views;

@@ -161,9 +161,11 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
         await askTask(node, { partition, request: { type: "put-schedule", app, spec } }, "ok", { deadlineMs });
         return {};
       },
-      ListSchedules: async (request: { readonly app: string; readonly limit: number }, { deadlineMs }) => {
+      ListSchedules: async (request: schedules.ListSchedulesRequest, { deadlineMs }) => {
         const limit = limitOf(request.limit, { fallback: 100, most: LIST_MOST });
-        const query = { type: "list-schedules", limit, ...(request.app === "" ? {} : { app: request.app }) } as const;
+        const { app, name } = request;
+        const named = { ...(app === "" ? {} : { app }), ...(name === "" ? {} : { name }) };
+        const query = { type: "list-schedules", limit, ...named } as const;
         const { answers, unreachable } = await gather(node, () => ({ type: "local-tasks", request: query }), "task", {
           deadlineMs,
         });

@@ -53,7 +53,7 @@ export class TaskCalls {
   }
 
   listSchedules(
-    query: { readonly app?: string; readonly limit?: number } = {},
+    query: { readonly app?: string; readonly name?: string; readonly limit?: number } = {},
     options?: CallOptions,
   ): Promise<schedules.ListSchedulesReply> {
     return this.#caller.unary(TASKS, "ListSchedules", query, options);

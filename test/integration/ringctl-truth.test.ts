@@ -86,6 +86,36 @@ test("a schedule on a member that does not answer is not said to be unknown", as
   expect({ exit, stderr }).toMatchObject({ exit: 4 });
 });
 
+test("a schedule behind a thousand others is found by its name, and a list that was cut says so", async () => {
+  const [n1] = await cluster(["n1"]);
+  const names = [...Array.from({ length: 1_500 }, (_, index) => `poll-${index}`), "nightly"];
+  const schedules = names.map((name) => {
+    const ended = { spec: "every 1000 ms", taskType: "t", paused: false, declared: true };
+    return { app: "acme", key: `k-${name}`, name, ...ended };
+  });
+  const fired: string[] = [];
+  n1!.node.answer = (request: NodeRequest) => {
+    if (request.type === "local-tasks" && request.request.type === "list-schedules") {
+      const { name, limit } = request.request;
+      const found = schedules.filter((schedule) => name === undefined || schedule.name === name).slice(0, limit);
+      return { type: "task", answer: { type: "schedules", schedules: found } };
+    }
+    if (request.type === "task" && request.request.type === "schedule") {
+      fired.push(request.request.key);
+      return { type: "task", answer: ok };
+    }
+    return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+  };
+  const to = ["--address", n1!.api.address];
+  expect({ exit: await run(["cron", "run", "acme", "nightly", ...to]), stderr, fired }).toEqual({
+    exit: 0,
+    stderr: "",
+    fired: ["k-nightly"],
+  });
+  expect(await run(["cron", "list", "acme", ...to])).toBe(0);
+  expect(stderr).toMatch(/^the first 1000; there may be more$/m);
+});
+
 test("an app whose members did not all answer is not described as if they had", async () => {
   const [n1] = await cluster(["n1", "n2"]);
   const view = { app: "acme", match: "acme", version: "1", existence: "implied", paused: false, limits: {} };

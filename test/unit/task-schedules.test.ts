@@ -305,6 +305,14 @@ describe("schedules", () => {
     }
   });
 
+  test("one is found by its name behind as many as a list may have", () => {
+    const world = new World({ seed: 1, apps: catalogue({ names: ["a"] }) });
+    for (const name of ["first", "second"])
+      world.ask("a", "n", { type: "put-schedule", app: A, spec: { ...every(1_000), key: "n", name } });
+    const listed = world.ask("a", "n", { type: "list-schedules", app: "a", name: "second", limit: 1 });
+    expect(listed).toMatchObject({ schedules: [{ name: "second" }] });
+  });
+
   test.each(["app", "task type"] as const)(
     "P4: one whose %s is gone costs nothing, and fires once it is back",
     (gone) => {

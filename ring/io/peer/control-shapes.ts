@@ -135,7 +135,7 @@ const taskRequest = v.variant("type", [
   v.object({ type: v.literal("key"), app: appName, key: text, action: v.picklist(["describe", "pause", "resume"]) }),
   v.object({ type: v.literal("put-schedule"), app: appName, spec: scheduleSpec }),
   v.object({ type: v.literal("schedule"), app: appName, key: text, name: word, action, taskId: v.optional(id) }),
-  v.object({ type: v.literal("list-schedules"), app: v.optional(text), limit }),
+  v.object({ type: v.literal("list-schedules"), app: v.optional(text), name: v.optional(text), limit }),
   v.object({ type: v.literal("read-state"), app: appName, key: text }),
   v.object({ type: v.literal("read-aside"), app: appName, key: text, drop: v.boolean() }),
 ]);
