@@ -51,6 +51,8 @@ export interface EngineLimits {
   readonly dedupePerNode: number;
   readonly dedupeMs: number;
   readonly schedulesPerApp: number;
+  /** Run-time schedules of all apps in memory, payloads included (`schedule-room.ts`). */
+  readonly scheduleBytes: number;
   readonly waiters: number;
   /** Submits held while their partition is being loaded. */
   readonly parkedSubmits: number;
@@ -88,6 +90,7 @@ export const ENGINE_LIMITS: EngineLimits = {
   dedupePerNode: 300_000,
   dedupeMs: 86_400_000,
   schedulesPerApp: 1_000,
+  scheduleBytes: 128 * 1024 * 1024,
   waiters: 10_000,
   parkedSubmits: 10_000,
   pausedKeys: 10_000,

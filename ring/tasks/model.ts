@@ -132,6 +132,7 @@ export class AppRun {
   running = 0;
   dead = 0;
   schedules = 0;
+  scheduleBytes = 0;
   /** Children of its tasks that have not reached their owners, their wire bytes, and how many ever did (`hold-back.ts`). */
   outboxTasks = 0;
   outboxBytes = 0;

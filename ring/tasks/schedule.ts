@@ -4,14 +4,13 @@ import type { AppName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import type { ScheduleView } from "./engine-contract.ts";
-import type { EngineLimits } from "./limits.ts";
 import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
 import { headersOf, parseRecord, type RefusedRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
 import { KIND, keyedRow, type ScheduleRow } from "./rows.ts";
 import type { TaskRecord } from "./task.ts";
 import { deriveId } from "./task-id.ts";
-import { type Ticks, ticksOf, tooLongOf } from "./ticks.ts";
+import type { Ticks } from "./ticks.ts";
 import type { Timer } from "./timers.ts";
 
 export interface Schedule extends Wakes {
@@ -36,6 +35,13 @@ export interface Schedule extends Wakes {
   refusals: number;
   heldUntil: Instant;
   timer: Timer<Wake> | undefined;
+}
+
+/** Names it in its partition. */
+export interface ScheduleAddress {
+  readonly app: string;
+  readonly key: string;
+  readonly name: string;
 }
 
 /** What is known of a schedule that begins here; without `lastTickMs` it begins now. */
@@ -79,22 +85,6 @@ export type Refusal = Pick<RefusedRecord, "code" | "detail">;
 
 export function invalid(detail: string): Refusal {
   return { code: "INVALID_ARGUMENT", detail };
-}
-
-/** Why a run-time schedule may not be put, in place of the one `before` if there is one. */
-export function refusalOf(
-  limits: EngineLimits,
-  app: AppRun,
-  spec: ScheduleSpec,
-  before: Schedule | undefined,
-): Refusal | undefined {
-  if (before?.declared === true) return invalid("the app declares a schedule of this name");
-  if (before === undefined && app.schedules >= limits.schedulesPerApp)
-    return { code: "QUEUE_FULL", detail: `app ${app.name} has ${app.schedules} schedules, its limit` };
-  const tooLong = tooLongOf(spec, limits.payloadBytes);
-  if (tooLong !== undefined) return invalid(tooLong);
-  const ticks = ticksOf(app.name, spec);
-  return "refusal" in ticks ? invalid(ticks.refusal) : undefined;
 }
 
 export function withoutType({ app, spec }: Schedule): Refusal {
@@ -246,7 +236,7 @@ export function nameOf(schedule: Schedule): string {
 }
 
 /** Keys may hold any character, so their length tells where one ends. */
-export function scheduleName(address: { readonly app: string; readonly key: string; readonly name: string }): string {
+export function scheduleName(address: ScheduleAddress): string {
   return `${address.app}\0${address.key.length}\0${address.key}${address.name}`;
 }
 

@@ -33,17 +33,18 @@ import {
   nameOf,
   newestOf,
   type Refusal,
-  refusalOf,
   refused,
   rowKey,
   rowOf,
   type Schedule,
+  type ScheduleAddress,
   type ScheduleStart,
   sameTicks,
   scheduleName,
   viewOf,
   withoutType,
 } from "./schedule.ts";
+import { ScheduleRoom } from "./schedule-room.ts";
 import { ticksOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
 
@@ -54,6 +55,7 @@ export class Schedules {
   readonly #core: Core;
   readonly #undone: Undone;
   readonly #admission: Admission;
+  readonly #room: ScheduleRoom;
   readonly #byVnode: Map<Vnode, Map<string, Schedule>> = new Map();
   /** By the id of the firing that a schedule waits for (H3). */
   readonly #waiting: Map<string, Schedule> = new Map();
@@ -68,6 +70,7 @@ export class Schedules {
     this.#core = core;
     this.#undone = new Undone(core);
     this.#admission = admission;
+    this.#room = new ScheduleRoom(core.limits);
   }
 
   /** The wall clock was set: ticks are looked at again at the next `tick`, which is due at once. */
@@ -88,10 +91,7 @@ export class Schedules {
     return this.#byVnode.get(vnode)?.size ?? 0;
   }
 
-  find(
-    vnode: Vnode,
-    address: { readonly app: string; readonly key: string; readonly name: string },
-  ): Schedule | undefined {
+  find(vnode: Vnode, address: ScheduleAddress): Schedule | undefined {
     return this.#byVnode.get(vnode)?.get(scheduleName(address));
   }
 
@@ -126,7 +126,7 @@ export class Schedules {
   /** A run-time schedule; replaces one of the same name. Why not, if it may not be. */
   put(now: Instant, vnode: Vnode, app: AppRun, spec: ScheduleSpec): Refusal | undefined {
     const before = this.find(vnode, { app: app.name, key: spec.key, name: spec.name });
-    const refusal = refusalOf(this.#core.limits, app, spec, before);
+    const refusal = this.#room.refusal(app, spec, before);
     if (refusal !== undefined) return refusal;
     if (before !== undefined) this.#forget(before);
     this.#undone.redo(vnode, keyedRow(KIND.schedule, app.name, spec.key, spec.name));
@@ -219,11 +219,7 @@ export class Schedules {
   }
 
   /** A run-time schedule that an older directory has brought was deleted since. */
-  undo(
-    vnode: Vnode,
-    address: { readonly app: string; readonly key: string; readonly name: string },
-    generation: number,
-  ): void {
+  undo(vnode: Vnode, address: ScheduleAddress, generation: number): void {
     const schedule = this.find(vnode, address);
     if (schedule === undefined || schedule.declared || schedule.origin > generation) return;
     this.#forget(schedule);
@@ -303,7 +299,7 @@ export class Schedules {
     const all = this.#byVnode.get(vnode);
     if (all === undefined) this.#byVnode.set(vnode, new Map([[nameOf(schedule), schedule]]));
     else all.set(nameOf(schedule), schedule);
-    app.schedules++;
+    this.#room.count(schedule, 1);
     if (from.lastTickMs === undefined) this.#write(schedule);
     this.#arm(now, schedule);
   }
@@ -385,7 +381,7 @@ export class Schedules {
     if (schedule.firing !== undefined) this.#waiting.delete(schedule.firing);
     const waiting = this.#typeless.get(schedule.app);
     if (waiting?.delete(schedule) === true && waiting.size === 0) this.#typeless.delete(schedule.app);
-    if (this.#byVnode.get(schedule.vnode)?.delete(nameOf(schedule)) === true) schedule.app.schedules--;
+    if (this.#byVnode.get(schedule.vnode)?.delete(nameOf(schedule)) === true) this.#room.count(schedule, -1);
   }
 
   #keepRow(vnode: Vnode, name: string, row: ScheduleRow): void {

@@ -4,6 +4,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
+import type { AppName } from "../../ring/ids.ts";
 import type { AppOverride } from "../../ring/tasks/definition.ts";
 import { isRefused, parseRecord } from "../../ring/tasks/record.ts";
 import { encodeRecord } from "../../ring/tasks/record-encode.ts";
@@ -65,6 +66,36 @@ describe("P5", () => {
     for (let index = 1; index <= COUNT; index++) put(index);
     expect(world.ask("a", "k", { type: "list-schedules", limit: 1_000 })).toHaveProperty("schedules.length", COUNT + 1);
     expect((heap() - before) / COUNT).toBeLessThan(10_000);
+  });
+
+  test("P5, P4: payloads of schedules are bounded for all apps, and one app leaves room for those of the others", () => {
+    const world = new World({ seed: 1, limits: { scheduleBytes: 1_000_000 } });
+    const put = (app: string, name: string, bytes: number) => {
+      const every = { type: "interval", everyMs: 3_600_000 } as const;
+      const spec = {
+        name,
+        every,
+        taskType: "plain",
+        key: "k",
+        payload: new Uint8Array(bytes),
+        misfire: "once",
+      } as const;
+      return world.ask(app, "k", { type: "put-schedule", app: app as AppName, spec });
+    };
+    let taken = 0;
+    for (const app of ["a", "b", "c"])
+      for (let index = 0; index < 20; index++) if (put(app, `n${index}`, 100_000).type === "ok") taken++;
+    expect(taken).toBeLessThan(10);
+    expect(put("a", "more", 100_000)).toMatchObject({ code: "QUEUE_FULL" });
+    expect(put("c", "n0", 1)).toEqual({ type: "ok" }); // it had no room for more
+    const ofFirst = world.ask("a", "k", { type: "list-schedules", app: "a", limit: 100 });
+    expect(ofFirst).toHaveProperty("schedules.length", 8);
+    world.crash();
+    expect(world.ask("a", "k", { type: "list-schedules", app: "a", limit: 100 })).toEqual(ofFirst);
+    expect(put("a", "n0", 10)).toEqual({ type: "ok" }); // less than it had
+    for (let index = 1; index < 8; index++)
+      world.ask("a", "k", { type: "schedule", app: A, key: "k", name: `n${index}`, action: "delete" });
+    expect(put("a", "more", 100_000)).toEqual({ type: "ok" });
   });
 
   test("P5: a partition that has gone is not kept by the ends of its tasks", () => {
