@@ -397,6 +397,22 @@ describe("schedules", () => {
     },
   );
 
+  test("ticks of a cron expression that found no room make one firing, also when the last one has come this very moment", () => {
+    const minutely: ScheduleSpec = { ...every(1_000), every: { type: "cron", expression: "* * * * *" } };
+    const apps = catalogue({ names: ["a"], schedules: [minutely] });
+    const world = new World({ seed: 1, apps, limits: { queuedTasks: 1 } });
+    const other = world.record({ app: "a", type: "work", key: "k", delayMs: 86_400_000 });
+    world.submit(other);
+    world.run(60_000 - (world.wallMs % 60_000) + 40_000);
+    world.ask("a", "k", { type: "cancel", id: other.id });
+    world.run(20_000); // it is tried again with the next tick
+    expect(world.wallMs % 60_000).toBe(0);
+    expect(world.started).toHaveLength(1);
+    world.done(newest(world));
+    world.run(30_000);
+    expect(world.started).toHaveLength(1);
+  });
+
   test("with `skip` a tick that finds no room is soon tried again, however many were passed over before it", () => {
     const hourly = every(3_600_000, "skip");
     const world = new World({
