@@ -64,7 +64,9 @@ function cronTicks(made: () => Cron): Ticks {
       return found;
     },
     newest: (dueMs, wallMs) => {
-      const previous = made().previousRuns(1, new Date(wallMs + 1))[0]?.getTime(); // of those before that instant
+      const previous = made()
+        .previousRuns(1, new Date(wallMs + 1))[0]
+        ?.getTime(); // of those before that instant
       return previous !== undefined && previous > dueMs && previous <= wallMs ? previous : dueMs;
     },
   };

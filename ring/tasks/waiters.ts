@@ -1,19 +1,21 @@
 /**
- * Calls that wait for a task to end, or to change; bounded, and answered when the task's end is durable, at its next start or
- * retry if they wait for that too, at their timeout, or when the partition goes.
+ * Calls that wait for a task to end, or to change; answered when the task's end is durable, at its next start or retry if they wait
+ * for that too, at their timeout, or when the partition goes. They are bounded: of what the others leave those for tasks of one app
+ * take all but a part (promise P4).
  */
 
 import type { Instant } from "../machine.ts";
 import { stateOfKnown } from "./admission.ts";
 import type { Core } from "./core.ts";
 import type { TaskRequest } from "./engine-contract.ts";
-import type { Dead, Done, Task, Vnode, Wake, Wakes } from "./model.ts";
+import type { AppRun, Dead, Done, Task, Vnode, Wake, Wakes } from "./model.ts";
 import { statusOf } from "./status.ts";
 import type { Timer } from "./timers.ts";
 
 interface Waiter extends Wakes {
   readonly requestId: number;
   readonly vnode: Vnode;
+  readonly app: AppRun;
   readonly id: string;
   readonly idHash: number;
   readonly since: Since | undefined;
@@ -25,6 +27,7 @@ export class Waiters {
   readonly #byId: Map<string, Waiter[]> = new Map();
   /** How many of these ids have a hash: most tasks that end are waited for by nobody, and need no look at their ids. */
   readonly #hashes: Map<number, number> = new Map();
+  readonly #byApp: Map<AppRun, number> = new Map();
   #count = 0;
 
   constructor(core: Core) {
@@ -42,11 +45,13 @@ export class Waiters {
     requestId: number,
     { timeoutMs, since }: Pick<Extract<TaskRequest, { type: "wait" }>, "timeoutMs" | "since">,
   ): boolean {
-    if (this.#count >= this.#core.limits.waiters) return false;
-    const { id, idHash } = task;
+    const { app, id, idHash } = task;
+    const free = this.#core.limits.waiters - this.#count;
+    if (free < 1 || (this.#byApp.get(app) ?? 0) + 1 > free * SHARE) return false;
     const waiter: Waiter = {
       requestId,
       vnode: task.vnode,
+      app,
       id,
       idHash,
       since,
@@ -67,7 +72,7 @@ export class Waiters {
       type: "subject",
       subject: waiter,
     });
-    this.#count++;
+    this.#counted(app, 1);
     const others = this.#byId.get(id);
     if (others !== undefined) others.push(waiter);
     else {
@@ -86,7 +91,7 @@ export class Waiters {
     if (known === undefined) return;
     for (const waiter of this.#byId.get(id) ?? []) {
       this.#core.timers.remove(waiter.timer);
-      this.#count--;
+      this.#counted(waiter.app, -1);
       this.#answer(now, waiter, known);
     }
     if (this.#byId.delete(id)) this.#forgetHash(idHash);
@@ -126,10 +131,17 @@ export class Waiters {
 
   #remove(waiter: Waiter): void {
     const rest = (this.#byId.get(waiter.id) ?? []).filter((each) => each !== waiter);
-    this.#count--;
+    this.#counted(waiter.app, -1);
     if (rest.length > 0) this.#byId.set(waiter.id, rest);
     else if (this.#byId.delete(waiter.id)) this.#forgetHash(waiter.idHash);
     if (!rest.some(({ since }) => since !== undefined)) this.#core.watched.delete(waiter.id);
+  }
+
+  #counted(app: AppRun, sign: 1 | -1): void {
+    this.#count += sign;
+    const left = (this.#byApp.get(app) ?? 0) + sign;
+    if (left === 0) this.#byApp.delete(app);
+    else this.#byApp.set(app, left);
   }
 
   #forgetHash(idHash: number): void {
@@ -145,4 +157,6 @@ function isOther(task: Task, since: Since): boolean {
   return stateOfKnown(task) !== since.state || task.attempts !== since.attempts;
 }
 
+/** As in `fullness.ts`. */
+const SHARE = 4;
 const MOST_WAIT_MS = 3_600_000;

@@ -98,6 +98,34 @@ describe("P5", () => {
     expect(put("a", "more", 100_000)).toEqual({ type: "ok" });
   });
 
+  test("P4: who waits for tasks of one app, however many, leaves room for who waits for those of another", () => {
+    const world = new World({ seed: 1, limits: { waiters: 100 } });
+    const ids = new Map<string, string>();
+    for (const app of ["a", "b"]) {
+      const record = world.record({ app, type: "work", key: "k" });
+      ids.set(app, record.id);
+      world.submit(record);
+      world.sync();
+    }
+    const wait = (app: string, timeoutMs: number) =>
+      world.request(app, "k", { type: "wait", id: ids.get(app) as string, timeoutMs });
+    const refused = (): number => Array.from({ length: 200 }, () => wait("a", 5_000)).filter(Boolean).length;
+    expect(refused()).toBe(120);
+    expect(wait("b", 60_000)).toBeUndefined();
+    world.run(10_000);
+    expect(refused()).toBe(120); // those before have given up their room
+    expect(wait("a", 5_000)).toMatchObject({ code: "QUEUE_FULL" });
+    for (const attempt of [...world.running.values()]) world.done(attempt);
+    world.sync();
+    for (const app of ["a", "b"]) {
+      const record = world.record({ app, type: "work", key: "k" });
+      ids.set(app, record.id);
+      world.submit(record);
+      world.sync();
+    }
+    expect(refused()).toBe(120);
+  });
+
   test("P5: a partition that has gone is not kept by the ends of its tasks", () => {
     const world = new World({ seed: 1 });
     const partition = partitionOf(hashKey("a", "k"));
