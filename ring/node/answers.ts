@@ -172,7 +172,7 @@ export class Answers {
     if (!READS.has(request.type) && !hosting.serving(partition))
       throw new RingError("NOT_OWNER", `partition ${partition} is being handed over`, { retryAfterMs: 100 });
     if (!READS.has(request.type) && !this.#holdsLease()) throw noLease(partition);
-    const askId = asks.expect(asker, deadlineMs);
+    const askId = asks.expect(asker, { type: "task", partition, request }, deadlineMs);
     if (askId === undefined) return;
     const requestId = ++this.#requestId;
     this.#requests.set(requestId, { type: "one", askId, partition });

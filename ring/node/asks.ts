@@ -1,6 +1,6 @@
 /**
  * Questions under way: asked here or by a peer, answered once by this node, by the owner of a partition or by the member
- * named; at the latest when the deadline has passed.
+ * named; at the latest when the deadline has passed. Waits for tasks, which may be many and long, leave room for all else.
  */
 
 import type { Epoch, NodeName } from "../ids.ts";
@@ -37,8 +37,8 @@ export class Asks {
   }
 
   /** A number under which the answer may come later. */
-  expect(asker: Asker, deadlineMs: number): number | undefined {
-    return this.#add(asker, deadlineMs, undefined);
+  expect(asker: Asker, request: NodeRequest, deadlineMs: number): number | undefined {
+    return this.#add(asker, request, { deadlineMs, to: undefined });
   }
 
   forward(asker: Asker, to: NodeName, request: NodeRequest, deadlineMs: number): void {
@@ -49,7 +49,7 @@ export class Asks {
         detail: `${to} cannot be reached`,
         retryAfterMs: 500,
       });
-    const askId = this.#add(asker, deadlineMs, to);
+    const askId = this.#add(asker, request, { deadlineMs, to });
     if (askId !== undefined)
       this.#here.send(to, { type: "ask", askId, epoch: this.#here.document?.epoch ?? NO_EPOCH, request });
   }
@@ -101,8 +101,13 @@ export class Asks {
     }
   }
 
-  #add(asker: Asker, deadlineMs: number, to: NodeName | undefined): number | undefined {
-    if (this.#pending.size >= ASK_LIMIT) {
+  #add(
+    asker: Asker,
+    request: NodeRequest,
+    { deadlineMs, to }: { readonly deadlineMs: number; readonly to: NodeName | undefined },
+  ): number | undefined {
+    const isWait = request.type === "task" && request.request.type === "wait";
+    if (this.#pending.size >= (isWait ? WAIT_LIMIT : ASK_LIMIT)) {
       this.answer(asker, {
         type: "refused",
         code: "QUEUE_FULL",
@@ -119,7 +124,7 @@ export class Asks {
   }
 }
 
-/** Long polls (`Wait`) of a node, mostly. */
 const ASK_LIMIT = 20_000;
+const WAIT_LIMIT = 15_000;
 /** Of a newcomer that has not learnt the ring yet. */
 const NO_EPOCH: Epoch = 0 as Epoch;
