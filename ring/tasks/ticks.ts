@@ -34,16 +34,16 @@ export function ticksOf(app: string, spec: ScheduleSpec): Ticks | { readonly ref
     return intervalTicks(every.everyMs, murmur3(encoder.encode(`${app}\0${spec.key}\0${spec.name}`)) % every.everyMs);
   }
   if (every.expression.length > 256) return { refusal: "the cron expression is longer than 256 characters" };
+  const name = `${every.timeZone ?? ""}\0${every.expression}`;
+  const known = calendars.get(name);
+  if (known !== undefined) return cronTicks(known);
   try {
-    // It has a number for each of ten thousand years, 80 KB: none is kept, as to make one takes less than to search with it.
-    const made = (): Cron =>
-      new Cron(every.expression, {
-        paused: true,
-        timezone: every.timeZone ?? "UTC", // whichever zone the owner's machine is set to
-      });
+    const calendar = new Calendar(every.expression, every.timeZone);
     // It looks at the zone no sooner, and throws. One that no day fits is looked for through thousands of years, each time anew.
-    if (made().nextRun(new Date(0)) === null) return { refusal: "the cron expression fits no day" };
-    return cronTicks(made);
+    if (calendar.next(0) === undefined) return { refusal: "the cron expression fits no day" };
+    if (calendars.size >= CALENDARS) calendars.clear();
+    calendars.set(name, calendar);
+    return cronTicks(calendar);
   } catch (error) {
     return { refusal: error instanceof Error ? error.message : "the cron expression is not valid" };
   }
@@ -55,25 +55,69 @@ function intervalTicks(everyMs: number, phaseMs: number): Ticks {
 }
 
 /** The same tick is asked for whenever the wall clock is looked at, each second; and to find one anew takes the zone's calendar. */
-function cronTicks(made: () => Cron): Ticks {
+function cronTicks(calendar: Calendar): Ticks {
   let askedMs = Number.NaN;
   let found: number | undefined;
   return {
     next: (afterMs) => {
-      if (afterMs !== askedMs) [askedMs, found] = [afterMs, made().nextRun(new Date(afterMs))?.getTime()];
+      if (afterMs !== askedMs) [askedMs, found] = [afterMs, calendar.next(afterMs)];
       return found;
     },
     newest: (dueMs, wallMs) => {
-      const previous = made()
-        .previousRuns(1, new Date(wallMs + 1))[0]
-        ?.getTime(); // of those before that instant
-      return previous !== undefined && previous > dueMs && previous <= wallMs ? previous : dueMs;
+      const newest = calendar.newest(wallMs);
+      return newest !== undefined && newest > dueMs && newest <= wallMs ? newest : dueMs;
     },
   };
 }
 
+/**
+ * An expression in a zone, for all schedules that have it: those of ten thousand apps of one template fire in the same moment, and
+ * each looks for the same two ticks then.
+ */
+class Calendar {
+  readonly #expression: string;
+  readonly #timeZone: string;
+  /** From here on the next tick is that one, before it. */
+  #fromMs = Number.POSITIVE_INFINITY;
+  #nextMs = Number.NEGATIVE_INFINITY;
+  /** The newest tick of the wall time that was asked for last. */
+  #wallMs = Number.NaN;
+  #newestMs: number | undefined;
+
+  constructor(expression: string, timeZone: string | undefined) {
+    this.#expression = expression;
+    this.#timeZone = timeZone ?? "UTC"; // whichever zone the owner's machine is set to
+  }
+
+  next(afterMs: number): number | undefined {
+    if (afterMs < this.#fromMs || afterMs >= this.#nextMs) {
+      this.#nextMs = this.#cron().nextRun(new Date(afterMs))?.getTime() ?? Number.POSITIVE_INFINITY;
+      this.#fromMs = afterMs;
+    }
+    return this.#nextMs === Number.POSITIVE_INFINITY ? undefined : this.#nextMs;
+  }
+
+  newest(wallMs: number): number | undefined {
+    if (wallMs !== this.#wallMs) {
+      this.#newestMs = this.#cron()
+        .previousRuns(1, new Date(wallMs + 1))[0]
+        ?.getTime(); // of those before that instant
+      this.#wallMs = wallMs;
+    }
+    return this.#newestMs;
+  }
+
+  /** It has a number for each of ten thousand years, 80 KB: none is kept, as to make one takes less than to search with it. */
+  #cron(): Cron {
+    return new Cron(this.#expression, { paused: true, timezone: this.#timeZone });
+  }
+}
+
 const LEAST_INTERVAL_MS = 100;
 const MOST_INTERVAL_MS = 366 * 86_400_000;
+const calendars: Map<string, Calendar> = new Map();
+/** Shared ones; schedules keep theirs. */
+const CALENDARS = 1_000;
 /** As of any task. */
 const TYPE_BYTES = 128;
 const encoder = new TextEncoder();

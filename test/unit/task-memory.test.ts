@@ -50,7 +50,7 @@ describe("P5", () => {
     const COUNT = 500;
     const world = new World({ seed: 1 });
     const put = (index: number): void => {
-      const expression = `${index % 60} ${index % 24} * * *`;
+      const expression = `${index % 60} ${Math.floor(index / 60)} * * *`;
       const every = { type: "cron", expression, timeZone: "Europe/Berlin" } as const;
       const spec = {
         name: `n${index}`,

@@ -305,6 +305,21 @@ describe("schedules", () => {
     }
   });
 
+  test("P4: hundreds of one cron expression, as those of the apps of a template, fire after one search for their ticks", () => {
+    const searches = [vi.spyOn(Cron.prototype, "nextRun"), vi.spyOn(Cron.prototype, "previousRuns")];
+    try {
+      const names = Array.from({ length: 300 }, (_, index) => `t-${index}`);
+      const nightly = { type: "cron" as const, expression: "45 3 * * *", timeZone: "Europe/Lisbon" };
+      const schedules = [{ ...every(1_000), every: nightly }];
+      const world = new World({ seed: 1, apps: catalogue({ names, schedules }) });
+      world.run(86_400_000);
+      expect(world.started).toHaveLength(300);
+      expect(searches.reduce((sum, { mock }) => sum + mock.calls.length, 0)).toBeLessThan(10);
+    } finally {
+      for (const search of searches) search.mockRestore();
+    }
+  });
+
   test("one is found by its name behind as many as a list may have", () => {
     const world = new World({ seed: 1, apps: catalogue({ names: ["a"] }) });
     for (const name of ["first", "second"])
