@@ -5,6 +5,7 @@
  * N1  A resident starts only where tasks may start, and is aborted when its partition is held or closed; it counts until it settles.
  */
 
+import type { AppName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import type { Core } from "./core.ts";
 import type { DeclaredResident } from "./declared.ts";
@@ -28,6 +29,8 @@ interface Resident extends Wakes {
 export class Residents {
   readonly #core: Core;
   readonly #residents: Map<DeclaredResident, Resident> = new Map();
+  /** The same: a change of one app is no matter of those of ten thousand others. */
+  readonly #byApp: Map<AppName, Set<Resident>> = new Map();
   readonly #byAttempt: Map<number, Resident> = new Map();
   /** Those that have an attempt under way, also of one that is declared no longer. */
   readonly #busy: Set<string> = new Set();
@@ -58,6 +61,9 @@ export class Residents {
       },
     };
     this.#residents.set(declared, resident);
+    const others = this.#byApp.get(declared.app);
+    if (others === undefined) this.#byApp.set(declared.app, new Set([resident]));
+    else others.add(resident);
     this.#start(now, resident);
   }
 
@@ -68,8 +74,8 @@ export class Residents {
   }
 
   /** Starts those that may start by now: starts were allowed, a partition was released, an app resumed. */
-  startAll(now: Instant): void {
-    for (const resident of this.#residents.values()) if (resident.timer === undefined) this.#start(now, resident);
+  startAll(now: Instant, residents: Iterable<Resident> = this.#residents.values()): void {
+    for (const resident of residents) if (resident.timer === undefined) this.#start(now, resident);
   }
 
   hold(vnode: Vnode): void {
@@ -113,14 +119,15 @@ export class Residents {
     if (wasFull) this.startAll(now);
   }
 
-  /** A paused or deleted app's residents stop. */
-  appChanged(now: Instant): void {
-    for (const resident of this.#residents.values()) {
+  /** A paused or deleted app's residents stop; without a name those of every app are looked at. */
+  appChanged(now: Instant, name: AppName | undefined): void {
+    const residents = name === undefined ? [...this.#residents.values()] : (this.#byApp.get(name) ?? []);
+    for (const resident of residents) {
       const app = this.#core.appOf(resident.declared.app);
       if ((app.paused || app.definition === undefined) && resident.attempt !== undefined)
         this.#abort(resident.attempt, "cancelled");
     }
-    this.startAll(now);
+    this.startAll(now, residents);
   }
 
   #start(now: Instant, resident: Resident): void {
@@ -147,7 +154,10 @@ export class Residents {
   }
 
   #stop(resident: Resident, reason: AbortReason): void {
-    this.#residents.delete(resident.declared);
+    const { declared } = resident;
+    this.#residents.delete(declared);
+    const others = this.#byApp.get(declared.app);
+    if (others?.delete(resident) === true && others.size === 0) this.#byApp.delete(declared.app);
     resident.timer = this.#core.timers.remove(resident.timer);
     if (resident.attempt !== undefined) this.#abort(resident.attempt, reason);
   }

@@ -173,7 +173,7 @@ export class Serving {
       const vnode = this.#parts.core.vnodeOfHash(declared.hash);
       if (!known.has(declared) && vnode !== undefined && vnode.phase !== "loading") this.#declare(now, vnode, declared);
     }
-    this.#parts.residents.appChanged(now);
+    this.#parts.residents.appChanged(now, app);
   }
 
   #loading(partition: Partition): Vnode | undefined {

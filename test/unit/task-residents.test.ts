@@ -1,8 +1,9 @@
 /** Residents whose partition goes while they run. */
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { hashKey } from "../../ring/hash.ts";
 import type { AppName } from "../../ring/ids.ts";
+import { AppRun } from "../../ring/tasks/model.ts";
 import { catalogue, partitionOf, World } from "../property/task-world.ts";
 
 test("P4: a resident that was declared anew while its partition went and came runs again", () => {
@@ -44,4 +45,27 @@ test("P8: the place of a resident whose partition goes is taken by one that wait
   expect(world.engine.stats().residents).toBe(1);
   expect(world.started).toHaveLength(2);
   expect(world.started[1]!.partition).not.toBe(first.partition);
+});
+
+test("P4: a change of one app is no matter of the residents of hundreds of others", () => {
+  const names = Array.from({ length: 500 }, (_, index) => `app-${index}`);
+  const overrides = new Map<string, { existence: "deleted" }>();
+  const world = new World({ seed: 1, apps: catalogue({ names, overrides, residents: ["r"] }) });
+  world.sync();
+  expect(world.running.size).toBe(500);
+  const looks = vi.spyOn(AppRun.prototype, "paused", "get");
+  try {
+    overrides.set("app-7", { existence: "deleted" });
+    world.call((engine) => engine.appChanged(world.now, "app-7" as AppName));
+    const deleted = [...world.running.values()].find(({ record }) => record.app === "app-7");
+    expect(world.aborted).toEqual([{ attemptId: deleted?.attemptId, reason: "cancelled" }]);
+    if (deleted !== undefined) world.fail(deleted);
+    overrides.delete("app-7");
+    world.call((engine) => engine.appChanged(world.now, "app-7" as AppName));
+    world.run(60_000);
+    expect(world.running.size).toBe(500);
+    expect(looks.mock.calls.length).toBeLessThan(50);
+  } finally {
+    looks.mockRestore();
+  }
 });
