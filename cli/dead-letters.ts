@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import type { Task } from "../proto/messages.ts";
+import { RingError } from "../ring/errors.ts";
 import { type AskedNode, askNode, type CommandRun } from "./ask-node.ts";
 import { confirm } from "./confirm.ts";
 import { CliError, EXIT, usage } from "./exit-codes.ts";
@@ -56,8 +57,8 @@ export function groupDead({ settings, output, flags }: CommandRun): Promise<numb
 }
 
 export function showDead({ args, settings, output }: CommandRun): Promise<number> {
-  return askNode(settings, async ({ client, call }) => {
-    const item = taskItem(await client.get(args[0] ?? "", call));
+  return askNode(settings, async (node) => {
+    const item = await letterOf(node, args[0] ?? "");
     if (item.state !== "dead")
       throw new CliError("TASK_NOT_FOUND", `task ${item.taskId} is ${item.state}, no dead letter`, {
         exit: EXIT.notFound,
@@ -66,6 +67,19 @@ export function showDead({ args, settings, output }: CommandRun): Promise<number
     output.remark(`next: ringctl dead retry ${item.taskId}, or ringctl dead drop ${item.taskId}`);
     return EXIT.ok;
   });
+}
+
+/** One of a child that was refused lies where its id does not lead. */
+async function letterOf(node: AskedNode, id: string): Promise<TaskItem> {
+  try {
+    return taskItem(await node.client.get(id, node.call));
+  } catch (error) {
+    if (!(error instanceof RingError) || error.code !== "TASK_NOT_FOUND") throw error;
+    const { items } = await collect(node, { most: COLLECT_MOST });
+    const found = items.find(({ taskId }) => taskId === id);
+    if (found === undefined) throw error;
+    return found;
+  }
 }
 
 export function retryDead(run: CommandRun): Promise<number> {

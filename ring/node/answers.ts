@@ -198,18 +198,20 @@ export class Answers {
 
   #gather(asker: Asker, request: TaskRequest): void {
     const { hosting, engine, asks } = this.#parts;
-    const partitions = [...hosting.partitions()].filter((partition) => hosting.loaded(partition));
+    const reads = READS.has(request.type);
+    if (!reads && !this.#holdsLease()) throw noLease();
+    const isThere = (partition: Partition): boolean => (reads ? hosting.loaded(partition) : hosting.serving(partition));
+    const partitions = [...hosting.partitions()].filter(isThere);
     const limit = "limit" in request ? request.limit : LIST_LIMIT;
     const paged = request.type === "list-dead";
     const { self, document } = this.#here;
     const owned = document?.owners.flatMap((owner, partition) => (owner === self ? [partition as Partition] : []));
-    const away = (owned ?? []).filter((partition) => !hosting.loaded(partition)).length;
+    const away = (owned ?? []).filter((partition) => !isThere(partition)).length;
     const gathering: Gathering = { asker, limit, paged, missing: partitions.length, away, answers: [] };
     if (partitions.length === 0)
       return asks.answer(asker, {
         type: "task",
-        answer:
-          request.type === "list-schedules" ? { type: "schedules", schedules: [] } : { type: "tasks", statuses: [] },
+        answer: nothingOf(request),
         ...(away === 0 ? {} : { missing: away }),
       });
     for (const partition of partitions) {
@@ -349,8 +351,14 @@ function committedAlone(
   return { ...commitPlan(alone, planOf(alone).id, keep), staged: document.staged };
 }
 
-function noLease(partition: Partition): RingError {
-  return new RingError("NO_LEASE", `this node may not own partition ${partition} any more`, { retryAfterMs: 500 });
+function noLease(partition?: Partition): RingError {
+  const what = partition === undefined ? "any partition" : `partition ${partition}`;
+  return new RingError("NO_LEASE", `this node may not own ${what} any more`, { retryAfterMs: 500 });
+}
+
+function nothingOf({ type }: TaskRequest): TaskAnswer {
+  if (type === "list-schedules") return { type: "schedules", schedules: [] };
+  return READS.has(type) ? { type: "tasks", statuses: [] } : { type: "count", count: 0 };
 }
 
 function taskAnswer(answer: TaskAnswer): NodeAnswer {

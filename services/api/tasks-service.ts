@@ -63,12 +63,29 @@ export function tasksHandlers({ node, limits, admit }: TasksOptions): Handlers {
       else group.push(id);
     }
     const counts = await Promise.all(
-      [...groups].map(
-        async ([partition, ids]) =>
-          (await askTask(node, { partition, request: { type, ids } }, "count", { deadlineMs })).count,
-      ),
+      [...groups].map(async ([partition, ids]) => {
+        const { count } = await askTask(node, { partition, request: { type, ids } }, "count", { deadlineMs });
+        return { count, left: count < ids.length ? ids : [] };
+      }),
     );
-    return { count: counts.reduce((sum, count) => sum + count, 0) };
+    const count = counts.reduce((sum, group) => sum + group.count, 0);
+    const left = counts.flatMap((group) => group.left);
+    return { count: left.length === 0 ? count : await ofChildren({ type, ids: left }, count, deadlineMs) };
+  }
+
+  /** A child that its owner refused is a dead letter of its parent's partition, which its id does not tell: all are asked. */
+  async function ofChildren(
+    request: { readonly type: "retry-dead" | "drop-dead"; readonly ids: readonly string[] },
+    before: number,
+    deadlineMs: number,
+  ): Promise<number> {
+    const { answers, unreachable } = await gather(node, () => ({ type: "local-tasks", request }), "task", {
+      deadlineMs,
+    });
+    const count = answers.reduce((sum, { answer }) => sum + expectTask(answer.answer, "count").count, before);
+    const [first] = unreachable;
+    if (count === 0 && first !== undefined) throw first.error;
+    return count;
   }
 
   async function list(request: messages.ListTasksRequest, deadlineMs: number): Promise<messages.ListTasksReply> {

@@ -116,6 +116,22 @@ test("a schedule behind a thousand others is found by its name, and a list that 
   expect(stderr).toMatch(/^the first 1000; there may be more$/m);
 });
 
+test("the dead letter of a child, which lies with its parent and not where its id leads, is shown", async () => {
+  const [n1] = await cluster(["n1"]);
+  const [id, other] = ["0".repeat(32), "1".repeat(32)];
+  const letter = { id, app: "acme", type: "t", key: "k", state: "dead", attempts: 0, partition: 3, acceptedAtMs: 1 };
+  n1!.node.answer = (request: NodeRequest) => {
+    if (request.type === "task") return { type: "refused", code: "TASK_NOT_FOUND", detail: "no task" };
+    if (request.type === "local-tasks" && request.request.type === "list-dead")
+      return { type: "task", answer: { type: "tasks", statuses: [letter] } } as unknown as NodeAnswer;
+    return { type: "refused", code: "UNIMPLEMENTED", detail: request.type };
+  };
+  const to = ["--address", n1!.api.address, "-o", "json"];
+  expect({ exit: await run(["dead", "show", id as string, ...to]), stderr }).toMatchObject({ exit: 0 });
+  expect(JSON.parse(stdout).items).toMatchObject([{ taskId: id, state: "dead" }]);
+  expect(await run(["dead", "show", other as string, ...to])).toBe(3);
+});
+
 test("an app whose members did not all answer is not described as if they had", async () => {
   const [n1] = await cluster(["n1", "n2"]);
   const view = { app: "acme", match: "acme", version: "1", existence: "implied", paused: false, limits: {} };

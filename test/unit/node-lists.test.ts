@@ -7,7 +7,7 @@ import type { MemberId, NodeName, RingId } from "../../ring/ids.ts";
 import { type AnswerParts, Answers } from "../../ring/node/answers.ts";
 import type { Asker } from "../../ring/node/asks.ts";
 import type { Here } from "../../ring/node/here.ts";
-import type { NodeAnswer } from "../../ring/node/requests.ts";
+import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
 
 const self = "a" as NodeName;
 const asker: Asker = { type: "local", askId: 1 };
@@ -33,21 +33,56 @@ test("a list over all that a node owns is whole", () => {
   expect(answered(Array.from({ length: 8 }, () => ({ type: "tasks", statuses: [] })))).toEqual([WHOLE]);
 });
 
+test("P1: what changes dead letters of all partitions is asked of those that are served, under a lease, and says what is missing", () => {
+  const request = { type: "local-tasks", request: { type: "retry-dead", ids: ["0".repeat(32)] } } as const;
+  const { ask, answered, asked } = begin({ loaded: [0, 1, 2, 3, 4, 5, 6, 7], serving: [2, 3] });
+  ask(request);
+  expect(asked).toEqual([2, 3]);
+  const counts = [0, 1].map((count) => ({ type: "count", count }));
+  expect(answered(counts)).toEqual([{ type: "task", answer: { type: "count", count: 1 }, missing: 6 }]);
+  const parked = begin({ loaded: [0], serving: [] });
+  parked.ask(request);
+  expect(parked.answered([])).toEqual([{ type: "task", answer: { type: "count", count: 0 }, missing: 8 }]);
+  const without = begin({ loaded: [0], serving: [0], leaseMs: 0 });
+  without.ask(request);
+  expect(without.answered([])).toMatchObject([{ type: "refused", code: "NO_LEASE" }]);
+});
+
 const WHOLE = { type: "task", answer: { type: "tasks", statuses: [] } };
 
 /** A node that owns eight partitions. Its answers may say in any way that they are not whole. */
-function begin({ loaded }: { readonly loaded: readonly number[] }) {
+function begin({
+  loaded,
+  serving = loaded,
+  leaseMs = 1,
+}: {
+  readonly loaded: readonly number[];
+  readonly serving?: readonly number[];
+  readonly leaseMs?: number;
+}) {
+  const asked: number[] = [];
   const answers: NodeAnswer[] = [];
   const requests: number[] = [];
   const here = { self, now: 0, document: ring(), linked: () => true, note: () => {} } as unknown as Here;
   const node = new Answers(here, {
     asks: { answer: (_asker: Asker, answer: NodeAnswer) => void answers.push(answer) },
-    hosting: { partitions: () => [0, 1, 2, 3, 4, 5, 6, 7], loaded: (partition: number) => loaded.includes(partition) },
-    engine: { request: (_now: number, _partition: number, _request: object, id: number) => void requests.push(id) },
+    hosting: {
+      partitions: () => [0, 1, 2, 3, 4, 5, 6, 7],
+      loaded: (partition: number) => loaded.includes(partition),
+      serving: (partition: number) => serving.includes(partition),
+    },
+    engine: {
+      request: (_now: number, partition: number, _request: object, id: number) => {
+        asked.push(partition);
+        requests.push(id);
+      },
+    },
+    leaseMs: () => leaseMs,
   } as unknown as AnswerParts);
-  const request = { type: "local-tasks", request: { type: "list-dead", limit: 10 } } as const;
+  const list = { type: "local-tasks", request: { type: "list-dead", limit: 10 } } as const;
   return {
-    ask: () => node.ask(asker, request, { to: self, deadlineMs: 1_000 }),
+    asked,
+    ask: (request: NodeRequest = list) => node.ask(asker, request, { to: self, deadlineMs: 1_000 }),
     answered: (parts: readonly object[]) => {
       for (const [index, id] of requests.entries()) node.answered(id, parts[index] as never);
       return answers;

@@ -333,6 +333,24 @@ describe("questions", () => {
     });
   });
 
+  test("P1: a dead letter of a child, which lies with its parent and not where its id leads, is retried and dropped", async () => {
+    node.document_ = documentOf(["n1", "n2", "n3"]);
+    const letters = new Set(["0".repeat(32)]);
+    node.answer = (request, to) => {
+      if (request.type === "task") return { type: "task", answer: { type: "count", count: 0 } };
+      if (to === "n3") return { type: "refused", code: "DEADLINE", detail: "no answer" };
+      if (request.type !== "local-tasks" || !("ids" in request.request)) throw new Error(request.type);
+      const count = to === "n2" ? request.request.ids.filter((id) => letters.delete(id)).length : 0;
+      return { type: "task", answer: { type: "count", count } };
+    };
+    for (const name of ["RetryDead", "DropDead"] as const) {
+      letters.add("0".repeat(32));
+      expect(await call("taskring.v1.Tasks", name, { taskIds: ["0".repeat(32)] })).toMatchObject({ count: 1 });
+      const other = call("taskring.v1.Tasks", name, { taskIds: ["1".repeat(32)] });
+      expect(await failure(other)).toMatchObject({ reason: "DEADLINE" }); // it may be on the one that did not answer
+    }
+  });
+
   test("a page of dead letters has at most as many as asked for, from however many members, and all pages have all", async () => {
     node.document_ = documentOf(["n1", "n2", "n3"]);
     const idsOf = (name: string): string[] => [1, 2, 3].map((at) => `${name.slice(1)}${at}`.padStart(32, "0"));
