@@ -54,6 +54,8 @@ export class Run implements AttemptEnd {
   changes: StateChange[] = NO_CHANGES;
   children: Child[] = NO_CHILDREN;
   childrenBytes = 0;
+  /** Ids of those that have an idempotency key. */
+  keyedChildren: Set<string> | undefined = undefined;
   submits = 0;
   pipelines = 0;
   progress: Progress | undefined = undefined;

@@ -250,7 +250,8 @@ function submitWithAck(run: Run, type: string, options: SubmitOptions): string {
   run.assertFresh("submit");
   const child = makeChild(run, type, options);
   // The same idempotency key twice in one attempt names the same child.
-  if (options.idempotencyKey !== undefined && run.children.some(({ id }) => id === child.id)) return child.id;
+  const isKeyed = options.idempotencyKey !== undefined;
+  if (isKeyed && run.keyedChildren?.has(child.id)) return child.id;
   if (run.children.length >= CHILDREN)
     throw new RingError("QUEUE_FULL", `submit: at most ${CHILDREN} children of one attempt`);
   if (run.childrenBytes + child.wire.length > CHILDREN_BYTES) {
@@ -258,6 +259,10 @@ function submitWithAck(run: Run, type: string, options: SubmitOptions): string {
   }
   run.childrenBytes += child.wire.length;
   run.addChild(child);
+  if (isKeyed) {
+    run.keyedChildren ??= new Set();
+    run.keyedChildren.add(child.id);
+  }
   return child.id;
 }
 
