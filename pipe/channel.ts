@@ -8,6 +8,7 @@
  * C2  Frames for a session that is not mine any more are answered with mine and dropped.
  * C3  A frame that the link will never take would hold up all that follow: what is too large for a message gets no number, and
  *     messages share a frame only while it is far below what the link takes.
+ * C4  After the last number that the header has room for comes 1 again: a few weeks of work have so many frames, and 0 is none.
  */
 
 import { fitsMessage } from "./size.ts";
@@ -19,10 +20,13 @@ export interface ChannelOptions {
   readonly receive: (body: string) => void;
   /** The peer has forgotten us, or is another process (C1). */
   readonly lost: () => void;
+  /** The highest number of a frame, far above how many wait to be confirmed; the same at both ends. Default 2^32 - 1. */
+  readonly numbers?: number;
 }
 
 export class Channel {
   readonly #options: ChannelOptions;
+  readonly #numbers: number;
   #session: number;
   #peerSession = 0;
   #nextOut = 1;
@@ -39,6 +43,7 @@ export class Channel {
 
   constructor(options: ChannelOptions) {
     this.#options = options;
+    this.#numbers = options.numbers ?? NUMBERS;
     this.#session = options.newSession();
   }
 
@@ -53,7 +58,7 @@ export class Channel {
 
   flush(now: number): void {
     if (this.#pending.length > 0) this.#frame();
-    if (this.#confirmedIn < this.#received || this.#gap) this.#bare();
+    if (this.#confirmedIn !== this.#received || this.#gap) this.#bare();
     this.#gap = false;
     if (this.#kept.length > 0 && this.#sentAt === 0) this.#sentAt = now;
   }
@@ -114,17 +119,19 @@ export class Channel {
     }
     if (mine !== 0) this.#confirm(confirmed);
     if (number === 0) return;
-    if (number !== this.#received + 1) {
+    const expected = this.#after(this.#received);
+    if (number !== expected) {
       this.#gap = true; // Repeated, or something before it is missing: say how far it has come.
       return;
     }
-    this.#received = number;
+    this.#received = expected;
     this.#options.receive(decoder.decode(bytes.subarray(HEADER_BYTES)));
   }
 
   #confirm(confirmed: number): void {
-    if (confirmed <= this.#confirmedOut || confirmed >= this.#nextOut) return;
-    const arrived = confirmed - this.#confirmedOut;
+    const apart = confirmed - this.#confirmedOut;
+    const arrived = apart < 0 && confirmed > 0 ? apart + this.#numbers : apart; // C4
+    if (arrived <= 0 || arrived > this.#kept.length) return;
     for (let at = 0; at < arrived; at++) this.#keptBytes -= (this.#kept[at] as Uint8Array).length;
     this.#kept = this.#kept.slice(arrived);
     this.#confirmedOut = confirmed;
@@ -137,10 +144,16 @@ export class Channel {
     this.#pendingCharacters = 0;
     const frame = new Uint8Array(HEADER_BYTES + body.length);
     frame.set(body, HEADER_BYTES);
-    new DataView(frame.buffer).setUint32(17, this.#nextOut++);
+    new DataView(frame.buffer).setUint32(17, this.#nextOut);
+    this.#nextOut = this.#after(this.#nextOut);
     this.#kept.push(frame);
     this.#keptBytes += frame.length;
     this.#transmit(frame);
+  }
+
+  /** C4 */
+  #after(number: number): number {
+    return number === this.#numbers ? 1 : number + 1;
   }
 
   #bare(): void {
@@ -173,6 +186,7 @@ export class Channel {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const VERSION = 1;
+const NUMBERS = 0xffff_ffff;
 const HEADER_BYTES = 25;
 const FRAME_CHARACTERS = 256 * 1024;
 /** Without a word of confirmation the frames are sent again; on a link that works they arrive twice and are dropped. */
