@@ -111,8 +111,10 @@ export function openPeers(options: PeersOptions): Peers {
       const kept = new Set(keep);
       for (const [name, link] of links) {
         if (kept.has(name)) continue;
+        const { up } = link;
         link.close();
         links.delete(name);
+        if (up) options.onLink(name, "down", "no link to it is kept");
       }
     },
     isUp: (name) => links.get(name)?.up ?? false,

@@ -142,6 +142,18 @@ test("a node that answers under another name is not taken for the peer", async (
   expect(a.peers.isUp("c" as NodeName)).toBe(false);
 });
 
+test("a peer that no link is kept to any more is reported as every broken link: what it was asked has no answer", async () => {
+  const a = await start("a");
+  const [b, c] = [await start("b"), await start("c")];
+  a.peers.connect([b.name, c.name]);
+  await until(() => a.links.length === 2);
+  a.peers.prune([c.name]);
+  expect(a.links.slice(2)).toEqual(["b down"]);
+  expect(a.peers.isUp(c.name)).toBe(true);
+  a.peers.prune([c.name]);
+  expect(a.links).toHaveLength(3);
+});
+
 test("P5: what waits for a peer is bounded; more is refused", async () => {
   const a = await start("a", "ring", { queueBytes: 10_000 });
   const b = await start("b");
