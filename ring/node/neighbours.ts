@@ -271,9 +271,10 @@ function isNotice(effect: SwimEffect): effect is MemberNotice {
   return effect.type.startsWith("member-");
 }
 
-const CANDIDATE_LIMIT = 64;
 /** Links to nodes that are no members, which may not even exist: gossip is believed without proof. */
 const STRANGER_LINKS = 256;
+/** Whoever waits to be staged says so over its link, several times a second: of more than these each would be unknown at times. */
+const CANDIDATE_LIMIT: number = STRANGER_LINKS;
 const OUTSIDE_EVERY_MS = 250;
 const PLACE_EVERY_MS = 2_000;
 /** A message between nodes stays below 4 MiB. */

@@ -151,6 +151,17 @@ test("P1: a member of the ring that was away for days is remembered, with its ad
   expect(neighbours.member(C)).toMatchObject({ state: "dead", address: alive().address });
 });
 
+test("P8: as many newcomers as are linked to are known by name, and can be staged: more give way to those that spoke last", () => {
+  const { neighbours } = begin();
+  const say = (index: number): void =>
+    neighbours.learnCandidate({ ...DOCUMENT.members[0]!, name: parseNodeName(`n${index}`) });
+  for (let round = 0; round < 2; round++) for (let index = 0; index < 256; index++) say(index);
+  expect(neighbours.candidates.size).toBe(256);
+  say(1_000);
+  expect(neighbours.candidates.size).toBe(256);
+  expect(neighbours.candidates.has(parseNodeName("n0"))).toBe(false);
+});
+
 test("P8: a peer that links again is told again what is loaded here and whose directories are held: it forgot that with its link", () => {
   const scene = new Scene({ nodes: 3 });
   scene.begin();
