@@ -167,8 +167,8 @@ export class MemberTable {
     let oldest: { readonly record: MemberRecord; readonly since: Instant } | undefined;
     for (const record of this.#records.values()) {
       const since = goneSince(record);
-      if (since === undefined || !this.#mayForget(record)) continue;
-      if (oldest === undefined || since < oldest.since) oldest = { record, since };
+      if (since === undefined || (oldest !== undefined && since >= oldest.since)) continue;
+      if (this.#mayForget(record)) oldest = { record, since };
     }
     if (oldest === undefined) return false;
     this.#forget(oldest.record);
