@@ -17,6 +17,8 @@ export class Liveness {
   readonly #restarting: KnownNames<Instant>;
   /** Members that nothing was heard of since this node started, and when that was noticed. */
   readonly #unheard = new Map<NodeName, Instant>();
+  /** Members without a link, and since when: noticed when they are asked about. */
+  readonly #unlinked = new Map<NodeName, Instant>();
   /** Members whose name another one uses now (ownership rule 4), and since when: they are gone, whatever is heard under it. */
   readonly #replaced = new Map<NodeName, Instant>();
   /** Dead members whose directories a peer (or this node) holds, by its word. */
@@ -32,7 +34,7 @@ export class Liveness {
   /** The ring's members from now on. */
   follow(members: ReadonlySet<NodeName>): void {
     this.#members = members;
-    for (const known of [this.#unheard, this.#replaced])
+    for (const known of [this.#unheard, this.#unlinked, this.#replaced])
       for (const name of known.keys()) if (!members.has(name)) known.delete(name);
   }
 
@@ -65,6 +67,7 @@ export class Liveness {
       this.#links.add(name);
       this.#spokenFor.delete(name); // its process is there, so nobody else holds its directory
       this.#unheard.delete(name);
+      this.#unlinked.delete(name);
       this.#restarting.delete(name);
     }
   }
@@ -114,22 +117,24 @@ export class Liveness {
     return this.#states.get(name)?.dead !== true && (this.#states.has(name) || this.#links.has(name));
   }
 
-  /** Live, and there to do the claimant's work: a member that restarts on purpose is not. */
+  /** Live, and there to do the claimant's work: a member that restarts on purpose is not, nor one that is cut off. */
   acts(now: Instant, name: NodeName): boolean {
-    return name === this.#self || (this.live(now, name) && !this.isRestarting(now, name));
+    if (name === this.#self) return true;
+    return this.live(now, name) && !this.isRestarting(now, name) && this.#cutOffSince(now, name) === undefined;
   }
 
   /**
    * Since when it is held dead; undefined if it is not, or if it is restarting on purpose. Membership holds only those dead
    * that it has known alive: after a restart of the whole ring it never hears of one that stays away, so a member of the
-   * ring that is silent for `UNHEARD_MS` counts as well. To be asked of members only.
+   * ring that is silent for `UNHEARD_MS` counts as well. So does one that gossips and to which there has been no link for long:
+   * if it is cut off from the others, too, it has no lease, and nobody serves what it owns. To be asked of members only.
    */
   deadSince(now: Instant, name: NodeName): Instant | undefined {
     const replaced = this.#replaced.get(name);
     if (replaced !== undefined && name !== this.#self) return replaced;
     if (name === this.#self || this.isRestarting(now, name) || this.#links.has(name)) return undefined;
     const state = this.#states.get(name);
-    if (state !== undefined) return state.dead ? state.since : undefined;
+    if (state !== undefined) return state.dead ? state.since : this.#cutOffSince(now, name);
     const since = (this.#unheard.get(name) ?? now) + UNHEARD_MS;
     if (!this.#unheard.has(name)) this.#unheard.set(name, now);
     return since <= now ? since : undefined;
@@ -139,8 +144,17 @@ export class Liveness {
   awaited(now: Instant, name: NodeName): boolean {
     return !this.#spokenFor.has(name) && this.deadSince(now, name) === undefined;
   }
+
+  #cutOffSince(now: Instant, name: NodeName): Instant | undefined {
+    if (this.#links.has(name)) return undefined;
+    const since = this.#unlinked.get(name) ?? now;
+    this.#unlinked.set(name, since);
+    return now - since < CUT_OFF_MS ? undefined : since + CUT_OFF_MS;
+  }
 }
 
+/** As for one that is silent: links that break are made again within moments. */
+const CUT_OFF_MS = RESTART_GRACE_MS;
 /** A ring that starts as a whole has its members linked long before this; a planned restart that this node was not told of is over. */
 const UNHEARD_MS = RESTART_GRACE_MS;
 /** As membership's table: names that came and went for good are forgotten. */

@@ -122,6 +122,38 @@ describe("the role", () => {
   });
 });
 
+describe("a member that gossips and to which there is no link", () => {
+  const lost = (): void => {
+    for (const name of [A, C]) rise(name);
+    pass(1_000);
+    liveness.link(A, false);
+  };
+
+  test("P7: proposes nothing any more: after a while it is the turn of another, until the link is back", () => {
+    begin(B, ring({ epoch: 5 }));
+    lost();
+    pass(29_000);
+    expect(claimant.role()).toBe(A);
+    pass(2_000);
+    expect(claimant.role()).toBe(B);
+    liveness.link(A, true);
+    expect(claimant.role()).toBe(A);
+  });
+
+  test("P7: is marked down when a majority says that its lease has run out, and keeps what it has if it has not", () => {
+    begin(B, ring({ epoch: 5 }));
+    lost();
+    pass(29_000);
+    expect(asked).toEqual([]);
+    pass(10_000);
+    expect(asked).toContain(A);
+    expect(proposals).toEqual([]);
+    claimant.revocable(A, true);
+    pass(200);
+    expect(proposals[0]?.document.members.find(({ name }) => name === A)?.status).toBe("down");
+  });
+});
+
 describe("a member that is gone", () => {
   test("is asked about once membership holds it dead, and marked down when a majority says so", () => {
     die(C);
