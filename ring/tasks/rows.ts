@@ -24,6 +24,7 @@
 import { ChangePlace } from "../changes.ts";
 import type { ScheduleSpec } from "./definition.ts";
 import { RowReader, RowWriter, textBytes } from "./row-writer.ts";
+import { sharedText } from "./shared-text.ts";
 import type { TaskFailure, TaskRecord, TaskState } from "./task.ts";
 
 /** Where a task stands in its partition: older terms first, then the order of acceptance. */
@@ -338,9 +339,9 @@ export function readId(value: Uint8Array): string {
 }
 
 function readFailure(reader: RowReader): TaskFailure {
-  const name = reader.text16();
-  const message = reader.text16();
-  const stack = reader.text16();
+  const name = sharedText(reader.text16());
+  const message = sharedText(reader.text16());
+  const stack = sharedText(reader.text16());
   return stack === "" ? { name, message } : { name, message, stack };
 }
 

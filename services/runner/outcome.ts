@@ -5,6 +5,7 @@
  */
 
 import { MOST_BACKOFF_MS } from "../../ring/tasks/limits.ts";
+import { sharedText } from "../../ring/tasks/shared-text.ts";
 import type { AttemptEnd, TaskFailure } from "../../ring/tasks/task.ts";
 import { encodeValue } from "./value.ts";
 
@@ -47,7 +48,7 @@ export function describe(error: unknown): TaskFailure {
   return {
     name: cut(typeof name === "string" && name !== "" ? name : "Error", NAME_CHARACTERS),
     message: cut(typeof message === "string" ? message : textOf(error), MESSAGE_CHARACTERS),
-    ...(typeof stack === "string" ? { stack: cutBytes(stack, STACK_BYTES) } : {}),
+    ...(typeof stack === "string" ? { stack: sharedText(cutBytes(stack, STACK_BYTES)) } : {}),
   };
 }
 
@@ -79,7 +80,7 @@ function textOf(value: unknown): string {
 }
 
 function cut(text: string, characters: number): string {
-  return text.length <= characters ? text : `${text.slice(0, characters - 1)}…`;
+  return sharedText(text.length <= characters ? text : `${text.slice(0, characters - 1)}…`);
 }
 
 /** Whole lines, as many as fit. */
