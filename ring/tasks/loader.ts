@@ -27,17 +27,8 @@ import type { Outbox } from "./outbox.ts";
 import { isPaused, type ReadRow, readRow, type TaskRow, unreadKey, unreadRow } from "./read-row.ts";
 import { isRefused, parseRecord } from "./record.ts";
 import { dedupeName, type Results, readDedupeName } from "./results.ts";
-import {
-  KIND,
-  keyedRow,
-  readDead,
-  readId,
-  readKeyed,
-  readOutbox,
-  readPosition,
-  readResult,
-  readSchedule,
-} from "./rows.ts";
+import { KIND, keyedRow, readDead, readId, readKeyed, readOutbox, readPosition, readResult } from "./rows.ts";
+import { readSchedule } from "./schedule-row.ts";
 import type { Schedules } from "./schedules.ts";
 import type { States } from "./states.ts";
 import { bitsOfId } from "./task-id.ts";

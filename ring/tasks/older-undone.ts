@@ -8,7 +8,8 @@ import type { Elsewhere } from "./engine-contract.ts";
 import { laneName } from "./lane-name.ts";
 import type { Lanes } from "./lanes.ts";
 import { Dead, type Vnode } from "./model.ts";
-import { comparePositions, FLAG, KIND, type Position, readKeyed, readSchedule } from "./rows.ts";
+import { comparePositions, FLAG, KIND, type Position, readKeyed } from "./rows.ts";
+import { readSchedule } from "./schedule-row.ts";
 import type { Schedules } from "./schedules.ts";
 import { deadName, pausedValue, readPaused, Undone } from "./undone.ts";
 

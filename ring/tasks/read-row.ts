@@ -15,11 +15,11 @@ import {
   readKeyed,
   readPosition,
   readResult,
-  readSchedule,
   readTaskHeader,
   TASK_HEADER_BYTES,
   type TaskHeader,
 } from "./rows.ts";
+import { readSchedule } from "./schedule-row.ts";
 import { readAside, readStateMark } from "./state-rows.ts";
 import type { TaskRecord } from "./task.ts";
 

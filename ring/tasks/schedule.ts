@@ -7,7 +7,8 @@ import type { ScheduleView } from "./engine-contract.ts";
 import { type AppRun, Task, type Vnode, type Wake, type Wakes } from "./model.ts";
 import { headersOf, parseRecord, type RefusedRecord } from "./record.ts";
 import { encodeRecord } from "./record-encode.ts";
-import { KIND, keyedRow, type ScheduleRow } from "./rows.ts";
+import { KIND, keyedRow } from "./rows.ts";
+import type { ScheduleRow } from "./schedule-row.ts";
 import type { TaskRecord } from "./task.ts";
 import { deriveId } from "./task-id.ts";
 import type { Ticks } from "./ticks.ts";
@@ -54,6 +55,8 @@ export interface ScheduleStart {
   readonly firedAtMs?: number | undefined;
   readonly origin?: number | undefined;
   readonly resumedAtMs?: number | undefined;
+  /** It was due at other times until now. */
+  readonly isOther?: boolean;
 }
 
 /** H1: the same on every owner. A run by hand is another task than the firing of that instant. */
@@ -126,7 +129,7 @@ export function rowOf(schedule: Schedule): ScheduleRow {
     ...(mayCome ? { origin } : {}),
     ...(resumedAtMs === undefined ? {} : { resumedAtMs }),
   };
-  return { paused, lastTickMs, ...made, spec: declared ? undefined : spec };
+  return { paused, lastTickMs, ...made, ...(declared ? { times: timesOf(spec), spec: undefined } : { spec }) };
 }
 
 export function madeAt(
@@ -142,11 +145,25 @@ export function madeAt(
   };
 }
 
+/** One that an app declares, which stood so when it was seen last. */
+export function declaredAt(
+  wallMs: number,
+  spec: ScheduleSpec,
+  known: ScheduleRow | undefined,
+): Omit<ScheduleStart, "firing"> {
+  if (known === undefined) return { declared: true, paused: false, lastTickMs: undefined };
+  const isOther = hasOtherTimes(known, spec); // H6
+  const lastTickMs = isOther ? Math.max(known.lastTickMs, wallMs) : known.lastTickMs;
+  return { declared: true, paused: known.paused, lastTickMs, isOther, ...madeAt(known) };
+}
+
 /** Takes over what a row of it says that came from elsewhere. Whether its owner was told later than this one was. */
 export function learn(known: Schedule, row: ScheduleRow): boolean {
   const isNewer = row.origin !== undefined && row.origin > known.origin; // H5
   // One that has not fired here goes on from where it stood elsewhere, so that missed ticks are seen.
-  const goesOn = isNewer || row.spec === undefined || known.declared || sameTicks(row.spec, known.spec); // H6
+  const goesOn = known.declared
+    ? !hasOtherTimes(row, known.spec)
+    : isNewer || row.spec === undefined || sameTicks(row.spec, known.spec); // H6
   const laterMs = (row.resumedAtMs ?? 0) - (known.resumedAtMs ?? 0); // the other one may be ahead
   const isBehind = known.firedAtMs === undefined && goesOn && (known.isNew || laterMs > 0);
   if (laterMs >= 0) known.lastTickMs = isBehind ? row.lastTickMs : Math.max(known.lastTickMs, row.lastTickMs);
@@ -166,13 +183,22 @@ export function refused(now: Instant, schedule: Schedule, untilTickMs: number): 
   schedule.heldUntil = now + Math.min(backOffMs, Math.max(RETRY_MS, untilTickMs));
 }
 
+/** When it is due, in words that tell it from any that is due at other times. */
+function timesOf({ every }: Pick<ScheduleSpec, "every">): string {
+  return every.type === "interval" ? `${every.everyMs}` : `${every.expression}\0${every.timeZone ?? ""}`;
+}
+
+/** The row of a declared one says that it went on by other times than these. */
+function hasOtherTimes({ times }: Pick<ScheduleRow, "times">, spec: Pick<ScheduleSpec, "every">): boolean {
+  return times !== undefined && times !== timesOf(spec);
+}
+
 /** They are due at the same times. */
 export function sameTicks(
   { every: a }: Pick<ScheduleSpec, "every">,
   { every: b }: Pick<ScheduleSpec, "every">,
 ): boolean {
-  if (a.type === "interval") return b.type === "interval" && a.everyMs === b.everyMs;
-  return b.type === "cron" && a.expression === b.expression && (a.timeZone ?? "") === (b.timeZone ?? "");
+  return timesOf({ every: a }) === timesOf({ every: b });
 }
 
 /** Of two rows of one schedule that the app declares, which came of several directories. */
@@ -183,9 +209,11 @@ export function newestOf(known: ScheduleRow, row: ScheduleRow): ScheduleRow {
   const stands = right.filter(({ isNew, hasFired }) => isNew !== true || hasFired === true);
   const lastTickMs = Math.max(...(stands.length > 0 ? stands : right).map((each) => each.lastTickMs));
   const isNew = known.isNew === true && row.isNew === true;
+  const { times } = row.lastTickMs > known.lastTickMs ? row : known;
   return {
     paused,
     lastTickMs,
+    ...(times === undefined ? {} : { times }),
     ...(isNew ? { isNew, hasFired: stands.length > 0 } : {}),
     ...(origin === undefined ? {} : { origin }),
     ...(resumedAtMs === undefined ? {} : { resumedAtMs }),

@@ -8,7 +8,7 @@
  * H3  Firings coalesce: while one waits or runs, ticks that pass make one firing after it (`once`) or none (`skip`).
  * H4  A run by hand has the id that its asker minted: asked twice, because the answer was lost, it fires once.
  * H5  Of rows of several directories that of the owner that was told last counts, in whatever order they come.
- * H6  Put again it goes on from its last tick. With other times it starts anew, from when it was put.
+ * H6  Put or declared again it goes on from its last tick. With other times it starts anew, from when that was.
  * H7  A firing that finds no room is tried again ever later, but no later than the next tick: what looks at it meanwhile, as when
  *     the wall clock is adjusted each second, leaves it at that.
  */
@@ -20,8 +20,9 @@ import type { ScheduleSpec } from "./definition.ts";
 import type { ScheduleView, TaskRequest } from "./engine-contract.ts";
 import type { AppRun, Vnode } from "./model.ts";
 import { isRefused } from "./record.ts";
-import { KIND, keyedRow, type ScheduleRow, scheduleValue } from "./rows.ts";
+import { KIND, keyedRow } from "./rows.ts";
 import {
+  declaredAt,
   firingId,
   firingRecord,
   hasFiring,
@@ -45,6 +46,7 @@ import {
   withoutType,
 } from "./schedule.ts";
 import { ScheduleRoom } from "./schedule-room.ts";
+import { type ScheduleRow, scheduleValue } from "./schedule-row.ts";
 import { ticksOf } from "./ticks.ts";
 import { Undone } from "./undone.ts";
 
@@ -103,13 +105,7 @@ export class Schedules {
     this.#unclaimed.get(vnode)?.delete(name);
     if (before !== undefined) this.#forget(before);
     const known = before === undefined ? row : rowOf(before);
-    this.#enter(now, vnode, app, spec, {
-      declared: true,
-      paused: known?.paused ?? false,
-      lastTickMs: known?.lastTickMs,
-      firing: before?.firing,
-      ...madeAt(known),
-    });
+    this.#enter(now, vnode, app, spec, { ...declaredAt(this.#core.wallMs(now), spec, known), firing: before?.firing });
   }
 
   /** Declared no more; its row stays, so that a version that declares it again goes on from there. */
@@ -300,7 +296,7 @@ export class Schedules {
     if (all === undefined) this.#byVnode.set(vnode, new Map([[nameOf(schedule), schedule]]));
     else all.set(nameOf(schedule), schedule);
     this.#room.count(schedule, 1);
-    if (from.lastTickMs === undefined) this.#write(schedule);
+    if (from.lastTickMs === undefined || from.isOther === true) this.#write(schedule);
     this.#arm(now, schedule);
   }
 

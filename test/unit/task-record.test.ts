@@ -17,15 +17,13 @@ import {
   readKeyed,
   readPosition,
   readResult,
-  readSchedule,
   readTaskHeader,
   resultValue,
-  type ScheduleRow,
-  scheduleValue,
   stateKey,
   type TaskHeader,
   taskChange,
 } from "../../ring/tasks/rows.ts";
+import { readSchedule, type ScheduleRow, scheduleValue } from "../../ring/tasks/schedule-row.ts";
 import type { TaskRecord } from "../../ring/tasks/task.ts";
 import { derivedKey, deriveId, hashText, mintId, partitionOfId } from "../../ring/tasks/task-id.ts";
 import { TimerHeap } from "../../ring/tasks/timers.ts";
@@ -249,6 +247,7 @@ describe("rows", () => {
     const schedules: ScheduleRow[] = [
       { paused: true, lastTickMs: 7, spec: undefined },
       { paused: false, lastTickMs: 7, origin: 3, resumedAtMs: 1_700_000_000_000, spec: undefined },
+      { paused: false, lastTickMs: 7, origin: 3, times: "30 2 * * *\0Europe/Berlin", spec: undefined },
       {
         paused: false,
         lastTickMs: 8,

@@ -53,6 +53,31 @@ describe("schedules", () => {
     expect(world.started).toHaveLength(9);
   });
 
+  test("declared with other times by another version of its app, it fires none that lies before that", () => {
+    let declared = [every(60_000)];
+    const find = (app: string) => catalogue({ names: ["a"], schedules: declared }).find(app as never);
+    const world = new World({ seed: 1, apps: { find, active: () => [A] } });
+    const restart = (afterMs: number): void => {
+      world.now += afterMs;
+      world.wallMs += afterMs;
+      world.crash();
+      world.run(1);
+    };
+    world.run(60_000);
+    expect(world.started).toHaveLength(1);
+    world.done(newest(world));
+    world.sync();
+    declared = [every(7_000)];
+    restart(30_000);
+    expect(world.started).toHaveLength(1); // four of the new ticks have passed since it fired
+    restart(7_000);
+    expect(world.started).toHaveLength(2); // one since it was declared so, while the node was away
+    world.done(newest(world));
+    world.sync();
+    restart(21_000);
+    expect(world.started).toHaveLength(3);
+  });
+
   test("a schedule that could not be followed or stored is refused", () => {
     const cron = { type: "cron" as const, expression: "30 2 * * *" };
     for (const wrong of [
