@@ -15,7 +15,7 @@ import { Resumed } from "./resumed.ts";
 import type { Room, Sender } from "./room.ts";
 import type { Entry } from "./roster.ts";
 import { Stamped } from "./stamp.ts";
-import { settle, Token, type TokenOwner } from "./token.ts";
+import { checkpoint, settle, Token, type TokenOwner } from "./token.ts";
 import type { Worker } from "./worker.ts";
 
 /** Work that a node does a part of at a time. */
@@ -182,7 +182,7 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
       this.token.add(token);
       if (cursor === NO_CURSOR || this.replaced) continue;
       this.kept = cursor;
-      if (token.failed === 0) this.token.owner.checkpointed(this.token, cursor); // L2
+      if (token.failed === 0) checkpoint(this.token, cursor); // L2
     }
     this.#roomAfterCheckpoint?.();
     this.#roomAfterCheckpoint = undefined;

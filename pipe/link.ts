@@ -16,7 +16,7 @@ import type { Run } from "./run.ts";
 import { tooLarge } from "./size.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
-import { errorTextOf, failureOf, type Outcome, settle, type Token } from "./token.ts";
+import { checkpoint, errorTextOf, failureOf, type Outcome, settle, type Token } from "./token.ts";
 import { Window } from "./window.ts";
 import { encodeMessage, type PipeMessage, wireValue } from "./wire.ts";
 
@@ -124,7 +124,7 @@ export class PeerRun {
     const token = batch?.tokens[0];
     if (batch === undefined || token === undefined) return;
     batch.cursor = cursor;
-    token.owner.checkpointed(token, cursor);
+    checkpoint(token, cursor);
   }
 
   flush(): void {

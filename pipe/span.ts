@@ -12,7 +12,7 @@ import { SPANS_BELOW } from "./limits.ts";
 import type { Entry } from "./roster.ts";
 import type { Run } from "./run.ts";
 import type { Stage } from "./stage.ts";
-import { settle, Token, type TokenOwner } from "./token.ts";
+import { checkpoint, settle, Token, type TokenOwner } from "./token.ts";
 
 /** In OpenTelemetry's words; times in ms on the node's own monotonic clock. */
 export interface PipeSpan {
@@ -127,7 +127,7 @@ export class Branch implements TokenOwner, Entry {
   }
 
   checkpointed(_token: Token, cursor: unknown): void {
-    this.#parent.owner.checkpointed(this.#parent, cursor);
+    checkpoint(this.#parent, cursor);
   }
 
   /** It was not given to anybody after all. */

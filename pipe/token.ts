@@ -5,6 +5,8 @@
  *     outputs carry the token of their input, so a tree costs one counter, not a record for each item.
  * T2  At zero the owner is told, once: it acknowledges to whoever sent. Failures travel with that acknowledgement, so no
  *     loss of a message can turn a failure into a success.
+ * T3  Whoever goes on at a cursor finds nothing again of what came before it. So none is told once a call has sent an input to its
+ *     own worker: that may come to its end much later, and its own cursors say nothing of the call's.
  */
 
 import { FAILURES_KEPT, SHOWN_CHARACTERS } from "./limits.ts";
@@ -44,6 +46,8 @@ export class Token implements Outcome {
   failed = 0;
   resent = 0;
   failures: Failure[] = NO_FAILURES as Failure[];
+  /** A call for it has sent an input to its own worker (T3). */
+  recursed = false;
   /** Of a sampled input: it has a span, and what comes of it may have some. */
   trace: TraceContext | undefined = undefined;
 
@@ -72,6 +76,20 @@ export function settle(token: Token, count: number): void {
   if (token.pending <= token.low) token.owner.settled(token);
 }
 
+/** A call for an input of this token may start at `cursor` if it must be done again; told to the owner if that is safe (T3). */
+export function checkpoint(token: Token, cursor: unknown): void {
+  if (!token.recursed) token.owner.checkpointed(token, cursor);
+}
+
+/** For what a call sends to its own worker: its end counts with `above`, its cursors do not (T3). */
+export function recursion(above: Token): Token {
+  above.pending += 1;
+  above.recursed = true;
+  const token = new Token(new Recursion(above), 1);
+  token.trace = above.trace;
+  return token;
+}
+
 export function failureOf(
   at: { readonly fitting: string; readonly partition: number },
   input: unknown,
@@ -95,6 +113,21 @@ export function errorTextOf(error: unknown): string {
   } catch {
     return "something that has no text form";
   }
+}
+
+class Recursion implements TokenOwner {
+  readonly #above: Token;
+
+  constructor(above: Token) {
+    this.#above = above;
+  }
+
+  settled(token: Token): void {
+    this.#above.add(token);
+    settle(this.#above, 1);
+  }
+
+  checkpointed(): void {}
 }
 
 const NO_FAILURES: readonly Failure[] = [];

@@ -20,7 +20,7 @@ import { callSpan } from "./span.ts";
 import type { Stage } from "./stage.ts";
 import { Stamped } from "./stamp.ts";
 import { absorbed, stateOf } from "./state.ts";
-import { errorTextOf, type Failure, failureOf, settle, shownOf, type Token } from "./token.ts";
+import { errorTextOf, type Failure, failureOf, recursion, settle, shownOf, type Token } from "./token.ts";
 import { WorkTime } from "./work-time.ts";
 
 export class Worker implements Room, Runnable {
@@ -97,8 +97,7 @@ export class Worker implements Room, Runnable {
         "QUEUE_FULL",
         `${this.stage.fitting.name}: a worker may have sent itself ${OVERFLOW_LIMIT} inputs at most`,
       );
-    token.pending += 1;
-    this.overflow.push(value, token);
+    this.overflow.push(value, recursion(token));
     if (!this.#ready) this.#schedule();
   }
 

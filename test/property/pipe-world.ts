@@ -2,6 +2,7 @@
 
 import type { Pipeline } from "../../pipe/fitting.ts";
 import type { Home } from "../../pipe/home.ts";
+import type { Routes } from "../../pipe/host.ts";
 import { PipeNode } from "../../pipe/node.ts";
 import type { Report } from "../../pipe/views.ts";
 import type { NodeName } from "../../ring/ids.ts";
@@ -37,6 +38,20 @@ export class PipeWorld {
     return node;
   }
 
+  /** It says and hears nothing any more. */
+  kill(name: string): void {
+    this.nodes.delete(name);
+    this.#pumping.delete(name);
+    this.#timerAt.delete(name);
+  }
+
+  /** As another process, which knows the ring but nothing of what went before. */
+  restart(name: string, routes: Routes): void {
+    this.kill(name);
+    this.#start(name, routes.ringSize);
+    this.node(name).route(routes);
+  }
+
   say(line: string): void {
     this.lines.push(`${String(Math.round(this.agenda.now)).padStart(5)}  ${line}`);
   }
@@ -70,8 +85,8 @@ export class PipeWorld {
   }
 
   #start(name: string, ringSize: number): void {
-    const pump = (): void => this.#pump(name);
-    const node = new PipeNode({
+    const pump = (): void => this.#pump(name, node);
+    const node: PipeNode = new PipeNode({
       self: name as NodeName,
       ringSize,
       graceMs: 1_000,
@@ -80,6 +95,7 @@ export class PipeWorld {
         newSession: () => ++this.#session,
         wake: pump,
         send: (to, bytes) => {
+          if (this.nodes.get(name) !== node) return false;
           const copy = bytes.slice();
           this.agenda.after(1, () => this.nodes.get(to)?.receive(name as NodeName, copy));
           return true;
@@ -100,22 +116,24 @@ export class PipeWorld {
     this.nodes.set(name, node);
   }
 
-  #pump(name: string): void {
-    if (this.#pumping.has(name)) return;
+  #pump(name: string, node: PipeNode): void {
+    const isThere = (): boolean => this.nodes.get(name) === node;
+    if (this.#pumping.has(name) || !isThere()) return;
     this.#pumping.add(name);
     this.agenda.after(0, () => {
+      if (!isThere()) return;
       this.#pumping.delete(name);
-      const node = this.node(name);
       const more = node.runSome(64);
       node.flush();
-      if (more) this.#pump(name);
+      if (more) this.#pump(name, node);
       const deadline = node.nextDeadline();
       if (deadline === undefined || deadline >= (this.#timerAt.get(name) ?? Number.POSITIVE_INFINITY)) return;
       this.#timerAt.set(name, deadline);
       this.agenda.at(deadline, () => {
+        if (!isThere()) return;
         this.#timerAt.delete(name);
         node.tick();
-        this.#pump(name);
+        this.#pump(name, node);
       });
     });
   }

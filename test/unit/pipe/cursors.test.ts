@@ -1,0 +1,76 @@
+/** What a cursor stands for: whoever goes on there, after the node that was at it is gone, misses nothing that came before. */
+
+import { expect, test } from "vitest";
+import { type FittingContext, fitting, type Pipeline, pipeline } from "../../../pipe/fitting.ts";
+import { constant } from "../../../pipe/partition.ts";
+import type { Report } from "../../../pipe/views.ts";
+import { PipeWorld } from "../../property/pipe-world.ts";
+
+/** Runs one input on `b`, which dies while the reader of the results stands still; then all of them are read. */
+function lose(line: Pipeline<unknown, unknown>): {
+  readonly report: Report | undefined;
+  readonly outputs: Set<unknown>;
+} {
+  const world = new PipeWorld(line, { nodes: ["a", "b"] });
+  const home = world.open();
+  home.send(["root"], () => undefined);
+  home.end();
+  world.runFor(100);
+  world.kill("b");
+  world.node("a").route({ epoch: 2, ringSize: 8, owners: Array(8).fill("a"), alive: new Set(["a"]) });
+  const outputs = new Set<unknown>();
+  const { sink } = home.run;
+  for (let turn = 0; turn < 100 && world.report === undefined; turn++) {
+    for (const output of sink?.take() ?? []) outputs.add(output);
+    sink?.acknowledge();
+    world.runFor(20);
+  }
+  return { report: world.report, outputs };
+}
+
+/** More than a call may have made without an end of it. */
+function* many(): Generator<number> {
+  for (let output = 0; output < 10_000; output++) yield output;
+}
+
+test("P6: what a call has sent to itself before a cursor is not lost with its node", () => {
+  const { report, outputs } = lose(
+    pipeline("line", [
+      fitting<unknown, unknown>({
+        name: "tree",
+        partition: constant(1),
+        *process(input, context: FittingContext): Generator<unknown> {
+          if (input === "child") return yield "child";
+          if (context.cursor === undefined) {
+            context.recurse("child");
+            void context.checkpoint("behind the child");
+          }
+          yield* many();
+        },
+      }),
+    ]),
+  );
+  expect(report).toMatchObject({ state: "done", failed: 0 });
+  expect(outputs).toContain("child");
+});
+
+test("P6: the cursor of an input that a call has sent to itself is not the cursor of the call's own", () => {
+  const { report, outputs } = lose(
+    pipeline("line", [
+      fitting<unknown, unknown>({
+        name: "tree",
+        partition: constant(1),
+        *process(input, context: FittingContext): Generator<unknown> {
+          if (input === "root") {
+            if (context.cursor === undefined) context.recurse("child");
+            return yield "root";
+          }
+          if (context.cursor === undefined) void context.checkpoint("in the child");
+          yield* many();
+        },
+      }),
+    ]),
+  );
+  expect(report).toMatchObject({ state: "done", failed: 0 });
+  expect(outputs.size).toBe(10_001);
+});
