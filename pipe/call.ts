@@ -182,7 +182,7 @@ export class Call implements Sender, TokenOwner, Runnable, Entry {
       this.token.add(token);
       if (cursor === NO_CURSOR || this.replaced) continue;
       this.kept = cursor;
-      if (token.failed === 0) checkpoint(this.token, cursor); // L2
+      checkpoint(this.token, cursor); // L2
     }
     this.#roomAfterCheckpoint?.();
     this.#roomAfterCheckpoint = undefined;

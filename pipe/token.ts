@@ -5,8 +5,9 @@
  *     outputs carry the token of their input, so a tree costs one counter, not a record for each item.
  * T2  At zero the owner is told, once: it acknowledges to whoever sent. Failures travel with that acknowledgement, so no
  *     loss of a message can turn a failure into a success.
- * T3  Whoever goes on at a cursor finds nothing again of what came before it. So none is told once a call has sent an input to its
- *     own worker: that may come to its end much later, and its own cursors say nothing of the call's.
+ * T3  Whoever goes on at a cursor finds nothing again of what came before it. So none is told once something has failed, which is
+ *     known here only until the end; nor once a call has sent an input to its own worker: that may come to its end much later,
+ *     and its own cursors say nothing of the call's.
  */
 
 import { FAILURES_KEPT, SHOWN_CHARACTERS } from "./limits.ts";
@@ -78,7 +79,7 @@ export function settle(token: Token, count: number): void {
 
 /** A call for an input of this token may start at `cursor` if it must be done again; told to the owner if that is safe (T3). */
 export function checkpoint(token: Token, cursor: unknown): void {
-  if (!token.recursed) token.owner.checkpointed(token, cursor);
+  if (!token.recursed && token.failed === 0) token.owner.checkpointed(token, cursor);
 }
 
 /** For what a call sends to its own worker: its end counts with `above`, its cursors do not (T3). */

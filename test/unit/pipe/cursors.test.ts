@@ -74,3 +74,30 @@ test("P6: the cursor of an input that a call has sent to itself is not the curso
   expect(report).toMatchObject({ state: "done", failed: 0 });
   expect(outputs.size).toBe(10_001);
 });
+
+test("P6: a failure before a cursor is in the report, although the node that had recorded it is gone", () => {
+  const { report } = lose(
+    pipeline("line", [
+      fitting<unknown, unknown>({
+        name: "pages",
+        partition: constant(1),
+        *process(_, context: FittingContext): Generator<unknown> {
+          for (let page = Number(context.cursor ?? 0); page < 2; page++) {
+            yield page === 0 ? "bad" : "good";
+            void context.checkpoint(page + 1);
+          }
+          yield* many();
+        },
+      }),
+      fitting<unknown, unknown>({
+        name: "work",
+        partition: constant(1),
+        process: (input) => {
+          if (input === "bad") throw new Error("no");
+          return input === "good" ? undefined : [input];
+        },
+      }),
+    ]),
+  );
+  expect(report).toMatchObject({ state: "done", failed: 1, failures: [{ fitting: "work", input: '"bad"' }] });
+});
