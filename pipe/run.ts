@@ -88,12 +88,12 @@ export class Run {
 
   /** A message about this run. */
   take(peer: number, message: PipeMessage): void {
-    this.peer(peer); // Acknowledgements go to peers that are known and not lost since.
+    const from = this.peer(peer); // Acknowledgements go to peers that are known and not lost since.
     switch (message[0]) {
       case "in": {
         const [, , batch, index, epoch, partitions, values, cursor, origins, traces] = message;
-        const token = new Token(new Arrived(this, peer, batch), values.length);
-        if (values.length === 0) return this.peer(peer).acknowledge(batch, token);
+        const token = new Token(new Arrived(from, batch), values.length);
+        if (values.length === 0) return from.acknowledge(batch, token);
         const stage = this.stages[index];
         if (stage === undefined && this.sink === undefined) return;
         let traced = 0;
@@ -118,7 +118,7 @@ export class Run {
       }
       case "archive": {
         const [, , batch, index, partition, inputs, state] = message;
-        const token = new Token(new Arrived(this, peer, batch), 1);
+        const token = new Token(new Arrived(from, batch), 1);
         return this.stages[index]?.absorb(partition, { state, inputs }, token);
       }
       case "load": {
@@ -263,24 +263,30 @@ export class Run {
   }
 }
 
-/** A batch that came from a peer: its end is told to that peer. */
+/**
+ * A batch that came from a peer: its end is told to that peer, unless it was lost meanwhile. Whoever has its name then may be
+ * another process, whose batches have the same numbers.
+ */
 class Arrived implements TokenOwner {
-  readonly #run: Run;
-  readonly #peer: number;
+  readonly #from: PeerRun;
   readonly #batch: number;
 
-  constructor(run: Run, peer: number, batch: number) {
-    this.#run = run;
-    this.#peer = peer;
+  constructor(from: PeerRun, batch: number) {
+    this.#from = from;
     this.#batch = batch;
   }
 
   settled(token: Token): void {
-    if (!this.#run.over) this.#run.peers.get(this.#peer)?.acknowledge(this.#batch, token);
+    if (this.#isThere) this.#from.acknowledge(this.#batch, token);
   }
 
   checkpointed(_token: Token, cursor: unknown): void {
-    if (!this.#run.over) this.#run.peers.get(this.#peer)?.say(["cursor", this.#run.id, this.#batch, cursor ?? null]);
+    if (this.#isThere) this.#from.say(["cursor", this.#from.run.id, this.#batch, cursor ?? null]);
+  }
+
+  get #isThere(): boolean {
+    const { run, peer } = this.#from;
+    return !run.over && run.peers.get(peer) === this.#from;
   }
 }
 

@@ -1,0 +1,48 @@
+/** Nodes that come back as other processes while a run goes on, before the ring has noticed. */
+
+import { expect, test } from "vitest";
+import { type Fitting, fitting, pipeline } from "../../../pipe/fitting.ts";
+import { constant } from "../../../pipe/partition.ts";
+import { PipeWorld } from "../../property/pipe-world.ts";
+
+test("P6: what was sent by a process that is gone is not acknowledged to the one after it", () => {
+  const [first, second]: Fitting<unknown, unknown>[] = [
+    fitting({ name: "first", partition: constant(1), process: (input: unknown) => [input] }),
+    fitting({
+      name: "second",
+      partition: constant(2),
+      process: (input: unknown) => {
+        if (input === "bad") throw new Error("no");
+        return input === "slow" ? world.later(["slow"], 1_000) : [input];
+      },
+    }),
+  ];
+  const world: PipeWorld = new PipeWorld(pipeline("line", [first!, second!]), { nodes: ["a", "b", "c"] });
+  const routes = {
+    epoch: 1,
+    ringSize: 8,
+    owners: Array.from({ length: 8 }, (_, at) => ["a", "b", "c"][at % 3]),
+    alive: new Set(["a", "b", "c"]),
+  };
+  const home = world.open();
+  const send = (input: string): void => {
+    home.send([input], () => undefined);
+    world.runFor(50);
+    home.run.sink?.take();
+    home.run.sink?.acknowledge();
+    world.runFor(50);
+  };
+  send("quick");
+  send("slow");
+  world.restart("b", routes);
+  for (const name of ["a", "c"]) world.node(name).linkUp("b" as never);
+  world.runFor(50);
+  send("bad");
+  home.end();
+  for (let turn = 0; turn < 100 && world.report === undefined; turn++) {
+    world.runFor(100);
+    home.run.sink?.take();
+    home.run.sink?.acknowledge();
+  }
+  expect(world.report).toMatchObject({ state: "done", accepted: 3, failed: 1, failures: [{ input: '"bad"' }] });
+});
