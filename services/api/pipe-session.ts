@@ -42,6 +42,8 @@ export class PipeSession {
   #paused = false;
   #accepted = 0;
   #sending: Promise<void> = Promise.resolve();
+  /** No input may come any more: it would be missing in a run that is called done. */
+  #ended = false;
   #heartbeatMs = 0;
   #timer: NodeJS.Timeout | undefined = undefined;
   #over = false;
@@ -94,6 +96,7 @@ export class PipeSession {
 
   #inputs(texts: readonly string[], bytes: number): void {
     const run = this.#opened();
+    if (this.#ended) throw new RingError("INVALID_ARGUMENT", "inputs behind the end");
     const values = texts.map((text) => parsed(text));
     this.#waiting += values.length;
     this.#waitingBytes += bytes;
@@ -138,6 +141,7 @@ export class PipeSession {
   /** Behind the inputs that wait for room. */
   #end(): void {
     const run = this.#opened();
+    this.#ended = true;
     this.#sending = this.#sending.then(() => run.end());
   }
 

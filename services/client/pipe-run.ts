@@ -4,7 +4,8 @@
  * P1  `sendMany` waits while 4,096 inputs, or 16 MiB of them, are under way that the run has not taken; the stream is read only as
  *     `batches` is.
  * P2  The run lives as long as the stream: a client that goes, or whose link dies, ends it (heartbeat).
- * P3  With a function as its sink a run is done when that has taken all outputs: the node calls it done when they have left.
+ * P3  The end comes behind all inputs of each `sendMany` that was under way; what is sent after it is refused.
+ * P4  With a function as its sink a run is done when that has taken all outputs: the node calls it done when they have left.
  */
 
 import type { Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
@@ -33,8 +34,12 @@ export interface RemoteRun extends AsyncDisposable {
   /** Known once the node has opened it. */
   readonly opened: Promise<string>;
   send(input: unknown): Promise<void>;
-  /** Throws `PAYLOAD_TOO_LARGE` at an input that fits into no message; those before it were sent. */
+  /**
+   * Throws `INVALID_ARGUMENT` after `end`, and `PAYLOAD_TOO_LARGE` at an input that fits into no message; those before it were
+   * sent.
+   */
   sendMany(inputs: readonly unknown[]): Promise<void>;
+  /** No more inputs but those of `sendMany` under way. */
   end(): void;
   readonly results: AsyncIterable<unknown>;
   readonly batches: AsyncIterable<readonly unknown[]>;
@@ -72,7 +77,7 @@ class StreamRun implements RemoteRun {
   #rejectOpened: (error: Error) => void = () => {};
   #resolveReport: (report: Report) => void = () => {};
   #rejectReport: (error: Error) => void = () => {};
-  /** What the node says; `#report` waits for the sink (P3). */
+  /** What the node says; `#report` waits for the sink (P4). */
   #told: Report | undefined = undefined;
   #report: Report | undefined = undefined;
   #error: RingError | undefined = undefined;
@@ -81,6 +86,8 @@ class StreamRun implements RemoteRun {
   readonly #chunks: { readonly last: number; readonly bytes: number }[] = [];
   #bytes = 0;
   #ended = false;
+  /** `sendMany` that are under way. */
+  #sending = 0;
   #queue: (readonly unknown[])[] = [];
   readonly #drains: boolean;
   readonly #feeds: boolean;
@@ -124,6 +131,18 @@ class StreamRun implements RemoteRun {
   }
 
   async sendMany(inputs: readonly unknown[]): Promise<void> {
+    this.#throwIfOver();
+    if (this.#ended) throw new RingError("INVALID_ARGUMENT", "send after end"); // P3
+    this.#sending += 1;
+    try {
+      await this.#sendChunks(inputs);
+    } finally {
+      this.#sending -= 1;
+      this.#endBehind();
+    }
+  }
+
+  async #sendChunks(inputs: readonly unknown[]): Promise<void> {
     let values: string[] = [];
     let bytes = 0;
     for (const input of inputs) {
@@ -161,7 +180,13 @@ class StreamRun implements RemoteRun {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (this.#error === undefined) this.#write({ end: {} });
+    this.#endBehind();
+  }
+
+  /** P3. */
+  #endBehind(): void {
+    if (this.#ended && this.#sending === 0 && this.#error === undefined && this.#told === undefined)
+      this.#write({ end: {} });
   }
 
   get results(): AsyncIterable<unknown> {
@@ -205,7 +230,7 @@ class StreamRun implements RemoteRun {
         if (this.#error !== undefined) throw this.#error;
         if (this.#told !== undefined) {
           finished = true;
-          return; // P3
+          return; // P4
         }
         this.#call?.resume();
         await new Promise<void>((resolve) => {

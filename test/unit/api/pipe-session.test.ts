@@ -136,3 +136,15 @@ test("P6: a client that says it will be silent for weeks is waited for", async (
   await vi.advanceTimersByTimeAsync(86_400_000);
   expect(call.errors).toEqual([]);
 });
+
+test("P6: inputs behind the end end the stream with an error: the run would be called done without them", async () => {
+  takeAll();
+  call.say({ open: { pipeline: "p", drain: true } });
+  call.say({ inputs: { values: ["1"] } });
+  call.say({ end: {} });
+  await vi.advanceTimersByTimeAsync(0);
+  expect(call.errors).toEqual([]);
+  call.say({ inputs: { values: ["2"] } });
+  await vi.advanceTimersByTimeAsync(0);
+  expect(call.errors).toMatchObject([{ details: expect.stringContaining("INVALID_ARGUMENT") }]);
+});

@@ -124,3 +124,23 @@ test("a run that is cancelled while its sink takes what the node has sent is can
   given.abort();
   await expect(run.report()).rejects.toMatchObject({ code: "CANCELLED" });
 });
+
+test("P6: the end that a client gives while it still sends comes behind all of it", async () => {
+  const { run, stream } = await opened({ sink: "drain" });
+  const sending = run.sendMany(Array.from({ length: 1_000 }, (_, at) => at));
+  run.end();
+  await sending;
+  const inputs = stream.written.flatMap((message) => ("inputs" in message ? [message.inputs] : []));
+  expect((inputs as { readonly values: readonly string[] }[]).flatMap(({ values }) => values)).toHaveLength(1_000);
+  expect(stream.written.at(-1)).toEqual({ end: {} });
+  expect(stream.written.filter((message) => "end" in message)).toHaveLength(1);
+  run.cancel();
+});
+
+test("P6: what a client sends behind the end is refused, and not lost without a word", async () => {
+  const { run } = await opened({ sink: "drain" });
+  await run.send(1);
+  run.end();
+  await expect(run.send(2)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  run.cancel();
+});
