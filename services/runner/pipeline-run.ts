@@ -14,6 +14,7 @@ import { headersOf } from "../../ring/tasks/record.ts";
 import type { TaskRecord } from "../../ring/tasks/task.ts";
 import type { PipelineInputs } from "../apps/context.ts";
 import type { Run } from "./run.ts";
+import { outsideRuns } from "./strays.ts";
 import { decodeValue, encodeValue } from "./value.ts";
 
 export type OpenRun = (pipeline: string, options: RunOptions<unknown>) => PipeRun<unknown, unknown>;
@@ -32,11 +33,13 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
   const stored = attempt.state.get(name);
   const before = stored === undefined ? undefined : (decodeValue(stored) as Checkpoint);
   const checkpoint = before?.pipeline === pipeline && before.task === attempt.record.id ? before : undefined;
+  const store = (value: Uint8Array | undefined): void =>
+    outsideRuns(() => host.keep?.(attempt.attemptId, [{ name, value }]));
   let keptAt = Number.NEGATIVE_INFINITY;
   const keep = (cursor: unknown): void => {
     if (run.stale || host.now() - keptAt < KEEP_EVERY_MS) return; // D2
     keptAt = host.now();
-    host.keep?.(attempt.attemptId, [{ name, value: encodeValue({ pipeline, task: attempt.record.id, cursor }) }]);
+    store(encodeValue({ pipeline, task: attempt.record.id, cursor }));
   };
   await using open = host.openRun(pipeline, {
     id: `${attempt.record.id}-${attempt.fence}-${ordinal}`,
@@ -51,7 +54,7 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
   open.end();
   const report = await open.report();
   if (report.error !== undefined) throw new RingError(report.error.code, report.error.detail);
-  if (!run.stale && (keptAt > 0 || stored !== undefined)) host.keep?.(attempt.attemptId, [{ name, value: undefined }]);
+  if (!run.stale && (keptAt > 0 || stored !== undefined)) store(undefined);
   return report;
 }
 

@@ -33,9 +33,9 @@ export function insideFitting<Args extends unknown[], Result>(
   return fittings.run(scope, code, ...args);
 }
 
-/** S1, for what a fitting calls of the node. */
+/** S1, for what a fitting calls of the node, or a handler of the pipelines: what comes of it serves other runs as well. */
 export function outsideFittings<Result>(call: () => Result): Result {
-  return fittings.getStore() === undefined ? call() : fittings.exit(call);
+  return fittings.getStore() === undefined ? outsideRuns(call) : fittings.exit(outsideRuns, call);
 }
 
 /** Calls a handler in its attempt's context. */

@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import type { OpenRun } from "../../services/runner/pipeline-run.ts";
+import { currentRun } from "../../services/runner/strays.ts";
 import { acme } from "./runner-ends.ts";
 import { attemptOf, harness } from "./runner-harness.ts";
 
@@ -23,4 +24,19 @@ test("P6: a run is told from that of an attempt that was lost in a crash, which 
   expect(ids).toHaveLength(4);
   expect(new Set(ids).size).toBe(4);
   expect(ids.every((id) => id.startsWith(record.id))).toBe(true);
+});
+
+test("P4: what a task's run has the node store is not stored in the context of its attempt", async () => {
+  const contexts: unknown[] = [];
+  const openRun = ((_pipeline: string, { onCheckpoint }: { readonly onCheckpoint: (cursor: unknown) => void }) => ({
+    send: async () => onCheckpoint(1),
+    end: () => {},
+    report: async () => ({}),
+    [Symbol.asyncDispose]: async () => {},
+  })) as unknown as OpenRun;
+  const keep = (): void => void contexts.push(currentRun());
+  using h = harness([acme(async (_t, ctx) => void (await ctx.run("ban", { input: 1 })))], { openRun, keep });
+  h.runner.start([attemptOf({ attemptId: 1 })]);
+  await h.endOf(1);
+  expect(contexts).toEqual([undefined, undefined]);
 });

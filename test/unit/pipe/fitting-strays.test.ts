@@ -6,7 +6,8 @@ import { PipeEngine } from "../../../pipe/io/engine.ts";
 import { byHash, byKey, constant } from "../../../pipe/partition.ts";
 import type { NodeName } from "../../../ring/ids.ts";
 import { type FittingStray, watchFittings, watchLooks } from "../../../services/host/watched-fittings.ts";
-import { listenForStrays, outsideFittings } from "../../../services/runner/strays.ts";
+import type { Run } from "../../../services/runner/run.ts";
+import { currentRun, insideRun, listenForStrays, outsideFittings } from "../../../services/runner/strays.ts";
 
 // The test runner's own listeners would take every stray error for a failed test.
 const KINDS = ["unhandledRejection", "uncaughtException"] as const;
@@ -282,3 +283,39 @@ for (const [what, process] of Object.entries(LOOKED_AT)) {
     expect(strays[0]).toMatchObject({ pipeline: "line", fitting: "odd", run: run.id, error: { message: "lost" } });
   });
 }
+
+test("P4: a stray error of a fitting is not that of a task which gave its own run an input in the same turn", async () => {
+  const lines = {
+    quiet: pipeline("quiet", [fitting({ name: "quiet", process: (input: number) => input })]),
+    odd: pipeline("odd", [
+      fitting({
+        name: "odd",
+        process: () => {
+          attempts.push(currentRun());
+          later();
+          return never;
+        },
+      }),
+    ]),
+  };
+  const attempts: unknown[] = [];
+  const watched = watchFittings((stray) => {
+    strays.push(stray);
+    if (stray.run !== undefined) engine.node.runs.get(stray.run)?.fail("RUN_FAILED", "a stray error");
+  });
+  using engine: PipeEngine = new PipeEngine({
+    self: "n1" as NodeName,
+    ringSize: 8,
+    find: (name) => watched(lines[name as keyof typeof lines]),
+    send: () => false,
+    outside: outsideFittings,
+  });
+  const odd = engine.run<number, unknown>("odd", { sink: "drain" });
+  const sent = insideRun({} as Run, () => engine.run<number, unknown>("quiet", { sink: "drain" }).send(1), 0, 0);
+  await Promise.all([sent, odd.send(1)]);
+  await expect.poll(() => strays.length + foreign.length).toBe(1);
+  expect(foreign).toEqual([]);
+  expect(strays).toMatchObject([{ fitting: "odd", run: odd.id, error: { message: "lost" } }]);
+  expect((await odd.report()).state).toBe("failed");
+  expect(attempts).toEqual([undefined]);
+});
