@@ -5,6 +5,7 @@
  * D1  The run's id names the task, the attempt by its fence, and the ordinal of the call; an attempt that is aborted cancels its run. After
  *     a crash an attempt has the number of the one that was lost, whose run other nodes may still take leave of.
  * D2  A checkpoint is stored at most every `KEEP_EVERY_MS`, and removed when the run is done.
+ * D3  A run that has failed ends the wait for its inputs: their source may stand still for what the run does not give any more.
  */
 
 import type { PipeRun, RunOptions } from "../../pipe/io/run.ts";
@@ -50,12 +51,19 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
     ...("input" in given ? { onCheckpoint: keep } : {}),
   });
   if ("input" in given) await open.send(given.input, checkpoint === undefined ? {} : { cursor: checkpoint.cursor });
-  else for await (const input of given.inputs) await open.send(input);
+  else await Promise.race([feed(open, given.inputs), open.report()]); // D3
   open.end();
   const report = await open.report();
   if (report.error !== undefined) throw new RingError(report.error.code, report.error.detail);
   if (!run.stale && (keptAt > 0 || stored !== undefined)) store(undefined);
   return report;
+}
+
+async function feed(
+  open: PipeRun<unknown, unknown>,
+  inputs: AsyncIterable<unknown> | Iterable<unknown>,
+): Promise<void> {
+  for await (const input of inputs) await open.send(input);
 }
 
 /** Spans of the run are below what the task is for, if its headers say so. */

@@ -40,3 +40,19 @@ test("P4: what a task's run has the node store is not stored in the context of i
   await h.endOf(1);
   expect(contexts).toEqual([undefined, undefined]);
 });
+
+test("P6: a run that has failed ends its task's wait, although the source of its inputs stands still", async () => {
+  const openRun = (() => ({
+    send: async () => {},
+    end: () => {},
+    report: async () => ({ error: { code: "STATE_LOST", detail: "a node was lost" } }),
+    [Symbol.asyncDispose]: async () => {},
+  })) as unknown as OpenRun;
+  const inputs = async function* (): AsyncGenerator<number> {
+    yield 1;
+    await new Promise(() => undefined); // for what the run gives its sink, as a rule
+  };
+  using h = harness([acme(async (_t, ctx) => void (await ctx.run("ban", { inputs: inputs() })))], { openRun });
+  h.runner.start([attemptOf({ attemptId: 1 })]);
+  expect(await h.endOf(1)).toMatchObject({ outcome: { type: "failed", error: { name: "STATE_LOST" } } });
+});
