@@ -10,6 +10,7 @@
  */
 
 import { type ErrorCode, isErrorCode } from "../ring/errors.ts";
+import { inRow } from "./in-row.ts";
 import { Keeper } from "./keeper.ts";
 import { FAILURES_KEPT, SENDERS_MOST } from "./limits.ts";
 import type { Room, Sender } from "./room.ts";
@@ -156,14 +157,10 @@ export class Home implements TokenOwner {
     const { node, stages } = this.run;
     const nval = stages[at.stage]?.fitting.nval ?? 1;
     this.#unstartable.set(at.stage * node.ringSize + at.partition, at.peer);
-    let inRow = 1;
-    for (const step of [1, node.ringSize - 1]) {
-      const isOne = (partition: number): boolean =>
-        this.#unstartable.get(at.stage * node.ringSize + partition) === node.ownerOf(partition);
-      let partition = (at.partition + step) % node.ringSize;
-      for (; inRow < nval && isOne(partition); partition = (partition + step) % node.ringSize) inRow += 1;
-    }
-    if (inRow >= nval) this.fail("RUN_FAILED", `${why}; nor can any of ${nval} partitions in a row`);
+    const isOne = (partition: number): boolean =>
+      this.#unstartable.get(at.stage * node.ringSize + partition) === node.ownerOf(partition);
+    if (inRow(at.partition, isOne, { ringSize: node.ringSize, most: nval }) >= nval)
+      this.fail("RUN_FAILED", `${why}; nor can any of ${nval} partitions in a row`);
   }
 
   progress(): Progress {

@@ -14,6 +14,7 @@ import { Broadcast } from "./broadcast.ts";
 import { Keeping } from "./checkpoint.ts";
 import type { Fitting } from "./fitting.ts";
 import { Holds } from "./hold.ts";
+import { inRow } from "./in-row.ts";
 import { hashOfGiven, hashOfKey } from "./partition.ts";
 import { ParkedItem, type Room } from "./room.ts";
 import type { Run } from "./run.ts";
@@ -187,6 +188,10 @@ export class Stage implements Target, TokenOwner {
     this.workers[partition] = undefined;
     run.node.usage.spent(run, fitting.name, worker.blockedMs());
     this.#unstartable.add(partition);
+    const { ringSize } = run.node;
+    // At once: until the coordinator had said so, inputs would go round and round where this node has all partitions.
+    if (inRow(partition, (one) => this.#unstartable.has(one), { ringSize, most: fitting.nval }) >= fitting.nval)
+      return run.fail("RUN_FAILED", `${why}; nor can any of ${fitting.nval} partitions in a row`);
     run.note(worker, "failed", why);
     this.keeping?.abandon(worker);
     if (run.home === undefined) run.peer(run.coordinatorPeer).say(["unstartable", run.id, this.index, partition, why]);

@@ -5,6 +5,7 @@ import { reduceByKey } from "../../../pipe/built-ins.ts";
 import { type FittingOptions, fitting, pipeline } from "../../../pipe/fitting.ts";
 import { byKey, constant } from "../../../pipe/partition.ts";
 import { Marks } from "../../../pipe/stamp.ts";
+import { PipeWorld } from "../../property/pipe-world.ts";
 import { engine } from "./alone.ts";
 
 type Sum = { total: number };
@@ -193,4 +194,36 @@ test("a send that is given up takes back what was not taken", async () => {
   run.end();
   expect(await collect(run.results)).toEqual([1, 2, 3, 7]);
   expect(await run.report()).toMatchObject({ accepted: 4, acknowledged: 4 });
+});
+
+function unstartable(nodes: readonly string[], nval: number): PipeWorld {
+  const first = fitting({ name: "first", partition: constant(1), process: (input: unknown) => [input] });
+  const start = (): never => {
+    throw new Error("no");
+  };
+  const second = fitting<unknown, unknown>({
+    name: "second",
+    nval,
+    partition: constant(1),
+    start,
+    process: (input) => [input],
+  });
+  return new PipeWorld(pipeline("line", [first, second]), { nodes });
+}
+
+test("P4: where no worker of a node can start, the run fails, and not the node that has all partitions", () => {
+  const world = unstartable(["a", "b"], 3);
+  for (const node of world.nodes.values())
+    node.route({ epoch: 2, ringSize: 8, owners: Array(8).fill("b"), alive: new Set(["a", "b"]) });
+  world.open().send([1], () => undefined);
+  world.runFor(1_000);
+  expect(world.report).toMatchObject({ state: "failed", error: { code: "RUN_FAILED" } });
+  expect(world.report?.error?.detail).toContain("nor can any of 3 partitions in a row");
+});
+
+test("P6: when none of a preflist of several nodes can start, the run fails", () => {
+  const world = unstartable(["a", "b"], 2);
+  world.open().send([1], () => undefined);
+  world.runFor(1_000);
+  expect(world.report?.error?.detail).toContain("nor can any of 2 partitions in a row");
 });
