@@ -38,6 +38,8 @@ export class Channel {
   #pending: string[] = [];
   #pendingCharacters = 0;
   #sentAt = 0;
+  /** Since the peer confirmed something. */
+  #repeats = 0;
   #gap = false;
   garbage = 0;
 
@@ -68,6 +70,11 @@ export class Channel {
     return this.#kept.length > 0;
   }
 
+  /** The peer has not said a word about what was sent for a while: more of the same would only be kept. */
+  get stands(): boolean {
+    return this.#repeats >= STANDS_REPEATS;
+  }
+
   /** Of frames that are not confirmed. */
   get keptBytes(): number {
     return this.#keptBytes;
@@ -81,7 +88,10 @@ export class Channel {
   }
 
   tick(now: number): void {
-    if (this.#kept.length > 0 && this.#sentAt > 0 && now - this.#sentAt > REPEAT_MS) this.repeat(now);
+    if (this.#kept.length > 0 && this.#sentAt > 0 && now - this.#sentAt > REPEAT_MS) {
+      this.#repeats += 1;
+      this.repeat(now);
+    }
   }
 
   /** The peer counts as lost: what it still says belongs to a life that is over. */
@@ -135,6 +145,7 @@ export class Channel {
     for (let at = 0; at < arrived; at++) this.#keptBytes -= (this.#kept[at] as Uint8Array).length;
     this.#kept = this.#kept.slice(arrived);
     this.#confirmedOut = confirmed;
+    this.#repeats = 0;
     this.#sentAt = 0;
   }
 
@@ -180,6 +191,7 @@ export class Channel {
     this.#pending = [];
     this.#pendingCharacters = 0;
     this.#sentAt = 0;
+    this.#repeats = 0;
   }
 }
 
@@ -191,3 +203,4 @@ const HEADER_BYTES = 25;
 const FRAME_CHARACTERS = 256 * 1024;
 /** Without a word of confirmation the frames are sent again; on a link that works they arrive twice and are dropped. */
 const REPEAT_MS = 1_000;
+const STANDS_REPEATS = 3;

@@ -205,7 +205,8 @@ export class PipeNode {
     if (now < this.#pingAt) return;
     this.#pingAt = now + PING_MS;
     for (const run of this.runs.values())
-      if (run.home === undefined) run.peer(run.coordinatorPeer).say(["ping", run.id]);
+      if (run.home === undefined && !this.channel(run.coordinatorPeer).stands)
+        run.peer(run.coordinatorPeer).say(["ping", run.id]);
   }
 
   // Routes.

@@ -46,3 +46,20 @@ test("P6: what was sent by a process that is gone is not acknowledged to the one
   }
   expect(world.report).toMatchObject({ state: "done", accepted: 3, failed: 1, failures: [{ input: '"bad"' }] });
 });
+
+test("P5: a node that asks for days after a run whose coordinator does not answer keeps no more for it than at first", () => {
+  const line = pipeline("line", [
+    fitting<unknown, unknown>({ name: "one", partition: constant(1), process: (input) => [input] }),
+  ]);
+  const world = new PipeWorld(line, { nodes: ["a", "b"] });
+  world.open().send([1], () => undefined);
+  world.runFor(100);
+  world.kill("a");
+  const b = world.node("b");
+  const kept = (): number => b.channel(b.peerOf("a")).keptBytes;
+  world.runFor(60_000);
+  const first = kept();
+  expect(first).toBeGreaterThan(0);
+  world.runFor(600_000);
+  expect(kept()).toBe(first);
+});
