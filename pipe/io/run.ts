@@ -184,7 +184,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
         settle(new RingError(code, `${why}; ${pending.withdraw()} of ${inputs.length} inputs were not taken`));
       const onAbort = (): void => giveUp("CANCELLED", "the send was given up");
       const timer =
-        options.deadlineMs === undefined
+        options.deadlineMs === undefined || options.deadlineMs > LONGEST_TIMER_MS
           ? undefined
           : setTimeout(() => giveUp("DEADLINE", `no room within ${options.deadlineMs} ms`), options.deadlineMs);
       wake = () => settle(this.#report === undefined ? undefined : this.#error());
@@ -352,5 +352,7 @@ class Results<Out> implements AsyncIterator<Out> {
 
 /** Of a text between nodes. */
 const ID_CHARACTERS = 1_024;
+/** Of 24 days: Node takes a longer one for no time at all. */
+const LONGEST_TIMER_MS = 2_147_483_647;
 const TAKEN: Promise<void> = Promise.resolve();
 const OVER: { readonly done: true; readonly value: undefined } = { done: true, value: undefined };

@@ -358,6 +358,27 @@ describe("a run on one node", () => {
     expect(await bad.report()).toMatchObject({ state: "failed", error: { code: "RUN_FAILED" } });
   });
 
+  test("a send whose deadline is longer than a timer can be waits for room", async () => {
+    const never = fitting<number, number>({
+      name: "never",
+      queueLimit: 1,
+      partition: constant(),
+      process: () => new Promise<number>(() => undefined),
+    });
+    for (const deadlineMs of [3_000_000_000, Number.POSITIVE_INFINITY]) {
+      const run = engine().run(pipeline("line", [never]));
+      await run.sendMany([1, 2]);
+      let given: unknown;
+      run.send(3, { deadlineMs }).catch((error: unknown) => {
+        given = error;
+      });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(given).toBeUndefined();
+      run.cancel();
+      await expect.poll(() => given).toMatchObject({ code: "CANCELLED" });
+    }
+  });
+
   test("a send that waits for room has a deadline and a signal, and is released when the run ends", async () => {
     const stuck = fitting<number>({
       name: "stuck",
