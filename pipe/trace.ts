@@ -3,6 +3,7 @@
  *
  * T1  Nobody listening costs one look. A peer that is lost listens no more, and nodes that take part later are told as well.
  * T2  A listener only looks: one that throws hears no more, and the run goes on.
+ * T3  Nothing waits for a listener: while its node has `TRACE_BYTES` that it has not confirmed, events for it are dropped.
  */
 
 import type { Run } from "./run.ts";
@@ -42,7 +43,9 @@ export class RunTrace {
   /** One of this node. */
   happened(event: TraceEvent): void {
     this.heard(event);
-    for (const peer of this.#peers) this.#run.peer(peer).say(["traced", this.#run.id, [event]]);
+    const { node, id } = this.#run;
+    for (const peer of this.#peers)
+      if (node.channel(peer).keptBytes < TRACE_BYTES) this.#run.peer(peer).say(["traced", id, [event]]); // T3
   }
 
   /** One of a peer. */
@@ -70,3 +73,5 @@ export class RunTrace {
     this.#told.delete(peer);
   }
 }
+
+const TRACE_BYTES: number = 4 * 1024 * 1024;

@@ -63,3 +63,27 @@ test("P5: a node that asks for days after a run whose coordinator does not answe
   world.runFor(600_000);
   expect(kept()).toBe(first);
 });
+
+test("P5: events for a listener whose node does not take them are dropped, and not kept", () => {
+  const line = pipeline("line", [
+    fitting<unknown, unknown>({
+      name: "one",
+      partition: constant(1),
+      process: (_, context) => {
+        for (let event = 0; event < 20_000; event++) context.trace(`${event} ${"x".repeat(990)}`);
+      },
+    }),
+  ]);
+  const world = new PipeWorld(line, { nodes: ["a", "b"] });
+  const { run } = world.open();
+  const heard: string[] = [];
+  run.trace.listen(({ text }) => heard.push(text));
+  world.runFor(10);
+  run.home?.send([1], () => undefined);
+  world.runFor(1);
+  world.kill("a");
+  world.runFor(100);
+  const b = world.node("b");
+  expect(b.runs.get("run")?.status()).toMatchObject([{ processed: 1 }]);
+  expect(b.channel(b.peerOf("a")).keptBytes).toBeLessThan(8 * 1024 * 1024);
+});
