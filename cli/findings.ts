@@ -353,6 +353,7 @@ const ADVICE: ReadonlyMap<string, string> = new Map([
   ["NO_FAILOVER", "bring lost members back, or add members: three survive the loss of one"],
   ["IMBALANCE", "more partitions per member need a ring founded with a larger --ring-size"],
   ["ZONES_MIXED", "ringctl stage zone NAME ZONE for every member, or for none"],
+  ["LOOP_BLOCKED", "handlers share their node's event loop: split long computations, or give them to a worker thread"],
   ["NO_OWNER", "stage and commit a member with a weight above 0"],
 ]);
 /** Without any weight all get the same share, however many partitions there are. */

@@ -12,7 +12,7 @@ import type { NodeEffect, NodeEvent } from "../node/effects.ts";
 import type { NodeMessage } from "../node/messages.ts";
 import type { NodeMachine } from "../node/node.ts";
 import type { NodeAddresses, RingEvent, RingNode, SubmitOrigin } from "../node/port.ts";
-import type { NodeAnswer, NodeRequest } from "../node/requests.ts";
+import type { NodeAnswer, NodeRequest, NodeStatus } from "../node/requests.ts";
 import type { RowPage, StoreHoldings } from "../store.ts";
 import type { TaskEvent } from "../tasks/engine-contract.ts";
 import type { AbortReason, Attempt, AttemptEnd, TaskRecord } from "../tasks/task.ts";
@@ -58,6 +58,7 @@ export interface NodeWorld {
   readonly log: NodeLog;
   /** A commit is synced, this long after it was handed to the store. */
   readonly onCommit?: (durationMs: number) => void;
+  readonly warnings?: () => NodeStatus["warnings"];
   /** The process is to end. */
   readonly onExit: (code: number, reason: string) => void;
 }
@@ -235,8 +236,7 @@ export class NodeDriver implements RingNode {
     if (answer.type !== "node-status" || answer.status.name !== this.name) return answer;
     const { broken } = this.#world.store;
     const store = { ...this.#world.store.stats(), ...(broken === undefined ? {} : { broken: broken.message }) };
-    const detail = this.#own.waits;
-    const warnings = [...answer.status.warnings, ...(detail === undefined ? [] : [{ code: "DISK_FULL", detail }])];
+    const warnings = [...answer.status.warnings, ...this.#own.warnings(), ...(this.#world.warnings?.() ?? [])];
     return { type: "node-status", status: { ...answer.status, warnings, store } };
   }
 

@@ -8,6 +8,7 @@
 import { RingError } from "../errors.ts";
 import type { Partition } from "../ids.ts";
 import type { NodeEffect, NodeEvent } from "../node/effects.ts";
+import type { NodeStatus } from "../node/requests.ts";
 import type { CommitResult, Term } from "../store.ts";
 import { isWantOfRoom, ROOM_RETRY_MS, Room } from "./room.ts";
 import type { StoreLog } from "./store/log.ts";
@@ -50,11 +51,12 @@ export class OwnStore {
     });
   }
 
-  /** What waits for room on the disk, in a sentence. */
-  get waits(): string | undefined {
+  /** What waits for room on the disk. */
+  warnings(): NodeStatus["warnings"] {
     const [first, ...more] = this.#room.waiting;
-    if (first === undefined) return undefined;
-    return `${first} waits for room on the disk${more.length === 0 ? "" : `, and ${more.length} more`}`;
+    if (first === undefined) return [];
+    const others = more.length === 0 ? "" : `, and ${more.length} more`;
+    return [{ code: "DISK_FULL", detail: `${first} waits for room on the disk${others}` }];
   }
 
   /** In a shared store a newer owner may be first, before its document is known here: this node asks until it is. */

@@ -35,6 +35,7 @@ import { Catalogue } from "../apps/catalogue.ts";
 import { type HttpServer, startHttp } from "../http/server.ts";
 import { createNodeMetrics } from "../metrics/node-metrics.ts";
 import { createRunner } from "../runner/runner.ts";
+import { BlockedLoops } from "./blocked-loops.ts";
 import { type Endpoint, portOf, resolveEndpoints } from "./endpoint.ts";
 import { health } from "./health.ts";
 import { tellHealth } from "./health-tag.ts";
@@ -241,6 +242,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     void closing.then(() => options.onExit?.(code, reason));
   };
   const metrics = createNodeMetrics();
+  const blockedLoops = new BlockedLoops(metrics);
   const node: NodeDriver = new NodeDriver({
     name,
     machine,
@@ -253,6 +255,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     runner: () => runner,
     log,
     ...(shared === undefined ? {} : { mayOpen: shared.granted, seats: shared.seats }),
+    warnings: () => blockedLoops.warnings(),
     onCommit: (durationMs) => metrics.storeCommitSeconds.record(durationMs / 1_000),
     onExit: finish,
   });
@@ -266,9 +269,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       submit: (child) => submitOfResident(node, child),
       openRun: (pipeline, run) => pipes.engine.run(pipeline, run),
       keep: (attemptId, changes) => node.step({ type: "keep", attemptId, changes }),
-      onBlocked: ({ handlers }) => {
-        for (const app of new Set(handlers.map((handler) => handler.app))) metrics.eventloopBlocked.add(1, app);
-      },
+      onBlocked: (blocked) => blockedLoops.note(blocked),
       onStray: ({ app }) => metrics.strayErrors.add(1, app),
     }),
   );
