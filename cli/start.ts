@@ -288,8 +288,8 @@ async function until(holds: () => boolean, withinMs: number): Promise<void> {
 
 type BindKind = "grpc" | "http" | "gossip";
 const BINDS: readonly BindKind[] = ["grpc", "http", "gossip"];
-/** Of a path that leads to no directory, or to one of somebody else. */
-const UNUSABLE: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROFS", "EEXIST", "ENOTDIR", "EISDIR", "ELOOP"]);
+/** Of a path that leads to no directory, to nowhere (a link to what is not mounted), or to one of somebody else. */
+const UNUSABLE: ReadonlySet<string> = new Set("EACCES EPERM EROFS EEXIST ENOENT ENOTDIR EISDIR ELOOP".split(" "));
 const LOOK_MS = 5;
 /** The ready line comes after this time even if the node cannot serve yet: it says what it waits for. */
 const READY_MS = 2_000;

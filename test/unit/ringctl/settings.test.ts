@@ -82,6 +82,7 @@ describe("a start", () => {
       ["EACCES", "mkdir"],
       ["EROFS", "open"],
       ["EEXIST", "mkdir"],
+      ["ENOENT", "mkdir"],
     ]) {
       const error = Object.assign(new Error(`${code}: no, ${syscall} '/srv/a'`), { code, syscall, path: "/srv/a" });
       expect(refusalOf(error, plan)).toMatchObject({ exit: 2, message: expect.stringContaining("directory /srv/a") });
