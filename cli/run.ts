@@ -15,7 +15,7 @@ export async function run(args: readonly string[]): Promise<number> {
   };
   const program = buildProgram(takeExit, { silent: wantsJson(args) });
   try {
-    await program.parseAsync(args, { from: "user" });
+    await program.parseAsync(withHelp(args), { from: "user" });
     return code;
   } catch (error) {
     if (error instanceof CommanderError) {
@@ -26,8 +26,14 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
+/** Commander's own `help` knows commands of the first level only. */
+function withHelp(args: readonly string[]): readonly string[] {
+  return args[0] === "help" && args.length > 2 ? [...args.slice(1), "--help"] : args;
+}
+
 function usageOf(error: CommanderError): CliError {
-  return new CliError("USAGE", error.message.replace(/^error: /, ""), { exit: EXIT.usage, hint: "see ringctl help" });
+  const message = error.code === "commander.help" ? "a command is missing" : error.message.replace(/^error: /, "");
+  return new CliError("USAGE", message, { exit: EXIT.usage, hint: "see ringctl help" });
 }
 
 /** Read from the raw arguments, since parsing them may be what failed; else from where settings come from. */
