@@ -55,6 +55,11 @@ export class TaskEncoder {
       return this.#encode(task);
     } catch (error) {
       if (error instanceof RingError) throw error;
+      for (const field of ["app", "type", "key"] as const) {
+        const value: unknown = task?.[field];
+        if (typeof value !== "string" && (value !== undefined || field !== "key"))
+          throw new RingError("INVALID_ARGUMENT", `${field} must be a string, not ${String(value).slice(0, 40)}`);
+      }
       throw new RingError("INVALID_ARGUMENT", `the task cannot be encoded: ${String(error)}`, { cause: error });
     }
   }

@@ -28,6 +28,9 @@ export function makeChild(run: Run, type: string, options: SubmitOptions): Child
     );
   }
   const { key = "", headers } = options;
+  // A number would be hashed otherwise than the text that it is sent as.
+  if (typeof key !== "string")
+    throw new RingError("INVALID_ARGUMENT", `submit: key must be a string, not ${String(key).slice(0, 40)}`);
   const idempotencyKey = options.idempotencyKey || undefined; // empty is none, as on the wire
   const ordinal = run.submits++;
   const lane = key === "" && idempotencyKey !== undefined ? hashText(idempotencyKey) : key;

@@ -106,6 +106,24 @@ describe("children", () => {
     ]);
   });
 
+  test("a key that is no string is refused as that, and not for an id that the handler never made", async () => {
+    const refusals: unknown[] = [];
+    using h = harness([
+      acme((_t, ctx) => {
+        for (const key of [5, null, ["a"]]) {
+          try {
+            ctx.submit("work", { key: key as never });
+          } catch (error) {
+            refusals.push((error as Error).message);
+          }
+        }
+      }),
+    ]);
+    h.runner.start([attemptOf()]);
+    await h.endOf(1);
+    expect(refusals).toEqual(["5", "null", "a"].map((key) => `submit: key must be a string, not ${key}`));
+  });
+
   test("P5: one attempt makes at most 10,000 children", async () => {
     using h = harness(
       [

@@ -63,6 +63,16 @@ test.each([
   );
 });
 
+test.each([
+  ["key", 5],
+  ["key", null],
+  ["key", ["a"]],
+  ["app", undefined],
+])("%s %o is refused, and named: plain JavaScript passes what a type would have refused", (field, value) => {
+  const task = { app: "acme", type: "t", key: "k", [field]: value };
+  expect(() => new TaskEncoder().encode(task as never)).toThrow(`${field} must be a string, not ${value}`);
+});
+
 test("parts of a millisecond are rounded up: a deadline of less than one is not none", () => {
   const task = new TaskEncoder().encode({ app: "acme", type: "t", key: "k", delayMs: 1.5, deadlineMs: 0.3 });
   expect(parseRecord(task.buffer, task.start, task.end)).toMatchObject({ delayMs: 2, deadlineMs: 1 });
