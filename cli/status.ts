@@ -71,12 +71,14 @@ export function statusSheet(observed: Observed): Sheet {
       alive: member.alive,
       partitionsOwned: member.partitions,
       voter: member.voter,
+      // Who has left for good is not asked.
+      state: node?.state ?? (member.alive === "left" ? "left" : "unreachable"),
       node,
     };
   });
   return {
     kind: "NodeStatus",
-    items: rows.map(({ node, ...row }) => ({ ...row, ...node, state: node?.state ?? "unreachable" })),
+    items: rows.map(({ node, ...row }) => ({ ...row, ...node, state: row.state })),
     extra: {
       ...(ring === undefined
         ? {}
@@ -127,6 +129,7 @@ interface StatusRow {
   readonly alive: string;
   readonly partitionsOwned: number;
   readonly voter: boolean;
+  readonly state: string;
   readonly node: NodeStatus | undefined;
 }
 
@@ -148,8 +151,8 @@ const STATUS_COLUMNS: readonly Column<StatusRow>[] = [
   { title: "MEMBER", text: (row) => row.status, tint: (row) => tintOfState(row.status) },
   {
     title: "STATE",
-    text: (row) => row.node?.state ?? "unreachable",
-    tint: (row) => tintOfState(row.node?.state ?? "unreachable"),
+    text: (row) => row.state,
+    tint: (row) => tintOfState(row.state),
   },
   {
     title: "LEASE",

@@ -249,6 +249,13 @@ describe("findings", () => {
 describe("sheets", () => {
   const plain = (text: string): string => text;
 
+  test("status does not call a node unreachable that has left for good", () => {
+    const list = [member("a"), member("b", { status: "none", alive: "left", partitions: 0 })];
+    const sheet = statusSheet(observed({ list, nodes: [node("a")] }));
+    expect(sheet.items).toMatchObject([{ state: "serving" }, { name: "b", state: "left" }]);
+    expect(sheet.lines(plain).join("\n")).not.toContain("unreachable");
+  });
+
   test("status shows a member that did not answer", () => {
     const sheet = statusSheet({
       ...observed(),
