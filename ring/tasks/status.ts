@@ -32,10 +32,11 @@ export function statusOf(core: Core, now: Instant, known: Task | Done | Dead): T
   };
 }
 
-/** Why a task is not running; `undefined` when it runs or only waits for its turn. */
+/** Why a task is not running, or does not end; `undefined` when it runs or only waits for its turn. */
 export function waitsOf(core: Core, task: Task): string | undefined {
   if (task.waits !== undefined) return task.waits;
-  if (task.phase === "running" || task.phase === "ending" || task.phase === "ended") return undefined;
+  if (task.phase === "running") return runs(task);
+  if (task.phase === "ending" || task.phase === "ended") return undefined;
   const { lane, phase } = task;
   if (phase === "accepting" || (phase === "queued" && lane === undefined)) return "COMMIT";
   if (lane === undefined) return phase === "delayed" ? "DELAY" : "BACK_OFF";
@@ -43,6 +44,12 @@ export function waitsOf(core: Core, task: Task): string | undefined {
   const behind = (task.flags & FLAG.stranded) === 0 ? "" : " (stranded)";
   const reason = laneWaits(core, lane, isHead);
   return reason === undefined ? undefined : reason + behind;
+}
+
+/** Its handler was told to stop, and has not returned: its lane waits for that (rule 21). */
+function runs({ lane }: Task): string | undefined {
+  const aborted = lane?.attempt?.aborted;
+  return aborted === undefined ? undefined : `HANDLER_STUCK (${aborted})`;
 }
 
 function laneWaits(core: Core, lane: Lane, isHead: boolean): string | undefined {

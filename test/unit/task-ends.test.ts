@@ -76,6 +76,9 @@ describe("ends", () => {
     expect(world.aborted).toEqual([{ attemptId: newest(world).attemptId, reason: "timeout" }]);
     world.run(60_000);
     expect(world.started).toHaveLength(1);
+    expect(world.ask("a", "k", { type: "get", id: newest(world).record.id })).toMatchObject({
+      status: { state: "running", waits: "HANDLER_STUCK (timeout)" },
+    });
     world.done(newest(world));
     world.run(200);
     expect(newest(world)).toMatchObject({ attempt: 2, record: { id: world.started[0]!.record.id } });
