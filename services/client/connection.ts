@@ -18,6 +18,17 @@ export function credentialsOf(tls: ClientTls | undefined): ChannelCredentials {
   return credentials.createSsl(buffer(tls.rootCertificates), buffer(tls.privateKey), buffer(tls.certificateChain));
 }
 
+/** Where the nodes are, as the caller says. Throws `INVALID_ARGUMENT` for what names no node. */
+export function checkedAddresses(addresses: unknown): readonly string[] {
+  if (!Array.isArray(addresses) || addresses.length === 0)
+    throw new RingError("INVALID_ARGUMENT", "addresses must be a list of one or more nodes, each as host:port");
+  for (const address of addresses as readonly unknown[]) {
+    if (typeof address === "string" && address !== "" && !/^https?:/.test(address)) continue;
+    throw new RingError("INVALID_ARGUMENT", `an address is host:port of a node's gRPC, not ${JSON.stringify(address)}`);
+  }
+  return addresses as readonly string[];
+}
+
 /** Throws `INVALID_ARGUMENT`, which does not show the token. */
 export function metadataOf(token: string | undefined): Metadata {
   if (token !== undefined && !/^[ -~]*$/.test(token))

@@ -12,7 +12,7 @@ import { isTaskId } from "../../ring/tasks/task-id.ts";
 import { AppCalls } from "./app-calls.ts";
 import { Caller, type CallOptions } from "./caller.ts";
 import { ClusterCalls } from "./cluster-calls.ts";
-import { type ClientTls, credentialsOf, metadataOf } from "./connection.ts";
+import { type ClientTls, checkedAddresses, credentialsOf, metadataOf } from "./connection.ts";
 import { deadlineIn } from "./deadline.ts";
 import { type Entry, type OutcomeTarget, type TaskOutcome, withTaskId } from "./entry.ts";
 import { Links } from "./links.ts";
@@ -75,10 +75,8 @@ export class RingClient implements AsyncDisposable {
   #closed = false;
 
   constructor(options: ConnectOptions) {
-    if (options.addresses.length === 0) throw new RingError("INVALID_ARGUMENT", "addresses is empty");
-    this.#seeds = options.addresses;
+    this.#seeds = checkedAddresses(options.addresses);
     this.#onlySeeds = options.onlyAddresses ?? false;
-    if (options.addresses.includes("")) throw new RingError("INVALID_ARGUMENT", "an address is empty");
     const metadata = () => metadataOf(options.token);
     metadata(); // now, and not out of each call
     this.#metadata = metadata;

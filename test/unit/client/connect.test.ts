@@ -15,8 +15,9 @@ test("a token that no header can carry is refused by connect, which does not sho
   connect({ addresses: ADDRESSES, token: "s3cret" }).close();
 });
 
-test("no address, or an empty one, is refused by connect", () => {
-  for (const addresses of [[], [""], [...ADDRESSES, ""]])
+test("no address, or what is none, is refused by connect", () => {
+  const wrong = [undefined, "127.0.0.1:1", [undefined], ["http://127.0.0.1:1"]] as unknown as string[][];
+  for (const addresses of [[], [""], [...ADDRESSES, ""], ...wrong])
     expect(refusalOf(() => connect({ addresses }).close())).toMatchObject({ code: "INVALID_ARGUMENT" });
 });
 
