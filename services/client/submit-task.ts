@@ -5,6 +5,7 @@
  * T2  The id is the last field, its 32 digits the last bytes.
  */
 
+import { jsonText } from "../../proto/json-text.ts";
 import { putVarint, varintBytes } from "../../proto/wire.ts";
 import { RingError } from "../../ring/errors.ts";
 import { hashKey } from "../../ring/hash.ts";
@@ -202,9 +203,7 @@ function payloadBytes(payload: unknown): Uint8Array {
   if (payload === undefined) return NOTHING;
   if (payload instanceof Uint8Array) return payload;
   if (typeof payload === "string") return Buffer.from(payload);
-  const json: string | undefined = JSON.stringify(payload);
-  if (json === undefined) throw new RingError("INVALID_ARGUMENT", "the payload has no JSON form");
-  return Buffer.from(json);
+  return Buffer.from(jsonText(payload));
 }
 
 /** Absent: 0, which is left off the wire. Rounded up: a deadline of less than 1 is not none. */

@@ -7,9 +7,10 @@
  *     their bytes, which nobody writes to.
  */
 
+import { jsonText } from "../../proto/json-text.ts";
 import { RingError } from "../../ring/errors.ts";
 
-/** `undefined` for undefined. Throws a TypeError for what JSON cannot hold (cycles, BigInt, functions). */
+/** `undefined` for undefined. Throws a TypeError for what JSON cannot hold (cycles, BigInt, functions, a Map). */
 export function encodeValue(value: unknown): Uint8Array | undefined {
   if (value === undefined) return undefined;
   if (typeof value === "number" && value >= 0 && value <= SMALL_INTEGER && Number.isInteger(value)) {
@@ -27,7 +28,7 @@ export function encodeValue(value: unknown): Uint8Array | undefined {
     bytes.set(value, 1);
     return bytes;
   }
-  return encodeText(jsonOf(value));
+  return encodeText(jsonText(value));
 }
 
 /** Throws `INTERNAL` for bytes that no version of this encoding wrote. */
@@ -44,7 +45,7 @@ export function decodeValue(bytes: Uint8Array): unknown {
 export function encodePayload(payload: unknown): Uint8Array {
   if (payload === undefined) return NO_BYTES;
   if (payload instanceof Uint8Array) return payload;
-  return encoder.encode(typeof payload === "string" ? payload : jsonOf(payload));
+  return encoder.encode(typeof payload === "string" ? payload : jsonText(payload));
 }
 
 /** UTF-8 text of bytes from `start` on. */
@@ -60,12 +61,6 @@ export function textOf(bytes: Uint8Array, start = 0): string {
     if (at === bytes.length) return text;
   }
   return Buffer.from(bytes.buffer, bytes.byteOffset + start, bytes.length - start).toString("utf8");
-}
-
-function jsonOf(value: unknown): string {
-  const text: string | undefined = JSON.stringify(value);
-  if (text === undefined) throw new TypeError(`a ${typeof value} has no JSON form`);
-  return text;
 }
 
 function encodeText(text: string): Uint8Array {

@@ -77,3 +77,18 @@ test("parts of a millisecond are rounded up: a deadline of less than one is not 
   const task = new TaskEncoder().encode({ app: "acme", type: "t", key: "k", delayMs: 1.5, deadlineMs: 0.3 });
   expect(parseRecord(task.buffer, task.start, task.end)).toMatchObject({ delayMs: 2, deadlineMs: 1 });
 });
+
+test.each([
+  ["Map", new Map([["a", 1]])],
+  ["Set", new Set([1])],
+  ["ArrayBuffer", new ArrayBuffer(4)],
+  ["Float64Array", Float64Array.of(1, 2)],
+])("a %s as payload is refused: its JSON would be of nothing, or of places and values", (name, payload) => {
+  const encode = (): unknown => new TaskEncoder().encode({ app: "acme", type: "t", key: "k", payload });
+  expect(encode).toThrow(
+    expect.objectContaining({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining(`a ${name} has no JSON form`),
+    }),
+  );
+});
