@@ -150,7 +150,7 @@ export class Outgoing implements CommitListener {
         continue;
       const generation = document.generations[index]!;
       const id = { partition, kind: "handoff", generation, nonce: this.#hooks.nonce() } as const;
-      this.#add({ id, to, source: { type: "own" }, stranded: undefined });
+      this.#add({ id, to, source: { type: "own" }, stranded: undefined, ownedSince: generation });
     }
     for (const entry of document.stranded) {
       const to = document.owners[entry.partition];
@@ -161,7 +161,7 @@ export class Outgoing implements CommitListener {
       if (source.type === "own" && to === this.#here.self) continue; // lies where it is needed
       const { partition, generation } = entry;
       const id = { partition, kind: "stranded", generation, nonce: this.#hooks.nonce() } as const;
-      this.#add({ id, to, source, stranded: entry });
+      this.#add({ id, to, source, stranded: entry, ownedSince: document.generations[partition]! });
     }
     this.#advanceClose(); // O4
     this.pump();
@@ -443,8 +443,8 @@ export class Outgoing implements CommitListener {
   }
 }
 
-function wishOf({ id, to, source, stranded }: Transfer): TransferWish {
-  return { id, to, source, stranded };
+function wishOf({ id, to, source, stranded, ownedSince }: Transfer): TransferWish {
+  return { id, to, source, stranded, ownedSince };
 }
 
 /** An offer is answered at once, unless the receiver's link back was not up yet. */

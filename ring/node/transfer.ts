@@ -13,6 +13,8 @@ export interface Transfer {
   readonly to: NodeName;
   readonly source: Directory;
   readonly stranded: Stranded | undefined;
+  /** The partition's generation then: what the receiver absorbs as its owner is gone with that. */
+  readonly ownedSince: number;
   readonly startedAt: Instant;
   phase: "waiting" | "offered" | "snapshot" | "catch-up" | "cut-over";
   reason: string;
@@ -65,6 +67,7 @@ export interface TransferWish {
   readonly to: NodeName;
   readonly source: Directory;
   readonly stranded: Stranded | undefined;
+  readonly ownedSince: number;
 }
 
 export function newTransfer(wish: TransferWish, now: Instant): Transfer {
@@ -205,6 +208,7 @@ export function strandedWanted(transfer: Transfer, document: RingDocument): bool
   const entry = transfer.stranded!;
   return (
     document.owners[entry.partition] === transfer.to &&
+    document.generations[entry.partition] === transfer.ownedSince &&
     document.stranded.some((other) => strandedKey(other) === strandedKey(entry))
   );
 }

@@ -56,6 +56,22 @@ describe("stranded rows", () => {
     expect(b.absorbed).toEqual([]);
   });
 
+  test("P8: what the same node has to absorb once more as a later owner is sent once more", () => {
+    const { b, c, id } = back([AWAY]);
+    talk(c, b);
+    expect(b.absorbed).toEqual([AWAY]);
+    b.absorbed.length = 0;
+    // Both learn at once that somebody else was the owner meanwhile.
+    const later = documentOf({ epoch: 11, owner: "b", generation: 5, stranded: [AWAY] });
+    for (const each of [b, c]) each.follow(later);
+    for (let turn = 0; turn < 4; turn++) {
+      c.tick(1_000);
+      talk(c, b);
+    }
+    expect(b.absorbed).toEqual([AWAY]);
+    expect(b.stored(P0)).toContain(id);
+  });
+
   test("P1: an owner that was the owner before them too, and does not know what happened since, takes none of them", () => {
     const since = documentOf({ epoch: 9, owner: "b", generation: 3, stranded: [strandedOn("c", 2)] });
     const c = new Parts("c");
