@@ -27,7 +27,7 @@ export interface JoiningOptions {
   readonly directory: Pick<DataDirectory, "writeMarker">;
 }
 
-/** Looks at once and every second. `stop` resolves when nothing more is written. */
+/** Looks at once and every second. `stop` resolves when nothing more is written, or the disk does not answer: a node ends all the same. */
 export function joinRing({ node, given, kept, directory }: JoiningOptions): { stop(): Promise<void> } {
   const before = (kept ?? "").split(" ").flatMap(addressesIn);
   let looks = 0;
@@ -49,7 +49,8 @@ export function joinRing({ node, given, kept, directory }: JoiningOptions): { st
   return {
     stop: () => {
       clearInterval(timer);
-      return writing;
+      const late = new Promise<void>((resolve) => void setTimeout(resolve, WRITING_MOST_MS).unref());
+      return Promise.race([writing, late]);
     },
   };
 }
@@ -82,5 +83,7 @@ function swim(event: SwimEvent): NodeEvent {
 const LOOK_EVERY_MS = 1_000;
 /** For so many looks the given addresses alone are tried: what is kept may be somebody else's by now. */
 const GIVEN_LOOKS = 5;
+/** To write a marker takes a fraction of it. */
+const WRITING_MOST_MS = 2_000;
 /** Fits a marker. */
 const KEPT_MOST = 8;

@@ -93,3 +93,16 @@ test("members of the ring that live are kept, strangers and the dead are not, an
   expect(written).toHaveLength(2); // who is alone now may need them
   await joining.stop();
 });
+
+test("a disk that does not answer while peers are written down keeps no node from its end", async () => {
+  const node = new Alone();
+  node.known = [seen(A), seen(B)];
+  const silent = { writeMarker: (): Promise<void> => new Promise(() => {}) };
+  const joining = joinRing({ node, given: [], kept: undefined, directory: silent });
+  let stopped = false;
+  void joining.stop().then(() => {
+    stopped = true;
+  });
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(stopped).toBe(true);
+});
