@@ -99,9 +99,32 @@ export class Parts {
         abortAll: () => engine.abortAll(here.now, "lease"),
       },
     });
+    this.seat = new Seat(here, {
+      state: options.register,
+      leaseMs,
+      random,
+      hooks: {
+        foreseen: (document) => {
+          this.#share(document);
+          this.hosting.foresee(document);
+        },
+        decided: (document) => this.follow(document),
+        proposalEnded: (ending) => this.claimant.ended(ending, random()),
+        revocable: (name, majority) => this.claimant.revocable(name, majority),
+        leaseChanged: (held) => this.standing.leaseChanged(held),
+        leaseWarning: () => engine.abortAll(here.now, "lease"),
+        speakerFor: (name) => liveness.speakerFor(name),
+        holds: (name) => this.#speaksFor().includes(name),
+        toHeld: (of, from, message) => {
+          if (!this.soleSeat.receive(of, from, message)) this.adoption.receive(of, from, message);
+        },
+        mayAnswer: (now) => this.soleSeat.mayAnswer(member.name, now),
+        seatWrite: (of, state) => this.soleSeat.writeOf(of, state),
+      },
+    });
     let readId = 0;
     const nextReadId = (): number => ++readId;
-    const numbersFrom = (options.register.starts + 1) * NUMBERS_PER_START;
+    const numbersFrom = (options.register.starts + 1) * NUMBERS_PER_START + Math.floor(this.seat.own.run / 2);
     let nonce = numbersFrom;
     this.commits = new Commits((partition) => (partition === NODE_ROWS ? NODE_TERM : this.hosting.termOf(partition)));
     this.hosting = new Hosting(here, engine, options.copies, nextReadId);
@@ -126,29 +149,6 @@ export class Parts {
       },
     };
     this.router = new Router(here, owner, { numbersFrom });
-    this.seat = new Seat(here, {
-      state: options.register,
-      leaseMs,
-      random,
-      hooks: {
-        foreseen: (document) => {
-          this.#share(document);
-          this.hosting.foresee(document);
-        },
-        decided: (document) => this.follow(document),
-        proposalEnded: (ending) => this.claimant.ended(ending, random()),
-        revocable: (name, majority) => this.claimant.revocable(name, majority),
-        leaseChanged: (held) => this.standing.leaseChanged(held),
-        leaseWarning: () => engine.abortAll(here.now, "lease"),
-        speakerFor: (name) => liveness.speakerFor(name),
-        holds: (name) => this.#speaksFor().includes(name),
-        toHeld: (of, from, message) => {
-          if (!this.soleSeat.receive(of, from, message)) this.adoption.receive(of, from, message);
-        },
-        mayAnswer: (now) => this.soleSeat.mayAnswer(member.name, now),
-        seatWrite: (of, state) => this.soleSeat.writeOf(of, state),
-      },
-    });
     this.soleSeat = new SoleSeat(here, {
       memberId: member.id,
       random,
@@ -374,5 +374,8 @@ export class Parts {
 }
 
 const NODE_TERM = { history: 0, generation: 0, opens: 0 };
-/** What this process numbers and others answer, no process before it has numbered so: their late answers are not for this one. */
+/**
+ * What this process numbers and others answer, no process before it has numbered so: their late answers are not for this one. One that
+ * was gone before its start was on disk counted from the same number of starts, but hardly from the same number.
+ */
 const NUMBERS_PER_START = 2 ** 32;

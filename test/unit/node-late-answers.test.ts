@@ -71,3 +71,25 @@ test("P1: an owner's word on what the process before had forwarded acknowledges 
   });
   expect(scene.outcomes.get(2)).toBeUndefined();
 });
+
+test("P1: nor does one on what a process had forwarded that was gone before its disk knew of its start", () => {
+  const { scene, key } = begun();
+  const host = scene.host(2);
+  const forwarded: number[] = [];
+  const { send } = host.wires;
+  host.wires.send = (to, message: NodeMessage) => {
+    if (message.type !== "forward") send.call(host.wires, to, message);
+    else forwarded.push(message.forwardId);
+  };
+  const starts = host.disk.register?.starts;
+  host.disk.registerBusyUntil = scene.agenda.now + 60_000;
+  for (let start = 0; start < 2; start++) {
+    host.crash();
+    scene.restart(host);
+    scene.pass(2_000);
+    scene.submit(host, 1, () => key);
+  }
+  expect(host.disk.register?.starts).toBe(starts);
+  expect(forwarded).toHaveLength(2);
+  expect(forwarded[1]).not.toBe(forwarded[0]);
+});
