@@ -4,10 +4,11 @@
  *
  * B1  A peer that is gone has none, unless another one on that machine may take it over.
  * B2  One that is there and does not say for `LEFT_MS` that it has it has given it back (`adoption.ts`, A7): its disk fails. It tries
- *     again, and so may others; what comes then comes late. The member itself sends its rows when it is back.
+ *     again, and so may others; what comes then comes late. The member itself sends its rows when it is back, and can be linked to.
  */
 
 import type { RingDocument } from "../document.ts";
+import { findMember } from "../draft.ts";
 import type { MemberId, NodeName } from "../ids.ts";
 import type { Instant } from "../machine.ts";
 import { RESTART_GRACE_MS } from "./adoption.ts";
@@ -33,7 +34,7 @@ export class LostAdoptions {
     const adoptions = new Map<MemberId, Adoption>();
     for (const { member, memberId, where } of document.stranded)
       if (where.type === "adopter") adoptions.set(memberId, { member, memberId, adopter: where.adopter });
-    const left = new Set([...adoptions.values()].filter((adoption) => this.#isLeft(now, adoption)));
+    const left = new Set([...adoptions.values()].filter((adoption) => this.#isLeft(now, adoption, document)));
     for (const id of this.#leftSince.keys()) if (!left.has(adoptions.get(id)!)) this.#leftSince.delete(id);
     for (const { memberId } of left) if (!this.#leftSince.has(memberId)) this.#leftSince.set(memberId, now);
     return [...adoptions.values()].filter(({ member, memberId, adopter }) =>
@@ -47,10 +48,11 @@ export class LostAdoptions {
   }
 
   /** B2 */
-  #isLeft(now: Instant, { member, adopter }: Adoption): boolean {
+  #isLeft(now: Instant, { member, adopter }: Adoption, document: RingDocument): boolean {
     const liveness = this.#liveness;
     if (!liveness.reached(adopter) || !liveness.acts(now, adopter)) return false;
-    return liveness.speakerFor(member) === undefined && this.#isGone(now, member);
+    const isCutOff = findMember(document, member)?.status === "down" && !liveness.awaited(now, member);
+    return liveness.speakerFor(member) === undefined && (isCutOff || this.#isGone(now, member));
   }
 }
 

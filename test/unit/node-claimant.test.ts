@@ -338,6 +338,16 @@ describe("a member that is gone", () => {
       }
       expect(isAway()).toBe(false);
     });
+
+    test("P8: is away when the member gossips again but nobody can link to it, as behind a firewall: its rows cannot come", () => {
+      liveness.speaks(B, []);
+      rise(C);
+      liveness.link(C, false);
+      pass(70_000);
+      expect(isAway()).toBe(false);
+      pass(10_000);
+      expect(isAway()).toBe(true);
+    });
   });
 
   test("is asked about as well when it was never heard of, as after a restart of the whole ring without it", () => {
