@@ -15,7 +15,7 @@ import type { AppSource } from "./app-source.ts";
 import type { Asker, Asks } from "./asks.ts";
 import type { Claimant } from "./claimant.ts";
 import { liesIn } from "./copies.ts";
-import { type Gathering, merged } from "./gathering.ts";
+import { type Gathering, merged, straysIn } from "./gathering.ts";
 import type { Here } from "./here.ts";
 import type { Hosting } from "./hosting.ts";
 import type { Liveness } from "./liveness.ts";
@@ -214,10 +214,11 @@ export class Answers {
         answer: nothingOf(request),
         ...(away === 0 ? {} : { missing: away }),
       });
+    const requestOf = straysIn(request, document?.ringSize ?? 0);
     for (const partition of partitions) {
       const requestId = ++this.#requestId;
       this.#requests.set(requestId, { type: "gather", gathering });
-      engine.request(this.#here.now, partition, request, requestId);
+      engine.request(this.#here.now, partition, requestOf(partition), requestId);
     }
   }
 

@@ -1,7 +1,9 @@
 /** Lists over all partitions of a node: asked of each, answered as one page. */
 
-import type { TaskAnswer } from "../tasks/engine-contract.ts";
+import type { Partition } from "../ids.ts";
+import type { TaskAnswer, TaskRequest } from "../tasks/engine-contract.ts";
 import type { TaskStatus } from "../tasks/task.ts";
+import { partitionOfId } from "../tasks/task-id.ts";
 import type { Asker } from "./asks.ts";
 
 /** A list over all partitions of this node, collected from one request to each. */
@@ -14,6 +16,13 @@ export interface Gathering {
   /** Partitions that this node owns and has not loaded: a list without them is not whole. */
   readonly away?: number;
   readonly answers: TaskAnswer[];
+}
+
+/** What to ask of each partition: dead letters that lie where their ids lead were asked for there, and may have died again since. */
+export function straysIn(request: TaskRequest, ringSize: number): (partition: Partition) => TaskRequest {
+  if (request.type !== "retry-dead" && request.type !== "drop-dead") return () => request;
+  const homes = request.ids.map((id) => partitionOfId(id, ringSize));
+  return (partition) => ({ ...request, ids: request.ids.filter((_, index) => homes[index] !== partition) });
 }
 
 /** What all partitions answered, as one. */

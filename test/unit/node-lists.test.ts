@@ -8,6 +8,7 @@ import { type AnswerParts, Answers } from "../../ring/node/answers.ts";
 import type { Asker } from "../../ring/node/asks.ts";
 import type { Here } from "../../ring/node/here.ts";
 import type { NodeAnswer, NodeRequest } from "../../ring/node/requests.ts";
+import { partitionOfId } from "../../ring/tasks/task-id.ts";
 
 const self = "a" as NodeName;
 const asker: Asker = { type: "local", askId: 1 };
@@ -48,6 +49,16 @@ test("P1: what changes dead letters of all partitions is asked of those that are
   expect(without.answered([])).toMatchObject([{ type: "refused", code: "NO_LEASE" }]);
 });
 
+test("P8: a dead letter that lies where its id leads was retried there already, and is not once more with those that lie elsewhere", () => {
+  const ids = Array.from({ length: 16 }, (_, index) => index.toString(16).repeat(32));
+  const { ask, wanted } = begin({ loaded: [0, 1, 2, 3, 4, 5, 6, 7] });
+  ask({ type: "local-tasks", request: { type: "retry-dead", ids } });
+  expect(wanted).toHaveLength(8);
+  for (const [partition, request] of wanted.entries())
+    expect(request).toEqual({ type: "retry-dead", ids: ids.filter((id) => partitionOfId(id, 8) !== partition) });
+  expect(ids.filter((id) => partitionOfId(id, 8) === 7)).not.toEqual([]);
+});
+
 const WHOLE = { type: "task", answer: { type: "tasks", statuses: [] } };
 
 /** A node that owns eight partitions. Its answers may say in any way that they are not whole. */
@@ -63,6 +74,7 @@ function begin({
   const asked: number[] = [];
   const answers: NodeAnswer[] = [];
   const requests: number[] = [];
+  const wanted: object[] = [];
   const here = { self, now: 0, document: ring(), linked: () => true, note: () => {} } as unknown as Here;
   const node = new Answers(here, {
     asks: { answer: (_asker: Asker, answer: NodeAnswer) => void answers.push(answer) },
@@ -72,8 +84,9 @@ function begin({
       serving: (partition: number) => serving.includes(partition),
     },
     engine: {
-      request: (_now: number, partition: number, _request: object, id: number) => {
+      request: (_now: number, partition: number, request: object, id: number) => {
         asked.push(partition);
+        wanted.push(request);
         requests.push(id);
       },
     },
@@ -82,6 +95,7 @@ function begin({
   const list = { type: "local-tasks", request: { type: "list-dead", limit: 10 } } as const;
   return {
     asked,
+    wanted,
     ask: (request: NodeRequest = list) => node.ask(asker, request, { to: self, deadlineMs: 1_000 }),
     answered: (parts: readonly object[]) => {
       for (const [index, id] of requests.entries()) node.answered(id, parts[index] as never);
