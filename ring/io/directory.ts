@@ -20,6 +20,7 @@ import * as v from "valibot";
 import { RingError } from "../errors.ts";
 import { type MemberId, type NodeName, parseNodeName } from "../ids.ts";
 import { isDiskFull, makeDirectory, readFileIfThere, removeFile, replaceFile } from "./files.ts";
+import { withDeadline } from "./store/failure.ts";
 import type { StoreLog } from "./store/log.ts";
 
 /** What a process says about its directory. */
@@ -128,16 +129,21 @@ export async function readMarker(path: string, kind: MarkerKind): Promise<Marker
   return detail === undefined ? { kind, pid, at } : { kind, pid, at, detail };
 }
 
-/** A full disk is no fault: the peers have been told of the stop, and a directory without the mark is adopted as after a death. */
+/**
+ * A full disk is no fault: the peers have been told of the stop, and a directory without the mark is adopted as after a death. One that
+ * does not answer is, as for a store: what has been told to stop starts nothing more, and nobody takes over while it is there.
+ */
 export async function markStopping({
   directory,
   log,
+  deadlineMs = MARK_DEADLINE_MS,
 }: {
   readonly directory: Pick<DataDirectory, "writeMarker">;
   readonly log: Pick<StoreLog, "warn">;
+  readonly deadlineMs?: number;
 }): Promise<void> {
   try {
-    await directory.writeMarker("stopping");
+    await withDeadline(directory.writeMarker("stopping"), deadlineMs);
   } catch (error) {
     if (!isDiskFull(error)) throw error;
     log.warn({ err: error }, "the disk has no room for the mark of a planned stop");
@@ -340,6 +346,7 @@ const MEMBER_VERSION = 1;
 const LEFT_BEHIND: ReadonlySet<string> = new Set(["register", "register-made", "store", SHARED_STORE_FILE]);
 const POLL_MS = 25;
 const DETAIL_LIMIT = 1000;
+const MARK_DEADLINE_MS = 10_000;
 
 interface MemberRecord {
   readonly version: number;

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { MemberId } from "../../ring/ids.ts";
-import { giveBack } from "../../ring/io/directory.ts";
+import { giveBack, markStopping } from "../../ring/io/directory.ts";
 import type { SyncHandle } from "../../ring/io/files.ts";
 import { openRegisterFile, type RegisterFile } from "../../ring/io/register-file.ts";
 
@@ -64,6 +64,16 @@ test("is closed all the same, and its directory stays locked until the disk has 
   expect(release).not.toHaveBeenCalled();
   answer();
   await vi.waitFor(() => expect(release).toHaveBeenCalledOnce());
+});
+
+test("keeps no node from a planned stop: what has no mark in time ends as after a failed write", async () => {
+  const marked = markStopping({
+    directory: { writeMarker: () => new Promise(() => {}) },
+    log: { warn: () => {} },
+    deadlineMs: 200,
+  });
+  const late = new Promise((resolve) => setTimeout(resolve, 3_000, "it still waits"));
+  await expect(Promise.race([marked, late])).rejects.toThrow("no answer from the disk");
 });
 
 function bytes(text: string): Uint8Array {
