@@ -106,18 +106,21 @@ export function force(draft: Draft, options: DownOptions): void {
   }
 }
 
-/** Entries in the hands of adopters that are gone: away, or with the next adopter. */
+/**
+ * Entries in the hands of adopters that are gone: away, or with the next adopter. Whoever holds the adopter's own directory is on
+ * that machine, where these lie as well, and takes them next.
+ */
 export function releaseAdoptions(
   draft: Draft,
   gone: ReadonlySet<NodeName>,
   adopters: ReadonlyMap<NodeName, NodeName> | undefined,
 ): void {
   if (!draft.stranded.some((entry) => entry.where.type === "adopter" && gone.has(entry.where.adopter))) return;
-  draft.stranded = draft.stranded.map((entry) =>
-    entry.where.type === "adopter" && gone.has(entry.where.adopter)
-      ? { ...entry, where: whereabouts(draft, entry.member, adopters) }
-      : entry,
-  );
+  draft.stranded = draft.stranded.map((entry) => {
+    if (entry.where.type !== "adopter" || !gone.has(entry.where.adopter)) return entry;
+    const held = adopters?.has(entry.member) === true ? entry.member : entry.where.adopter;
+    return { ...entry, where: whereabouts(draft, held, adopters) };
+  });
 }
 
 /**

@@ -122,6 +122,16 @@ describe("failover", () => {
     expect(same.stranded.every((entry) => entry.where.type === "away")).toBe(true);
   });
 
+  test("P3: what a dead adopter held is awaited from the peer that holds the adopter's own directory", () => {
+    const first = new Map([[name("c"), name("a")]]);
+    const adopted = markDown(ringOf("abcde"), [name("c")], { adopters: first, keepStranded: true });
+    const second = new Map([[name("a"), name("b")]]);
+    const after = markDown(adopted, [name("a")], { adopters: second, keepStranded: true });
+    expect(after.stranded.length).toBeGreaterThan(adopted.stranded.length);
+    for (const { where } of after.stranded) expect(where).toEqual({ type: "adopter", adopter: "b" });
+    expect(checkSuccessor(adopted, after)).toEqual([]);
+  });
+
   test("P1: an entry says whether its ownership began by force: whole copies of handoffs before that are of no account", () => {
     const once = markDown(ringOf("abcd"), [name("c")], { keepStranded: true });
     expect(once.stranded.filter(({ byForce }) => byForce)).toEqual([]);
