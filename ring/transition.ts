@@ -67,7 +67,7 @@ export interface DownOptions {
  * from them are planned anew. Members that are down or exiting already stay as they are. Throws `MEMBER_UNKNOWN`.
  */
 export function markDown(document: RingDocument, names: readonly NodeName[], options: DownOptions): RingDocument {
-  const adopters = new Map([...(options.adopters ?? [])].filter(([, adopter]) => !names.includes(adopter)));
+  const adopters = lastAdopters(options.adopters ?? new Map(), names);
   return succeed(document, (draft) => {
     takeDown(draft, names, { ...options, adopters });
     force(draft, { ...options, adopters });
@@ -223,6 +223,21 @@ export function setPlace(
   return succeed(document, (draft) =>
     replaceMember(draft, { ...member, machine: place.machine, directory: place.directory }),
   );
+}
+
+/** An adopter that goes as well leaves what it held to whoever holds its own directory. */
+function lastAdopters(
+  adopters: ReadonlyMap<NodeName, NodeName>,
+  gone: readonly NodeName[],
+): ReadonlyMap<NodeName, NodeName> {
+  const last = new Map<NodeName, NodeName>();
+  for (const [name, first] of adopters) {
+    let adopter: NodeName | undefined = first;
+    for (let looks = 0; adopter !== undefined && gone.includes(adopter) && looks < gone.length; looks++)
+      adopter = adopters.get(adopter);
+    if (adopter !== undefined && !gone.includes(adopter)) last.set(name, adopter);
+  }
+  return last;
 }
 
 function whereabouts(

@@ -132,6 +132,23 @@ describe("failover", () => {
     expect(checkSuccessor(adopted, after)).toEqual([]);
   });
 
+  test("P3: so is the directory of a member that goes in the same change, which the dead adopter had spoken for", () => {
+    const adopters = new Map([
+      [name("c"), name("a")],
+      [name("a"), name("b")],
+    ]);
+    const after = markDown(ringOf("abcde"), [name("a"), name("c")], { adopters, keepStranded: true });
+    expect(new Set(after.stranded.map(({ member }) => member))).toEqual(new Set(["a", "c"]));
+    for (const { where } of after.stranded) expect(where).toEqual({ type: "adopter", adopter: "b" });
+    const [one, other] = [name("a"), name("c")];
+    const round = new Map([
+      [one, other],
+      [other, one],
+    ]);
+    const both = markDown(ringOf("abcde"), [one, other], { adopters: round, keepStranded: true });
+    expect(both.stranded.every(({ where }) => where.type === "away")).toBe(true);
+  });
+
   test("P1: an entry says whether its ownership began by force: whole copies of handoffs before that are of no account", () => {
     const once = markDown(ringOf("abcd"), [name("c")], { keepStranded: true });
     expect(once.stranded.filter(({ byForce }) => byForce)).toEqual([]);
