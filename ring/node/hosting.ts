@@ -30,6 +30,8 @@ export type Older = "none" | "awaited" | "away";
 
 type Phase =
   | { readonly type: "inspecting"; readonly readId: number }
+  /** A copy that is of no use, but for its seal. */
+  | { readonly type: "sealed"; readonly sealedFor: number }
   | { readonly type: "clearing" }
   | { readonly type: "opening" }
   | { readonly type: "loading"; readonly readId: number }
@@ -98,11 +100,11 @@ export class Hosting {
     return this.#hosted.keys();
   }
 
-  /** The epochs that served partitions are sealed for and that are not known yet (H3). */
+  /** The epochs that partitions are sealed for and that are not known yet (H3). */
   doubts(): readonly number[] {
     const epochs = new Set<number>();
     for (const { phase } of this.#hosted.values())
-      if (phase.type === "serving" && phase.sealedFor !== undefined) epochs.add(phase.sealedFor);
+      if ("sealedFor" in phase && phase.sealedFor !== undefined) epochs.add(phase.sealedFor);
     return [...epochs];
   }
 
@@ -110,7 +112,7 @@ export class Hosting {
   waitsFor(partition: Partition): string | undefined {
     const phase = this.#hosted.get(partition)?.phase;
     if (phase === undefined) return "not owned here";
-    if (phase.type === "serving")
+    if ("sealedFor" in phase)
       return phase.sealedFor === undefined ? undefined : `in doubt until epoch ${phase.sealedFor} is known`;
     return phase.type;
   }
@@ -137,12 +139,10 @@ export class Hosting {
       } else this.#followOlder(now, document);
     }
     for (const hosted of this.#hosted.values()) {
-      if (
-        hosted.phase.type === "serving" &&
-        hosted.phase.sealedFor !== undefined &&
-        document.epoch >= hosted.phase.sealedFor
-      )
-        this.#unseal(hosted);
+      const { phase } = hosted;
+      if (!("sealedFor" in phase) || phase.sealedFor === undefined || document.epoch < phase.sealedFor) continue;
+      if (phase.type === "sealed") this.#inspect(hosted);
+      else this.#unseal(hosted);
     }
   }
 
@@ -299,24 +299,33 @@ export class Hosting {
     if (this.#copies.isDropping(partition)) hosted.phase = { type: "clearing" };
     else if (copy === undefined || isCopyOf(copy, document.history, generation)) this.#open(hosted);
     else if (!arrived && isStrandedHere(document, this.#here, { partition, copy })) this.#open(hosted);
-    else if (isForced) this.#clear(hosted);
-    else {
-      const readId = this.#nextReadId();
-      hosted.phase = { type: "inspecting", readId };
-      this.#reads.set(readId, partition);
-      this.#here.emit({
-        type: "read",
-        readId,
-        directory: { type: "own" },
-        request: { partition, rowLimit: 8, byteLimit: 4_096 },
-      });
-    }
+    else this.#inspect(hosted);
   }
 
-  /** H2: a copy of another generation is good only if it arrived whole for this one. */
+  #inspect(hosted: Hosted): void {
+    const readId = this.#nextReadId();
+    hosted.phase = { type: "inspecting", readId };
+    this.#reads.set(readId, hosted.partition);
+    this.#here.emit({
+      type: "read",
+      readId,
+      directory: { type: "own" },
+      request: { partition: hosted.partition, rowLimit: 8, byteLimit: 4_096 },
+    });
+  }
+
+  /** H2: a copy of another generation is good only if it arrived whole for this one, of an owner that gave its consent. */
   #inspected(hosted: Hosted, rows: readonly Row[]): void {
-    if (splitRows(rows).node.arrivedFor === hosted.generation) return this.#open(hosted);
+    const document = this.#here.document!;
     const copy = this.#copies.get(hosted.partition);
+    const isForced = copy !== undefined && isTakenByForce(document, hosted.partition, copy.generation);
+    const { sealedFor = 0, arrivedFor } = splitRows(rows).node;
+    if (!isForced && arrivedFor === hosted.generation) return this.#open(hosted);
+    if (sealedFor > document.epoch) {
+      hosted.phase = { type: "sealed", sealedFor }; // H3: with the copy the seal would go
+      return;
+    }
+    if (isForced) return this.#clear(hosted);
     if (rows.length > 0)
       this.#here.note(
         "copy-refused",
