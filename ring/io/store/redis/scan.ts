@@ -6,6 +6,8 @@
  * P1  What was read for a scan is thrown away when the partition is written: the next page reads again. So a page is never
  *     older than the newest commit that resolved.
  * P2  At most `SCANS_MOST` partitions are held in memory for scans, and none longer than `KEPT_MS`.
+ * P3  The next one waits until one of them is handed out, or nobody has asked for more of it for `IDLE_MS`: a hash that gave way in the
+ *     middle would be read again for each page, by a node that takes many partitions over.
  */
 
 import type { Partition } from "../../../ids.ts";
@@ -22,6 +24,7 @@ interface Scan {
   readonly prefix: Uint8Array;
   readonly rows: readonly Row[];
   readonly readAt: number;
+  usedAt: number;
 }
 
 export class Scans {
@@ -43,7 +46,7 @@ export class Scans {
     if (this.#reading > 0) this.#writes.set(partition, (this.#writes.get(partition) ?? 0) + 1);
     if (this.#kept.length === 0) return;
     const at = this.#kept.findIndex((scan) => scan.partition === partition);
-    if (at >= 0) this.#kept.splice(at, 1);
+    if (at >= 0) this.#drop(at);
   }
 
   async page(request: PageRequest): Promise<RowPage> {
@@ -54,7 +57,6 @@ export class Scans {
     const scan = await this.#scan(request.partition, prefix, request.after !== undefined);
     const from = request.after === undefined ? 0 : firstAfter(scan.rows, request.after);
     const page = cut(scan.rows, from, rowLimit, request.byteLimit);
-    if (page.next !== undefined && !this.#kept.includes(scan)) this.#keep(scan);
     if (page.next === undefined) this.#forget(scan);
     return page;
   }
@@ -89,15 +91,20 @@ export class Scans {
     const known = goesOn
       ? this.#kept.find((scan) => scan.partition === partition && Buffer.compare(scan.prefix, prefix) === 0)
       : undefined;
-    if (known !== undefined) return known;
-    while (this.#reading >= SCANS_MOST) await new Promise<void>((resolve) => this.#queue.push(resolve));
+    if (known !== undefined) {
+      known.usedAt = now;
+      return known;
+    }
+    while (this.#reading + this.#inUse() >= SCANS_MOST) await this.#change();
     this.#reading++;
     try {
       const before = this.#writes.get(partition) ?? 0;
       const rows = await this.#readAll(partition, prefix);
       const overtaken = (this.#writes.get(partition) ?? 0) !== before;
-      // Overtaken by a write it is good for this page only.
-      return { partition, prefix, rows, readAt: overtaken ? Number.NEGATIVE_INFINITY : performance.now() };
+      const readAt = performance.now();
+      const scan: Scan = { partition, prefix, rows, readAt, usedAt: readAt };
+      if (!overtaken) this.#keep(scan); // or it is good for this page only
+      return scan;
     } finally {
       this.#reading--;
       if (this.#reading === 0) this.#writes.clear();
@@ -125,15 +132,40 @@ export class Scans {
     return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);
   }
 
+  /** In place of the one that was asked for longest ago. */
   #keep(scan: Scan): void {
-    if (scan.readAt === Number.NEGATIVE_INFINITY) return;
-    this.#kept.push(scan);
+    this.#kept.sort((left, right) => left.usedAt - right.usedAt).push(scan);
     if (this.#kept.length > SCANS_MOST) this.#kept.shift();
   }
 
   #forget(scan: Scan): void {
     const at = this.#kept.indexOf(scan);
-    if (at >= 0) this.#kept.splice(at, 1);
+    if (at >= 0) this.#drop(at);
+  }
+
+  #drop(at: number): void {
+    this.#kept.splice(at, 1);
+    this.#queue.shift()?.();
+  }
+
+  /** P3 */
+  #inUse(): number {
+    const since = performance.now() - IDLE_MS;
+    return this.#kept.filter(({ usedAt }) => usedAt > since).length;
+  }
+
+  /** Resolves when it is worth another look whether there is room. */
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        clearTimeout(timer);
+        const at = this.#queue.indexOf(look);
+        if (at >= 0) this.#queue.splice(at, 1);
+        resolve();
+      };
+      const timer = setTimeout(look, IDLE_MS);
+      this.#queue.push(look);
+    });
   }
 }
 
@@ -176,6 +208,8 @@ const POSITION_KINDS: ReadonlySet<number> = new Set([KIND.task, KIND.dead, KIND.
 const NOTHING = new Uint8Array();
 const SCANS_MOST = 4;
 const KEPT_MS = 30_000;
+/** Whoever loads a partition asks for the next page within moments. */
+const IDLE_MS = 250;
 const SCAN_COUNT = 1_000;
 /** Keys per call of the index. */
 const INDEXED_ROWS = 2_000;
