@@ -13,6 +13,7 @@ import { type ErrorCode, isErrorCode } from "../ring/errors.ts";
 import { inRow } from "./in-row.ts";
 import { Keeper } from "./keeper.ts";
 import { FAILURES_KEPT, SENDERS_MOST } from "./limits.ts";
+import { Resumed } from "./resumed.ts";
 import type { Room, Sender } from "./room.ts";
 import type { Run } from "./run.ts";
 import { Samples, type Traceparent } from "./span.ts";
@@ -344,7 +345,8 @@ class ClientSend implements Sender, PendingSend {
         this.#home.accepted += count;
       }
       this.#given = this.#home.sampled(this.#token, this.#above);
-      const room = target?.deliver(values[this.#index], this.#given, 0);
+      const value = values[this.#index];
+      const room = target?.deliver(value, this.#given, 0, value instanceof Resumed ? value.value : value);
       if (room !== undefined) {
         this.#partition = target?.blockedAt ?? 0;
         return room.park(this);

@@ -27,8 +27,8 @@ import { Worker } from "./worker.ts";
 export interface Target {
   /** Partition of the output that was refused last; needed to give it again. */
   readonly blockedAt: number;
-  /** `undefined`: taken. Else it is full: park there. `from`: the partition it comes from. */
-  deliver(value: unknown, token: Token, from: number): Room | undefined;
+  /** `undefined`: taken. Else it is full: park there. `from`: the partition it comes from. `plain`: it, without its cursor. */
+  deliver(value: unknown, token: Token, from: number, plain?: unknown): Room | undefined;
 }
 
 export class Stage implements Target, TokenOwner {
@@ -72,16 +72,16 @@ export class Stage implements Target, TokenOwner {
     return this.run.targets[this.index + 1] as Target;
   }
 
-  deliver(value: unknown, token: Token, from: number): Room | undefined {
+  deliver(value: unknown, token: Token, from: number, plain: unknown = value): Room | undefined {
     let partition: number;
     const by = this.#partition;
     try {
       switch (by.type) {
         case "key":
-          partition = partitionOfHash(hashOfKey(by.keyOf(value as never)), this.run.node.ringSize);
+          partition = partitionOfHash(hashOfKey(by.keyOf(plain as never)), this.run.node.ringSize);
           break;
         case "hash":
-          partition = partitionOfHash(hashOfGiven(by.hashOf(value as never)), this.run.node.ringSize);
+          partition = partitionOfHash(hashOfGiven(by.hashOf(plain as never)), this.run.node.ringSize);
           break;
         case "constant":
           partition = by.partition % this.run.node.ringSize;
@@ -98,7 +98,7 @@ export class Stage implements Target, TokenOwner {
       }
     } catch (error) {
       const at = { fitting: this.fitting.name, partition: from };
-      token.fail(this.run.look(at.fitting, () => failureOf(at, value, error)));
+      token.fail(this.run.look(at.fitting, () => failureOf(at, plain, error)));
       settle(token, 1);
       return undefined;
     }

@@ -2,8 +2,10 @@
 
 import { expect, test } from "vitest";
 import { type FittingContext, fitting, type Pipeline, pipeline } from "../../../pipe/fitting.ts";
-import { constant } from "../../../pipe/partition.ts";
+import { PipeEngine } from "../../../pipe/io/engine.ts";
+import { byHash, byKey, constant } from "../../../pipe/partition.ts";
 import type { Report } from "../../../pipe/views.ts";
+import type { NodeName } from "../../../ring/ids.ts";
 import { PipeWorld } from "../../property/pipe-world.ts";
 
 /** Runs one input on `b`, which dies while the reader of the results stands still; then all of them are read. */
@@ -100,4 +102,36 @@ test("P6: a failure before a cursor is in the report, although the node that had
     ]),
   );
   expect(report).toMatchObject({ state: "done", failed: 1, failures: [{ fitting: "work", input: '"bad"' }] });
+});
+
+test("P6: an input that goes on at a cursor has the key that it had at first", async () => {
+  type Ban = { readonly profile: { readonly id: string } };
+  for (const partition of [
+    byKey(({ profile }: Ban) => profile.id),
+    byHash(({ profile }: Ban) => profile.id.length << 29),
+  ]) {
+    const line = pipeline("line", [
+      fitting<Ban, unknown>({
+        name: "pages",
+        partition,
+        *process({ profile }, context: FittingContext): Generator<unknown> {
+          yield [context.partition, profile.id, context.cursor];
+        },
+      }),
+    ]);
+    using engine = new PipeEngine({ self: "a" as NodeName, ringSize: 8, find: () => line, send: () => false });
+    const run = engine.run<Ban, unknown>(line);
+    const ban = { profile: { id: "p1" } };
+    await run.send(ban);
+    await run.send(ban, { cursor: 5 });
+    run.end();
+    const outputs: unknown[] = [];
+    for await (const output of run.results) outputs.push(output);
+    expect(await run.report()).toMatchObject({ failed: 0, failures: [] });
+    const [first] = outputs[0] as [number];
+    expect(outputs).toEqual([
+      [first, "p1", undefined],
+      [first, "p1", 5],
+    ]);
+  }
 });
