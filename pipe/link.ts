@@ -5,6 +5,7 @@
  * K1  Of one fitting at most a `Window` of inputs is with one peer, of which no more than `KEPT_BYTES` have not reached it, of all
  *     runs; forwarded ones apart. Whoever has more is parked.
  * K2  An acknowledgement settles a batch once; a lost peer's late ones find nothing.
+ * K3  A cursor is that of a message, so one input alone has it: whoever else went on there would miss what came before.
  */
 
 import type { NodeName } from "../ring/ids.ts";
@@ -122,7 +123,7 @@ export class PeerRun {
   cursor(id: number, cursor: unknown): void {
     const batch = this.sent.get(id);
     const token = batch?.tokens[0];
-    if (batch === undefined || token === undefined) return;
+    if (batch === undefined || token === undefined || batch.tokens.length > 1) return; // K3
     batch.cursor = cursor;
     checkpoint(token, cursor);
   }
@@ -214,13 +215,15 @@ export class PeerStage implements Room {
   }
 
   force(given: unknown, token: Token, partition: number): void {
+    const isAlone = this.#each || given instanceof Resumed; // K3
+    if (isAlone) this.flush();
     const value = this.#stage?.stamped(given, partition) ?? given;
     this.#window.take(plainOf(given));
     if (this.#values.length === 0) this.#of.run.node.dirty(this.#of);
     this.#values.push(value);
     this.#partitions.push(partition);
     this.#tokens.push(token);
-    if (this.#each || this.#window.fillsMessage) this.flush();
+    if (isAlone || this.#window.fillsMessage) this.flush();
   }
 
   park(sender: Sender): void {

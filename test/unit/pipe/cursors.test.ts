@@ -4,18 +4,22 @@ import { expect, test } from "vitest";
 import { type FittingContext, fitting, type Pipeline, pipeline } from "../../../pipe/fitting.ts";
 import { PipeEngine } from "../../../pipe/io/engine.ts";
 import { byHash, byKey, constant } from "../../../pipe/partition.ts";
+import { Resumed } from "../../../pipe/resumed.ts";
 import type { Report } from "../../../pipe/views.ts";
 import type { NodeName } from "../../../ring/ids.ts";
 import { PipeWorld } from "../../property/pipe-world.ts";
 
-/** Runs one input on `b`, which dies while the reader of the results stands still; then all of them are read. */
-function lose(line: Pipeline<unknown, unknown>): {
+/** Runs inputs on `b`, which dies while the reader of the results stands still; then all of them are read. */
+function lose(
+  line: Pipeline<unknown, unknown>,
+  inputs: readonly unknown[] = ["root"],
+): {
   readonly report: Report | undefined;
   readonly outputs: Set<unknown>;
 } {
   const world = new PipeWorld(line, { nodes: ["a", "b"] });
   const home = world.open();
-  home.send(["root"], () => undefined);
+  home.send(inputs, () => undefined);
   home.end();
   world.runFor(100);
   world.kill("b");
@@ -134,4 +138,22 @@ test("P6: an input that goes on at a cursor has the key that it had at first", a
       [first, "p1", 5],
     ]);
   }
+});
+
+/** As a generator would do it that stands elsewhere. */
+function* pages(input: unknown, context: FittingContext): Generator<unknown> {
+  if (context.cursor === undefined && input === "second") yield "head of the second";
+  void context.checkpoint("behind the head");
+  yield* many();
+}
+
+test.each([
+  ["the first of a message", ["first", "second"]],
+  ["what is sent at a cursor", [new Resumed("first", "behind the head"), "second"]],
+])("P6: the cursor of %s is not that of the inputs behind it, where `process` calls a generator", (_, inputs) => {
+  const process = (input: unknown, context: FittingContext): unknown => pages(input, context);
+  const line = pipeline("line", [fitting<unknown, unknown>({ name: "pages", partition: constant(1), process })]);
+  const { report, outputs } = lose(line, inputs);
+  expect(report).toMatchObject({ state: "done", failed: 0 });
+  expect(outputs).toContain("head of the second");
 });
