@@ -23,6 +23,7 @@ export class Broadcast implements Room {
   force(value: unknown, token: Token): void {
     const { ringSize } = this.#stage.run.node;
     token.pending += ringSize - 1;
+    token.isShared = ringSize > 1;
     for (let partition = 0; partition < ringSize; partition++) {
       const room = this.#stage.place(value, token, partition);
       if (room === undefined) continue;

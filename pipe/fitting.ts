@@ -32,7 +32,7 @@ export interface FittingContext<State = unknown> {
   /**
    * Keeps `cursor`, a JSON value of at most 64 KiB, as it is now, once everything emitted before is acknowledged. Resolves when
    * the source may go on: at most 16 checkpoints may be open at once. None is kept after `recurse` or
-   * a recorded failure. Rejects with `INVALID_ARGUMENT`.
+   * a recorded failure, nor with `broadcast`. Rejects with `INVALID_ARGUMENT`.
    */
   checkpoint(cursor: unknown): Promise<void>;
   /** Sends an input to this very worker. Throws `QUEUE_FULL` when its overflow is full; never waits. */

@@ -7,7 +7,7 @@
  *     loss of a message can turn a failure into a success.
  * T3  Whoever goes on at a cursor finds nothing again of what came before it. So none is told once something has failed, which is
  *     known here only until the end; nor once a call has sent an input to its own worker: that may come to its end much later,
- *     and its own cursors say nothing of the call's.
+ *     and its own cursors say nothing of the call's; nor of an input that has a copy on each partition.
  */
 
 import { FAILURES_KEPT, SHOWN_CHARACTERS } from "./limits.ts";
@@ -47,8 +47,8 @@ export class Token implements Outcome {
   failed = 0;
   resent = 0;
   failures: Failure[] = NO_FAILURES as Failure[];
-  /** A call for it has sent an input to its own worker (T3). */
-  recursed = false;
+  /** Its input has copies, or a call for it has sent an input to its own worker: no cursor says where all of them are (T3). */
+  isShared = false;
   /** Of a sampled input: it has a span, and what comes of it may have some. */
   trace: TraceContext | undefined = undefined;
 
@@ -79,13 +79,13 @@ export function settle(token: Token, count: number): void {
 
 /** A call for an input of this token may start at `cursor` if it must be done again; told to the owner if that is safe (T3). */
 export function checkpoint(token: Token, cursor: unknown): void {
-  if (!token.recursed && token.failed === 0) token.owner.checkpointed(token, cursor);
+  if (!token.isShared && token.failed === 0) token.owner.checkpointed(token, cursor);
 }
 
 /** For what a call sends to its own worker: its end counts with `above`, its cursors do not (T3). */
 export function recursion(above: Token): Token {
   above.pending += 1;
-  above.recursed = true;
+  above.isShared = true;
   const token = new Token(new Recursion(above), 1);
   token.trace = above.trace;
   return token;

@@ -1,7 +1,7 @@
 /** Pipe machines in virtual time, for tests that look at each step: links take 1 ms and lose nothing. */
 
 import type { Pipeline } from "../../pipe/fitting.ts";
-import type { Home } from "../../pipe/home.ts";
+import type { Home, HomeEvents } from "../../pipe/home.ts";
 import type { Routes } from "../../pipe/host.ts";
 import { PipeNode } from "../../pipe/node.ts";
 import type { Report } from "../../pipe/views.ts";
@@ -27,9 +27,9 @@ export class PipeWorld {
     for (const node of this.nodes.values()) node.route({ epoch: 1, ringSize, owners, alive: new Set(nodes) });
   }
 
-  open(): Home {
-    const node = this.node("a");
-    return node.open({ id: "run", pipeline: this.#pipeline }, { finished: (report) => this.#finished(report) });
+  open(events: Pick<HomeEvents, "checkpoint"> = {}): Home {
+    const finished = (report: Report): void => this.#finished(report);
+    return this.node("a").open({ id: "run", pipeline: this.#pipeline }, { ...events, finished });
   }
 
   node(name: string): PipeNode {

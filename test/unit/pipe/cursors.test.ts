@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { type FittingContext, fitting, type Pipeline, pipeline } from "../../../pipe/fitting.ts";
 import { PipeEngine } from "../../../pipe/io/engine.ts";
-import { byHash, byKey, constant } from "../../../pipe/partition.ts";
+import { broadcast, byHash, byKey, constant } from "../../../pipe/partition.ts";
 import { Resumed } from "../../../pipe/resumed.ts";
 import type { Report } from "../../../pipe/views.ts";
 import type { NodeName } from "../../../ring/ids.ts";
@@ -156,4 +156,22 @@ test.each([
   const { report, outputs } = lose(line, inputs);
   expect(report).toMatchObject({ state: "done", failed: 0 });
   expect(outputs).toContain("head of the second");
+});
+
+test("P6: of an input that has a copy on each partition no cursor is kept: it would be that of all copies", () => {
+  const kept: unknown[] = [];
+  const all = fitting<unknown, unknown>({
+    name: "all",
+    partition: broadcast,
+    *process(_input, context: FittingContext): Generator<unknown> {
+      if (context.partition === 3) void context.checkpoint("behind what the third has done");
+      yield context.partition;
+    },
+  });
+  const world = new PipeWorld(pipeline("line", [all]), { nodes: ["a", "b"] });
+  const home = world.open({ checkpoint: (cursor) => kept.push(cursor) });
+  home.send(["root"], () => undefined);
+  world.runFor(100);
+  expect(home.run.sink?.take()).toHaveLength(8);
+  expect(kept).toEqual([]);
 });
