@@ -31,6 +31,7 @@ import {
 import type { PeerRun } from "./link.ts";
 import { Ready } from "./ready.ts";
 import { Run } from "./run.ts";
+import { hasRunRoom } from "./run-room.ts";
 import { Sink } from "./sink.ts";
 import { Samples, type Traceparent } from "./span.ts";
 import { Timers } from "./timers.ts";
@@ -102,6 +103,8 @@ export class PipeNode {
     options: {
       readonly id: string;
       readonly pipeline: Pipeline;
+      /** Whose it is (P4). Default: the pipeline's name. */
+      readonly app?: string;
       readonly attempt?: number;
       readonly drains?: boolean;
       readonly total?: number;
@@ -113,13 +116,15 @@ export class PipeNode {
   ): Home {
     if (this.#waitsForRing && this.epoch === 0)
       throw new RingError("NO_OWNER", `${this.self} is not part of a ring yet`, { retryAfterMs: 500 });
-    if (this.runs.size >= RUNS_MOST)
-      throw new RingError("QUEUE_FULL", `at most ${RUNS_MOST} runs at once`, { retryAfterMs: 1_000 });
-    const { id, pipeline, attempt = 1, drains = false } = options;
+    const { id, pipeline, app = pipeline.name, attempt = 1, drains = false } = options;
+    if (!hasRunRoom(this.runs, app))
+      throw new RingError("QUEUE_FULL", `no room for a run of ${app}: at most ${RUNS_MOST} at once`, {
+        retryAfterMs: 1_000,
+      });
     // Peers know it as ended, and would wait for it no more.
     if (this.runs.has(id) || this.#ended.has(id))
       throw new RingError("INVALID_ARGUMENT", `run id ${id} was used before`);
-    const run = new Run(this, { id, pipeline, coordinator: this.self, attempt, sink: new Sink(drains) });
+    const run = new Run(this, { id, pipeline, app, coordinator: this.self, attempt, sink: new Sink(drains) });
     const home = new Home(run, events);
     home.total = options.total;
     const { above, spanRatio = above?.sampled === true ? SPAN_RATIO_DEFAULT : 0 } = options;
@@ -385,8 +390,11 @@ export class PipeNode {
     // N3
     if (shape !== shapeOf(pipeline))
       return refuse("APP_NOT_HERE", `loaded pipeline ${name} with other fittings than ${coordinator}`);
-    if (this.runs.size >= RUNS_MOST) return refuse("QUEUE_FULL", `${RUNS_MOST} runs already`);
-    this.runs.set(id, new Run(this, { id, pipeline, coordinator: coordinator as NodeName, attempt, sink: undefined }));
+    if (!hasRunRoom(this.runs, name)) return refuse("QUEUE_FULL", `no room for a run of ${name}`);
+    this.runs.set(
+      id,
+      new Run(this, { id, pipeline, app: name, coordinator: coordinator as NodeName, attempt, sink: undefined }),
+    );
   }
 
   #lost(peer: number): void {

@@ -21,6 +21,8 @@ import type { Worker } from "./worker.ts";
 export interface RunOptions {
   readonly id: string;
   readonly pipeline: Pipeline;
+  /** Whose it is, as far as is known here, or else its pipeline's name. */
+  readonly app: string;
   readonly coordinator: NodeName;
   readonly attempt: number;
   readonly sink: Sink | undefined;
@@ -30,6 +32,7 @@ export class Run {
   readonly node: PipeNode;
   readonly id: string;
   readonly pipeline: Pipeline;
+  readonly app: string;
   readonly coordinator: NodeName;
   readonly attempt: number;
   readonly sink: Sink | undefined;
@@ -47,6 +50,7 @@ export class Run {
     this.node = node;
     this.id = options.id;
     this.pipeline = options.pipeline;
+    this.app = options.app;
     this.coordinator = options.coordinator;
     this.attempt = options.attempt;
     this.sink = options.sink;

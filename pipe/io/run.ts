@@ -31,6 +31,8 @@ export interface RunOptions<Out> {
   /** Default: random. */
   readonly id?: string;
   readonly attempt?: number;
+  /** Whose run it is: those of one app leave room for others. Default: the pipeline's name. */
+  readonly app?: string;
   /** W3C trace context of what the run is for. When it is sampled, so are the run's first input and a part of the others. */
   readonly traceparent?: string;
   /** Which part of the inputs is to have spans, 0 to 1. Default: 0.001 with a sampled `traceparent`, else 0. */
@@ -123,6 +125,7 @@ class OpenRun<In, Out> implements PipeRun<In, Out> {
         pipeline,
         drains: sink === "drain",
         ...(options.attempt === undefined ? {} : { attempt: options.attempt }),
+        ...(options.app === undefined ? {} : { app: options.app }),
         ...(options.total === undefined ? {} : { total: options.total }),
         above: parseTraceparent(options.traceparent ?? ""),
         spanRatio: options.spanRatio,

@@ -45,6 +45,7 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
   await using open = host.openRun(pipeline, {
     id: `${attempt.record.id}-${attempt.fence}-${ordinal}`,
     attempt: attempt.attempt,
+    app: attempt.record.app,
     signal: run.signal,
     sink: given.sink ?? "drain",
     ...traceOf(attempt.record),

@@ -8,8 +8,10 @@ import { attemptOf, harness } from "./runner-harness.ts";
 
 test("P6: a run is told from that of an attempt that was lost in a crash, which had the same number", async () => {
   const ids: string[] = [];
-  const openRun = ((_pipeline: string, { id }: { readonly id: string }) => {
+  const apps: string[] = [];
+  const openRun = ((_pipeline: string, { id, app }: { readonly id: string; readonly app: string }) => {
     ids.push(id);
+    apps.push(app);
     return { send: async () => {}, end: () => {}, report: async () => ({}), [Symbol.asyncDispose]: async () => {} };
   }) as unknown as OpenRun;
   const twice = acme(async (_t, ctx) => {
@@ -22,6 +24,7 @@ test("P6: a run is told from that of an attempt that was lost in a crash, which 
     await h.endOf(attemptId);
   }
   expect(ids).toHaveLength(4);
+  expect(new Set(apps)).toEqual(new Set([record.app]));
   expect(new Set(ids).size).toBe(4);
   expect(ids.every((id) => id.startsWith(record.id))).toBe(true);
 });
