@@ -25,6 +25,12 @@ export class Disk {
   registerBusyUntil: number = 0;
   /** True time until which it has no room for what another process would write. */
   fullUntil: number = 0;
+  /** True time until which it does nothing. */
+  stillUntil: number = 0;
+  /** True time until which another process than its own cannot open, read or write it. */
+  brokenUntil: number = 0;
+  /** A write of the register file may be done although its process died. */
+  keepsMore: boolean = false;
   /** The most that it takes longer than usual. */
   slowMs: number = 0;
   /** Which life of which process holds the lock. */

@@ -13,10 +13,11 @@ import { idTag } from "../../ring/node/neighbours.ts";
 import { NodeMachine } from "../../ring/node/node.ts";
 import type { NodeAnswer } from "../../ring/node/requests.ts";
 import type { RegisterState } from "../../ring/register/messages.ts";
-import type { RowGroup } from "../../ring/store.ts";
 import { TaskEngine } from "../../ring/tasks/engine.ts";
 
+import { AdoptedDisks } from "./adopted-disks.ts";
 import { Disk } from "./disk.ts";
+import { DiskWork } from "./disk-work.ts";
 import type { Handlers, RowsElsewhere, Surroundings } from "./surroundings.ts";
 import { Wires } from "./wires.ts";
 
@@ -25,6 +26,8 @@ export class Host {
   readonly address: string;
   readonly disk: Disk;
   readonly wires: Wires;
+  readonly work: DiskWork;
+  readonly #adopted: AdoptedDisks;
   readonly #rows: RowsElsewhere | undefined;
   readonly #world: Surroundings;
   readonly #member: Omit<Member, "status">;
@@ -36,11 +39,8 @@ export class Host {
   life: number = 0;
   #pausedUntil = 0;
   #wakeAt: number | undefined;
-  #adopted = new Map<NodeName, Disk>();
   #handlers: Handlers | undefined;
   #flushing = false;
-  /** Commits on their way to a disk. */
-  readonly #underWay = new Set<() => void>();
   syncFails = false;
   exited: string | undefined;
   upSince: number = 0;
@@ -54,7 +54,13 @@ export class Host {
     this.#offset = options.index * 1_000_000;
     this.disk = new Disk(this.name, options.member.id);
     this.wires = new Wires(this, world);
+    this.work = new DiskWork(this, world);
+    this.#adopted = new AdoptedDisks(this, world);
     this.#rows = world.rowsOf?.(this);
+  }
+
+  get keepsRows(): boolean {
+    return this.#rows === undefined;
   }
 
   get up(): boolean {
@@ -80,7 +86,7 @@ export class Host {
   /** Starts a process; waits while another holds the directory's lock. `seeds`: hosts to join through. */
   start(options: { readonly founding?: RingDocument; readonly seeds: readonly string[] }): void {
     if (this.up) return;
-    if (this.disk.lockedBy !== undefined) {
+    if (this.disk.lockedBy !== undefined || this.disk.stillUntil > this.#world.agenda.now) {
       this.#world.agenda.after(200, () => this.start(options));
       return;
     }
@@ -88,7 +94,7 @@ export class Host {
     this.upSince = this.#world.agenda.now;
     this.exited = undefined;
     this.syncFails = false;
-    this.disk.lockedBy = this.#holder();
+    this.disk.lockedBy = this.holder;
     this.disk.planned = false;
     this.#rows?.begin();
     const { random } = this.#world;
@@ -152,13 +158,7 @@ export class Host {
   /** The process is gone, with everything not synced. */
   crash(): void {
     if (!this.up) return;
-    // What is on its way to a disk may get there although nobody hears of it, from the first of it on.
-    if (this.#underWay.size > 0 && this.#world.random.chance(0.5))
-      for (const apply of this.#underWay) {
-        apply();
-        if (this.#world.random.chance(0.3)) break;
-      }
-    this.#underWay.clear();
+    this.work.crash();
     this.#world.observe({ type: "life-over", node: this.name, life: this.life });
     this.machine = undefined;
     this.#pausedUntil = 0;
@@ -167,8 +167,7 @@ export class Host {
     this.#handlers = undefined;
     this.#flushing = false;
     this.disk.lockedBy = undefined;
-    for (const disk of this.#adopted.values()) disk.lockedBy = undefined;
-    this.#adopted = new Map();
+    this.#adopted.crash();
     this.wires.end();
   }
 
@@ -191,43 +190,9 @@ export class Host {
     this.#world.agenda.after(delayMs, attempt);
   }
 
-  /** As `#later`; what one disk is asked for, it does in that order. */
-  #onDisk(disk: Disk, delayMs: number, run: () => void): void {
-    const { now } = this.#world.agenda;
-    disk.busyUntil = Math.max(now + delayMs + this.#slowness(disk), disk.busyUntil + 0.001);
-    this.later(disk.busyUntil - now, run);
-  }
-
-  #commit(disk: Disk, groups: readonly RowGroup[], run: () => void): void {
-    const apply = (): void => {
-      if (disk === this.disk || disk.lockedBy === this.#holder()) disk.commit(groups);
-    };
-    this.#underWay.add(apply);
-    this.#onDisk(disk, 0.2 + this.#world.random() * 1.5, () => {
-      this.#underWay.delete(apply);
-      run();
-    });
-  }
-
-  #slowness({ slowMs }: Disk): number {
-    return slowMs > 0 ? this.#world.random() * slowMs : 0;
-  }
-
-  /** One write of a register file after another; now and then one takes as long as decisions take. */
-  writeRegister(disk: Disk | undefined, run: () => void): void {
-    const { agenda, random } = this.#world;
-    const writeMs = random() < 0.05 ? random() * 300 : 0.2 + random() * 1.5;
-    const slowMs = disk === undefined ? 0 : this.#slowness(disk);
-    const until = Math.max(agenda.now, disk?.registerBusyUntil ?? 0) + writeMs + slowMs;
-    if (disk !== undefined) disk.registerBusyUntil = until;
-    this.later(until - agenda.now, run);
-  }
-
-  /** Work on an adopted directory finds its disk full. */
-  #refusedFor(member: NodeName, disk: Disk, { passing }: { readonly passing: boolean } = { passing: true }): boolean {
-    if (disk.fullUntil <= this.#world.agenda.now) return false;
-    this.step({ type: "adopted-failed", member, passing, detail: "the disk is full" });
-    return true;
+  /** The lock of the disk's directory is held by this process. */
+  holds(disk: Disk): boolean {
+    return disk === this.disk || disk.lockedBy === this.holder;
   }
 
   step(event: NodeEvent): void {
@@ -253,6 +218,7 @@ export class Host {
 
   #perform(effect: NodeEffect): void {
     const { random } = this.#world;
+    const ownFailed = this.#failing(this.name);
     if (this.#rows?.perform(effect) === true) return;
     switch (effect.type) {
       case "flush-soon":
@@ -267,58 +233,59 @@ export class Host {
       case "swim":
         return this.wires.swim(effect.effect);
       case "commit":
-        return this.#commit(this.disk, effect.groups, () => {
-          if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
-          this.step({ type: "committed", group: effect.group, refused: this.disk.commit(effect.groups) });
-        });
-      case "persist-register": {
-        const disk = effect.of === this.name ? this.disk : this.#adopted.get(effect.of);
-        return this.writeRegister(disk, () => {
-          if (disk === undefined || disk.lockedBy !== this.#holder()) return;
-          if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
-          if (effect.of !== this.name && this.#refusedFor(effect.of, disk, { passing: false })) return;
-          disk.register = effect.state;
-          this.step({ type: "register-persisted", of: effect.of, sequence: effect.sequence });
-        });
-      }
+        return this.work.commit(
+          this.disk,
+          effect.groups,
+          () => {
+            if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
+            this.step({ type: "committed", group: effect.group, refused: this.disk.commit(effect.groups) });
+          },
+          ownFailed,
+        );
+      case "persist-register":
+        return this.#persist(effect);
       case "commit-adopted": {
-        const disk = this.#adopted.get(effect.member);
+        const { member, groups, writeId } = effect;
+        const disk = this.#adopted.of(member);
         if (disk === undefined) return;
-        return this.#commit(disk, effect.groups, () => {
-          if (this.#adopted.get(effect.member) !== disk || this.#refusedFor(effect.member, disk)) return;
-          disk.commit(effect.groups);
-          this.step({ type: "adopted-committed", writeId: effect.writeId });
-        });
+        const done = (): void => {
+          if (this.#adopted.refuses(member, disk)) return;
+          disk.commit(groups);
+          this.step({ type: "adopted-committed", writeId });
+        };
+        return this.work.commit(disk, groups, done, this.#failing(member));
       }
-      case "open":
-        return this.#onDisk(this.disk, 0.2 + random(), () => {
+      case "open": {
+        const done = (): void =>
           this.step({ type: "opened", partition: effect.partition, term: this.disk.open(effect.partition, effect) });
-        });
+        return this.work.ask(this.disk, 0.2 + random(), done, ownFailed);
+      }
       case "read": {
-        const disk = effect.directory.type === "own" ? this.disk : this.#adopted.get(effect.directory.member);
-        return this.later(random() * 0.5, () => {
-          const page = disk?.page(effect.request) ?? { rows: [] };
-          this.later(random() * 0.5, () => this.step({ type: "rows", readId: effect.readId, ...page }));
+        const { directory, readId, request } = effect;
+        const disk = directory.type === "own" ? this.disk : this.#adopted.of(directory.member);
+        return this.work.read(disk, random() * 0.5, () => {
+          const answerMs = random() * 0.5;
+          if (directory.type === "adopted" && this.#adopted.refuses(directory.member, disk, { writes: false })) return;
+          const page = disk!.page(request);
+          this.later(answerMs, () => this.step({ type: "rows", readId, ...page }));
         });
       }
       case "drop": {
-        const disk = effect.directory.type === "own" ? this.disk : this.#adopted.get(effect.directory.member);
+        const { directory, partition } = effect;
+        const of = directory.type === "own" ? this.name : directory.member;
+        const disk = of === this.name ? this.disk : this.#adopted.of(of);
         if (disk === undefined) return;
-        const { directory } = effect;
-        return this.#onDisk(disk, 0.2 + random(), () => {
-          if (directory.type === "adopted" && this.#refusedFor(directory.member, disk)) return;
-          disk.drop(effect.partition);
-          this.step({ type: "dropped", directory: effect.directory, partition: effect.partition });
-        });
+        const done = (): void => {
+          if (of !== this.name && this.#adopted.refuses(of, disk)) return;
+          disk.drop(partition);
+          this.step({ type: "dropped", directory, partition });
+        };
+        return this.work.ask(disk, 0.2 + random(), done, this.#failing(of));
       }
       case "try-lock":
-        return this.later(random(), () => this.#tryLock(effect.member));
-      case "release-lock": {
-        const disk = this.#adopted.get(effect.member);
-        if (disk !== undefined) disk.lockedBy = undefined;
-        this.#adopted.delete(effect.member);
-        return;
-      }
+        return this.later(random(), () => this.#adopted.tryLock(effect.member));
+      case "release-lock":
+        return this.#adopted.release(effect.member);
       case "start":
         return this.#handlers?.start(effect.attempts);
       case "abort":
@@ -361,26 +328,29 @@ export class Host {
   }
   onAnswer: ((askId: number, answer: NodeAnswer) => void) | undefined;
 
-  #tryLock(member: NodeName): void {
-    const disk = this.#world.diskOf(member);
-    if (disk === undefined || disk.lockedBy !== undefined)
-      return this.step({ type: "lock", member, result: { type: "refused", detail: "held" } });
-    disk.lockedBy = this.#holder();
-    this.#adopted.set(member, disk);
-    this.step({
-      type: "lock",
-      member,
-      result: {
-        type: "held",
-        memberId: disk.memberId,
-        planned: disk.planned,
-        register: disk.register,
-        copies: this.#rows === undefined ? disk.copies() : [],
-      },
-    });
+  /** Work on a member's disk has failed. */
+  #failing(member: NodeName): (detail: string) => void {
+    return (detail) =>
+      member === this.name ? this.step({ type: "store-broken", detail }) : this.#adopted.failed(member, detail);
   }
 
-  #holder(): string {
+  #persist({ of, state, sequence }: Extract<NodeEffect, { readonly type: "persist-register" }>): void {
+    const disk = of === this.name ? this.disk : this.#adopted.of(of);
+    const apply = (): void => {
+      disk!.register = state;
+    };
+    const done = (): void => {
+      if (disk === undefined || disk.lockedBy !== this.holder) return;
+      if (this.syncFails) return this.step({ type: "store-broken", detail: "fsync: EIO" });
+      if (of !== this.name && this.#adopted.refuses(of, disk, { passing: false })) return;
+      apply();
+      this.step({ type: "register-persisted", of, sequence });
+    };
+    this.work.register(disk, done, { failed: this.#failing(of), apply });
+  }
+
+  /** As it stands in locks. */
+  get holder(): string {
     return `${this.name}#${this.life}`;
   }
 

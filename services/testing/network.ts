@@ -2,7 +2,7 @@
  * Simulated network: datagrams that may be lost, doubled and reordered, and streams that are ordered and break.
  *
  * A cut blocks one direction. Streams need both directions, as TCP does: they break a few seconds after either is cut,
- * at once when the other process dies.
+ * at once when the other process dies. A link from one node to another may be shut while all else goes on.
  */
 
 import type { Agenda } from "./agenda.ts";
@@ -24,6 +24,8 @@ export class Network {
   readonly #agenda: Agenda;
   readonly #random: SeededRandom;
   readonly #cuts = new Set<string>();
+  /** True time until which one cannot link to the other. */
+  readonly #shut = new Map<string, number>();
   readonly #streamFree = new Map<string, number>();
   readonly weather: Weather = { loss: 0, duplicate: 0, reorderMs: 0, repeat: 0, lagMs: 0 };
 
@@ -47,6 +49,20 @@ export class Network {
   /** Both directions: a stream can live. */
   joined(a: string, b: string): boolean {
     return this.open(a, b) && this.open(b, a);
+  }
+
+  /** As a firewall that closes the port of links: what comes the other way, and gossip, goes on. */
+  shut(from: string, to: string, forMs: number): void {
+    this.#shut.set(`${from}>${to}`, this.#agenda.now + forMs);
+  }
+
+  reopen(): void {
+    this.#shut.clear();
+  }
+
+  /** A link from one to the other can live. */
+  linkable(from: string, to: string): boolean {
+    return (this.#shut.get(`${from}>${to}`) ?? 0) <= this.#agenda.now && this.joined(from, to);
   }
 
   datagram(from: string, to: string, deliver: () => void): void {

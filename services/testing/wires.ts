@@ -2,7 +2,7 @@
  * What binds the processes of simulated hosts: links that are dialled, watched and break, and the gossip's packets and streams.
  */
 
-import type { NodeName } from "../../ring/ids.ts";
+import type { MemberId, NodeName } from "../../ring/ids.ts";
 import type { SwimEffect } from "../../ring/membership/events.ts";
 import type { NodeEvent } from "../../ring/node/effects.ts";
 import type { NodeMessage } from "../../ring/node/messages.ts";
@@ -26,6 +26,8 @@ export interface Wired {
 export interface WiresWorld {
   readonly network: Network;
   readonly random: SeededRandom;
+  /** Each link begins with a hello, and what a link does not take is told of. Default: neither. */
+  readonly hellos?: boolean;
   hostAt(host: string): Wired | undefined;
   hostOf(name: NodeName): Wired | undefined;
   /** A consent is on its way: the ring is in the middle of a change. */
@@ -61,14 +63,20 @@ export class Wires {
 
   send(to: NodeName, message: NodeMessage): void {
     if (message.type === "consent") this.#world.consented();
-    if (!this.#linksUp.has(to)) return;
+    if (!this.#linksUp.has(to)) return this.#unsent(to, message);
     const target = this.#world.hostOf(to);
     if (target === undefined) return;
     const life = target.life;
     this.#world.network.stream(this.#host.name, to, () => {
-      if (target.life === life && target.up)
+      if (target.life === life && target.up && this.#world.network.linkable(this.#host.name, to))
         target.step({ type: "messages", from: this.#host.name, messages: [message] });
     });
+  }
+
+  #unsent(to: NodeName, message: NodeMessage): void {
+    if (this.#world.hellos !== true) return;
+    if (message.type === "forward" || message.type === "ask" || message.type === "answer")
+      this.#host.later(0, () => this.#host.step({ type: "unsent", to, message }));
   }
 
   links(wanted: readonly NodeName[]): void {
@@ -84,7 +92,7 @@ export class Wires {
       this.#dialing.delete(peer);
       if (this.#host.life !== life || !this.#linksWanted.has(peer) || this.#linksUp.has(peer)) return;
       const target = this.#world.hostOf(peer);
-      if (target?.up !== true || target.paused || !this.#world.network.joined(this.#host.name, peer)) {
+      if (target?.up !== true || target.paused || !this.#world.network.linkable(this.#host.name, peer)) {
         this.#dialing.add(peer);
         return this.#host.later(200 + this.#world.random() * 300, () => {
           this.#dialing.delete(peer);
@@ -92,6 +100,7 @@ export class Wires {
         });
       }
       this.#linksUp.add(peer);
+      if (this.#world.hellos === true) this.send(peer, { ...HELLO, name: this.#host.name });
       this.#host.step({ type: "link", peer, up: true });
       this.#watchLink(peer, target.life);
     });
@@ -106,7 +115,7 @@ export class Wires {
         target?.up === true &&
         target.life === peerLife &&
         !target.paused &&
-        this.#world.network.joined(this.#host.name, peer);
+        this.#world.network.linkable(this.#host.name, peer);
       if (alive) this.#watchLink(peer, peerLife);
       else this.broke(peer, target?.up === true && target.life === peerLife ? 2_000 : 1);
     });
@@ -188,3 +197,12 @@ export class Wires {
     });
   }
 }
+
+/** What else it says is looked at before a node hears of it. */
+const HELLO = {
+  type: "hello",
+  protocol: { lowest: 1, highest: 1 },
+  ringId: undefined,
+  history: 0,
+  memberId: "" as MemberId,
+} as const;

@@ -1,6 +1,7 @@
 /**
- * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms | --storm KIND] [--shared] [--operators] [--trace FILE]`: seeds on all cores,
- * violations and counts printed; with `--shared` all nodes keep their rows in one store, with `--operators` tasks are cancelled, retried, paused and scheduled too. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
+ * `npm run sim -- --seeds N [--from S] [--minutes M] [--nodes N] [--storms | --storm KIND] [--shared] [--operators] [--disks] [--links] [--trace FILE]`: seeds on all cores,
+ * violations and counts printed; with `--shared` all nodes keep their rows in one store, with `--operators` tasks are cancelled, retried, paused and scheduled too,
+ * with `--disks` and `--links` the faults are those of `disks.ts` and `links.ts`. With `--membership [--nodes 3,10,100,1000] [--profile lan]`: what membership does at each size.
  */
 
 import { createWriteStream } from "node:fs";
@@ -19,6 +20,8 @@ interface Job {
   readonly storms: boolean | StormKind;
   readonly shared: boolean;
   readonly operators: boolean;
+  readonly disks: boolean;
+  readonly links: boolean;
 }
 
 async function main(): Promise<number> {
@@ -34,6 +37,8 @@ async function main(): Promise<number> {
       storm: { type: "string" },
       shared: { type: "boolean", default: false },
       operators: { type: "boolean", default: false },
+      disks: { type: "boolean", default: false },
+      links: { type: "boolean", default: false },
       trace: { type: "string" },
     },
   });
@@ -49,7 +54,7 @@ async function main(): Promise<number> {
   const from = Number(values.from);
   const minutes = Number(values.minutes);
   const nodes = Number(values.nodes ?? "5");
-  const { shared, operators } = values;
+  const { shared, operators, disks, links } = values;
   const kind = STORMS.find((each) => each === values.storm);
   if (values.storm !== undefined && kind === undefined)
     throw new Error(`no storm is called ${values.storm}: one of ${[...new Set(STORMS)].join(", ")}`);
@@ -63,6 +68,8 @@ async function main(): Promise<number> {
       storms,
       shared,
       operators,
+      disks,
+      links,
       onTrace: (line) => void file.write(`${line}\n`),
     });
     file.end();
@@ -71,7 +78,9 @@ async function main(): Promise<number> {
   }
   const seeds = Array.from({ length: Number(values.seeds) }, (_, index) => from + index);
   const cpu = process.cpuUsage();
-  const results = await runAll(seeds.map((seed) => ({ seed, minutes, nodes, storms, shared, operators })));
+  const results = await runAll(
+    seeds.map((seed) => ({ seed, minutes, nodes, storms, shared, operators, disks, links })),
+  );
   const used = process.cpuUsage(cpu);
   report(results, (used.user + used.system) / 60_000_000, minutes);
   return results.every((result) => result.violations.length === 0) ? 0 : 1;

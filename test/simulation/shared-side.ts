@@ -129,7 +129,7 @@ export class SharedSide implements RowsElsewhere {
         const write = (): void => {
           if (this.#host.life !== life || this.#registerSequence > sequence) return;
           this.#registerSequence = sequence;
-          this.#host.writeRegister(this.#host.disk, () => {
+          this.#host.work.register(this.#host.disk, () => {
             this.#host.disk.register = effect.state;
             this.#host.step({ type: "register-persisted", of, sequence });
           });

@@ -17,7 +17,9 @@ import { type SeededRandom, seededRandom } from "../../services/testing/random.t
 import type { Fact, RowsElsewhere, Surroundings } from "../../services/testing/surroundings.ts";
 import { OPERATED_APP, SimulatedApps } from "./apps.ts";
 import { Checkers } from "./checkers.ts";
+import { DISKS, diskFault, healDisks } from "./disks.ts";
 import { SimulatedHandlers } from "./handlers.ts";
+import { LINKS, linkFault } from "./links.ts";
 import { Operators } from "./operators.ts";
 import { SharedSide } from "./shared-side.ts";
 import { SharedStore } from "./shared-store.ts";
@@ -32,6 +34,10 @@ export interface SimulationOptions {
   readonly faults?: boolean | "moves";
   /** Faults that come together (`storms.ts`) in place of single ones: all kinds of them, or one. */
   readonly storms?: boolean | StormKind;
+  /** Faults of disks (`disks.ts`) in place of those. */
+  readonly disks?: boolean;
+  /** Faults of links while gossip goes on (`links.ts`), in place of those; with `disks` both. */
+  readonly links?: boolean;
   readonly ringSize?: number;
   /** All nodes keep their rows in one store; on machines of their own, but in every third seed. */
   readonly shared?: boolean;
@@ -75,6 +81,7 @@ export class World implements Surroundings {
   /** One in every fourth seed, as a ring of 64 partitions has it, else two: so that they meet. */
   readonly handoffs: number | undefined;
   readonly store: SharedStore | undefined;
+  readonly hellos: boolean;
   readonly network: Network;
   readonly hosts: Host[] = [];
   readonly checkers: Checkers;
@@ -107,6 +114,8 @@ export class World implements Surroundings {
       tasksPerSecond: 20,
       faults: true,
       storms: false,
+      disks: false,
+      links: false,
       ringSize: 16,
       running: 64,
       shared: false,
@@ -116,6 +125,7 @@ export class World implements Surroundings {
     this.running = this.#options.running;
     this.chunkRows = options.seed % 2 === 1 ? 3 : 250;
     this.handoffs = options.seed % 4 === 0 ? undefined : 2;
+    this.hellos = this.#options.links;
     this.#onTrace = options.onTrace;
     this.random = seededRandom(options.seed);
     this.store = this.#options.shared ? new SharedStore(() => this.agenda.now) : undefined;
@@ -140,6 +150,7 @@ export class World implements Surroundings {
           directory: `/${name}`,
         },
       });
+      host.disk.keepsMore = this.#options.disks;
       this.hosts.push(host);
       this.#byName.set(name, host);
       this.#byAddress.set(host.address, host);
@@ -326,19 +337,21 @@ export class World implements Surroundings {
   #fault(): void {
     if (!this.#submitting) return;
     const { random } = this;
-    const { storms } = this.#options;
-    if (storms !== false) {
+    const { storms, disks, links } = this.#options;
+    const isTogether = storms !== false || disks || links;
+    if (isTogether) {
       const isDouble = random.chance(0.3);
       this.agenda.after(isDouble ? random.between(500, 12_000) : SETTLE_MS, () => this.#fault());
       if (!isDouble) this.agenda.after(SETTLE_MS - 1, () => this.#settled());
     } else this.agenda.after(random.between(8_000, 29_000), () => this.#fault());
     const host = random.pick(this.hosts);
     const faults = this.store === undefined ? FAULTS : SHARED_FAULTS;
-    const kinds = storms === true ? STORMS : storms === false ? faults : [storms];
+    const other = [...(disks ? DISKS : []), ...(links ? LINKS : [])];
+    const kinds = other.length > 0 ? other : storms === true ? STORMS : storms === false ? faults : [storms];
     const kind = random.pick(kinds);
     this.faults[kind] = (this.faults[kind] ?? 0) + 1;
     this.trace(`fault ${kind} ${host.name}`);
-    if (storms !== false && storm(this, kind, host)) return;
+    if (isTogether && [storm, diskFault, linkFault].some((fault) => fault(this, kind, host))) return;
     switch (kind) {
       case "crash":
         host.crash();
@@ -412,13 +425,14 @@ export class World implements Surroundings {
   #heal(): void {
     this.trace("faults end");
     this.network.heal();
+    this.network.reopen();
     this.store?.heal();
     this.network.weather.loss = 0;
     this.network.weather.reorderMs = 0;
     this.network.weather.duplicate = 0;
     this.network.weather.repeat = 0;
     this.network.weather.lagMs = 0;
-    for (const { disk } of this.hosts) disk.slowMs = 0;
+    healDisks(this.hosts);
     this.whenAdopted = undefined;
     this.whenConsented = undefined;
     for (const host of this.hosts) {
