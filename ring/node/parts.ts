@@ -114,6 +114,7 @@ export class Parts {
         leaseChanged: (held) => this.standing.leaseChanged(held),
         leaseWarning: () => engine.abortAll(here.now, "lease"),
         speakerFor: (name) => liveness.speakerFor(name),
+        countsAsDead: (name) => liveness.isMember(name) && liveness.deadSince(here.now, name) !== undefined,
         holds: (name) => this.#speaksFor().includes(name),
         toHeld: (of, from, message) => {
           if (!this.soleSeat.receive(of, from, message)) this.adoption.receive(of, from, message);

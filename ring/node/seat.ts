@@ -1,6 +1,9 @@
 /**
  * This node's seat in the register: its own acceptor, proposer and lease, and the way of register messages, also of those
  * for dead members that somebody speaks for (ownership rules 1 to 12, 16).
+ *
+ * T1  Nothing is granted to a member that counts as dead though it asks: what is granted would not reach it, and as long as the
+ *     grant is renewed its partitions can neither be served nor taken from it.
  */
 
 import type { RingDocument } from "../document.ts";
@@ -35,6 +38,8 @@ export interface SeatHooks {
   leaseWarning(): void;
   /** Who speaks for a dead member; undefined: it speaks for itself. */
   speakerFor(name: NodeName): NodeName | undefined;
+  /** It can be told nothing, and has been silent or without a link for long. */
+  countsAsDead(name: NodeName): boolean;
   /** This node holds the directory of that member, or its seat in the store. */
   holds(name: NodeName): boolean;
   /** As the only voter: whether this node may answer now (`sole-seat.ts`). */
@@ -112,6 +117,7 @@ export class Seat {
   }
 
   receive(to: NodeName, from: NodeName, message: RegisterMessage): void {
+    if (message.type === "ask" && this.#hooks.countsAsDead(from)) return; // T1
     if (to === this.#here.self) this.#step({ type: "message", from, message });
     else this.#hooks.toHeld(to, from, message);
   }

@@ -252,6 +252,7 @@ function own(): { readonly seat: Seat; readonly sole: SoleSeat; readonly effects
       leaseChanged: () => undefined,
       leaseWarning: () => undefined,
       speakerFor: () => undefined,
+      countsAsDead: () => false,
       holds: () => false,
       toHeld: () => undefined,
       mayAnswer: (now) => sole.mayAnswer(A, now),
