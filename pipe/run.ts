@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from "../ring/errors.ts";
 import type { NodeName } from "../ring/ids.ts";
+import { startOf } from "../ring/tasks/shared-text.ts";
 import type { Pipeline } from "./fitting.ts";
 import type { Home } from "./home.ts";
 import { PeerRun, type PeerStage } from "./link.ts";
@@ -87,7 +88,7 @@ export class Run {
     if (this.home !== undefined) return this.home.fail(code, detail);
     const coordinator = this.peer(this.coordinatorPeer);
     this.close();
-    coordinator.say(["fail", this.id, code, detail.slice(0, DETAIL_CHARACTERS)]);
+    coordinator.say(["fail", this.id, code, startOf(detail, DETAIL_CHARACTERS)]);
   }
 
   /** A message about this run. */
@@ -213,7 +214,7 @@ export class Run {
       fitting: worker.stage.fitting.name,
       partition: worker.partition,
       type,
-      text: String(text).slice(0, DETAIL_CHARACTERS),
+      text: startOf(String(text), DETAIL_CHARACTERS),
       atMs: this.node.host.now(),
     });
   }

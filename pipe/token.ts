@@ -10,6 +10,7 @@
  *     and its own cursors say nothing of the call's; nor of an input that has a copy on each partition.
  */
 
+import { startOf } from "../ring/tasks/shared-text.ts";
 import { FAILURES_KEPT, SHOWN_CHARACTERS } from "./limits.ts";
 import type { TraceContext } from "./span.ts";
 
@@ -101,7 +102,7 @@ export function failureOf(
 
 export function shownOf(value: unknown): string {
   try {
-    return (JSON.stringify(value) ?? typeof value).slice(0, SHOWN_CHARACTERS);
+    return startOf(JSON.stringify(value) ?? typeof value, SHOWN_CHARACTERS);
   } catch {
     return typeof value;
   }
@@ -109,8 +110,8 @@ export function shownOf(value: unknown): string {
 
 export function errorTextOf(error: unknown): string {
   try {
-    if (error instanceof Error) return `${error.name}: ${error.message}`.slice(0, SHOWN_CHARACTERS);
-    return String(error).slice(0, SHOWN_CHARACTERS);
+    if (error instanceof Error) return startOf(`${error.name}: ${error.message}`, SHOWN_CHARACTERS);
+    return startOf(String(error), SHOWN_CHARACTERS);
   } catch {
     return "something that has no text form";
   }

@@ -9,10 +9,19 @@ const known = new Map<string, string>();
 export function sharedText(text: string): string {
   const same = known.get(text);
   if (same !== undefined) return same;
-  const own = decoder.decode(encoder.encode(text));
+  const own = ownText(text);
   if (known.size >= KNOWN_MOST) known.clear();
   known.set(own, own);
   return own;
+}
+
+/** The beginning of a text, at most so many characters of it, and nothing of the rest. */
+export function startOf(text: string, characters: number): string {
+  return text.length <= characters ? text : ownText(text.slice(0, characters));
+}
+
+function ownText(text: string): string {
+  return decoder.decode(encoder.encode(text));
 }
 
 const encoder = new TextEncoder();
