@@ -24,6 +24,7 @@ export class LostAdoptions {
   readonly #liveness: Liveness;
   /** By member: since when nobody has its directory. */
   readonly #leftSince = new Map<MemberId, Instant>();
+  #lookedAt: Instant = Number.NEGATIVE_INFINITY;
 
   constructor(liveness: Liveness) {
     this.#liveness = liveness;
@@ -34,6 +35,8 @@ export class LostAdoptions {
     const adoptions = new Map<MemberId, Adoption>();
     for (const { member, memberId, where } of document.stranded)
       if (where.type === "adopter") adoptions.set(memberId, { member, memberId, adopter: where.adopter });
+    if (now - this.#lookedAt > UNSEEN_MS) this.#leftSince.clear();
+    this.#lookedAt = now;
     const left = new Set([...adoptions.values()].filter((adoption) => this.#isLeft(now, adoption, document)));
     for (const id of this.#leftSince.keys()) if (!left.has(adoptions.get(id)!)) this.#leftSince.delete(id);
     for (const { memberId } of left) if (!this.#leftSince.has(memberId)) this.#leftSince.set(memberId, now);
@@ -58,3 +61,5 @@ export class LostAdoptions {
 
 /** A peer that has restarted leaves a directory that was stopped on purpose for so long, and what failed is tried again twice before. */
 const LEFT_MS: number = RESTART_GRACE_MS + 15_000;
+/** Another node proposed meanwhile, or this one stood still: what was seen before that says nothing. Longer than a proposal takes. */
+const UNSEEN_MS = 30_000;

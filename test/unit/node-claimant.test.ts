@@ -339,6 +339,19 @@ describe("a member that is gone", () => {
       expect(isAway()).toBe(false);
     });
 
+    test("P3: is waited for as long whatever this node saw when it was the one that proposes before", () => {
+      liveness.speaks(B, []); // it restarts
+      pass(1_000);
+      now += 3_600_000; // meanwhile it is the turn of another, or this process stands still
+      claimant.tick();
+      pass(1_000);
+      expect(isAway()).toBe(false);
+      pass(43_000);
+      expect(isAway()).toBe(false);
+      pass(2_000);
+      expect(isAway()).toBe(true);
+    });
+
     test("P8: is away when the member gossips again but nobody can link to it, as behind a firewall: its rows cannot come", () => {
       liveness.speaks(B, []);
       rise(C);
