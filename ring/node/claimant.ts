@@ -314,7 +314,8 @@ export class Claimant {
     const names = document.members.map((member) => member.name);
     const live = new Set(names.filter((name) => this.#liveness.live(now, name)));
     const gone = this.#gone(document);
-    if (gone.length > 0) attempt((current) => markDown(current, gone, { keepStranded: this.#keepStranded }));
+    const adopters = this.#liveness.speakersFor(gone); // a full disk may keep them from their consent for long
+    if (gone.length > 0) attempt((current) => markDown(current, gone, { adopters, keepStranded: this.#keepStranded }));
     for (const member of document.members) {
       if (
         member.status === "down" &&

@@ -92,6 +92,16 @@ export class Liveness {
     return this.#spokenFor.get(name);
   }
 
+  /** Of these, the ones for whom anybody speaks, and who. */
+  speakersFor(names: readonly NodeName[]): ReadonlyMap<NodeName, NodeName> {
+    const speakers = new Map<NodeName, NodeName>();
+    for (const name of names) {
+      const speaker = this.#spokenFor.get(name);
+      if (speaker !== undefined) speakers.set(name, speaker);
+    }
+    return speakers;
+  }
+
   linked(name: NodeName): boolean {
     return name === this.#self || this.#links.has(name);
   }

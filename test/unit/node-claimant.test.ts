@@ -264,6 +264,19 @@ describe("a member that is gone", () => {
     expect(proposals[0]?.document.owners).not.toContain(C);
   });
 
+  test("P3: leaves its tasks to whoever holds its directory, also where a full disk keeps that one from its consent", () => {
+    die(C);
+    liveness.speaks(B, [C]);
+    pass(11_000);
+    expect(asked).toContain(C);
+    claimant.revocable(C, true);
+    pass(200);
+    expect(proposals[0]?.consents).toEqual([]);
+    const left = proposals[0]?.document.stranded.filter(({ member }) => member === C) ?? [];
+    expect(left.length).toBeGreaterThan(0);
+    for (const { where } of left) expect(where).toEqual({ type: "adopter", adopter: B });
+  });
+
   test("P1: had taken over a directory: what lies there is found again, and its owner stops waiting", () => {
     const entry = strandedOn("c", 1, { type: "adopter", adopter: B });
     const down = ring({ epoch: 5, owner: "a", stranded: [entry] });
