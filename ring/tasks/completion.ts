@@ -9,6 +9,7 @@
  * X6  A task whose cancel was asked for while it ran is not tried again, whatever else went wrong with its attempt.
  * X5  A task may run without its state while that is on an absent machine, together with the task's end. Once that has come, the
  *     attempt is not made again on top of the state that its end has changed.
+ * X7  An attempt for whose run of a pipeline there was no room is made again and not counted: others have that room (promise P4).
  */
 
 import type { AppName } from "../ids.ts";
@@ -98,7 +99,8 @@ export class Completion {
           this.#options.dead.bury(now, task, bounded(outcome.error), () => this.#tryAgainSlowly(now, lane, task));
           return;
         }
-        this.#failed(now, lane, task, type, bounded(outcome.error), outcome.retryAfterMs);
+        if (outcome.noRoom === true) this.#foundNoRoom(now, lane, task, type, outcome.retryAfterMs);
+        else this.#failed(now, lane, task, type, bounded(outcome.error), outcome.retryAfterMs);
         return;
     }
   }
@@ -242,6 +244,14 @@ export class Completion {
     const type = lane.app.types.get(task.record.type);
     if (type === undefined) this.#again(now, lane, task);
     else this.#retry(now, lane, task, type, Math.max(type.type.backoff.maxMs, SLOW_MS));
+  }
+
+  /** X7 */
+  #foundNoRoom(now: Instant, lane: Lane, task: Task, type: TypeRun, retryAfterMs = ROOM_MS): void {
+    if (task.cancelling) return this.cancelled(now, task); // X6
+    if (task.endedElsewhere !== undefined) return this.endedBefore(now, task, task.endedElsewhere); // X5
+    task.waits = "RUNS_FULL";
+    this.#retry(now, lane, task, type, retryAfterMs);
   }
 
   /** No room for its children. */

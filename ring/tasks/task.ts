@@ -88,6 +88,8 @@ export interface AttemptEnd {
         readonly error: TaskFailure;
         readonly retryAfterMs?: number;
         readonly permanent: boolean;
+        /** Its node, or one that it needs, had no room for what it asked: it is made again, uncounted. */
+        readonly noRoom?: boolean;
       }
     | { readonly type: "state-away" };
   /** Applied together with the ack, and only if the outcome is `done`. */

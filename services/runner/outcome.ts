@@ -4,6 +4,7 @@
  * Nothing that user code throws may throw again here: messages, names and stacks are read defensively and cut.
  */
 
+import type { RingError } from "../../ring/errors.ts";
 import { MOST_BACKOFF_MS } from "../../ring/tasks/limits.ts";
 import { sharedText } from "../../ring/tasks/shared-text.ts";
 import type { AttemptEnd, TaskFailure } from "../../ring/tasks/task.ts";
@@ -33,8 +34,15 @@ export function outcomeOfError(error: unknown): Outcome {
     type: "failed",
     error: describe(error),
     permanent: read(error, "permanent") === true,
+    ...(noRoom.has(error as object) ? { noRoom: true } : {}),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   };
+}
+
+/** The same error; an attempt that ends with it is made again, uncounted. */
+export function ofNoRoom(error: RingError): RingError {
+  noRoom.add(error);
+  return error;
 }
 
 /** Name or code, message and first lines of the stack. */
@@ -91,6 +99,7 @@ function cutBytes(text: string, bytes: number): string {
   return lastLine > 0 ? fitting.slice(0, lastLine) : fitting.slice(0, -1);
 }
 
+const noRoom = new WeakSet<object>();
 /** Of every handler that returned nothing; shared. */
 export const DONE: Outcome = { type: "done", result: undefined };
 const RESULT_BYTES = 64 * 1024;

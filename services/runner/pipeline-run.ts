@@ -6,6 +6,7 @@
  *     a crash an attempt has the number of the one that was lost, whose run other nodes may still take leave of.
  * D2  A checkpoint is stored at most every `KEEP_EVERY_MS`, and removed when the run is done.
  * D3  A run that has failed ends the wait for its inputs: their source may stand still for what the run does not give any more.
+ * D4  A run for which this node, or another, has no room costs its attempt nothing: others have it, whatever the task does.
  */
 
 import type { PipeRun, RunOptions } from "../../pipe/io/run.ts";
@@ -14,6 +15,7 @@ import { RingError } from "../../ring/errors.ts";
 import { headersOf } from "../../ring/tasks/record.ts";
 import type { TaskRecord } from "../../ring/tasks/task.ts";
 import type { PipelineInputs } from "../apps/context.ts";
+import { ofNoRoom } from "./outcome.ts";
 import type { Run } from "./run.ts";
 import { outsideRuns } from "./strays.ts";
 import { decodeValue, encodeValue } from "./value.ts";
@@ -42,7 +44,7 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
     keptAt = host.now();
     store(encodeValue({ pipeline, task: attempt.record.id, cursor }));
   };
-  await using open = host.openRun(pipeline, {
+  await using open = opened(host.openRun, pipeline, {
     id: `${attempt.record.id}-${attempt.fence}-${ordinal}`,
     attempt: attempt.attempt,
     app: attempt.record.app,
@@ -51,13 +53,30 @@ export async function runPipeline(run: Run, pipeline: string, given: PipelineInp
     ...traceOf(attempt.record),
     ...("input" in given ? { onCheckpoint: keep } : {}),
   });
-  if ("input" in given) await open.send(given.input, checkpoint === undefined ? {} : { cursor: checkpoint.cursor });
-  else await Promise.race([feed(open, given.inputs), open.report()]); // D3
+  const fed =
+    "input" in given
+      ? open.send(given.input, checkpoint === undefined ? {} : { cursor: checkpoint.cursor })
+      : feed(open, given.inputs);
+  await Promise.race([open.report(), fed]); // D3
   open.end();
   const report = await open.report();
+  if (report.error?.code === "QUEUE_FULL") throw noRoomOf(report.error.detail); // D4
   if (report.error !== undefined) throw new RingError(report.error.code, report.error.detail);
   if (!run.stale && (keptAt > 0 || stored !== undefined)) store(undefined);
   return report;
+}
+
+/** D4. */
+function opened(openRun: OpenRun, pipeline: string, options: RunOptions<unknown>): PipeRun<unknown, unknown> {
+  try {
+    return openRun(pipeline, options);
+  } catch (error) {
+    throw error instanceof RingError && error.code === "QUEUE_FULL" ? ofNoRoom(error) : error;
+  }
+}
+
+function noRoomOf(detail: string): RingError {
+  return ofNoRoom(new RingError("QUEUE_FULL", detail, { retryAfterMs: ROOM_MS }));
 }
 
 async function feed(
@@ -82,3 +101,5 @@ interface Checkpoint {
 /** A name that `ctx.state` of no handler is likely to use. */
 const CHECKPOINT = "taskring.run.";
 const KEEP_EVERY_MS = 100;
+/** Until another node is asked again. */
+const ROOM_MS = 1_000;

@@ -1,6 +1,8 @@
 /** Runs of pipelines that belong to tasks, as the runner opens them. */
 
 import { expect, test } from "vitest";
+import { RingError } from "../../ring/errors.ts";
+import type { TaskContext } from "../../services/apps/context.ts";
 import type { OpenRun } from "../../services/runner/pipeline-run.ts";
 import { currentRun } from "../../services/runner/strays.ts";
 import { acme } from "./runner-ends.ts";
@@ -59,3 +61,34 @@ test("P6: a run that has failed ends its task's wait, although the source of its
   h.runner.start([attemptOf({ attemptId: 1 })]);
   expect(await h.endOf(1)).toMatchObject({ outcome: { type: "failed", error: { name: "STATE_LOST" } } });
 });
+
+test.each(["its node", "another node"])(
+  "P4: an attempt for whose run %s had no room is told from one that failed",
+  async (who) => {
+    const openRun = (() => {
+      if (who === "its node") throw new RingError("QUEUE_FULL", "no room", { retryAfterMs: 700 });
+      return {
+        send: () => Promise.reject(new RingError("QUEUE_FULL", "no room")),
+        end: () => {},
+        report: async () => ({ error: { code: "QUEUE_FULL", detail: "no room" } }),
+        [Symbol.asyncDispose]: async () => {},
+      };
+    }) as unknown as OpenRun;
+    const handlers = [
+      async (ctx: TaskContext) => void (await ctx.run("ban", { input: 1 })),
+      async (ctx: TaskContext) => {
+        await ctx.run("ban", { input: 1 }).catch(() => undefined);
+        throw new RingError("QUEUE_FULL", "of its own");
+      },
+    ];
+    const outcomes: unknown[] = [];
+    for (const handler of handlers) {
+      using h = harness([acme((_t, ctx) => handler(ctx))], { openRun });
+      h.runner.start([attemptOf({ attemptId: 1 })]);
+      outcomes.push((await h.endOf(1)).outcome);
+    }
+    const retryAfterMs = who === "its node" ? 700 : 1_000;
+    expect(outcomes[0]).toMatchObject({ type: "failed", permanent: false, noRoom: true, retryAfterMs });
+    expect(outcomes[1]).not.toHaveProperty("noRoom");
+  },
+);

@@ -238,6 +238,25 @@ describe("ends", () => {
     expect(world.started).toHaveLength(2);
   });
 
+  test("P4: an attempt that found no room on its node is made again, uncounted, however often; P8: and says why it waits", () => {
+    const world = new World({ seed: 1 });
+    const record = world.record({ app: "a", type: "work", key: "k", maxAttempts: 2 });
+    world.submit(record);
+    world.sync();
+    const error = { name: "QUEUE_FULL", message: "no room for a run" };
+    for (let time = 1; time <= 5; time++) {
+      expect(world.started).toHaveLength(time);
+      world.end(newest(world), { type: "failed", error, permanent: false, retryAfterMs: 1_000, noRoom: true });
+      world.sync();
+      const status = { state: "retrying", waits: "RUNS_FULL", attempts: 0 };
+      expect(world.ask("a", "k", { type: "get", id: record.id })).toMatchObject({ status });
+      world.run(999);
+      expect(world.started).toHaveLength(time);
+      world.run(2);
+    }
+    expect(newest(world)).toMatchObject({ attempt: 1 });
+  });
+
   test("wait is answered when the end is durable, or with the present state at its timeout", () => {
     const world = new World({ seed: 1 });
     const record = world.record({ app: "a", type: "work", key: "k" });
