@@ -1,23 +1,26 @@
-/** What is to happen later on a node: retries, graces, checkpoints. Few at a time; the host asks for the first deadline. */
+/**
+ * What is to happen later on a node: retries, graces, checkpoints. The host asks for the first deadline after each turn, and
+ * there are as many as inputs that wait to be tried again.
+ */
+
+import { TimerHeap } from "../ring/tasks/timers.ts";
 
 export class Timers {
-  #timers: { readonly at: number; readonly run: () => void }[] = [];
+  readonly #timers = new TimerHeap<() => void>();
 
   add(at: number, run: () => void): void {
-    this.#timers.push({ at, run });
+    this.#timers.set(at, run);
   }
 
   /** Infinity: none. */
   get first(): number {
-    let first = Number.POSITIVE_INFINITY;
-    for (const timer of this.#timers) if (timer.at < first) first = timer.at;
-    return first;
+    return this.#timers.next() ?? Number.POSITIVE_INFINITY;
   }
 
+  /** What they add runs the next time. */
   run(now: number): void {
-    const due = this.#timers.filter((timer) => timer.at <= now);
-    if (due.length === 0) return;
-    this.#timers = this.#timers.filter((timer) => timer.at > now);
-    for (const timer of due) timer.run();
+    const due: (() => void)[] = [];
+    for (let timer = this.#timers.take(now); timer !== undefined; timer = this.#timers.take(now)) due.push(timer.wake);
+    for (const run of due) run();
   }
 }
