@@ -320,14 +320,14 @@ export class Claimant {
       if (
         member.status === "down" &&
         live.has(member.name) &&
-        this.#liveness.reached(member.name) &&
+        this.#liveness.reached(now, member.name) &&
         this.#returns.mayReturn(now, member.name) &&
         this.#hooks.reachesStore?.(member.name) !== false
       ) {
         attempt((current) => markReturned(current, member.name));
       }
     }
-    const isThere = (name: NodeName): boolean => live.has(name) && this.#liveness.reached(name);
+    const isThere = (name: NodeName): boolean => live.has(name) && this.#liveness.reached(now, name);
     for (const change of this.#wellness.changes(now, document, isThere))
       attempt((current) => setUnwell(current, change));
     attempt(retireMembers);
@@ -338,7 +338,9 @@ export class Claimant {
         live: new Set(
           names.filter((name) => live.has(name) || this.#liveness.awaited(now, name) || this.#goesLater(current, name)),
         ),
-        answered: new Set([...live].filter((name) => this.#liveness.reached(name) && !this.#silent.has(now, name))),
+        answered: new Set(
+          [...live].filter((name) => this.#liveness.reached(now, name) && !this.#silent.has(now, name)),
+        ),
       });
       return voters === current.voters ? current : setVoters(current, voters);
     });
@@ -354,7 +356,9 @@ export class Claimant {
     return [...this.#revocable]
       .filter(
         ([name, until]) =>
-          until > now && !this.#liveness.reached(name) && (findMember(document, name)?.status ?? "down") !== "down",
+          until > now &&
+          !this.#liveness.reached(now, name) &&
+          (findMember(document, name)?.status ?? "down") !== "down",
       )
       .map(([name]) => name);
   }

@@ -17,7 +17,9 @@ export class Liveness {
   readonly #restarting: KnownNames<Instant>;
   /** Members that nothing was heard of since this node started, and when that was noticed. */
   readonly #unheard = new Map<NodeName, Instant>();
-  /** Members without a link, and since when: noticed when they are asked about. */
+  /** All members ask this node, a voter, for their leases: one that is silent over its link can say nothing to it. */
+  #isAsked = false;
+  /** Members without a link, or silent over it, and since when: noticed when they are asked about. */
   readonly #unlinked = new Map<NodeName, Instant>();
   /** Members whose name another one uses now (ownership rule 4), and since when: they are gone, whatever is heard under it. */
   readonly #replaced = new Map<NodeName, Instant>();
@@ -31,9 +33,11 @@ export class Liveness {
     this.#spokenFor = new KnownNames(counts);
   }
 
-  /** The ring's members from now on. */
-  follow(members: ReadonlySet<NodeName>): void {
+  /** The ring's members from now on. `isAsked`: this node is one of its voters. */
+  follow(members: ReadonlySet<NodeName>, { isAsked = false }: { readonly isAsked?: boolean } = {}): void {
     this.#members = members;
+    if (isAsked && !this.#isAsked) for (const name of this.#links) this.#unlinked.delete(name);
+    this.#isAsked = isAsked;
     for (const known of [this.#unheard, this.#unlinked, this.#replaced])
       for (const name of known.keys()) if (!members.has(name)) known.delete(name);
   }
@@ -72,6 +76,11 @@ export class Liveness {
     }
   }
 
+  /** A message came from it, over its own link. */
+  heard(name: NodeName): void {
+    if (this.#links.has(name)) this.#unlinked.delete(name);
+  }
+
   /** Whether whom one hears of under the member's name is another one. */
   replaced(now: Instant, name: NodeName, isReplaced: boolean): void {
     if (!isReplaced) this.#replaced.delete(name);
@@ -106,9 +115,10 @@ export class Liveness {
     return name === this.#self || this.#links.has(name);
   }
 
-  /** The member itself, and nobody else under its name, can be reached. */
-  reached(name: NodeName): boolean {
-    return this.linked(name) && !this.#replaced.has(name);
+  /** The member itself, and nobody else under its name, can be reached, and reaches this node. */
+  reached(now: Instant, name: NodeName): boolean {
+    if (!this.linked(name) || this.#replaced.has(name)) return false;
+    return name === this.#self || this.#cutOffSince(now, name) === undefined;
   }
 
   links(): ReadonlySet<NodeName> {
@@ -136,13 +146,14 @@ export class Liveness {
   /**
    * Since when it is held dead; undefined if it is not, or if it is restarting on purpose. Membership holds only those dead
    * that it has known alive: after a restart of the whole ring it never hears of one that stays away, so a member of the
-   * ring that is silent for `UNHEARD_MS` counts as well. So does one that gossips and to which there has been no link for long:
+   * ring that is silent for `UNHEARD_MS` counts as well. So does one that gossips and to which, or from which, there has been no link for long:
    * if it is cut off from the others, too, it has no lease, and nobody serves what it owns. To be asked of members only.
    */
   deadSince(now: Instant, name: NodeName): Instant | undefined {
     const replaced = this.#replaced.get(name);
     if (replaced !== undefined && name !== this.#self) return replaced;
-    if (name === this.#self || this.isRestarting(now, name) || this.#links.has(name)) return undefined;
+    if (name === this.#self || this.isRestarting(now, name)) return undefined;
+    if (this.#links.has(name)) return this.#cutOffSince(now, name);
     const state = this.#states.get(name);
     if (state !== undefined) return state.dead ? state.since : this.#cutOffSince(now, name);
     const since = (this.#unheard.get(name) ?? now) + UNHEARD_MS;
@@ -156,7 +167,7 @@ export class Liveness {
   }
 
   #cutOffSince(now: Instant, name: NodeName): Instant | undefined {
-    if (this.#links.has(name)) return undefined;
+    if (this.#links.has(name) && !this.#isAsked) return undefined;
     const since = this.#unlinked.get(name) ?? now;
     this.#unlinked.set(name, since);
     return now - since < CUT_OFF_MS ? undefined : since + CUT_OFF_MS;

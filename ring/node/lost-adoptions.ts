@@ -53,7 +53,7 @@ export class LostAdoptions {
   /** B2 */
   #isLeft(now: Instant, { member, adopter }: Adoption, document: RingDocument): boolean {
     const liveness = this.#liveness;
-    if (!liveness.reached(adopter) || !liveness.acts(now, adopter)) return false;
+    if (!liveness.reached(now, adopter) || !liveness.acts(now, adopter)) return false;
     const isCutOff = findMember(document, member)?.status === "down" && !liveness.awaited(now, member);
     return liveness.speakerFor(member) === undefined && (isCutOff || this.#isGone(now, member));
   }

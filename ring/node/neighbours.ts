@@ -150,7 +150,7 @@ export class Neighbours {
     this.step({ type: "set-tags", tags: new Map([...tags, ["epoch", String(document.epoch)]]) });
     const names = new Set(document.members.map(({ name }) => name));
     this.step({ type: "keep", names });
-    this.#liveness.follow(names);
+    this.#liveness.follow(names, { isAsked: document.voters.includes(this.#here.self) });
     for (const member of this.#swim.members()) this.#tellApart(member);
     this.#keepLinks();
     if (!this.#isPlaced(document)) this.#outsideAt ??= this.#here.now;

@@ -131,6 +131,7 @@ export class NodeMachine implements Machine<NodeEvent, NodeEffect> {
       case "flush":
         return this.#flush();
       case "messages":
+        parts.liveness.heard(event.from);
         for (const message of event.messages) this.#inbox.receive(event.from, message);
         return;
       case "tick":

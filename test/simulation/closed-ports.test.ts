@@ -27,3 +27,7 @@ function unservedWith(direction: "in" | "out", victim: string): readonly [unserv
 test.each(["n1", "n2", "n5"])("P8: what %s has is served by others while its own port is closed", (victim) => {
   expect(unservedWith("in", victim)).toEqual([0, 0]);
 });
+
+test.each(["n1", "n5"])("P8: what %s has is served by others while it can link to nobody", (victim) => {
+  expect(unservedWith("out", victim)).toEqual([0, 0]);
+});

@@ -154,6 +154,41 @@ describe("a member that gossips and to which there is no link", () => {
   });
 });
 
+describe("a member that is linked to and says nothing, though it asks each voter for its lease", () => {
+  /** For so long, a and c are linked to b, and those named are heard every second. */
+  const listen = (ms: number, ...heard: readonly NodeName[]): void => {
+    for (const end = now + ms; now < end; pass(1_000)) for (const name of heard) liveness.heard(name);
+  };
+
+  beforeEach(() => {
+    begin(B, ring({ epoch: 5 }));
+    for (const name of [A, C]) rise(name);
+    liveness.follow(new Set([A, B, C]), { isAsked: true });
+  });
+
+  test("P8: proposes nothing any more, and is asked about like a dead one, until it is heard again", () => {
+    listen(29_000, C);
+    expect(claimant.role()).toBe(A);
+    listen(10_000, C);
+    expect([claimant.role(), ...new Set(asked)]).toEqual([B, A]);
+    claimant.revocable(A, true);
+    pass(200);
+    expect(proposals[0]?.document.members.find(({ name }) => name === A)?.status).toBe("down");
+    liveness.heard(A);
+    expect(claimant.role()).toBe(A);
+  });
+
+  test("P8: whoever is heard is there, and a node that is no voter expects to hear nobody", () => {
+    listen(60_000, A, C);
+    expect([claimant.role(), ...asked]).toEqual([A]);
+    liveness.follow(new Set([A, B, C]));
+    listen(60_000);
+    liveness.follow(new Set([A, B, C]), { isAsked: true });
+    listen(20_000);
+    expect([claimant.role(), ...asked]).toEqual([A]);
+  });
+});
+
 describe("a member that is gone", () => {
   test("is asked about once membership holds it dead, and marked down when a majority says so", () => {
     die(C);
